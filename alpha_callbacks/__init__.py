@@ -1,0 +1,73 @@
+"""Watch the heavy-tail exponent alpha-Hill of every weight matrix, at several numeric precisions."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alpha_callbacks.analyze import analyze_weight
+    from alpha_callbacks.checkpoint import open_checkpoint
+    from alpha_callbacks.errors import AlphaCallbacksError
+    from alpha_callbacks.estimators import HillFit, hill_alpha, tail_size
+    from alpha_callbacks.loop import analyze_weights
+    from alpha_callbacks.null import alpha_null
+    from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.precision import Precision, register
+    from alpha_callbacks.scanner import Plots, ScanResult, merge, scan
+    from alpha_callbacks.sources import module_inventory
+    from alpha_callbacks.table import Row, Table
+    from alpha_callbacks.weight import Weight
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AlphaCallbacksError": "errors",
+    "AnalysisOptions": "options",
+    "HillFit": "estimators",
+    "Plots": "scanner",
+    "Precision": "precision",
+    "Row": "table",
+    "ScanResult": "scanner",
+    "Table": "table",
+    "Weight": "weight",
+    "alpha_null": "null",
+    "analyze_weight": "analyze",
+    "analyze_weights": "loop",
+    "hill_alpha": "estimators",
+    "merge": "scanner",
+    "module_inventory": "sources",
+    "open_checkpoint": "checkpoint",
+    "register": "precision",
+    "scan": "scanner",
+    "tail_size": "estimators",
+}
+
+__all__ = [
+    "AlphaCallbacksError",
+    "AnalysisOptions",
+    "HillFit",
+    "Plots",
+    "Precision",
+    "Row",
+    "ScanResult",
+    "Table",
+    "Weight",
+    "alpha_null",
+    "analyze_weight",
+    "analyze_weights",
+    "hill_alpha",
+    "merge",
+    "module_inventory",
+    "open_checkpoint",
+    "register",
+    "scan",
+    "tail_size",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import alpha_callbacks` (and `--help`) stays quick."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

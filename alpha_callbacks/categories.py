@@ -1,0 +1,175 @@
+"""Layer name -> category, block and position, by whole path segments, from one table."""
+
+import re
+
+CATEGORIES = (
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_o",
+    "attn_qkv",
+    "mlp_gate",
+    "mlp_up",
+    "mlp_down",
+    "mlp_gate_up",
+    "moe_router",
+    "moe_expert_gate",
+    "moe_expert_up",
+    "moe_expert_down",
+    "moe_expert_gate_up",
+    "embedding",
+    "lm_head",
+    "conv",
+    "other",
+)
+
+# Whole segments, as the model families spell them (Llama, GPT-2, NeoX, BERT, Falcon, DeepSeek, Mixtral, GGUF, ...).
+_SEGMENTS: dict[str, tuple[str, ...]] = {
+    "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q"),
+    "attn_k": ("k_proj", "wk", "key", "attn_k", "k_lin", "to_k", "k"),
+    "attn_v": ("v_proj", "wv", "value", "attn_v", "v_lin", "to_v", "v"),
+    "attn_o": ("o_proj", "wo", "out_proj", "attn_output", "out_lin", "to_out"),
+    "attn_qkv": (
+        "qkv_proj", "c_attn", "query_key_value", "Wqkv", "wqkv", "in_proj", "attn_qkv", "qkv", "kv_a_proj_with_mqa",
+        "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "W_pack",
+    ),
+    "mlp_gate": ("gate_proj", "w1", "ffn_gate", "gate"),
+    "mlp_up": ("up_proj", "w3", "ffn_up", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "up", "wi", "wi_1", "lin1"),
+    "mlp_down": ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "wo_ff", "down", "lin2"),
+    "mlp_gate_up": ("gate_up_proj", "gate_and_up_proj", "dense_h_to_4h_swiglu"),
+    "moe_router": ("router", "ffn_gate_inp", "shared_expert_gate", "ffn_gate_inp_shexp"),
+    "moe_expert_gate": ("ffn_gate_exps", "ffn_gate_shexp"),
+    "moe_expert_up": ("ffn_up_exps", "ffn_up_shexp"),
+    "moe_expert_down": ("ffn_down_exps", "ffn_down_shexp"),
+    "embedding": (
+        "embed_tokens", "wte", "wpe", "word_embeddings", "position_embeddings", "token_type_embeddings", "token_embd",
+        "tok_embeddings", "embed_in", "embed_positions", "embedding", "embeddings", "embed", "emb", "shared",
+        "position_embd", "relative_attention_bias", "word_embeddings_layernorm", "per_layer_token_embd",
+    ),
+    "lm_head": ("lm_head", "embed_out", "output_projection"),
+}  # fmt: skip
+_BY_SEGMENT = {segment: category for category, segments in _SEGMENTS.items() for segment in segments}
+
+_ATTENTION = re.compile(
+    r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|mixer|cross_attn|crossattention)$"
+)
+_EXPERTS = re.compile(r"^(experts?|shared_experts?|block_sparse_moe|local_experts)$")
+_BLOCKS = re.compile(r"^(layers?|h|blocks?|blk|layer_stack|decoder_layers|transformer_blocks)$")
+
+
+def categorize(layer_name: str, *, ndim: int = 2) -> str:
+    """Return the category of a layer.
+
+    Args:
+        layer_name: module path without ".weight".
+        ndim: dimensions of the stored tensor; 3 to 5 mean a convolution.
+
+    Example:
+        >>> categorize("model.layers.0.self_attn.qkv_proj"), categorize("h.0.mlp.c_proj"), categorize("h.0.attn.c_proj")
+        ('attn_qkv', 'mlp_down', 'attn_o')
+    """
+    if ndim > 2:
+        return "conv"
+    path = layer_name.split(".")
+    while len(path) > 1 and (path[-1].isdigit() or path[-1] in ("base_layer", "default")):
+        path.pop()
+    last, parents = path[-1], path[:-1]
+    if last in ("gate", "wg") and _moe_block(parents):
+        return "moe_router"
+    if last in ("c_proj", "dense", "output", "wo", "proj"):
+        return _projection(parents, last)
+    category = _BY_SEGMENT.get(last, "other")
+    inside_experts = any(_EXPERTS.match(part) for part in parents)
+    return category.replace("mlp_", "moe_expert_") if inside_experts and category.startswith("mlp_") else category
+
+
+def _moe_block(parents: list[str]) -> bool:
+    """Return True if `gate` under these parents routes tokens (Mixtral, Qwen-MoE, DeepSeek), not a GLU gate."""
+    return bool(parents) and parents[-1] in ("block_sparse_moe", "mlp", "moe", "ffn", "feed_forward")
+
+
+def _projection(parents: list[str], last: str) -> str:
+    """Return the category of a last segment that means different things under different parents."""
+    if last == "output" and not parents:  # GGUF's language head
+        return "lm_head"
+    for part in reversed(parents):
+        if _ATTENTION.match(part):
+            return "attn_o"
+        if part in ("intermediate",):
+            return "mlp_up"
+        if part in ("mlp", "output", "feed_forward", "ffn", "DenseReluDense"):
+            return "attn_o" if part == "output" and "attention" in parents else "mlp_down"
+    return "attn_o" if last == "wo" else "other"
+
+
+def block_index(layer_name: str) -> int | None:
+    """Return the index of the transformer block that a layer is in.
+
+    Example:
+        >>> block_index("model.layers.17.self_attn.q_proj"), block_index("blk.3.ffn_up"), block_index("lm_head")
+        (17, 3, None)
+    """
+    path = layer_name.split(".")
+    for parent, child in zip(path, path[1:], strict=False):
+        if _BLOCKS.match(parent) and child.isdigit():
+            return int(child)
+    return None
+
+
+def short_name(layer_name: str) -> str:
+    """Return the part of a layer name that tells it from the others of its block.
+
+    Example:
+        >>> short_name("model.layers.17.self_attn.q_proj"), short_name("lm_head")
+        ('self_attn.q_proj', 'lm_head')
+    """
+    path = layer_name.split(".")
+    for i in range(len(path) - 2, 0, -1):
+        if _BLOCKS.match(path[i - 1]) and path[i].isdigit():
+            return ".".join(path[i + 1 :])
+    return layer_name
+
+
+# Where a path segment stands among its siblings, for sources that do not keep module order. Unlisted ones stand in the
+# middle, in natural order.
+_ORDER = (
+    ("embeddings", "embed_tokens", "wte", "wpe", "token_embd", "tok_embeddings", "embed_in", "word_embeddings"),
+    ("self_attn", "attn", "attention", "self_attention", "SelfAttention", "self"),
+    ("qkv_proj", "c_attn", "query_key_value", "Wqkv", "wqkv", "in_proj", "attn_qkv"),
+    ("q_proj", "query", "wq", "attn_q", "q"),
+    ("k_proj", "key", "wk", "attn_k", "k"),
+    ("v_proj", "value", "wv", "attn_v", "v"),
+    ("o_proj", "out_proj", "wo", "attn_output", "dense"),
+    (),
+    ("intermediate",),
+    ("router", "gate", "ffn_gate_inp"),
+    ("experts",),
+    ("gate_up_proj", "gate_proj", "w1", "ffn_gate", "c_fc", "fc1", "dense_h_to_4h"),
+    ("up_proj", "w3", "ffn_up", "up"),
+    ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "down"),
+    ("pooler",),
+    ("lm_head", "embed_out", "output", "classifier", "score", "cls"),
+)
+_RANK = {segment: rank for rank, segments in enumerate(_ORDER) for segment in segments}
+_MIDDLE = _ORDER.index(())
+
+
+def module_order(layer_name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts layers in the order of the forward pass, whatever the order of shards or headers."""
+    return tuple(
+        (_RANK.get(part, _MIDDLE), int(part) if part.isdigit() else -1, part) for part in layer_name.split(".")
+    )
+
+
+_WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+
+def clean_name(name: str) -> str:
+    """Return a parameter path without what torch.compile, DDP, FSDP and activation checkpointing put into it.
+
+    Example:
+        >>> clean_name("module._orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")
+        'layers.0.fc1.weight'
+    """
+    path = [part for part in name.split(".") if part not in _WRAPPERS]
+    return ".".join(path[1:] if path[0] == "module" and len(path) > 1 else path)

@@ -1,0 +1,207 @@
+"""A checkpoint on disk: what it is, which tensors it holds, how one is read. Never builds the model."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.categories import module_order
+from alpha_callbacks.errors import CheckpointError, MissingExtraError
+from alpha_callbacks.fused import text_config
+from alpha_callbacks.inventory import (
+    Inventory,
+    StoredTensor,
+    layer_name_of,
+    mark_packed,
+    take_inventory,
+)
+from alpha_callbacks.options import AnalysisOptions
+
+SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint; headers are read and checked, weights are not.
+
+    Attributes:
+        source: what the user named.
+        tensors: all tensors of all shards.
+        config: config.json as a dict, or what the format says in its place.
+        files: the files that hold weights.
+        aliases: parameter name -> name of the parameter that owns the same storage, where the format tells.
+    """
+
+    source: str
+    tensors: tuple[StoredTensor, ...]
+    config: Mapping[str, Any]
+    files: tuple[Path, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def inventory(self, options: AnalysisOptions) -> Inventory:
+        """Return the weights in module order, and every skipped tensor with its reason."""
+        tensors = sorted(mark_packed(self.tensors), key=lambda tensor: module_order(layer_name_of(tensor.name)))
+        ties = {layer_name_of(alias): layer_name_of(owner) for alias, owner in self.aliases.items()}
+        head = self._tied_head()
+        if head is not None:
+            ties[layer_name_of(head.name)] = layer_name_of(self._embedding().name)  # type: ignore[union-attr]
+            tensors.append(head)
+        return take_inventory(
+            tensors,
+            self.config,
+            selects=options.selects,
+            include_embeddings=options.include_embeddings,
+            ties=ties,
+        )
+
+    def _embedding(self) -> StoredTensor | None:
+        ends = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "token_embd.weight")
+        return next((tensor for tensor in self.tensors if tensor.name.endswith(ends)), None)
+
+    def _tied_head(self) -> StoredTensor | None:
+        """Return the language head of a causal model whose checkpoint leaves it out because it is the embedding."""
+        embedding = self._embedding()
+        names = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
+        if embedding is None or names & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}:
+            return None
+        architectures = text_config(self.config).get("architectures") or self.config.get("architectures") or []
+        if not any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+            return None
+        name = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
+        return StoredTensor(name, embedding.shape, embedding.dtype, embedding.stored_dtype, embedding.read)
+
+
+Reader = Callable[[list[Path]], Checkpoint]
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint folder or file and check every header.
+
+    Args:
+        path: a folder (HF, Trainer or plain), or a .safetensors, .gguf, .bin, .pt, .pth or .ckpt file.
+
+    Raises:
+        CheckpointError: missing, damaged or unknown; names the file, before any weight is read.
+        MissingExtraError: the format needs an optional package.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: expected a checkpoint file or folder, found nothing there.")
+    files = _files_in(path) if path.is_dir() else [path]
+    suffix = files[0].suffix.lower()
+    checkpoint = _reader(suffix, files[0])(files)
+    config = dict(_read_config(path if path.is_dir() else path.parent)) or dict(checkpoint.config)
+    if not checkpoint.tensors:
+        raise CheckpointError(f"{path}: expected tensors, found none.")
+    return Checkpoint(str(path), checkpoint.tensors, config, checkpoint.files, checkpoint.aliases)
+
+
+def _reader(suffix: str, file: Path) -> Reader:
+    if suffix == ".safetensors":
+        from alpha_callbacks.safetensors_files import read_safetensors
+
+        return read_safetensors
+    if suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        from alpha_callbacks.torch_files import read_torch_files
+
+        return read_torch_files
+    for point in entry_points(group="alpha_callbacks.readers", name=suffix.removeprefix(".")):
+        reader: Reader = point.load()
+        return reader
+    if suffix == ".gguf":
+        raise MissingExtraError(f"{file.name}: reading GGUF", "gguf")
+    raise CheckpointError(f"{file}: expected one of {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}.")
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the weight files of a folder: those of its index, else all of the first kind present."""
+    for index in sorted(folder.glob("*.index.json")):
+        return files_of_index(index)
+    for patterns in (("*.safetensors",), ("pytorch_model*.bin",), ("*.ckpt",), ("*.gguf",), ("*.bin", "*.pt", "*.pth")):
+        found = sorted(f for pattern in patterns for f in folder.glob(pattern) if f.name not in _NOT_WEIGHTS)
+        preferred = [f for f in found if f.name.startswith("model")]
+        if found:
+            return _complete(preferred or found)
+    kinds = ", ".join(SUFFIXES)
+    raise CheckpointError(
+        f"{folder}: expected a file of weights ({kinds}), found none. Name the folder that holds them."
+    )
+
+
+_NOT_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
+
+
+def _complete(files: list[Path]) -> list[Path]:
+    """Return the files unless their names (…-00002-of-00004…) say that some are missing, or several are no shards."""
+    import re
+
+    numbered = [re.search(r"-(\d+)-of-(\d+)\.", file.name) for file in files]
+    if len(files) > 1 and not all(numbered):
+        names = ", ".join(file.name for file in files)
+        raise CheckpointError(f"{files[0].parent}: expected one checkpoint, found several ({names}). Name one file.")
+    for match in numbered:
+        if match and int(match[2]) != len(files):
+            raise CheckpointError(
+                f"{files[0].parent}: expected {int(match[2])} shards, found {len(files)}. Complete the download."
+            )
+    return files
+
+
+def files_of_index(index: Path) -> list[Path]:
+    """Return the shards that an index names, checked to exist and to lie in its folder.
+
+    Raises:
+        CheckpointError: not JSON, no weight_map, a shard outside the folder or missing.
+    """
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
+        weight_map = content["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {error}.") from error
+    for name in names:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise CheckpointError(f"{index}: expected plain file names, got {name!r}, which leaves the folder.")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent / name}: expected this shard (named by {index.name}), it is missing.")
+    return [index.parent / name for name in names]
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+    if twice is not None:
+        raise ValueError(f"the key {twice!r} twice")
+    return dict(pairs)
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: expected JSON, got {error}.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return file name -> digest of its size and of 64 samples of 4 KiB, enough to tell one checkpoint from another.
+
+    A full hash would read every byte of a 140 GB model twice; retraining changes every sample.
+    """
+    return {file.name: _sampled_digest(file) for file in checkpoint.files}
+
+
+def _sampled_digest(file: Path, samples: int = 64, width: int = 4096) -> str:
+    size = os.path.getsize(file)
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as handle:
+        for i in range(samples):
+            handle.seek(max(0, size - width) * i // (samples - 1))
+            digest.update(handle.read(width))
+    return digest.hexdigest()[:32]

@@ -1,0 +1,291 @@
+"""The command alpha-hill: parses, calls one public function, prints what came out."""
+
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from alpha_callbacks import __version__
+from alpha_callbacks.errors import AlphaCallbacksError
+
+if TYPE_CHECKING:  # --help must not wait for torch
+    from alpha_callbacks.console import Console
+    from alpha_callbacks.scanner import Plots, ScanResult
+
+app = typer.Typer(
+    name="alpha-hill",
+    help="Heavy-tail exponent alpha-Hill of every weight matrix of a network, at several numeric precisions.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_NUMBERS, _LAYERS, _OUTPUT, _MACHINE = "What to compute", "Which layers", "Output", "Machine"
+
+
+class _Format(StrEnum):
+    """A file format of charts (an enum, since typer takes no list of literals)."""
+
+    PNG = "png"
+    PDF = "pdf"
+    SVG = "svg"
+
+
+PlotFormat = Annotated[
+    list[_Format] | None,
+    typer.Option(
+        "--plot-format", help="Format of the charts; give it several times for several.", rich_help_panel=_OUTPUT
+    ),
+]
+NoPlots = Annotated[bool, typer.Option("--no-plots", help="Write only the tables.", rich_help_panel=_OUTPUT)]
+PerPlot = Annotated[
+    int, typer.Option("--max-layers-per-plot", min=1, help="Layers in one combined chart.", rich_help_panel=_OUTPUT)
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option("--log-level", help="How much to say on stderr.", rich_help_panel=_OUTPUT),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"alpha-hill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def scan(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A checkpoint folder, a .safetensors, .gguf, .pt, .bin or .ckpt file, or a model id on the hub. "
+            "Left out: the embedded tiny Llama.",
+            show_default=False,
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            "-o",
+            help="Where results go. [default: results/<name of the model>]",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    precisions: Annotated[
+        str,
+        typer.Option(
+            "--precisions", "-p", help="Comma-separated, in the order of the columns.", rich_help_panel=_NUMBERS
+        ),
+    ] = "fp32,fp16,bf16",
+    k_frac: Annotated[
+        float, typer.Option("--k-frac", help="Share of the eigenvalues taken as the tail.", rich_help_panel=_NUMBERS)
+    ] = 0.1,
+    k_min: Annotated[int, typer.Option("--k-min", help="Smallest tail.", rich_help_panel=_NUMBERS)] = 10,
+    threshold: Annotated[
+        Literal["next", "last"],
+        typer.Option(help="Divide by eigenvalue k+1 (next) or k (last).", rich_help_panel=_NUMBERS),
+    ] = "next",
+    solver: Annotated[
+        Literal["exact", "fast"],
+        typer.Option(
+            help="exact: fp64. fast: fp32, alpha good to 1e-5, about twice as quick.", rich_help_panel=_NUMBERS
+        ),
+    ] = "exact",
+    reuse_tol: Annotated[
+        float,
+        typer.Option(
+            "--reuse-tol",
+            help="Share a decomposition where the change of alpha is proved to be below this; 0: never.",
+            rich_help_panel=_NUMBERS,
+        ),
+    ] = 1e-5,
+    load_dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--load-dtype",
+            help="Cast weights to this precision first. [default: as stored]",
+            rich_help_panel=_NUMBERS,
+            show_default=False,
+        ),
+    ] = None,
+    filter_layers: Annotated[
+        str | None,
+        typer.Option("--filter-layers", help="Only layers whose name matches this regex.", rich_help_panel=_LAYERS),
+    ] = None,
+    exclude_layers: Annotated[
+        str | None,
+        typer.Option("--exclude-layers", help="Not the layers whose name matches this regex.", rich_help_panel=_LAYERS),
+    ] = None,
+    include_embeddings: Annotated[
+        bool,
+        typer.Option("--include-embeddings", help="Embedding tables too (lm_head always is).", rich_help_panel=_LAYERS),
+    ] = False,
+    plot_format: PlotFormat = None,
+    no_plots: NoPlots = False,
+    max_layers_per_plot: PerPlot = 20,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Keep the layers that an earlier, interrupted run has finished.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = True,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:<n>, or auto: cuda where there is one.", rich_help_panel=_MACHINE)
+    ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Matrices solved side by side. [default: one a thread, as memory allows]",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads in all. [default: all]", rich_help_panel=_MACHINE, show_default=False),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="i/n: do the i-th of n shares, to be joined by `alpha-hill merge`.",
+            rich_help_panel=_MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a model id.", rich_help_panel=_MACHINE, show_default=False),
+    ] = None,
+    log_level: LogLevel = "info",
+) -> None:
+    """Analyse every weight matrix of a checkpoint and write tables and charts.
+
+    Reads tensor by tensor; neither the model nor a GPU is needed. Run the same command again after an interruption and
+    it goes on where it was.
+
+    Exit code: 0 all layers fine, 1 some layers have no alpha (their rows say why), 2 wrong usage or unreadable input.
+
+    [bold]Examples[/bold]
+
+    alpha-hill scan
+
+    alpha-hill scan meta-llama/Llama-3.1-8B -p fp32,fp16,bf16 -o results/llama31_8b
+
+    alpha-hill scan ./checkpoint-5000 --filter-layers 'self_attn' --plot-format pdf
+
+    torchrun --nproc-per-node 4 -m alpha_callbacks scan ./checkpoint-5000
+    """
+    _set_log_level(log_level)
+    from alpha_callbacks.console import Console
+    from alpha_callbacks.options import AnalysisOptions, pick_device
+    from alpha_callbacks.precision import parse_precisions
+    from alpha_callbacks.ranks import Shard
+    from alpha_callbacks.scanner import scan as scan_checkpoint
+
+    console = Console(quiet=log_level in ("warning", "error"))
+    with console:
+        result = scan_checkpoint(
+            model,
+            output_dir=output_dir or Path("results") / _result_name(model),
+            options=AnalysisOptions(
+                precisions=parse_precisions(precisions),
+                k_frac=k_frac,
+                k_min=k_min,
+                threshold=threshold,
+                solver=solver,
+                reuse_tol=reuse_tol,
+                include=filter_layers,
+                exclude=exclude_layers,
+                include_embeddings=include_embeddings,
+                load_dtype=load_dtype,
+                device=pick_device(device),
+            ),
+            workers=workers,
+            threads=threads,
+            resume=resume,
+            shard=Shard.parse(shard) if shard else None,
+            revision=revision,
+            plots=_plots(plot_format, no_plots, max_layers_per_plot),
+            observer=console,
+        )
+    _finish(console, result)
+
+
+@app.command()
+def merge(
+    directories: Annotated[
+        list[Path], typer.Argument(help="Output folders of `scan --shard` (one, if they shared it).")
+    ],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Where results go. [default: the first folder]", show_default=False),
+    ] = None,
+    plot_format: PlotFormat = None,
+    no_plots: NoPlots = False,
+    max_layers_per_plot: PerPlot = 20,
+    log_level: LogLevel = "info",
+) -> None:
+    """Join the shards of a scan into one result, equal to that of a single run."""
+    _set_log_level(log_level)
+    from alpha_callbacks.console import Console
+    from alpha_callbacks.scanner import merge as merge_shards
+
+    console = Console(quiet=log_level in ("warning", "error"))
+    with console:
+        result = merge_shards(
+            directories,
+            output_dir=output_dir or directories[0],
+            plots=_plots(plot_format, no_plots, max_layers_per_plot),
+            observer=console,
+        )
+    _finish(console, result)
+
+
+def main() -> None:
+    """Run the command; errors of ours end with code 2 and one clear line."""
+    try:
+        app()
+    except AlphaCallbacksError as error:
+        logging.getLogger(__name__).debug("details", exc_info=True)
+        typer.secho(f"alpha-hill: {error}", fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
+
+
+def _finish(console: "Console", result: "ScanResult | None") -> None:
+    """Print the result and leave with its exit code."""
+    if result is not None:
+        console.report(result)
+        raise typer.Exit(1 if result.failed else 0)
+
+
+def _plots(formats: list[_Format] | None, none: bool, max_layers: int) -> "Plots":
+    from alpha_callbacks.scanner import Plots
+
+    return Plots(() if none else tuple(dict.fromkeys(str(f) for f in formats or [_Format.PNG])), max_layers)
+
+
+def _result_name(model: str | None) -> str:
+    """Return the folder name for results of a model."""
+    return Path(model).resolve().stem if model and Path(model).exists() else (model or "tiny_llama").replace("/", "--")
+
+
+def _set_log_level(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

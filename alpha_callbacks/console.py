@@ -1,0 +1,146 @@
+"""What a person sees while a scan runs, and at its end. Progress goes to stderr, results to stdout."""
+
+import math
+import os
+import time
+from types import TracebackType
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from alpha_callbacks import csv_files
+from alpha_callbacks.checkpoint import Checkpoint
+from alpha_callbacks.inventory import Inventory
+from alpha_callbacks.loop import Crew, Result, predicted_cost
+from alpha_callbacks.scanner import Observer, ScanResult
+from alpha_callbacks.summary import findings, heaviest, most_drifted, summarize
+from alpha_callbacks.table import LayerRows, Table
+
+_PLAIN_INTERVAL = 15.0  # seconds between lines where stderr is no terminal
+
+
+class Console(Observer):
+    """A progress bar, then a report. Time left comes from the predicted cost of what remains, not from its number."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Say nothing but results and errors when quiet; ranks other than the first are always quiet."""
+        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._err = RichConsole(stderr=True, highlight=False, quiet=quiet or os.environ.get("RANK", "0") != "0")
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._err,
+        )
+        self._task: TaskID | None = None
+        self._costs: dict[str, float] = {}
+        self._done = self._todo = 0
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> "Console":
+        """Start the progress display."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, leaving the terminal as it was. Ctrl-C ends the process: a solve cannot be interrupted."""
+        self._progress.stop()
+        if kind is KeyboardInterrupt:
+            self._err.print("Interrupted. Finished layers are kept; run the same command again to go on.")
+            os._exit(130)
+
+    def opened(self, checkpoint: Checkpoint, inventory: Inventory, todo: int, kept: int, crew: Crew) -> None:
+        """Say what will be done."""
+        self._costs = {weight.layer_name: predicted_cost(weight) for weight in inventory.weights}
+        self._todo = todo
+        again = f", {kept} kept from an earlier run" if kept else ""
+        self._err.print(
+            f"[bold]{escape(checkpoint.source)}[/bold]: {len(inventory.weights)} matrices, "
+            f"{sum(w.numel for w in inventory.weights) / 1e6:,.1f} M weights{again}; "
+            f"{crew.workers} at a time, {crew.threads} thread{'s' * (crew.threads > 1)} each."
+        )
+        self._task = self._progress.add_task("Analysing", total=None, count=f"0/{todo}", note="")
+
+    def finished(self, result: Result) -> None:
+        """Advance by the cost of the layer."""
+        assert self._task is not None
+        self._done += 1
+        if self._done == 1:  # the costs of this process alone are known only by what arrives; start from its share
+            total = sum(self._costs.values()) * self._todo / max(len(self._costs), 1)
+            self._progress.update(self._task, total=total)
+        note = f"{escape(result.layer_name)} {result.seconds:.1f} s"
+        self._progress.update(
+            self._task, advance=self._costs[result.layer_name], count=f"{self._done}/{self._todo}", note=note
+        )
+        self._plainly(f"{self._done}/{self._todo} {result.layer_name} {result.seconds:.1f} s")
+
+    def drawing(self, done: int, total: int) -> None:
+        """Advance the second bar."""
+        if done <= 1 or self._task is None:
+            self._task = self._progress.add_task("Drawing", total=total, count="", note="")
+        self._progress.update(self._task, completed=done, count=f"{done}/{total}")
+
+    def _plainly(self, line: str) -> None:
+        """Print a line now and then where no bar can be shown."""
+        if not self._err.is_terminal and time.monotonic() - self._spoke > _PLAIN_INTERVAL:
+            self._spoke = time.monotonic()
+            self._err.print(escape(line))
+
+    def report(self, result: ScanResult) -> None:
+        """Print the summary, the outstanding layers, what was learned, the coverage, and where the files are."""
+        table, out = result.table, self._out
+        out.print(_summary(table))
+        out.print(_outstanding(table))
+        for sentence in findings(table):
+            out.print(f"• {escape(sentence)}")
+        out.print(f"\n{_coverage(result)}")
+        out.print(
+            f"Results in [bold]{escape(str(result.directory))}[/bold]: {csv_files.RESULTS}, {csv_files.SUMMARY}, "
+            "plots/, run.json"
+        )
+        if result.failed:
+            names = ", ".join(map(escape, result.failed[:5])) + (", …" if len(result.failed) > 5 else "")
+            out.print(f"[yellow]{len(result.failed)} layers have a row without alpha: {names}[/yellow]")
+
+
+def _summary(table: Table) -> RichTable:
+    grid = RichTable(
+        "precision", *[c for c in ("count", "mean", "median", "min", "max")], title="alpha-Hill", title_justify="left"
+    )
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for s in summarize(table):
+        grid.add_row(s.precision, str(s.count), *(f"{value:.6f}" for value in (s.mean, s.median, s.min, s.max)))
+    return grid
+
+
+def _outstanding(table: Table) -> RichTable:
+    """Return the heaviest tails and the largest drifts in one table."""
+    grid = RichTable("layer", "shape", "alpha", "of noise", "", title="Layers that stand out", title_justify="left")
+    for column in grid.columns[2:4]:
+        column.justify = "right"
+    for layer in heaviest(table):
+        grid.add_row(*_cells(layer, table), "heaviest tail for its shape")
+    for layer, name, drift in most_drifted(table):
+        grid.add_row(*_cells(layer, table), f"{name} moves it by {drift:+.2e}")
+    return grid
+
+
+def _cells(layer: LayerRows, table: Table) -> tuple[str, str, str, str]:
+    row = layer[table.reference]
+    ratio = "" if math.isnan(row.alpha_ratio) else f"{row.alpha_ratio:.0%}"
+    return escape(row.layer_name), f"{row.out_features}x{row.in_features}", f"{row.alpha:.4f}", ratio
+
+
+def _coverage(result: ScanResult) -> str:
+    counts = {outcome: result.coverage.get(outcome, 0) for outcome in ("analysed", "shared", "skipped")}
+    parts = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    return f"Coverage: {parts} (each with its reason in {csv_files.COVERAGE})."

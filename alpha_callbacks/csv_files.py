@@ -1,0 +1,118 @@
+"""The table as CSV: one row a layer, and summary statistics a precision."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.files import write_text
+from alpha_callbacks.inventory import Inventory, Skipped
+from alpha_callbacks.summary import SUMMARY_COLUMNS, summarize
+from alpha_callbacks.table import LayerRows, Row, Table
+
+RESULTS = "precision_alpha_hill_results.csv"
+SUMMARY = "precision_summary_statistics.csv"
+COVERAGE = "coverage.csv"
+
+_DIGITS = {"exact": 12, "fast": 6}  # printed = trusted: exact alphas are good to about 1e-13, fast ones to 1e-5
+
+_PER_LAYER: dict[str, Callable[[Row], Any]] = {
+    "numel": lambda row: row.out_features * row.in_features,
+    "stored_dtype": lambda row: row.stored_dtype,
+    "block": lambda row: row.block,
+    "tied_to": lambda row: row.tied_to,
+    "threshold": lambda row: row.threshold,
+    "alpha_null": lambda row: row.alpha_null,
+}
+_PER_PRECISION = (
+    "status",
+    "method",
+    "solver",
+    "alpha_error_bound",
+    "alpha_ratio",
+    "k_used",
+    "n_eigs",
+    "x_min",
+    "stderr",
+    "ks_distance",
+    "spectral_norm",
+    "frobenius_norm",
+    "stable_rank",
+    "overflow",
+    "underflow",
+    "reason",
+)
+
+
+def results_header(precisions: Sequence[str]) -> list[str]:
+    """Return the columns of the results CSV."""
+    leading = ["layer_name", "category", "out_features", "in_features", *(f"alpha_{p}" for p in precisions)]
+    drift = [f"{name}_{p}" for p in precisions for name in ("drift", "drift_bound")]
+    return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions)]
+
+
+def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
+    """Write one row a layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
+    digits = _DIGITS[solver]
+    lines = [results_header(table.precisions), *(_wide(layer, table, digits) for layer in table.layers)]
+    write_text(path, _text(lines))
+
+
+def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
+    """Write count, mean, std (n - 1), min, median, max and quartiles of the usable alphas of each precision."""
+    rows = [
+        [s.precision, s.count, *(_cell(getattr(s, c), _DIGITS[solver]) for c in SUMMARY_COLUMNS[2:])]
+        for s in summarize(table)
+    ]
+    write_text(path, _text([list(SUMMARY_COLUMNS), *rows]))
+
+
+def write_coverage(inventory: Inventory, path: Path) -> None:
+    """Write every tensor: analysed, shared with another, or skipped with the reason."""
+    lines: list[list[Any]] = [["name", "outcome", "shape", "stored_dtype", "reason"]]
+    for w in inventory.weights:
+        outcome = "shared" if w.tied_to else "analysed"
+        reason = f"same storage as {w.tied_to}" if w.tied_to else w.unsupported
+        lines.append([w.layer_name, outcome, f"{w.out_features}x{w.in_features}", w.stored_dtype, reason])
+    lines += [_skipped(tensor) for tensor in inventory.skipped]
+    write_text(path, _text(lines))
+
+
+def coverage_counts(path: Path) -> dict[str, int]:
+    """Return outcome -> number of tensors of a coverage file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return dict(Counter(row["outcome"] for row in csv.DictReader(file)))
+
+
+def _skipped(tensor: Skipped) -> list[Any]:
+    outcome = "shared" if tensor.shared else "skipped"
+    return [tensor.name, outcome, "x".join(map(str, tensor.shape)), tensor.stored_dtype, tensor.reason]
+
+
+def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
+    first = layer.first
+    row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
+    row += [_cell(layer[p].alpha, digits) for p in table.precisions]
+    row += [_cell(value(first), digits) for value in _PER_LAYER.values()]
+    for p in table.precisions:
+        row += [_cell(layer.drift(p, table.reference), 4), _cell(layer.drift_bound(p, table.reference), 3)]
+    for name in _PER_PRECISION:
+        row += [_cell(getattr(layer[p], name), 3 if name == "alpha_error_bound" else digits) for p in table.precisions]
+    return row
+
+
+def _cell(value: Any, digits: int) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.{digits}g}"
+    return value
+
+
+def _text(lines: Sequence[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

@@ -1,0 +1,33 @@
+"""Every exception that this package raises on purpose."""
+
+
+class AlphaCallbacksError(Exception):
+    """Base of all errors of alpha_callbacks; its text says where, what was expected, what came, and what to do."""
+
+
+class OptionError(AlphaCallbacksError, ValueError):
+    """An option has a value that cannot be used."""
+
+
+class SpectrumError(AlphaCallbacksError, ValueError):
+    """A spectrum, or the matrix that it should come from, does not have the required form."""
+
+
+class SolverError(AlphaCallbacksError):
+    """No solver returned eigenvalues that pass the checks (sum, range, order)."""
+
+
+class CheckpointError(AlphaCallbacksError):
+    """A checkpoint is missing, damaged, or of a kind that cannot be read safely."""
+
+
+class JournalError(AlphaCallbacksError):
+    """A journal of finished layers does not belong to this run, or does not cover it."""
+
+
+class MissingExtraError(AlphaCallbacksError, ImportError):
+    """An optional package is needed; the text names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f'{what} needs an optional package. Run: pip install "alpha-callbacks[{extra}]"')
+        self.extra = extra

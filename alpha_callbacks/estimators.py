@@ -1,0 +1,163 @@
+"""Eigenvalues -> tail exponent alpha (Hill) with its quality figures."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.errors import SpectrumError
+
+Threshold = Literal["next", "last"]
+
+
+@dataclass(frozen=True)
+class HillFit:
+    """One Hill fit of the upper tail of a spectrum.
+
+    Attributes:
+        alpha: tail exponent of the eigenvalue density, nan unless status is "ok".
+        k: tail size used.
+        x_min: the eigenvalue in the denominator (unit: weight squared).
+        stderr: (alpha - 1) / sqrt(k), the i.i.d. guide. Eigenvalues repel, so the true spread is smaller.
+        ks_distance: largest gap between the empirical and the fitted survival function of the tail, 0..1.
+        status: "ok", "degenerate" or "rank_deficient".
+    """
+
+    alpha: float
+    k: int
+    x_min: float
+    stderr: float
+    ks_distance: float
+    status: Literal["ok", "degenerate", "rank_deficient"]
+
+
+_FINE = 8 * torch.finfo(torch.float64).eps  # what fp64 arithmetic itself resolves
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Which eigenvalues are the tail of one matrix, and what its stored digits can resolve.
+
+    Attributes:
+        k: tail size.
+        threshold: "next": x_min is eigenvalue k + 1; "last": eigenvalue k.
+        spread_floor: a tail with ln(largest / x_min) not above this is flat to within the stored digits.
+        noise: singular values not above this are rounding of the stored digits (unit: weight).
+    """
+
+    k: int
+    threshold: Threshold
+    spread_floor: float = _FINE
+    noise: float = 0.0
+
+    @property
+    def anchor(self) -> int:
+        """Index of x_min, which is also the number of log ratios that are not zero."""
+        return self.k if self.threshold == "next" else self.k - 1
+
+    def rank_floor(self, frobenius_sq: float) -> float:
+        """Return the eigenvalue that cannot be told from zero in a matrix with this ||W||_F^2."""
+        return max(self.noise**2, _FINE**2 * frobenius_sq)
+
+
+def tail_of(
+    out_features: int,
+    in_features: int,
+    *,
+    k_frac: float,
+    k_min: int,
+    threshold: Threshold,
+    eps: float,
+    typical: float,
+) -> Tail:
+    """Return the tail rule of a matrix stored with relative spacing `eps` and entries of `typical` (median) size.
+
+    Independent rounding of the entries has spectral norm of about 0.2 eps typical (sqrt(rows) + sqrt(cols)), and
+    spreads the equal eigenvalues of an orthogonal matrix by about 0.2 eps sqrt(min / max). The floors are 2.5 and 5
+    times that, far below what noise itself shows (alpha_null), so that an orthogonal initialisation or a low-rank
+    product is told from a fitted tail in every stored precision. The median, since a few huge entries round in a few
+    directions only.
+    """
+    small, large = sorted((out_features, in_features))
+    return Tail(
+        tail_size(small, k_frac=k_frac, k_min=k_min),
+        threshold,
+        spread_floor=max(eps * math.sqrt(small / large), _FINE),
+        noise=0.5 * eps * typical * (math.sqrt(small) + math.sqrt(large)),
+    )
+
+
+def tail_size(n: int, *, k_frac: float = 0.1, k_min: int = 10) -> int:
+    """Return k = clamp(max(k_min, floor(k_frac * n)), 1, n - 1), the number of eigenvalues in the tail.
+
+    Args:
+        n: number of eigenvalues, at least 2.
+        k_frac: share of the spectrum taken as its tail, 0 < k_frac < 1.
+        k_min: smallest tail wanted.
+
+    Raises:
+        SpectrumError: fewer than two eigenvalues.
+
+    Example:
+        >>> tail_size(4096), tail_size(64), tail_size(8)
+        (409, 10, 7)
+    """
+    if n < 2:
+        raise SpectrumError(f"tail_size: expected at least 2 eigenvalues, got {n}. A vector has no spectrum to fit.")
+    return min(max(k_min, math.floor(k_frac * n), 1), n - 1)
+
+
+def hill_alpha(
+    evals: Tensor, *, k: int, threshold: Threshold = "next", spread_floor: float = 0.0, rank_floor: float = 0.0
+) -> HillFit:
+    """Estimate the tail exponent of an eigenvalue spectrum (Hill).
+
+    alpha = 1 + k / sum(ln(evals[i] / x_min) for i < k), x_min = evals[k] ("next") or evals[k - 1] ("last"); the scale
+    of W cancels, and no absolute epsilon enters.
+
+    Args:
+        evals: shape (n,), float64, descending, >= 0; unit: weight squared.
+        k: tail size, 1 <= k <= n - 1.
+        threshold: which eigenvalue is x_min.
+        spread_floor: a tail whose ln(evals[0] / x_min) is not above this has no exponent ("degenerate").
+        rank_floor: x_min not above this eigenvalue is numerically zero ("rank_deficient").
+
+    Returns:
+        HillFit; alpha is nan unless its status is "ok".
+
+    Raises:
+        SpectrumError: wrong shape, order or sign, or k out of range.
+
+    Source: Hill 1975; Zhou et al., TempBalance, 2023 (PL_Alpha_Hill).
+
+    Example:
+        >>> round(hill_alpha(torch.tensor([8., 4., 2., 1.], dtype=torch.float64), k=3).alpha, 4)
+        1.7213
+    """
+    _check(evals, k)
+    x_min = float(evals[k] if threshold == "next" else evals[k - 1])
+    tail = evals[:k]
+    if float(evals[0]) == x_min:  # covers the zero matrix
+        return HillFit(math.nan, k, x_min, math.nan, math.nan, "degenerate")
+    if x_min <= rank_floor:
+        return HillFit(math.nan, k, x_min, math.nan, math.nan, "rank_deficient")
+    log_ratios = torch.log(tail / x_min)
+    if float(log_ratios[0]) <= spread_floor:
+        return HillFit(math.nan, k, x_min, math.nan, math.nan, "degenerate")
+    alpha = 1.0 + k / float(log_ratios.sum())
+    survival = torch.exp(-(alpha - 1.0) * log_ratios)  # fitted P(x >= evals[i]), ascending in i
+    steps = torch.arange(k + 1, dtype=torch.float64) / k
+    gap = torch.maximum((survival - steps[:-1]).abs(), (survival - steps[1:]).abs()).max()
+    return HillFit(alpha, k, x_min, (alpha - 1.0) / math.sqrt(k), float(gap), "ok")
+
+
+def _check(evals: Tensor, k: int) -> None:
+    """Raise SpectrumError unless evals is a usable descending spectrum and 1 <= k < n."""
+    if evals.ndim != 1 or evals.dtype != torch.float64:
+        raise SpectrumError(f"hill_alpha: expected a 1-D float64 tensor, got {tuple(evals.shape)} {evals.dtype}.")
+    if not 1 <= k <= len(evals) - 1:
+        raise SpectrumError(f"hill_alpha: expected 1 <= k <= {len(evals) - 1}, got k={k}. Use tail_size().")
+    if not bool(torch.isfinite(evals).all()) or float(evals[-1]) < 0 or bool((evals[1:] > evals[:-1]).any()):
+        raise SpectrumError("hill_alpha: expected finite eigenvalues >= 0 in descending order.")

@@ -1,0 +1,98 @@
+"""What to compute: one frozen record, checked once."""
+
+import re
+from dataclasses import dataclass
+from typing import get_args
+
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.estimators import Threshold
+from alpha_callbacks.precision import parse_precisions
+from alpha_callbacks.spectrum import Solver
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """Everything that decides a number. Two runs with equal options and equal weights give equal rows.
+
+    Attributes:
+        precisions: names from the registry, in the order of the columns.
+        k_frac: share of the spectrum taken as its tail, 0 < k_frac < 1.
+        k_min: smallest tail.
+        threshold: "next" divides by eigenvalue k + 1, "last" by eigenvalue k.
+        solver: "exact" (fp64) or "fast" (fp32, alpha good to 1e-5).
+        reuse_tol: a proved bound on the change of alpha below this spares a decomposition; 0 switches that off.
+        include: regex searched in layer names; only matches are analysed.
+        exclude: regex searched in layer names; matches are left out.
+        include_embeddings: analyse embedding tables too.
+        load_dtype: cast weights to this precision before anything else; None keeps them as stored.
+        device: torch device that computes ("cpu", "cuda", "cuda:1").
+
+    Raises:
+        OptionError: a value that cannot be used.
+    """
+
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16")
+    k_frac: float = 0.1
+    k_min: int = 10
+    threshold: Threshold = "next"
+    solver: Solver = "exact"
+    reuse_tol: float = 1e-5
+    include: str | None = None
+    exclude: str | None = None
+    include_embeddings: bool = False
+    load_dtype: str | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Check every field and put the names of precisions into canonical form."""
+        object.__setattr__(self, "precisions", parse_precisions(self.precisions))
+        if self.load_dtype is not None:
+            (name,) = parse_precisions([self.load_dtype])
+            object.__setattr__(self, "load_dtype", name)
+        if not 0 < self.k_frac < 1:
+            raise OptionError(f"k_frac: expected a share between 0 and 1, got {self.k_frac}. The usual value is 0.1.")
+        if self.k_min < 1:
+            raise OptionError(f"k_min: expected at least 1, got {self.k_min}. The usual value is 10.")
+        if self.reuse_tol < 0:
+            raise OptionError(f"reuse_tol: expected 0 or more, got {self.reuse_tol}. 0 recomputes every precision.")
+        _check_choice("threshold", self.threshold, get_args(Threshold))
+        _check_choice("solver", self.solver, get_args(Solver))
+        for name in ("include", "exclude"):
+            _check_regex(name, getattr(self, name))
+
+    def selects(self, layer_name: str) -> bool:
+        """Return True if include and exclude let this layer through."""
+        if self.include is not None and not re.search(self.include, layer_name):
+            return False
+        return self.exclude is None or not re.search(self.exclude, layer_name)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(f"{name}: expected one of {', '.join(choices)}, got {value!r}.")
+
+
+def _check_regex(name: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise OptionError(f"{name}: expected a regular expression, got {pattern!r} ({error}).") from error
+
+
+def pick_device(name: str) -> str:
+    """Return the torch device for "cpu", "cuda", "cuda:1" or "auto" (CUDA where there is one).
+
+    Raises:
+        OptionError: unknown, or not on this machine.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (index == "" or index.isdigit()):
+        raise OptionError(f"device: expected cpu, cuda, cuda:<n> or auto, got {name!r}.")
+    if kind == "cuda" and int(index or 0) >= count:
+        raise OptionError(f"device: expected one of {count} CUDA devices, got {name!r}. Use --device cpu.")
+    return name

@@ -1,0 +1,120 @@
+"""Many layers in one chart: horizontal bars with names and values, and their drifts beside them."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from alpha_callbacks.plots.canvas import FAINT, GREY, INK, NOISE, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.drift import drift_of, scale_drift_axis, status_text, usable_alpha
+from alpha_callbacks.plots.groups import lost_text
+from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, precision_handles, say
+from alpha_callbacks.plots.text import alpha_text, counted, fit, joined, tail_text, text_width
+from alpha_callbacks.table import LayerRows, Table
+
+_BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as its value's text, and the gap between two layers
+_ALPHA_WIDTH, _DRIFT_WIDTH, _VALUES = 4.6, 2.6, 0.85
+_BOTTOM, _HEADING = 0.62, 0.78
+
+
+@styled
+def plot_batch(layers: Sequence[LayerRows], table: Table, index: int, total: int) -> tuple[Figure, Sequence[Axes]]:
+    """Draw a batch of layers, the first on top.
+
+    Args:
+        layers: the layers of this batch, at least one.
+        table: gives precisions and reference.
+        index: number of the batch, from 1.
+        total: how many batches there are.
+
+    Returns:
+        The figure and its axes: alpha, drift.
+    """
+    colors = precision_colors(table.precisions)
+    names = [fit(layer.first.layer_name, 3.6, 8.5) for layer in layers]
+    left = 0.3 + max(text_width(name, 8.5) for name in names)
+    width = left + _ALPHA_WIDTH + 0.3 + _DRIFT_WIDTH + _VALUES
+    pitch = _BETWEEN + _BAR * len(colors)
+    height = max(1.0, pitch * len(layers))
+    handles = precision_handles(colors, crosses=False)
+    figure = new_figure(width, _BOTTOM + height + legend_height(handles, _ALPHA_WIDTH) + _HEADING)
+    alpha_axes = add_axes(figure, left, _BOTTOM, _ALPHA_WIDTH, height)
+    drift_axes = add_axes(figure, left + _ALPHA_WIDTH + 0.3, _BOTTOM, _DRIFT_WIDTH, height)
+    for axes in (alpha_axes, drift_axes):
+        axes.set_ylim(len(layers) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=FAINT, linewidth=0.5)
+    alpha_axes.set_yticks(range(len(layers)), names)
+    drift_axes.set_yticks([])
+    bar = _BAR / pitch
+    places = [(i - (len(colors) - 1) / 2) * bar for i in range(len(colors))]
+    _draw_alphas(alpha_axes, layers, colors, places, bar)
+    _draw_drifts(drift_axes, layers, table, colors, places, bar)
+    add_legend(alpha_axes, handles, _ALPHA_WIDTH)
+    rule = tail_text(row for layer in layers for row in layer.rows)
+    subtitle = joined(counted(len(layers), "layer"), rule, lost_text(layers, table))
+    add_heading(figure, f"alpha, batch {index} of {total}", subtitle)
+    return figure, (alpha_axes, drift_axes)
+
+
+def _draw_alphas(
+    axes: Axes, layers: Sequence[LayerRows], colors: dict[str, str], places: Sequence[float], bar: float
+) -> None:
+    """Draw the bars from 0 with their values, and the noise value of each layer as a dashed tick."""
+    alphas = {name: [usable_alpha(layer, name) for layer in layers] for name in colors}
+    nulls = [layer.first.alpha_null for layer in layers]
+    shown = [value for values in (*alphas.values(), nulls) for value in values if math.isfinite(value)]
+    highest = max(shown, default=1.0)
+    tallest = max((a for values in alphas.values() for a in values if math.isfinite(a)), default=0.0)
+    axes.set_xlim(0, max(1.03 * highest, tallest / (1 - 0.55 / _ALPHA_WIDTH)))
+    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.set_xlabel("alpha (tail exponent, no unit)")
+    half = len(colors) * bar / 2 + 0.04
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.3}
+    for (name, color), place in zip(colors.items(), places, strict=True):
+        at = [i + place for i in range(len(layers))]
+        axes.barh(at, [0.0 if math.isnan(a) else a for a in alphas[name]], 0.86 * bar, color=color, label=name)
+        for y, layer, alpha in zip(at, layers, alphas[name], strict=True):
+            status = status_text(layer, name)
+            axes.annotate(status or alpha_text(alpha), (0 if status else alpha, y), (3, 0), textcoords="offset points",
+                          size=6.5, va="center_baseline", color=GREY if status else INK, bbox=box, zorder=4,
+                          style="italic" if status else "normal")  # fmt: skip
+    axes.vlines(nulls, [i - half for i in range(len(nulls))], [i + half for i in range(len(nulls))], color=NOISE,
+                linewidth=1.0, linestyle=(0, (3, 1.5)), zorder=3)  # fmt: skip
+    if tallest == 0:
+        say(axes, "no usable alpha")
+
+
+def _draw_drifts(
+    axes: Axes, layers: Sequence[LayerRows], table: Table, colors: dict[str, str], places: Sequence[float], bar: float
+) -> None:
+    """Draw measured drifts solid, bounds as hatched intervals around 0, and print both in a column at the right."""
+    axes.axvline(0, color=GREY, linewidth=0.7, zorder=2)
+    axes.spines["left"].set_visible(False)
+    values: list[float] = []
+    bounded = False
+    for (name, color), place in zip(colors.items(), places, strict=True):
+        if name == table.reference:
+            continue
+        for i, layer in enumerate(layers):
+            drift = drift_of(layer, name, table.reference)
+            words = drift.kind == "none"
+            if drift.kind == "bounded":
+                bounded = True
+                values += [-drift.value, drift.value]
+                axes.barh(i + place, 2 * drift.value, 0.8 * bar, left=-drift.value, facecolor="white", edgecolor=color,
+                          linewidth=0.6, hatch="//////")  # fmt: skip
+            elif not words:
+                values.append(drift.value)
+                axes.barh(i + place, drift.value, 0.86 * bar, color=color)
+            axes.annotate(drift.text, (1, i + place), (4, 0), xycoords=axes.get_yaxis_transform(), va="center_baseline",
+                          textcoords="offset points", size=6.5, color=GREY if words else INK,
+                          style="italic" if words else "normal")  # fmt: skip
+    scale_drift_axis(axes, "x", values, max_ticks=5)
+    note = " (hatched: within ±)" if bounded else ""
+    axes.set_xlabel(fit(f"alpha − alpha({table.reference}){note}", _DRIFT_WIDTH + 0.8, 9.0))
+    if not values:
+        axes.xaxis.set_visible(False)
+        say(axes, "no drift to show" if len(table.precisions) > 1 else "one precision, no drift", size=9)

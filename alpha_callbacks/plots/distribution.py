@@ -1,0 +1,83 @@
+"""How the alphas of all layers are spread, a box a precision."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.drift import usable_alpha
+from alpha_callbacks.plots.groups import lost_text
+from alpha_callbacks.plots.legend import add_heading, say
+from alpha_callbacks.plots.text import alpha_text, counted, fit, joined, tail_text
+from alpha_callbacks.table import Table
+
+_SEED = 0  # the jitter is decoration: the same table gives the same picture
+_MANY = 2000  # points; beyond, they become an image inside pdf and svg
+
+
+@styled
+def plot_distribution(table: Table) -> tuple[Figure, Sequence[Axes]]:
+    """Draw box, mean and every point of alpha for each precision.
+
+    Returns:
+        The figure and its axes, one.
+    """
+    count = len(table.precisions)
+    width = max(7.0, 1.2 + 1.35 * count)
+    figure = new_figure(width, 5.2)
+    axes = add_axes(figure, 0.75, 0.98, width - 0.95, 5.2 - 0.98 - 0.75)
+    axes.set_xlim(-0.5 - max(0, 3 - count) / 2, count - 0.5 + max(0, 3 - count) / 2)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("alpha (tail exponent, no unit)")
+    generator = np.random.default_rng(_SEED)
+    labels = []
+    for i, (precision, color) in enumerate(precision_colors(table.precisions).items()):
+        alphas = [alpha for layer in table.layers if np.isfinite(alpha := usable_alpha(layer, precision))]
+        labels.append(_label(precision, alphas, len(table) - len(alphas)))
+        if alphas:
+            jitter = generator.uniform(-0.24, 0.24, len(alphas))
+            _draw_column(axes, i, alphas, color, jitter)
+        elif any(table.alphas(name) for name in table.precisions):
+            axes.text(i, 0.5, "no usable alpha", transform=axes.get_xaxis_transform(), ha="center", color=GREY)
+    axes.set_xticks(range(count), labels)
+    if not axes.collections:
+        axes.set_yticks([])
+        say(axes, "no usable alpha")
+    rows = tail_text(table)
+    what = "box: quartiles and median, whiskers: 1.5 × its height, diamond: mean"
+    subtitle = joined(counted(len(table), "layer"), rows, lost_text(table.layers, table))
+    add_heading(figure, "Distribution of alpha by precision", subtitle)
+    figure.text(0.14 / width, 0.1 / 5.2, fit(what, width - 0.28, 8.0), size=8, color=GREY)
+    return figure, (axes,)
+
+
+def _draw_column(axes: Axes, x: int, alphas: Sequence[float], color: str, jitter: np.ndarray) -> None:
+    """Draw the points of one precision, its box over them, and the mean."""
+    opacity = float(np.clip(60 / len(alphas), 0.08, 0.55))
+    axes.scatter(x + jitter, alphas, s=9, color=color, alpha=opacity, linewidths=0, rasterized=len(alphas) > _MANY)
+    axes.boxplot(
+        [alphas],
+        positions=[x],
+        widths=0.56,
+        showfliers=False,  # every point is there already
+        showmeans=True,
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": "none", "edgecolor": color, "linewidth": 1.4},
+        whiskerprops={"color": color, "linewidth": 1.2},
+        capprops={"color": color, "linewidth": 1.2},
+        medianprops={"color": INK, "linewidth": 1.6},
+        meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 6},
+    )
+
+
+def _label(precision: str, alphas: Sequence[float], lost: int) -> str:
+    """Return name, counts and the digits that the boxes cannot show."""
+    lines = [fit(precision, 1.2, 8.5), f"n = {len(alphas)}" + (f", {lost} not ok" if lost else "")]
+    if alphas:
+        lines.append(f"median {alpha_text(float(np.median(alphas)))}")
+        lines.append(f"mean {alpha_text(float(np.mean(alphas)))}")
+    return "\n".join(lines)

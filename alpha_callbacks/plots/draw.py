@@ -1,0 +1,83 @@
+"""Table -> every chart as files."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from alpha_callbacks.plots.batch import plot_batch
+from alpha_callbacks.plots.canvas import check_formats, save, style
+from alpha_callbacks.plots.category import plot_category
+from alpha_callbacks.plots.distribution import plot_distribution
+from alpha_callbacks.plots.heatmap import plot_heatmap
+from alpha_callbacks.plots.layer import LayerCharts
+from alpha_callbacks.table import Table
+
+_LONGEST = 100
+
+
+def draw_all(
+    table: Table,
+    directory: Path,
+    *,
+    formats: Sequence[str] = ("png",),
+    max_layers_per_plot: int = 20,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write every chart of a table.
+
+    Args:
+        table: the rows.
+        directory: made if needed; files of the same name are replaced.
+        formats: some of "png", "pdf", "svg".
+        max_layers_per_plot: layers in one combined chart.
+        on_progress: called with (charts written, charts in all) after each chart.
+
+    Returns:
+        The files written: individual_layers/layer_001_<name>, category_<category>, combined_batch_<i>,
+        alpha_distribution_by_precision, heatmap_alpha_<precision>, heatmap_alpha_ratio_<reference>.
+
+    Raises:
+        OptionError: unknown format.
+    """
+    check_formats(formats)
+    batch_size = max(1, max_layers_per_plot)
+    categories = list(dict.fromkeys(layer.first.category for layer in table.layers))
+    batches = [table.layers[i : i + batch_size] for i in range(0, len(table), batch_size)]
+    total = len(table) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
+
+    def charts() -> Iterator[tuple[str, Figure]]:
+        layer_charts = LayerCharts(table)
+        for i, layer in enumerate(table.layers, start=1):
+            name = f"layer_{i:03d}_{safe_file_name(layer.first.layer_name)}"
+            yield f"individual_layers/{name}", layer_charts.draw(layer)[0]
+        for category in categories:
+            yield f"category_{safe_file_name(category)}", plot_category(table, category)[0]
+        for i, batch in enumerate(batches, start=1):
+            yield f"combined_batch_{i}", plot_batch(batch, table, i, len(batches))[0]
+        yield "alpha_distribution_by_precision", plot_distribution(table)[0]
+        for precision in table.precisions:
+            yield f"heatmap_alpha_{safe_file_name(precision)}", plot_heatmap(table, "alpha", precision)[0]
+        ratio = f"heatmap_alpha_ratio_{safe_file_name(table.reference)}"
+        yield ratio, plot_heatmap(table, "alpha_ratio", table.reference)[0]
+
+    paths: list[Path] = []
+    with style():  # once: entering it for each chart takes longer than some charts
+        for done, (name, figure) in enumerate(charts(), start=1):
+            paths += save(figure, directory / name, formats)
+            if on_progress is not None:
+                on_progress(done, total)
+    return paths
+
+
+def safe_file_name(name: str) -> str:
+    """Return a file name made of A-Z a-z 0-9 . _ - only, 1 to 100 characters, without leading or double dots.
+
+    Example:
+        >>> safe_file_name("model.layers.0.mlp"), safe_file_name("../../x"), safe_file_name("")
+        ('model.layers.0.mlp', 'x', 'unnamed')
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    safe = re.sub(r"\.{2,}", ".", safe).strip("._")
+    return safe[:_LONGEST].rstrip("._") or "unnamed"

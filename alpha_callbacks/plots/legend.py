@@ -1,0 +1,80 @@
+"""Legends and headings that know their size before they are drawn."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from alpha_callbacks.plots.canvas import GREY, NOISE
+from alpha_callbacks.plots.text import fit, plain, text_width
+
+Handle = Patch | Line2D
+
+_SIZE = 8.5
+_BESIDE = 0.42  # inches that the key and the gaps of one entry take
+_ROW = 0.175
+
+
+def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
+    """Return the keys of an alpha panel: one a precision, the noise line, and the cross if there are some."""
+    handles: list[Handle] = [Patch(color=color, label=fit(name, 1.4, _SIZE)) for name, color in colors.items()]
+    handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label="noise (MP)"))
+    if crosses:
+        handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="no alpha"))
+    return handles
+
+
+def legend_height(handles: Sequence[Handle], width: float) -> float:
+    """Return the height of the legend that `add_legend` draws."""
+    return _ROW * math.ceil(len(handles) / _columns(handles, width)) if handles else 0.0
+
+
+def add_legend(axes: Axes, handles: Sequence[Handle], width: float, *, above: float = 0.06) -> None:
+    """Put a legend of this width `above` inches over the axes, left aligned, in as many rows as it needs."""
+    figure = axes.get_figure(root=True)
+    if figure is None or not handles:
+        return
+    height = axes.get_position().height * figure.get_size_inches()[1]
+    axes.legend(
+        handles=_by_row(handles, _columns(handles, width)),
+        ncols=_columns(handles, width),
+        loc="lower left",
+        bbox_to_anchor=(0, 1 + above / height),
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.4,
+        handletextpad=0.5,
+        columnspacing=1.3,
+        labelspacing=0.3,
+    )
+
+
+def add_heading(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle at the upper left; they take 0.6 inches."""
+    width, height = figure.get_size_inches()
+    for text, size, top, weight, color in (
+        (title, 12.0, 0.12, "bold", "black"),
+        (subtitle, 9.0, 0.4, "normal", GREY),
+    ):
+        line = fit(text, width - 0.28, size, weight=weight)
+        figure.text(0.14 / width, 1 - top / height, line, size=size, weight=weight, color=color, va="top")
+
+
+def say(axes: Axes, text: str, *, size: float = 11.0) -> None:
+    """Write words into the middle of a panel that has nothing to show."""
+    axes.text(0.5, 0.6, plain(text), transform=axes.transAxes, ha="center", va="center", color=GREY, size=size)
+
+
+def _columns(handles: Sequence[Handle], width: float) -> int:
+    widest = max(text_width(str(handle.get_label()), _SIZE) for handle in handles) + _BESIDE
+    return max(1, min(len(handles), int(width / widest)))
+
+
+def _by_row(handles: Sequence[Handle], columns: int) -> list[Handle]:
+    """Return the handles so that matplotlib, which fills columns, shows them in reading order."""
+    full, rest = divmod(len(handles), columns)
+    lengths = [full + (column < rest) for column in range(columns)]
+    return [handles[row * columns + column] for column in range(columns) for row in range(lengths[column])]

@@ -1,0 +1,103 @@
+"""A weight through a precision: the blocks that a solver reads, and what happens to the entries."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.perturbation import Perturbation, PerturbationMeter
+from alpha_callbacks.precision import Precision
+from alpha_callbacks.weight import Weight, spans
+
+
+_SAMPLES = 2**12  # entries of each block that the median is taken from
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the entries of a matrix.
+
+    Attributes:
+        largest: max |w|; nan or inf if there is one.
+        typical: median |w| of an even sample.
+    """
+
+    largest: float
+    typical: float
+
+
+def measure_sizes(weight: Weight) -> Sizes:
+    """Return the sizes of the entries, in one pass."""
+    largest, samples = 0.0, []
+    for block in weight.row_blocks():
+        wide = block.float() if block.dtype.itemsize == 1 else block  # fp8 has no comparison kernels
+        low, high = wide.aminmax()
+        value = max(-float(low), float(high))
+        if not math.isfinite(value):
+            return Sizes(value, value)
+        largest = max(largest, value)
+        flat = wide.reshape(-1)
+        samples.append(flat[:: max(1, len(flat) // _SAMPLES) | 1].double().abs())  # odd: not always the same column
+    return Sizes(largest, float(torch.cat(samples).median()))
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a round trip does to the entries of a matrix.
+
+    Attributes:
+        error: norms of W - Q(W), over the blocks without overflow.
+        overflow: finite weights that become inf or nan.
+        underflow: non-zero weights that become 0.
+    """
+
+    error: Perturbation
+    overflow: int
+    underflow: int
+
+    @property
+    def exact(self) -> bool:
+        """True if every weight came back as it was."""
+        return self.overflow == 0 and self.error.frobenius == 0
+
+
+def measure_damage(weight: Weight, precision: Precision) -> Damage:
+    """Compare a finite weight with its round trip, one block of rows at a time.
+
+    The differences are formed in fp32 (fp64 for fp64 weights). They are exact where it matters, since a weight and its
+    rounding are within a factor of two of each other or the rounding is 0.
+    """
+    wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
+    meter, overflow, underflow = PerturbationMeter(weight.in_features), 0, 0
+    for block in weight.row_blocks():
+        before, after = block.to(wide), precision.round_trip(block).to(wide)
+        lost = int(torch.count_nonzero(~torch.isfinite(after)))
+        overflow += lost
+        underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
+        if lost == 0:
+            meter.add(before - after)  # never in place: `before` may be the model's own storage
+    return Damage(meter.result(), overflow, underflow)
+
+
+def short_side_blocks(weight: Weight, precision: Precision | None) -> Iterator[Tensor]:
+    """Yield the weight after the round trip (None: as stored) in blocks of shape (b, n), n its short side.
+
+    A tall matrix streams row by row. A wide one is needed whole, since formats work along its rows: it is held in the
+    dtype that the round trip returns.
+    """
+    rows = (block if precision is None else precision.round_trip(block) for block in weight.row_blocks())
+    if weight.out_features >= weight.in_features:
+        yield from rows
+        return
+    whole: Tensor | None = None
+    start = 0
+    for block in rows:
+        if whole is None:
+            whole = torch.empty(weight.out_features, weight.in_features, dtype=block.dtype, device=block.device)
+        whole[start : start + len(block)] = block
+        start += len(block)
+    assert whole is not None
+    for first, last in spans(weight.in_features, weight.out_features):
+        yield whole[:, first:last].T

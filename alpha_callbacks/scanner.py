@@ -1,0 +1,262 @@
+"""A checkpoint -> a table and the files that people look at. What the command does, as a function."""
+
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks import csv_files
+from alpha_callbacks.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from alpha_callbacks.errors import CheckpointError, JournalError
+from alpha_callbacks.files import write_text
+from alpha_callbacks.inventory import Inventory
+from alpha_callbacks.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
+from alpha_callbacks.loop import Crew, Result, analyze_weights, choose_crew
+from alpha_callbacks.machine import peak_memory
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.ranks import Ranks, Shard, share
+from alpha_callbacks.table import Table
+
+EMBEDDED = Path(__file__).parent / "assets" / "tiny_llama"
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Which charts are drawn.
+
+    Attributes:
+        formats: any of "png", "pdf", "svg"; empty draws none.
+        max_layers: layers in one combined chart.
+    """
+
+    formats: tuple[str, ...] = ("png",)
+    max_layers: int = 20
+
+
+class Observer:
+    """Told how a scan gets on; this one keeps quiet."""
+
+    def opened(self, checkpoint: Checkpoint, inventory: Inventory, todo: int, kept: int, crew: Crew) -> None:
+        """Headers are checked; `todo` layers are to be computed here, `kept` are taken from the journal."""
+
+    def finished(self, result: Result) -> None:
+        """One more layer is in the journal."""
+
+    def drawing(self, done: int, total: int) -> None:
+        """Charts on disk so far."""
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found.
+
+    Attributes:
+        table: one row a layer and precision.
+        directory: where the files are.
+        coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
+        seconds: wall time without charts.
+    """
+
+    table: Table
+    directory: Path
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of layers with a row that is not ok."""
+        return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok))
+
+
+def scan(
+    source: str | Path | None = None,
+    *,
+    output_dir: str | Path,
+    options: AnalysisOptions | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    resume: bool = True,
+    shard: Shard | None = None,
+    revision: str | None = None,
+    plots: Plots | None = None,
+    observer: Observer | None = None,
+) -> ScanResult | None:
+    """Analyse every weight of a checkpoint, tensor by tensor, and write the results.
+
+    Finished layers go to a journal first: a run that was killed goes on where it was, and its files are the same bytes.
+    Under torchrun the layers are shared among the ranks.
+
+    Args:
+        source: folder, file, or model id on the hub; None: the embedded tiny Llama.
+        output_dir: made if needed.
+        options: what to compute.
+        workers: matrices side by side.
+        threads: CPU threads in all.
+        resume: take up the journal in output_dir, else start over.
+        shard: compute only this share and write only the journal, for `merge`.
+        revision: of a model id.
+        plots: which charts.
+        observer: told about progress.
+
+    Returns:
+        The result; None on ranks other than the first, and for a shard.
+
+    Raises:
+        CheckpointError: the source cannot be read, or has no weights to analyse.
+        JournalError: output_dir holds the journal of another run.
+    """
+    options, observer = options or AnalysisOptions(), observer or Observer()
+    started, directory = time.perf_counter(), Path(output_dir)
+    checkpoint = open_checkpoint(locate(source, revision))
+    inventory = checkpoint.inventory(options)
+    if not inventory.weights:
+        raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
+    own = identity(options, fingerprint(checkpoint), [w.layer_name for w in inventory.weights])
+    with Ranks() as ranks:
+        kept = ranks.from_first(_kept(directory / FOLDER, own, resume) if ranks.rank == 0 else None)
+        weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
+        mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
+        crew = choose_crew(mine, workers=workers, threads=threads)
+        observer.opened(checkpoint, inventory, len(mine), len(kept), crew)
+        part = f"shard-{shard.index}-of-{shard.count}" if shard else f"rank-{ranks.rank}"
+        done = dict[str, Result]()
+        with JournalWriter(directory / FOLDER, part, own) as journal:
+            for result in analyze_weights(mine, options, crew):
+                journal.add(result)
+                done[result.layer_name] = result
+                observer.finished(result)
+        everything = {**kept, **{name: r for results in ranks.gather(done) for name, r in results.items()}}
+    if ranks.rank == 0:
+        csv_files.write_coverage(inventory, directory / csv_files.COVERAGE)
+    if ranks.rank != 0 or shard:
+        return None
+    seconds = time.perf_counter() - started
+    record = {"source": checkpoint.source, "crew": asdict(crew), "ranks": ranks.size, "seconds": round(seconds, 3)}
+    return _write(own, everything, directory, plots or Plots(), observer, record, seconds)
+
+
+def merge(
+    directories: Sequence[str | Path],
+    *,
+    output_dir: str | Path,
+    plots: Plots | None = None,
+    observer: Observer | None = None,
+) -> ScanResult:
+    """Join the journals of shards into one result, equal to that of a single run.
+
+    Raises:
+        JournalError: no journal, journals of different runs, or layers that no shard has finished.
+    """
+    own: Identity | None = None
+    everything: dict[str, Result] = {}
+    for directory in map(Path, directories):
+        own, results = read_journal(directory / FOLDER, own)
+        everything.update(results)
+    if own is None:
+        raise JournalError(f"{', '.join(map(str, directories))}: expected journals of `scan --shard`, found none.")
+    target, first = Path(output_dir), Path(directories[0])
+    if not (target / csv_files.COVERAGE).exists():
+        write_text(target / csv_files.COVERAGE, (first / csv_files.COVERAGE).read_text(encoding="utf-8"))
+    record = {"merged": [str(directory) for directory in directories]}
+    return _write(own, everything, target, plots or Plots(), observer or Observer(), record, 0.0)
+
+
+def locate(source: str | Path | None, revision: str | None = None) -> Path:
+    """Return the local path of a source, fetching a model id from the hub.
+
+    Raises:
+        CheckpointError: neither a path that exists nor the form of a model id.
+    """
+    if source is None:
+        return EMBEDDED
+    path = Path(source)
+    if path.exists():
+        return path
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in (
+        ".safetensors",
+        ".gguf",
+        ".pt",
+        ".bin",
+        ".ckpt",
+    ):
+        from alpha_callbacks.hub import fetch_model
+
+        return fetch_model(str(source), revision)
+    raise CheckpointError(
+        f"{source}: expected a file, a folder or a model id (organization/name), found nothing there."
+    )
+
+
+def _kept(folder: Path, own: Identity, resume: bool) -> dict[str, Result]:
+    """Return the layers that the journal already has."""
+    if not resume:
+        clear_journal(folder)
+    return read_journal(folder, own)[1]
+
+
+def _write(
+    own: Identity,
+    results: Mapping[str, Result],
+    directory: Path,
+    plots: Plots,
+    observer: Observer,
+    record: Mapping[str, Any],
+    seconds: float,
+) -> ScanResult:
+    """Write all files of a complete result."""
+    missing = [name for name in own["layers"] if name not in results]
+    if missing:
+        raise JournalError(
+            f"{directory}: expected {len(own['layers'])} finished layers, {len(missing)} are missing "
+            f"(e.g. {missing[0]}). Run the shards that have them."
+        )
+    options = own["options"]
+    rows = (row for name in own["layers"] for row in results[name].rows)
+    table = Table.from_rows(rows, tuple(options["precisions"]))
+    csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
+    csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
+    write_text(directory / "run.json", json.dumps({**record, **_provenance(own, results)}, indent=1) + "\n")
+    if plots.formats:
+        from alpha_callbacks.plots.draw import draw_all
+
+        draw_all(
+            table,
+            directory / "plots",
+            formats=plots.formats,
+            max_layers_per_plot=plots.max_layers,
+            on_progress=observer.drawing,
+        )
+    return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds)
+
+
+def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
+    """Return what is needed to repeat the run, and what it cost."""
+    packages = {name: _version(name) for name in ("alpha-callbacks", "torch", "numpy", "safetensors", "matplotlib")}
+    return {
+        "layer_seconds": {name: round(results[name].seconds, 3) for name in own["layers"]},
+        "peak_memory_bytes": peak_memory(),
+        "options": own["options"],
+        "checkpoint": own["checkpoint"],
+        "versions": {"python": platform.python_version(), **packages},
+        "command": " ".join(sys.argv),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:
+    if any(tensor.reason == "left out by the layer filter" for tensor in inventory.skipped):
+        return f"no layer passes the filter (include={options.include!r}, exclude={options.exclude!r}). Loosen it."
+    reasons = ", ".join(sorted({tensor.reason for tensor in inventory.skipped})[:4])
+    return f"expected weights to analyse, found none ({reasons}). Name the folder that holds the model's weights."

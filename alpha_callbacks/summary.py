@@ -1,0 +1,114 @@
+"""Table -> statistics a precision, and findings in plain words."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from alpha_callbacks.table import LayerRows, Table
+
+SUMMARY_COLUMNS = ("precision", "count", "mean", "std", "min", "median", "max", "q25", "q75")
+
+
+@dataclass(frozen=True)
+class PrecisionSummary:
+    """Statistics of the usable alphas of one precision; nan where there are none."""
+
+    precision: str
+    count: int
+    mean: float
+    std: float
+    min: float
+    median: float
+    max: float
+    q25: float
+    q75: float
+
+
+def summarize(table: Table) -> list[PrecisionSummary]:
+    """Return one summary a precision, in the order asked. Rows that are not ok take no part; std divides by n - 1."""
+    return [_summary(name, np.array(table.alphas(name))) for name in table.precisions]
+
+
+def _summary(precision: str, alphas: np.ndarray) -> PrecisionSummary:
+    if not len(alphas):
+        return PrecisionSummary(precision, 0, *[math.nan] * 7)
+    q25, median, q75 = (float(q) for q in np.quantile(alphas, [0.25, 0.5, 0.75]))
+    std = float(alphas.std(ddof=1)) if len(alphas) > 1 else math.nan
+    return PrecisionSummary(
+        precision, len(alphas), float(alphas.mean()), std, float(alphas.min()), median, float(alphas.max()), q25, q75
+    )
+
+
+def heaviest(table: Table, count: int = 5) -> list[LayerRows]:
+    """Return the layers with the smallest alpha_ratio at the reference precision: heaviest tails for their shape."""
+    usable = [layer for layer in table.layers if layer[table.reference].ok]
+    return sorted(usable, key=lambda layer: layer[table.reference].alpha_ratio)[:count]
+
+
+def most_drifted(table: Table, count: int = 5) -> list[tuple[LayerRows, str, float]]:
+    """Return (layer, precision, drift) of the largest measured drifts from the reference precision."""
+    drifts = [
+        (layer, name, layer.drift(name, table.reference))
+        for layer in table.layers
+        for name in table.precisions
+        if name != table.reference
+    ]
+    measured = [entry for entry in drifts if entry[2] and not math.isnan(entry[2])]
+    return sorted(measured, key=lambda entry: -abs(entry[2]))[:count]
+
+
+def findings(table: Table) -> list[str]:
+    """Return what was learned, a sentence each."""
+    return [*_about_storage(table), *_about_noise(table), *_about_failures(table)]
+
+
+def _about_storage(table: Table) -> list[str]:
+    """Say which precisions are the same by construction, which by proof, and how far the others moved."""
+    lossless, sentences = [], []
+    for name in table.precisions:
+        rows = [layer[name] for layer in table.layers if layer[name].ok]
+        methods = Counter(row.method for row in rows)
+        if not rows:
+            sentences.append(f"{name}: no layer has a usable alpha.")
+        elif methods["lossless"] == len(rows):
+            lossless.append(name)
+        elif methods["computed"] == 0:
+            worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
+            sentences.append(
+                f"{name}: alpha differs from the stored weights by at most {worst:.1e} in any layer (proved bound, "
+                "no second decomposition needed)."
+            )
+        elif name != table.reference:
+            drifts = [abs(layer.drift(name, table.reference)) for layer in table.layers]
+            worst = max((d for d in drifts if not math.isnan(d)), default=math.nan)
+            sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
+    if lossless:
+        stored = ", ".join(sorted({layer.first.stored_dtype for layer in table.layers}))
+        names = _join(lossless)
+        identical = (
+            f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the stored value itself"
+        )
+        sentences.insert(0, f"Weights are stored in {stored}: {identical}.")
+    return sentences
+
+
+def _about_noise(table: Table) -> list[str]:
+    ratios = [layer[table.reference].alpha_ratio for layer in table.layers if layer[table.reference].ok]
+    if not ratios:
+        return []
+    noisy = sum(ratio > 0.9 for ratio in ratios)
+    return [
+        f"alpha / alpha of pure noise: median {float(np.median(ratios)):.2f}; {noisy} of {len(ratios)} layers are "
+        "within 10 % of noise (or above it)."
+    ]
+
+
+def _about_failures(table: Table) -> list[str]:
+    counts = Counter((row.status, row.precision) for row in table if not row.ok)
+    return [f"{count} layers are {status} at {name}; their alpha is empty." for (status, name), count in counts.items()]
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,152 @@
+"""Rows (one layer x one precision) and the table they make."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed"]
+Method = Literal["computed", "lossless", "bounded", ""]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Alpha of one layer at one precision.
+
+    Attributes:
+        layer_name: module path without ".weight".
+        category: see `categories`.
+        block: index of the transformer block, None outside blocks.
+        out_features: rows of the weight.
+        in_features: columns of the weight.
+        stored_dtype: how the source holds it.
+        tied_to: layer that owns the same storage, or "".
+        precision: canonical name of the format.
+        status: "ok", or why alpha is nan.
+        reason: one sentence for a status that is not "ok".
+        alpha: tail exponent.
+        alpha_null: the same for pure noise of this shape.
+        alpha_error_bound: proved |error| of a shared alpha: 0 lossless, > 0 bounded, nan for a computed one.
+        k_used: tail size.
+        n_eigs: number of eigenvalues.
+        threshold: "next" or "last".
+        method: "computed", "lossless" (same bits) or "bounded" (proved close, value shared).
+        solver: what decomposed the matrix.
+        x_min: threshold eigenvalue (weight squared).
+        stderr: (alpha - 1) / sqrt(k), i.i.d. guide.
+        ks_distance: Kolmogorov-Smirnov distance of the tail.
+        spectral_norm: largest singular value.
+        frobenius_norm: root of the sum of squares.
+        overflow: finite weights that the format turns into inf.
+        underflow: non-zero weights that the format turns into 0.
+    """
+
+    layer_name: str
+    category: str
+    block: int | None
+    out_features: int
+    in_features: int
+    stored_dtype: str
+    tied_to: str
+    precision: str
+    status: Status
+    reason: str = ""
+    alpha: float = math.nan
+    alpha_null: float = math.nan
+    alpha_error_bound: float = math.nan
+    k_used: int = 0
+    n_eigs: int = 0
+    threshold: str = "next"
+    method: Method = ""
+    solver: str = ""
+    x_min: float = math.nan
+    stderr: float = math.nan
+    ks_distance: float = math.nan
+    spectral_norm: float = math.nan
+    frobenius_norm: float = math.nan
+    overflow: int = 0
+    underflow: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """True if alpha is a number to use."""
+        return self.status == "ok"
+
+    @property
+    def alpha_ratio(self) -> float:
+        """Alpha / alpha_null: 1 = indistinguishable from noise, smaller = heavier tail."""
+        return self.alpha / self.alpha_null
+
+    @property
+    def stable_rank(self) -> float:
+        """||W||_F^2 / ||W||_2^2."""
+        return (self.frobenius_norm / self.spectral_norm) ** 2 if self.spectral_norm > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """All precisions of one layer."""
+
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, precision: str) -> Row:
+        """Return the row of this precision."""
+        return next(row for row in self.rows if row.precision == precision)
+
+    @property
+    def first(self) -> Row:
+        """Any row, for what all share: name, category, shape."""
+        return self.rows[0]
+
+    def drift(self, precision: str, reference: str) -> float:
+        """Return alpha(precision) - alpha(reference); nan where one is missing or only a bound is known."""
+        row, base = self[precision], self[reference]
+        return math.nan if "bounded" in (row.method, base.method) else row.alpha - base.alpha
+
+    def drift_bound(self, precision: str, reference: str) -> float:
+        """Return the proved bound of |drift| where only a bound is known, else nan."""
+        row, base = self[precision], self[reference]
+        if precision == reference or "bounded" not in (row.method, base.method):
+            return math.nan
+        return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Layers in module order, each with one row a precision in the order asked.
+
+    Attributes:
+        layers: one entry a layer.
+        precisions: canonical names.
+    """
+
+    layers: tuple[LayerRows, ...]
+    precisions: tuple[str, ...]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], precisions: tuple[str, ...]) -> "Table":
+        """Group rows by layer, keeping their order."""
+        grouped: dict[str, list[Row]] = {}
+        for row in rows:
+            grouped.setdefault(row.layer_name, []).append(row)
+        return cls(tuple(LayerRows(tuple(group)) for group in grouped.values()), precisions)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Iterate over all rows."""
+        return (row for layer in self.layers for row in layer.rows)
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.layers)
+
+    @cached_property
+    def reference(self) -> str:
+        """The precision that drift is measured from: the finest one asked for."""
+        from alpha_callbacks.precision import get_precision
+
+        return min(self.precisions, key=lambda name: (get_precision(name).eps or math.inf, self.precisions.index(name)))
+
+    def alphas(self, precision: str) -> list[float]:
+        """Return the usable alphas of one precision."""
+        return [row.alpha for row in self if row.precision == precision and row.ok]

