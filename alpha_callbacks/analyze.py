@@ -31,7 +31,7 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     """Return one row a precision, in the order asked.
 
     The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
-    alpha by less than `options.reuse_tol` (proved, see `perturbation`). A layer that cannot be analysed yields rows
+    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed yields rows
     with a status and a reason.
     """
     try:
@@ -71,7 +71,7 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
         elif damage.overflow:
             reason = f"{damage.overflow} of {weight.numel} weights overflow to inf in {precision.name}"
             rows.append(_count(matrix.blank(precision.name, "non_finite", reason), damage))
-        elif stored is not None and (bound := stored.error_bound(damage)) <= options.reuse_tol:
+        elif stored is not None and (bound := stored.error_bound(damage)) <= options.reuse_tol * stored.fit.alpha:
             rows.append(_count(stored.row(precision.name, method="bounded", bound=bound), damage))
         else:
             rows.append(_count(matrix.solve(precision).row(precision.name, method="computed", bound=math.nan), damage))

@@ -146,7 +146,7 @@ _ORDER = (
     ("experts",),
     ("gate_up_proj", "gate_proj", "w1", "ffn_gate", "c_fc", "fc1", "dense_h_to_4h"),
     ("up_proj", "w3", "ffn_up", "up"),
-    ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "down"),
+    ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "down", "c_proj"),
     ("pooler",),
     ("lm_head", "embed_out", "output", "classifier", "score", "cls"),
 )

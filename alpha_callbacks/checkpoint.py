@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -90,9 +91,17 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.exists():
         raise CheckpointError(f"{path}: expected a checkpoint file or folder, found nothing there.")
-    files = _files_in(path) if path.is_dir() else [path]
+    index = next(iter(sorted(path.glob("*.index.json"))), None) if path.is_dir() else None
+    promised = read_index(index) if index else {}
+    files = sorted(set(promised.values())) or (_files_in(path) if path.is_dir() else [path])
     suffix = files[0].suffix.lower()
     checkpoint = _reader(suffix, files[0])(files)
+    absent = sorted(promised.keys() - {tensor.name for tensor in checkpoint.tensors})
+    if absent:
+        raise CheckpointError(
+            f"{index}: expected {absent[0]!r} in {promised[absent[0]].name}, it is not there "
+            f"({len(absent)} tensors are missing). Complete the download."
+        )
     config = dict(_read_config(path if path.is_dir() else path.parent)) or dict(checkpoint.config)
     if not checkpoint.tensors:
         raise CheckpointError(f"{path}: expected tensors, found none.")
@@ -117,9 +126,7 @@ def _reader(suffix: str, file: Path) -> Reader:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """Return the weight files of a folder: those of its index, else all of the first kind present."""
-    for index in sorted(folder.glob("*.index.json")):
-        return files_of_index(index)
+    """Return the weight files of a folder without an index: all of the first kind present."""
     for patterns in (("*.safetensors",), ("pytorch_model*.bin",), ("*.ckpt",), ("*.gguf",), ("*.bin", "*.pt", "*.pth")):
         found = sorted(f for pattern in patterns for f in folder.glob(pattern) if f.name not in _NOT_WEIGHTS)
         preferred = [f for f in found if f.name.startswith("model")]
@@ -136,8 +143,6 @@ _NOT_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler
 
 def _complete(files: list[Path]) -> list[Path]:
     """Return the files unless their names (…-00002-of-00004…) say that some are missing, or several are no shards."""
-    import re
-
     numbered = [re.search(r"-(\d+)-of-(\d+)\.", file.name) for file in files]
     if len(files) > 1 and not all(numbered):
         names = ", ".join(file.name for file in files)
@@ -150,8 +155,8 @@ def _complete(files: list[Path]) -> list[Path]:
     return files
 
 
-def files_of_index(index: Path) -> list[Path]:
-    """Return the shards that an index names, checked to exist and to lie in its folder.
+def read_index(index: Path) -> dict[str, Path]:
+    """Return tensor name -> shard, the shards checked to exist and to lie in the folder of the index.
 
     Raises:
         CheckpointError: not JSON, no weight_map, a shard outside the folder or missing.
@@ -159,7 +164,7 @@ def files_of_index(index: Path) -> list[Path]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
         weight_map = content["weight_map"]
-        names = sorted(set(weight_map.values()))
+        names = set(weight_map.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {error}.") from error
     for name in names:
@@ -167,7 +172,7 @@ def files_of_index(index: Path) -> list[Path]:
             raise CheckpointError(f"{index}: expected plain file names, got {name!r}, which leaves the folder.")
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index.parent / name}: expected this shard (named by {index.name}), it is missing.")
-    return [index.parent / name for name in names]
+    return {tensor: index.parent / name for tensor, name in weight_map.items()}
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

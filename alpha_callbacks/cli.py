@@ -110,7 +110,7 @@ def scan(
         float,
         typer.Option(
             "--reuse-tol",
-            help="Share a decomposition where the change of alpha is proved to be below this; 0: never.",
+            help="Share a decomposition where the relative change of alpha is proved to be below this; 0: never.",
             rich_help_panel=_NUMBERS,
         ),
     ] = 1e-5,
@@ -225,6 +225,10 @@ def scan(
             revision=revision,
             plots=_plots(plot_format, no_plots, max_layers_per_plot),
             observer=console,
+        )
+    if shard and result is None:
+        typer.echo(
+            f"Share {shard} is done. When all are: alpha-hill merge {output_dir or 'results/' + _result_name(model)}"
         )
     _finish(console, result)
 

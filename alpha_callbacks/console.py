@@ -3,20 +3,22 @@
 import math
 import os
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.table import Table as RichTable
 
 from alpha_callbacks import csv_files
 from alpha_callbacks.checkpoint import Checkpoint
-from alpha_callbacks.inventory import Inventory
 from alpha_callbacks.loop import Crew, Result, predicted_cost
-from alpha_callbacks.scanner import Observer, ScanResult
+from alpha_callbacks.scanner import EMBEDDED, Observer, ScanResult
 from alpha_callbacks.summary import findings, heaviest, most_drifted, summarize
 from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.weight import Weight
 
 _PLAIN_INTERVAL = 15.0  # seconds between lines where stderr is no terminal
 
@@ -30,17 +32,16 @@ class Console(Observer):
         self._err = RichConsole(stderr=True, highlight=False, quiet=quiet or os.environ.get("RANK", "0") != "0")
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(overflow="ellipsis", no_wrap=True)),
             console=self._err,
         )
         self._task: TaskID | None = None
         self._costs: dict[str, float] = {}
-        self._done = self._todo = 0
+        self._done = 0
         self._spoke = time.monotonic()
 
     def __enter__(self) -> "Console":
@@ -57,30 +58,26 @@ class Console(Observer):
             self._err.print("Interrupted. Finished layers are kept; run the same command again to go on.")
             os._exit(130)
 
-    def opened(self, checkpoint: Checkpoint, inventory: Inventory, todo: int, kept: int, crew: Crew) -> None:
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, crew: Crew) -> None:
         """Say what will be done."""
-        self._costs = {weight.layer_name: predicted_cost(weight) for weight in inventory.weights}
-        self._todo = todo
+        self._costs = {weight.layer_name: predicted_cost(weight) for weight in todo}
         again = f", {kept} kept from an earlier run" if kept else ""
         self._err.print(
-            f"[bold]{escape(checkpoint.source)}[/bold]: {len(inventory.weights)} matrices, "
-            f"{sum(w.numel for w in inventory.weights) / 1e6:,.1f} M weights{again}; "
+            f"[bold]{escape(_label(checkpoint))}[/bold]: {len(todo)} matrices to analyse, "
+            f"{sum(w.numel for w in todo) / 1e6:,.1f} M weights{again}; "
             f"{crew.workers} at a time, {crew.threads} thread{'s' * (crew.threads > 1)} each."
         )
-        self._task = self._progress.add_task("Analysing", total=None, count=f"0/{todo}", note="")
+        total = sum(self._costs.values())
+        self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")
 
     def finished(self, result: Result) -> None:
         """Advance by the cost of the layer."""
         assert self._task is not None
         self._done += 1
-        if self._done == 1:  # the costs of this process alone are known only by what arrives; start from its share
-            total = sum(self._costs.values()) * self._todo / max(len(self._costs), 1)
-            self._progress.update(self._task, total=total)
         note = f"{escape(result.layer_name)} {result.seconds:.1f} s"
-        self._progress.update(
-            self._task, advance=self._costs[result.layer_name], count=f"{self._done}/{self._todo}", note=note
-        )
-        self._plainly(f"{self._done}/{self._todo} {result.layer_name} {result.seconds:.1f} s")
+        count = f"{self._done}/{len(self._costs)}"
+        self._progress.update(self._task, advance=self._costs[result.layer_name], count=count, note=note)
+        self._plainly(f"{count} {result.layer_name} {result.seconds:.1f} s")
 
     def drawing(self, done: int, total: int) -> None:
         """Advance the second bar."""
@@ -109,6 +106,10 @@ class Console(Observer):
         if result.failed:
             names = ", ".join(map(escape, result.failed[:5])) + (", …" if len(result.failed) > 5 else "")
             out.print(f"[yellow]{len(result.failed)} layers have a row without alpha: {names}[/yellow]")
+
+
+def _label(checkpoint: Checkpoint) -> str:
+    return "the embedded tiny Llama" if checkpoint.source == str(EMBEDDED) else checkpoint.source
 
 
 def _summary(table: Table) -> RichTable:

@@ -74,8 +74,8 @@ def tail_of(
 ) -> Tail:
     """Return the tail rule of a matrix stored with relative spacing `eps` and entries of `typical` (median) size.
 
-    Independent rounding of the entries has spectral norm of about 0.2 eps typical (sqrt(rows) + sqrt(cols)), and
-    spreads the equal eigenvalues of an orthogonal matrix by about 0.2 eps sqrt(min / max). The floors are 2.5 and 5
+    Independent rounding of the entries has spectral norm of about 0.3 eps typical (sqrt(rows) + sqrt(cols)), and
+    spreads the equal eigenvalues of an orthogonal matrix by about 0.2 eps sqrt(min / max). The floors are 7 and 5
     times that, far below what noise itself shows (alpha_null), so that an orthogonal initialisation or a low-rank
     product is told from a fitted tail in every stored precision. The median, since a few huge entries round in a few
     directions only.
@@ -85,7 +85,7 @@ def tail_of(
         tail_size(small, k_frac=k_frac, k_min=k_min),
         threshold,
         spread_floor=max(eps * math.sqrt(small / large), _FINE),
-        noise=0.5 * eps * typical * (math.sqrt(small) + math.sqrt(large)),
+        noise=2 * eps * typical * (math.sqrt(small) + math.sqrt(large)),
     )
 
 

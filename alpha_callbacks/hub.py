@@ -4,7 +4,14 @@ from pathlib import Path
 
 from alpha_callbacks.errors import CheckpointError
 
-_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# Formats in the order of preference: file names start with, end with, index of the shards.
+_FORMATS = (
+    ("model", ".safetensors", "model.safetensors.index.json"),
+    ("", ".safetensors", "model.safetensors.index.json"),
+    ("pytorch_model", ".bin", "pytorch_model.bin.index.json"),
+    ("", ".gguf", ""),
+)
+_TRANSPORT = ("httpx", "httpcore", "requests", "urllib3")  # packages whose errors mean "not reached"
 
 
 def fetch_model(model_id: str, revision: str | None = None) -> Path:
@@ -20,21 +27,12 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         CheckpointError: unknown, gated, unreachable and not in the cache, or without weights; says what to do.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        wanted = None if constants.HF_HUB_OFFLINE else _wanted(HfApi().list_repo_files(model_id, revision=revision))
-        if wanted is not None and not any(name.endswith((".safetensors", ".bin", ".gguf")) for name in wanted):
-            raise CheckpointError(
-                f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none."
-            )
+        if constants.HF_HUB_OFFLINE:
+            return _from_cache(model_id, revision, "offline mode")
+        wanted = _wanted(model_id, HfApi().list_repo_files(model_id, revision=revision))
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
         raise CheckpointError(
@@ -50,23 +48,41 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
             f"{model_id}: expected a path on disk or a model on the hub, found neither. Check the name; "
             "a private model needs `hf auth login`."
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"{model_id}: the hub cannot be reached and the cache does not hold the model ({_first_line(error)}). "
-            "Connect, or name a local folder."
-        ) from error
+    except Exception as error:  # the transport of huggingface_hub changes, and with it the classes of its errors
+        if isinstance(error, OSError) or type(error).__module__.startswith(_TRANSPORT):
+            return _from_cache(model_id, revision, _first_line(error))
+        raise
 
 
-def _wanted(files: list[str]) -> list[str]:
+def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
+    """Return the cached snapshot of the first format that is whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for start, end, index in _FORMATS:
+        patterns = ["config.json", f"{start}*{end}", *([index] if index else [])]
+        try:
+            folder = Path(
+                snapshot_download(model_id, revision=revision, allow_patterns=patterns, local_files_only=True)
+            )
+        except LocalEntryNotFoundError:  # nothing, or not all of them
+            continue
+        if any(folder.glob(f"{start}*{end}")):
+            return folder
+    raise CheckpointError(
+        f"{model_id}: the hub cannot be reached and the cache does not hold the model ({why}). "
+        "Connect, or name a local folder."
+    )
+
+
+def _wanted(model_id: str, files: list[str]) -> list[str]:
     """Return config.json and the weight files of one format, from the top folder of the repository."""
     top = [name for name in files if "/" not in name]
-    wanted = [name for name in top if name in ("config.json", *_INDEXES)]
-    for suffix, prefix in ((".safetensors", "model"), (".safetensors", ""), (".bin", "pytorch_model"), (".gguf", "")):
-        weights = [name for name in top if name.endswith(suffix) and name.startswith(prefix)]
+    for start, end, index in _FORMATS:
+        weights = [name for name in top if name.startswith(start) and name.endswith(end)]
         if weights:
-            keep_index = _INDEXES[0] if suffix == ".safetensors" else _INDEXES[1]
-            return [*(name for name in wanted if name in ("config.json", keep_index)), *weights]
-    return wanted
+            return [*(name for name in top if name in ("config.json", index)), *weights]
+    raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
 
 
 def _first_line(error: BaseException) -> str:

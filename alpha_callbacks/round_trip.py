@@ -9,8 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.perturbation import Perturbation, PerturbationMeter
 from alpha_callbacks.precision import Precision
-from alpha_callbacks.weight import Weight, spans
-
+from alpha_callbacks.weight import BLOCK_ELEMENTS, CACHE_ELEMENTS, HOLD_BYTES, Weight, spans
 
 _SAMPLES = 2**12  # entries of each block that the median is taken from
 
@@ -71,7 +70,7 @@ def measure_damage(weight: Weight, precision: Precision) -> Damage:
     """
     wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
     meter, overflow, underflow = PerturbationMeter(weight.in_features), 0, 0
-    for block in weight.row_blocks():
+    for block in weight.row_blocks(CACHE_ELEMENTS if weight.nbytes <= HOLD_BYTES else BLOCK_ELEMENTS):
         before, after = block.to(wide), precision.round_trip(block).to(wide)
         lost = int(torch.count_nonzero(~torch.isfinite(after)))
         overflow += lost

@@ -22,6 +22,7 @@ from alpha_callbacks.machine import peak_memory
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.ranks import Ranks, Shard, share
 from alpha_callbacks.table import Table
+from alpha_callbacks.weight import Weight
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny_llama"
 
@@ -42,8 +43,8 @@ class Plots:
 class Observer:
     """Told how a scan gets on; this one keeps quiet."""
 
-    def opened(self, checkpoint: Checkpoint, inventory: Inventory, todo: int, kept: int, crew: Crew) -> None:
-        """Headers are checked; `todo` layers are to be computed here, `kept` are taken from the journal."""
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, crew: Crew) -> None:
+        """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
 
     def finished(self, result: Result) -> None:
         """One more layer is in the journal."""
@@ -123,7 +124,7 @@ def scan(
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
         crew = choose_crew(mine, workers=workers, threads=threads)
-        observer.opened(checkpoint, inventory, len(mine), len(kept), crew)
+        observer.opened(checkpoint, mine, len(kept), crew)
         part = f"shard-{shard.index}-of-{shard.count}" if shard else f"rank-{ranks.rank}"
         done = dict[str, Result]()
         with JournalWriter(directory / FOLDER, part, own) as journal:

@@ -122,13 +122,20 @@ def _solve(rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str) -
     exponent = math.frexp(absmax)[1]
     shift = 0 if abs(exponent) <= _SAFE_EXPONENT[rung.dtype] else -exponent
     squares = 0.0
+    store = torch.empty(0, dtype=rung.dtype, device=device)
 
     def scaled() -> Iterator[Tensor]:
-        nonlocal squares
+        nonlocal squares, store
         for raw in blocks():
-            block = raw.to(device=device, dtype=rung.dtype)
+            if raw.numel() > store.numel():
+                store = torch.empty(raw.numel(), dtype=rung.dtype, device=device)
+            # One array for all blocks: fresh ones cost more in page faults than the conversion. Its layout follows the
+            # raw block's, so that the copy runs along memory.
+            flat = store[: raw.numel()]
+            block = flat.view(raw.shape) if raw.is_contiguous() else flat.view(raw.T.shape).T
+            block.copy_(raw)
             if shift:
-                block = block * 2.0**shift
+                block.mul_(2.0**shift)
             squares += float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2
             yield block
 

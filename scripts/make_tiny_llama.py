@@ -13,8 +13,8 @@ import math
 import platform
 import time
 from pathlib import Path
-from typing import Any
 from pydoc_data.topics import topics
+from typing import Any
 
 import torch
 import transformers
@@ -222,7 +222,7 @@ def main() -> None:
     before = mean_loss(model, training), mean_loss(model, held_out)
     print(f"untrained: train {before[0]:.3f}, held out {before[1]:.3f}", flush=True)
     train(model, training, held_out, args.steps, args.seed)
-    model.to(dtype=torch.bfloat16)
+    model = model.bfloat16()
     after = mean_loss(model, training), mean_loss(model, held_out)
     print(f"trained, in bf16: train {after[0]:.3f}, held out {after[1]:.3f}")
 

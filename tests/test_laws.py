@@ -100,7 +100,9 @@ def test_rank_k_plus_one_is_ok() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(400, 400), (400, 100), (2000, 40), (5000, 16)])
-def test_noise_itself_is_never_taken_for_a_flat_or_deficient_spectrum(shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_noise_itself_is_never_taken_for_a_flat_or_deficient_spectrum(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     result = row(noise(*shape, dtype=dtype))
     assert result.status == "ok"
     assert 0.75 < result.alpha_ratio < 1.3

@@ -38,7 +38,9 @@ def test_monte_carlo(rows: int, cols: int) -> None:
         alphas.append(hill_alpha(torch.linalg.svdvals(w) ** 2, k=k).alpha)
     spread = float(np.std(alphas, ddof=1))
     # finite size: the threshold is eigenvalue k + 1, half a spacing below the quantile
-    assert np.mean(alphas) == pytest.approx(alpha_null(rows, cols, k), abs=4 * spread / math.sqrt(8) + 0.04 * np.mean(alphas))
+    assert np.mean(alphas) == pytest.approx(
+        alpha_null(rows, cols, k), abs=4 * spread / math.sqrt(8) + 0.04 * np.mean(alphas)
+    )
 
 
 def test_transposed_is_the_same() -> None:

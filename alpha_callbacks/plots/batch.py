@@ -16,7 +16,7 @@ from alpha_callbacks.table import LayerRows, Table
 
 _BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as its value's text, and the gap between two layers
 _ALPHA_WIDTH, _DRIFT_WIDTH, _VALUES = 4.6, 2.6, 0.85
-_BOTTOM, _HEADING = 0.62, 0.78
+_BOTTOM, _HEADING = 0.66, 0.78
 
 
 @styled
@@ -52,9 +52,9 @@ def plot_batch(layers: Sequence[LayerRows], table: Table, index: int, total: int
     places = [(i - (len(colors) - 1) / 2) * bar for i in range(len(colors))]
     _draw_alphas(alpha_axes, layers, colors, places, bar)
     _draw_drifts(drift_axes, layers, table, colors, places, bar)
-    add_legend(alpha_axes, handles, _ALPHA_WIDTH)
+    add_legend(alpha_axes, handles, _ALPHA_WIDTH, height)
     rule = tail_text(row for layer in layers for row in layer.rows)
-    subtitle = joined(counted(len(layers), "layer"), rule, lost_text(layers, table))
+    subtitle = joined(counted(len(layers), "layer"), rule, lost_text(layers, table.precisions))
     add_heading(figure, f"alpha, batch {index} of {total}", subtitle)
     return figure, (alpha_axes, drift_axes)
 
@@ -72,7 +72,7 @@ def _draw_alphas(
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.set_xlabel("alpha (tail exponent, no unit)")
     half = len(colors) * bar / 2 + 0.04
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.3}
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.92, "pad": 0.3}
     for (name, color), place in zip(colors.items(), places, strict=True):
         at = [i + place for i in range(len(layers))]
         axes.barh(at, [0.0 if math.isnan(a) else a for a in alphas[name]], 0.86 * bar, color=color, label=name)
@@ -91,7 +91,6 @@ def _draw_drifts(
     axes: Axes, layers: Sequence[LayerRows], table: Table, colors: dict[str, str], places: Sequence[float], bar: float
 ) -> None:
     """Draw measured drifts solid, bounds as hatched intervals around 0, and print both in a column at the right."""
-    axes.axvline(0, color=GREY, linewidth=0.7, zorder=2)
     axes.spines["left"].set_visible(False)
     values: list[float] = []
     bounded = False
@@ -112,9 +111,13 @@ def _draw_drifts(
             axes.annotate(drift.text, (1, i + place), (4, 0), xycoords=axes.get_yaxis_transform(), va="center_baseline",
                           textcoords="offset points", size=6.5, color=GREY if words else INK,
                           style="italic" if words else "normal")  # fmt: skip
-    scale_drift_axis(axes, "x", values, max_ticks=5)
-    note = " (hatched: within ±)" if bounded else ""
-    axes.set_xlabel(fit(f"alpha − alpha({table.reference}){note}", _DRIFT_WIDTH + 0.8, 9.0))
     if not values:
         axes.xaxis.set_visible(False)
+        axes.spines["bottom"].set_visible(False)
         say(axes, "no drift to show" if len(table.precisions) > 1 else "one precision, no drift", size=9)
+        return
+    axes.axvline(0, color=GREY, linewidth=0.7, zorder=2)
+    scale = scale_drift_axis(axes, "x", values, max_ticks=5)
+    notes = ["symlog scale"] * (scale == "symlog") + ["hatched: within ±"] * bounded
+    note = f"\n({'; '.join(notes)})" if notes else ""
+    axes.set_xlabel(fit(f"alpha − alpha({table.reference})", _DRIFT_WIDTH + 0.8, 9.0) + note)

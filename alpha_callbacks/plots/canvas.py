@@ -25,9 +25,11 @@ _FIXED = {"fp64": "#4d4d4d", "fp32": "#0072b2", "fp16": "#e69f00", "bf16": "#009
 _CYCLE = ("#cc79a7", "#d55e00", "#56b4e9", "#999933", "#332288", "#aa4499", "#44aa99", "#ddcc77")
 
 # Everything that a user's matplotlibrc may have changed and that would move text or run LaTeX on layer names.
-_RESET = ("axes.", "boxplot.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend.", "lines.", "markers.",
-          "mathtext.", "patch.", "path.", "pdf.", "savefig.", "scatter.", "svg.", "text.", "xtick.", "ytick.")  # fmt: skip
-_STYLE: dict[str, Any] = {
+_RESET = (
+    "axes.", "boxplot.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend.", "lines.",
+    "markers.", "mathtext.", "patch.", "path.", "pdf.", "savefig.", "scatter.", "svg.", "text.", "xtick.", "ytick.",
+)  # fmt: skip
+_STYLE: Any = {  # matplotlib's stubs want a dict of literal keys
     **{name: value for name, value in matplotlib.rcParamsDefault.items() if name.startswith(_RESET)},
     "font.family": ["DejaVu Sans"],  # ships with matplotlib, so text has the same size everywhere
     "font.size": 9.0,

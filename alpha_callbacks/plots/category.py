@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.canvas import FAINT, NOISE, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.canvas import FAINT, GREY, NOISE, add_axes, new_figure, precision_colors, styled
 from alpha_callbacks.plots.drift import status_text, usable_alpha
 from alpha_callbacks.plots.drift_panel import draw_drift_panel
 from alpha_callbacks.plots.groups import Group, group_layers, lost_text, median, shape_text
@@ -15,9 +15,10 @@ from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height,
 from alpha_callbacks.plots.text import alpha_text, counted, fit, joined, tail_text, text_width
 from alpha_callbacks.table import Table
 
-_LEFT, _RIGHT = 0.85, 0.2
+_LEFT, _RIGHT = 1.0, 0.2
 _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78
 _BARS = 0.82  # share of a group that its bars fill
+_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.92, "pad": 0.5}
 _MAX_PRINTED = 40  # groups whose values are printed
 _FEWEST = 5  # groups that the axis has room for at least, so that a lone one is not as wide as the figure
 
@@ -48,19 +49,21 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     several = any(len(group.layers) > 1 for group in groups)
     colors = precision_colors(table.precisions)
     offsets = [_BARS * ((i + 0.5) / len(colors) - 0.5) for i in range(len(colors))]
-    lost = lost_text(layers, table)
-    handles = precision_handles(colors, crosses=bool(lost))
+    lost = lost_text(layers, table.precisions)
+    crosses = any(not group.alphas(name) for group in groups for name in colors)
+    handles = precision_handles(colors, crosses=crosses)
     width = min(18.0, max(8.0, _LEFT + _RIGHT + len(groups) * max(0.24, 0.09 * len(colors))))
     inner = width - _LEFT - _RIGHT
     figure, (alpha_axes, drift_axes) = _frame(groups, width, legend_height(handles, inner))
     bar = _BARS / len(colors)
-    for (precision, color), offset in zip(colors.items(), offsets, strict=True):
-        series = _Series(precision, color, offset, bar, bar * inner / max(len(groups), _FEWEST))
+    inches = bar * inner / max(len(groups), _FEWEST)
+    bars = [_Series(*pair, offset, bar, inches) for pair, offset in zip(colors.items(), offsets, strict=True)]
+    for series in bars:
         (_draw_whiskers if several else _draw_bars)(alpha_axes, groups, series)
     _draw_null(alpha_axes, groups)
-    _finish_alpha(alpha_axes, groups, table)
-    add_legend(alpha_axes, handles, inner)
-    draw_drift_panel(drift_axes, groups, table, colors, offsets, inner)
+    _finish_alpha(alpha_axes, groups, table, bars)
+    add_legend(alpha_axes, handles, inner, _ALPHA_HEIGHT)
+    draw_drift_panel(drift_axes, groups, table, colors, offsets, (inner, _DRIFT_HEIGHT))
     number = counted(len(layers), "layer") + (", median of each block with smallest and largest" if several else "")
     rule = tail_text(row for layer in layers for row in layer.rows)
     add_heading(figure, f"alpha of {category}", joined(number, shape_text(layers), rule, lost))
@@ -103,19 +106,18 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], series: _Series) -> None:
         return
     for x, group in zip(at, groups, strict=True):
         if status := status_text(group.layers[0], series.precision):
-            axes.annotate(status, (x, 0), (0, 5), textcoords="offset points", size=6.5, color=series.color,
+            axes.annotate(status, (x, 0), (0, 5), textcoords="offset points", size=6.5, color=GREY,
                           rotation=90, ha="center", va="bottom", style="italic")  # fmt: skip
 
 
 def _draw_whiskers(axes: Axes, groups: Sequence[Group], series: _Series) -> None:
     """Draw the median of each group with a whisker from its smallest to its largest."""
-    found = [(i + series.offset, values) for i, group in enumerate(groups) if (values := group.alphas(series.precision))]
-    at = [x for x, _ in found]
-    low, high = [min(values) for _, values in found], [max(values) for _, values in found]
-    axes.vlines(at, low, high, color=series.color, linewidth=1)
-    size = min(4.0, 0.6 * series.inches * 72)
-    axes.plot(at, [median(values) for _, values in found], "o", color=series.color, markersize=size, label=series.precision)
-    _cross(axes, [i + series.offset for i, group in enumerate(groups) if not group.alphas(series.precision)], series.color)
+    alphas = {i + series.offset: group.alphas(series.precision) for i, group in enumerate(groups)}
+    found = {x: values for x, values in alphas.items() if values}
+    axes.vlines(list(found), list(map(min, found.values())), list(map(max, found.values())), color=series.color, lw=1)
+    axes.plot(list(found), list(map(median, found.values())), "o", color=series.color, label=series.precision,
+              markersize=min(4.0, 0.6 * series.inches * 72))  # fmt: skip
+    _cross(axes, [x for x, values in alphas.items() if not values], series.color)
 
 
 def _cross(axes: Axes, at: Sequence[float], color: str) -> None:
@@ -132,8 +134,8 @@ def _draw_null(axes: Axes, groups: Sequence[Group]) -> None:
             start = end
 
 
-def _finish_alpha(axes: Axes, groups: Sequence[Group], table: Table) -> None:
-    """Print the reference values where they fit and leave room for them."""
+def _finish_alpha(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[_Series]) -> None:
+    """Print values where they fit: over each bar, else the reference over each group; leave room for them."""
     tops = [max((max(group.alphas(name), default=0.0) for name in table.precisions), default=0.0) for group in groups]
     tallest = max(tops, default=0.0)
     highest = max([tallest, *(group.alpha_null for group in groups if math.isfinite(group.alpha_null))])
@@ -143,8 +145,10 @@ def _finish_alpha(axes: Axes, groups: Sequence[Group], table: Table) -> None:
     axes.set_ylabel("alpha (tail exponent, no unit)")
     if tallest == 0:
         say(axes, "no usable alpha")
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5}
+    each = all(series.inches >= 0.13 for series in bars) and all(len(group.layers) == 1 for group in groups)
     for i, (group, top) in enumerate(zip(groups, tops, strict=True)) if printed else ():
-        if math.isfinite(value := median(group.alphas(table.reference))):
-            axes.annotate(alpha_text(value), (i, top), (0, 4), textcoords="offset points", rotation=90, size=7,
-                          ha="center", va="bottom", bbox=box, zorder=4)  # fmt: skip
+        for x, name in [(i + s.offset, s.precision) for s in bars] if each else [(float(i), table.reference)]:
+            value = median(group.alphas(name))
+            if math.isfinite(value):
+                axes.annotate(alpha_text(value), (x, value if each else top), (0, 4), textcoords="offset points",
+                              size=7, rotation=90, ha="center", va="bottom", bbox=_LABEL_BOX, zorder=4)  # fmt: skip

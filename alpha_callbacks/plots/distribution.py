@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
 from alpha_callbacks.plots.drift import usable_alpha
@@ -47,30 +48,34 @@ def plot_distribution(table: Table) -> tuple[Figure, Sequence[Axes]]:
         axes.set_yticks([])
         say(axes, "no usable alpha")
     rows = tail_text(table)
-    what = "box: quartiles and median, whiskers: 1.5 × its height, diamond: mean"
-    subtitle = joined(counted(len(table), "layer"), rows, lost_text(table.layers, table))
+    what = "box: quartiles and median; whiskers: up to 1.5 box heights; diamond: mean; dots: layers"
+    subtitle = joined(counted(len(table), "layer"), rows, lost_text(table.layers, table.precisions))
     add_heading(figure, "Distribution of alpha by precision", subtitle)
     figure.text(0.14 / width, 0.1 / 5.2, fit(what, width - 0.28, 8.0), size=8, color=GREY)
     return figure, (axes,)
 
 
 def _draw_column(axes: Axes, x: int, alphas: Sequence[float], color: str, jitter: np.ndarray) -> None:
-    """Draw the points of one precision, its box over them, and the mean."""
-    opacity = float(np.clip(60 / len(alphas), 0.08, 0.55))
+    """Draw the points of one precision, its box over them, and the mean.
+
+    Not Axes.boxplot: it reads every rcParam, which makes matplotlib import pyplot and choose a window system.
+    """
+    opacity = float(np.clip(120 / len(alphas), 0.1, 0.6))
     axes.scatter(x + jitter, alphas, s=9, color=color, alpha=opacity, linewidths=0, rasterized=len(alphas) > _MANY)
-    axes.boxplot(
-        [alphas],
-        positions=[x],
-        widths=0.56,
-        showfliers=False,  # every point is there already
-        showmeans=True,
-        patch_artist=True,
-        manage_ticks=False,
-        boxprops={"facecolor": "none", "edgecolor": color, "linewidth": 1.4},
-        whiskerprops={"color": color, "linewidth": 1.2},
-        capprops={"color": color, "linewidth": 1.2},
-        medianprops={"color": INK, "linewidth": 1.6},
-        meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": INK, "markersize": 6},
+    low, middle, high = (float(quartile) for quartile in np.percentile(alphas, [25, 50, 75]))
+    reach = 1.5 * (high - low)
+    bottom = min(alpha for alpha in alphas if alpha >= low - reach)
+    top = max(alpha for alpha in alphas if alpha <= high + reach)
+    left, right, cap = x - 0.28, x + 0.28, 0.14
+    axes.add_patch(
+        Rectangle((left, low), right - left, high - low, fill=False, edgecolor=color, linewidth=1.4, zorder=3)
+    )
+    for end, side in ((bottom, low), (top, high)):
+        axes.plot([x, x], [side, end], color=color, linewidth=1.2, zorder=3)
+        axes.plot([x - cap, x + cap], [end, end], color=color, linewidth=1.2, zorder=3)
+    axes.plot([left, right], [middle, middle], color=INK, linewidth=1.6, zorder=4, label="median")
+    axes.plot(
+        [x], [float(np.mean(alphas))], "D", color=INK, markerfacecolor="white", markersize=6, zorder=5, label="mean"
     )
 
 

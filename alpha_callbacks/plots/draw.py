@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alpha_callbacks.plots.batch import plot_batch
@@ -47,27 +49,28 @@ def draw_all(
     batches = [table.layers[i : i + batch_size] for i in range(0, len(table), batch_size)]
     total = len(table) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
 
-    def charts() -> Iterator[tuple[str, Figure]]:
-        layer_charts = LayerCharts(table)
+    layer_charts = LayerCharts(table)
+
+    def charts() -> Iterator[tuple[str, Callable[[], tuple[Figure, Sequence[Axes]]]]]:
         for i, layer in enumerate(table.layers, start=1):
             name = f"layer_{i:03d}_{safe_file_name(layer.first.layer_name)}"
-            yield f"individual_layers/{name}", layer_charts.draw(layer)[0]
+            yield f"individual_layers/{name}", partial(layer_charts.draw, layer)
         for category in categories:
-            yield f"category_{safe_file_name(category)}", plot_category(table, category)[0]
+            yield f"category_{safe_file_name(category)}", partial(plot_category, table, category)
         for i, batch in enumerate(batches, start=1):
-            yield f"combined_batch_{i}", plot_batch(batch, table, i, len(batches))[0]
-        yield "alpha_distribution_by_precision", plot_distribution(table)[0]
+            yield f"combined_batch_{i}", partial(plot_batch, batch, table, i, len(batches))
+        yield "alpha_distribution_by_precision", partial(plot_distribution, table)
         for precision in table.precisions:
-            yield f"heatmap_alpha_{safe_file_name(precision)}", plot_heatmap(table, "alpha", precision)[0]
+            yield f"heatmap_alpha_{safe_file_name(precision)}", partial(plot_heatmap, table, "alpha", precision)
         ratio = f"heatmap_alpha_ratio_{safe_file_name(table.reference)}"
-        yield ratio, plot_heatmap(table, "alpha_ratio", table.reference)[0]
+        yield ratio, partial(plot_heatmap, table, "alpha_ratio", table.reference)
 
     paths: list[Path] = []
-    with style():  # once: entering it for each chart takes longer than some charts
-        for done, (name, figure) in enumerate(charts(), start=1):
-            paths += save(figure, directory / name, formats)
-            if on_progress is not None:
-                on_progress(done, total)
+    for done, (name, draw) in enumerate(charts(), start=1):
+        with style():  # once a chart, not once a step of it; never while the caller's code runs
+            paths += save(draw()[0], directory / name, formats)
+        if on_progress is not None:
+            on_progress(done, total)
     return paths
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from alpha_callbacks.plots.text import bound_text
 from alpha_callbacks.table import LayerRows, Row
@@ -58,7 +59,7 @@ def drift_of(layer: LayerRows, precision: str, reference: str) -> Drift:
     for name in (precision, reference):
         status = status_text(layer, name)
         if status:
-            return Drift("none", math.nan, status if name == precision else f"no {reference}")
+            return Drift("none", math.nan, status if name == precision else f"no {reference} alpha")
     bound = layer.drift_bound(precision, reference)
     if math.isfinite(bound):
         return Drift("bounded", bound, bound_text(bound))
@@ -70,49 +71,60 @@ def drift_of(layer: LayerRows, precision: str, reference: str) -> Drift:
     return Drift("measured", drift, f"{drift:+.2e}" if drift else "0")
 
 
-def scale_drift_axis(axes: Axes, which: Literal["x", "y"], values: Sequence[float], *, max_ticks: int = 7) -> None:
-    """Scale an axis to signed values: linear in scientific notation, symlog where they are decades apart.
+def scale_drift_axis(
+    axes: Axes, which: Literal["x", "y"], values: Sequence[float], *, max_ticks: int
+) -> Literal["linear", "symlog"]:
+    """Scale an axis to signed values: linear, or symlog where most of them are decades apart.
 
     Args:
         axes: whose axis to scale.
         which: the axis.
         values: everything drawn along it; zeros and nan are allowed.
         max_ticks: most ticks wanted.
+
+    Returns:
+        The scale chosen, for the axis label.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
-    set_scale = axes.set_xscale if which == "x" else axes.set_yscale
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
     finite = [value for value in values if math.isfinite(value) and value != 0]
     if not finite:  # nothing but exact zeros
         set_limits(-1, 1)
         axis.set_major_locator(FixedLocator([0]))
-        axis.set_major_formatter(FixedFormatter(["0"]))
-        return
-    largest, smallest = max(map(abs, finite)), min(map(abs, finite))
+        axis.set_major_formatter(FuncFormatter(tick_text))
+        return "linear"
     low, high = min(0.0, *finite), max(0.0, *finite)
+    largest = max(-low, high)
+    smallest = float(np.percentile(np.abs(finite), 10))  # not the smallest: a lucky one near 0 would stretch the axis
+    axis.set_major_formatter(FuncFormatter(tick_text))
     if math.log10(largest / smallest) <= _LINEAR_DECADES:
         margin = 0.12 * (high - low)
         set_limits(low - margin, high + margin)
-        axis.set_major_locator(MaxNLocator(max_ticks - 1))
-        axis.set_major_formatter(scientific())
-        return
+        axis.set_major_locator(tick_places(max_ticks))
+        return "linear"
     first, last = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
-    set_scale("symlog", linthresh=10.0**first, linscale=0.5)
-    sides = (low < 0) + (high > 0)
-    step = math.ceil((last - first + 1) / max(1, (max_ticks - 1) // sides))
-    decades = [10.0**power for power in range(last, first - 1, -step)]
-    ticks = [-d for d in decades if low < 0] + [0.0] + [d for d in reversed(decades) if high > 0]
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([f"{tick:.0e}" if tick else "0" for tick in ticks]))
+    (axes.set_xscale if which == "x" else axes.set_yscale)("symlog", linthresh=10.0**first, linscale=1.0)
+    step = math.ceil((last - first) / max(1, (max_ticks - 1) // ((low < 0) + (high > 0))))
+    decades = [10.0**power for power in range(last, first, -step)]
+    axis.set_major_locator(FixedLocator([side * d for side in (-1, 0, 1) for d in (decades if side else [0.0])]))
     axis.set_minor_locator(NullLocator())
-    set_limits(
-        -(10.0**last) * 2 if low < 0 else -(10.0**first) * 0.6, 10.0**last * 2 if high > 0 else 10.0**first * 0.6
-    )
+    axis.set_major_formatter(FuncFormatter(tick_text))  # again: set_scale replaced it
+    edge, rest = 2 * 10.0**last, 0.6 * 10.0**first
+    set_limits(-edge if low < 0 else -rest, edge if high > 0 else rest)
+    return "symlog"
 
 
-def scientific() -> ScalarFormatter:
-    """Return a formatter that writes the power of ten once, beside the axis."""
-    formatter = ScalarFormatter(useOffset=False)
-    formatter.set_scientific(True)
-    formatter.set_powerlimits((0, 0))
-    return formatter
+def tick_text(value: float, position: int | None = None) -> str:
+    """Return a tick label in scientific notation.
+
+    Example:
+        >>> tick_text(-2e-9), tick_text(1.5e-3), tick_text(0.0)
+        ('-2e-09', '1.5e-03', '0')
+    """
+    del position  # matplotlib's, not needed
+    return f"{value:.1e}".replace(".0e", "e") if value else "0"
+
+
+def tick_places(most: int) -> MaxNLocator:
+    """Return a locator whose ticks need no more digits than `tick_text` writes."""
+    return MaxNLocator(most - 1, steps=[1, 2, 5, 10])

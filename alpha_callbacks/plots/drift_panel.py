@@ -23,7 +23,12 @@ _WORDS = {
 
 
 def draw_drift_panel(
-    axes: Axes, groups: Sequence[Group], table: Table, colors: dict[str, str], offsets: Sequence[float], width: float
+    axes: Axes,
+    groups: Sequence[Group],
+    table: Table,
+    colors: dict[str, str],
+    offsets: Sequence[float],
+    size: tuple[float, float],
 ) -> None:
     """Draw the drift of every group and precision.
 
@@ -33,9 +38,8 @@ def draw_drift_panel(
         table: gives precisions and reference.
         colors: colour of each precision.
         offsets: place of each precision inside a group.
-        width: of the panel in inches, for the legend.
+        size: width and height of the panel in inches.
     """
-    axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
     kinds: dict[str, None] = {}
     values: list[float] = []
     for precision, offset in zip(table.precisions, offsets, strict=True):
@@ -46,12 +50,16 @@ def draw_drift_panel(
                 if any(of_kind):
                     kinds[kind] = None
                     values += _draw_kind(axes, kind, of_kind, offset, colors[precision])
-    scale_drift_axis(axes, "y", values, max_ticks=6)
-    axes.set_ylabel(fit(f"alpha − alpha({table.reference})", 2.0, 9.0))
     if not kinds:
         axes.yaxis.set_visible(False)
+        axes.spines["left"].set_visible(False)
         say(axes, "no drift to show" if len(table.precisions) > 1 else "one precision, no drift", size=9)
-    add_legend(axes, [_key(kind, groups) for kind in kinds], width)
+        return
+    axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
+    scale = scale_drift_axis(axes, "y", values, max_ticks=8)
+    note = "\n(symlog scale)" if scale == "symlog" else ""
+    axes.set_ylabel(fit(f"alpha − alpha({table.reference})", size[1] + 0.3, 9.0) + note)
+    add_legend(axes, [_key(kind, groups) for kind in kinds], *size)
 
 
 def _draw_kind(axes: Axes, kind: str, of_kind: Sequence[Sequence[float]], offset: float, color: str) -> list[float]:

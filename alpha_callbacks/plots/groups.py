@@ -9,7 +9,7 @@ import numpy as np
 
 from alpha_callbacks.categories import short_name
 from alpha_callbacks.plots.drift import Drift, drift_of, status_text, usable_alpha
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.table import LayerRows
 
 _MAX_A_BLOCK = 4  # layers of one category in one block that get bars of their own; beyond, their median
 
@@ -48,7 +48,9 @@ def group_layers(layers: Sequence[LayerRows]) -> list[Group]:
     for layer in layers:
         block = layer.first.block
         grouped.setdefault(block if many and block is not None else layer.first.layer_name, []).append(layer)
-    return [Group(_label(group[0], many or a_block[group[0].first.block] == 1), tuple(group)) for group in grouped.values()]
+    return [
+        Group(_label(group[0], many or a_block[group[0].first.block] == 1), tuple(group)) for group in grouped.values()
+    ]
 
 
 def median(values: Iterable[float]) -> float:
@@ -57,9 +59,9 @@ def median(values: Iterable[float]) -> float:
     return float(np.median(finite)) if finite else math.nan
 
 
-def lost_text(layers: Iterable[LayerRows], table: Table) -> str:
+def lost_text(layers: Iterable[LayerRows], precisions: Sequence[str]) -> str:
     """Return how many alphas are missing and why, "" if none is."""
-    lost = Counter(status for layer in layers for name in table.precisions if (status := status_text(layer, name)))
+    lost = Counter(status for layer in layers for name in precisions if (status := status_text(layer, name)))
     return "no alpha: " + ", ".join(f"{count} {status}" for status, count in lost.items()) if lost else ""
 
 

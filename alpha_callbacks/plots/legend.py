@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from alpha_callbacks.plots.canvas import GREY, NOISE
+from alpha_callbacks.plots.canvas import GREY, INK, NOISE
 from alpha_callbacks.plots.text import fit, plain, text_width
 
 Handle = Patch | Line2D
@@ -16,6 +16,7 @@ Handle = Patch | Line2D
 _SIZE = 8.5
 _BESIDE = 0.42  # inches that the key and the gaps of one entry take
 _ROW = 0.175
+_ABOVE = 0.07  # gap between axes and legend
 
 
 def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
@@ -32,17 +33,16 @@ def legend_height(handles: Sequence[Handle], width: float) -> float:
     return _ROW * math.ceil(len(handles) / _columns(handles, width)) if handles else 0.0
 
 
-def add_legend(axes: Axes, handles: Sequence[Handle], width: float, *, above: float = 0.06) -> None:
-    """Put a legend of this width `above` inches over the axes, left aligned, in as many rows as it needs."""
-    figure = axes.get_figure(root=True)
-    if figure is None or not handles:
+def add_legend(axes: Axes, handles: Sequence[Handle], width: float, height: float) -> None:
+    """Put a legend over axes of this size in inches, left aligned, in as many rows as it needs."""
+    if not handles:
         return
-    height = axes.get_position().height * figure.get_size_inches()[1]
+    columns = _columns(handles, width)
     axes.legend(
-        handles=_by_row(handles, _columns(handles, width)),
-        ncols=_columns(handles, width),
+        handles=_by_row(handles, columns),
+        ncols=columns,
         loc="lower left",
-        bbox_to_anchor=(0, 1 + above / height),
+        bbox_to_anchor=(0, 1 + _ABOVE / height),
         borderaxespad=0,
         borderpad=0,
         handlelength=1.4,
@@ -56,7 +56,7 @@ def add_heading(figure: Figure, title: str, subtitle: str) -> None:
     """Write title and subtitle at the upper left; they take 0.6 inches."""
     width, height = figure.get_size_inches()
     for text, size, top, weight, color in (
-        (title, 12.0, 0.12, "bold", "black"),
+        (title, 12.0, 0.12, "bold", INK),
         (subtitle, 9.0, 0.4, "normal", GREY),
     ):
         line = fit(text, width - 0.28, size, weight=weight)
@@ -65,7 +65,9 @@ def add_heading(figure: Figure, title: str, subtitle: str) -> None:
 
 def say(axes: Axes, text: str, *, size: float = 11.0) -> None:
     """Write words into the middle of a panel that has nothing to show."""
-    axes.text(0.5, 0.6, plain(text), transform=axes.transAxes, ha="center", va="center", color=GREY, size=size)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 3}
+    axes.text(0.5, 0.6, plain(text), transform=axes.transAxes, ha="center", va="center", color=GREY, size=size,
+              bbox=box, zorder=5)  # fmt: skip
 
 
 def _columns(handles: Sequence[Handle], width: float) -> int:

@@ -1,7 +1,8 @@
 """Text for figures: untrusted names made harmless and cut to a width, numbers with the digits that matter."""
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import cache, lru_cache
 
@@ -12,6 +13,7 @@ from alpha_callbacks.table import Row
 
 _FAMILY = "DejaVu Sans"
 _MEASURE = TextToPath()
+_MOST = 1000  # characters; no line of a figure holds as many
 
 
 def plain(text: str) -> str:
@@ -35,9 +37,7 @@ def fit_title(text: str, width: float, sizes: Iterable[float] = (12.0, 11.0, 10.
     for size in sizes:
         if text_width(text, size, "bold") <= width:
             return text.replace("$", r"\$"), size
-    head = len(text)
-    while text_width(text[:head], size, "bold") > width:
-        head -= 1
+    head = _longest(lambda length: text_width(text[:length], size, "bold") <= width, len(text))
     head = max((text.rfind(mark, head // 2, head) + 1 for mark in "._/ "), default=0) or head
     lines = (text[:head], _cut(text[head:], width, size, "bold"))
     return "\n".join(lines).replace("$", r"\$"), size
@@ -113,6 +113,8 @@ def _shortest(low: float, high: float) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _drawable(text: str) -> str:
+    if len(text) > _MOST:
+        text = _middle_out(text, _MOST)
     return "".join(c if c.isprintable() and ord(c) in _glyphs() else "\ufffd" for c in text)
 
 
@@ -120,10 +122,14 @@ def _drawable(text: str) -> str:
 def _cut(text: str, width: float, size: float, weight: str) -> str:
     if text_width(text, size, weight) <= width:
         return text
-    keep = min(len(text), 400)
-    while keep > 2 and text_width(_middle_out(text, keep), size, weight) > width:
-        keep -= 1
-    return _middle_out(text, keep)
+    return _middle_out(
+        text, _longest(lambda keep: text_width(_middle_out(text, keep), size, weight) <= width, len(text))
+    )
+
+
+def _longest(fits: Callable[[int], bool], most: int) -> int:
+    """Return the largest length in 1..most that fits (bisection; names come from files and may be huge)."""
+    return max(1, bisect_left(range(1, min(most, _MOST) + 1), True, key=lambda length: not fits(length)))
 
 
 def _middle_out(text: str, keep: int) -> str:

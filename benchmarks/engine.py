@@ -1,0 +1,164 @@
+"""Side by side in one run: this engine, the reference's method, WeightWatcher, and the bare LAPACK calls.
+
+    python benchmarks/engine.py                     # shapes of Llama 3.1 8B, about 8 minutes on 2 cores
+    python benchmarks/engine.py --scale 8 --repeat 3  # the same at an eighth of the size, in seconds
+    python benchmarks/engine.py --weightwatcher     # with the peer (extra "bench")
+
+What is timed, for the fp32, fp16 and bf16 columns of a bf16 weight:
+
+- exact, fast: `analyze_weights` as the scan calls it, as many matrices side by side as the machine has threads.
+- reference: `torch.linalg.svdvals` in fp32 of the weight after each precision, one after the other, all threads.
+- bare: BLAS ?syrk (SciPy) and `torch.linalg.eigvalsh`, once a matrix, side by side like ours: the least that any
+  implementation of the Gram route must spend.
+- WeightWatcher: its `analyze` (SVD and power-law fit) of one such layer, one precision.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from scipy.linalg.blas import dsyrk, ssyrk
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from alpha_callbacks.loop import Crew, analyze_weights
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.threads import cpu_threads
+from alpha_callbacks.weight import Weight
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A weight shape of Llama 3.1 8B and how often it occurs."""
+
+    name: str
+    rows: int
+    cols: int
+    count: int
+
+
+SHAPES = (
+    Shape("q, o", 4096, 4096, 64),
+    Shape("k, v", 1024, 4096, 64),
+    Shape("gate, up", 14336, 4096, 64),
+    Shape("down", 4096, 14336, 32),
+)
+
+
+def matrix(shape: Shape, seed: int) -> Tensor:
+    """Return a bf16 matrix with columns of uneven scale, so that its spectrum has a tail."""
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.rand(shape.cols, generator=generator) ** -0.3
+    return (0.02 * torch.randn(shape.rows, shape.cols, generator=generator) * scales).bfloat16()
+
+
+def ours(matrices: list[Tensor], solver: str, threads: int) -> None:
+    """Analyse the matrices as a scan does."""
+    weights = [
+        Weight(f"layer{i}", "other", *w.shape, torch.bfloat16, "bfloat16", lambda a, b, w=w: w[a:b])  # type: ignore[misc]
+        for i, w in enumerate(matrices)
+    ]
+    options = AnalysisOptions(precisions=tuple(PRECISIONS), solver=solver)  # type: ignore[arg-type]
+    for result in analyze_weights(weights, options, Crew(threads, 1)):
+        assert all(row.ok for row in result.rows), result
+
+
+def reference(w: Tensor) -> None:
+    """Decompose the weight once a precision, as the reference implementation does."""
+    for dtype in PRECISIONS.values():
+        torch.linalg.svdvals(w.to(dtype).float())
+
+
+def bare(matrices: list[Tensor], kind: torch.dtype, threads: int) -> float:
+    """Return the seconds of ?syrk and eigvalsh, once a matrix, side by side, on arrays that are ready."""
+    syrk = dsyrk if kind is torch.float64 else ssyrk
+    ready = [np.asfortranarray((w if w.shape[0] < w.shape[1] else w.T).to(kind).numpy(force=True)) for w in matrices]
+
+    def one(a: np.ndarray) -> None:
+        torch.linalg.eigvalsh(torch.from_numpy(syrk(1.0, a).T), UPLO="L")
+
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        start = time.perf_counter()
+        list(pool.map(one, ready))
+        return time.perf_counter() - start
+
+
+def weightwatcher_one(w: Tensor) -> None:
+    """Run the peer's analysis of one layer."""
+    import weightwatcher
+
+    layer = torch.nn.Linear(w.shape[1], w.shape[0], bias=False)
+    layer.weight.data = w.float()
+    weightwatcher.WeightWatcher(model=torch.nn.Sequential(layer)).analyze(plot=False)
+
+
+def seconds(call: Callable[[], None], repeat: int) -> float:
+    """Return the best time of `repeat` calls."""
+    best = float("inf")
+    for _ in range(repeat):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    """Time every method on every shape and print seconds a matrix and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=int, default=1, help="divide every dimension by this")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--weightwatcher", action="store_true", help="also the peer, on the shape q, o")
+    arguments = parser.parse_args()
+    threads = cpu_threads()
+    torch.set_num_threads(threads)
+    print(f"torch {torch.__version__}, {threads} threads; seconds a matrix, best of {arguments.repeat}")
+    header = ("shape", "count", "exact", "fast", "reference", "bare fp64", "bare fp32")
+    print(" ".join(f"{name:>10}" for name in header))
+    total = dict.fromkeys(header[2:], 0.0)
+    first: Tensor | None = None
+    exact_of_first = 0.0
+    for shape in SHAPES:
+        small = Shape(shape.name, shape.rows // arguments.scale, shape.cols // arguments.scale, shape.count)
+        batch = [matrix(small, seed) for seed in range(threads)]
+        times = {
+            f"bare {name}": min(bare(batch, kind, threads) for _ in range(arguments.repeat)) / threads
+            for name, kind in (("fp64", torch.float64), ("fp32", torch.float32))
+        }
+        torch.set_num_threads(threads)  # the limits above reach torch's own pool too
+        for solver in ("exact", "fast"):
+            times[solver] = seconds(partial(ours, batch, solver, threads), arguments.repeat) / threads
+        times["reference"] = seconds(partial(reference, batch[0]), arguments.repeat)
+        print(
+            f"{shape.name:>10} {shape.count:>10} " + " ".join(f"{times[name]:>10.3f}" for name in header[2:]),
+            flush=True,
+        )
+        for name in total:
+            total[name] += shape.count * times[name]
+        if first is None:
+            first, exact_of_first = batch[0], times["exact"]
+    print(f"{'model':>10} {'':>10} " + " ".join(f"{total[name]:>10.1f}" for name in header[2:]))
+    print(
+        f"exact is {total['reference'] / total['exact']:.1f} x the reference, "
+        f"fast {total['reference'] / total['fast']:.1f} x"
+    )
+    print(
+        f"exact takes {total['exact'] / total['bare fp64']:.2f} x the bare fp64 calls, "
+        f"fast {total['fast'] / total['bare fp32']:.2f} x the bare fp32 calls"
+    )
+    if arguments.weightwatcher and first is not None:
+        peer = seconds(partial(weightwatcher_one, first), 1)
+        print(f"WeightWatcher, one precision of q, o: {peer:.1f} s; exact, three: {peer / exact_of_first:.1f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+import threading
+
+import pytest
+import torch
+
+from alpha_callbacks import loop
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.loop import Crew, analyze_weights, choose_crew
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.ranks import Shard, share
+from alpha_callbacks.weight import Weight
+from tests.conftest import noise, weight_of
+
+OPTIONS = AnalysisOptions(precisions=("fp32",))
+
+
+def weights(*sizes: int) -> list[Weight]:
+    return [weight_of(noise(size, size, seed=i), f"layer{i}") for i, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("crew", [Crew(1, 1), Crew(1, 2), Crew(4, 1)])
+def test_values_are_the_same_bits_for_any_crew(crew: Crew) -> None:
+    todo = weights(300, 40, 520, 90)
+    alone = {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, Crew(1, 1))}
+    assert {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, crew)} == alone
+
+
+def test_the_callers_threads_are_left_alone() -> None:
+    before = torch.get_num_threads()
+    list(analyze_weights(weights(30, 40), OPTIONS, Crew(2, 1)))
+    assert torch.get_num_threads() == before
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_stopping_early_leaves_no_work_behind() -> None:
+    results = analyze_weights(weights(*[60] * 30), OPTIONS, Crew(1, 1))
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert sum(t.name.startswith("alpha-hill") and t.is_alive() for t in threading.enumerate()) <= 1
+
+
+def test_crew_fills_the_threads() -> None:
+    assert choose_crew(weights(30, 30), workers=2, threads=8) == Crew(2, 4)
+    assert choose_crew(weights(30, 30, 30, 30), threads=3) == Crew(3, 1)
+    assert choose_crew([], threads=4).workers == 1
+
+
+def test_crew_keeps_the_memory_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = loop.predicted_bytes(weights(500)[0])
+    monkeypatch.setattr(loop, "available_memory", lambda: int(2 * 2.5 * size))
+    assert choose_crew(weights(*[500] * 8), threads=8) == Crew(2, 4)
+    monkeypatch.setattr(loop, "available_memory", lambda: 0)
+    assert choose_crew(weights(500, 500), threads=8) == Crew(1, 8)
+
+
+@pytest.mark.parametrize("bad", [{"workers": 0}, {"threads": -1}])
+def test_bad_crew(bad: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match="expected at least 1"):
+        choose_crew([], **bad)
+
+
+def test_shares_cover_all_once_and_balance() -> None:
+    todo = weights(400, 300, 300, 200, 200, 100, 100, 50, 50, 50)
+    shares = [share(todo, i, 3) for i in range(3)]
+    assert sorted(w.layer_name for part in shares for w in part) == sorted(w.layer_name for w in todo)
+    loads = [sum(map(loop.predicted_cost, part)) for part in shares]
+    assert max(loads) <= max(loop.predicted_cost(todo[0]), 1.2 * sum(loads) / 3)
+
+
+def test_shard_syntax() -> None:
+    assert Shard.parse("2/8") == Shard(2, 8)
+    for bad in ("0/3", "4/3", "1", "a/b", "1/", "-1/2"):
+        with pytest.raises(OptionError, match="shard: expected i/n"):
+            Shard.parse(bad)
