@@ -11,7 +11,7 @@ from alpha_callbacks.estimators import HillFit, Tail, hill_alpha, tail_of, tail_
 from alpha_callbacks.null import alpha_null
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.perturbation import alpha_error_bound
-from alpha_callbacks.precision import Precision, get_precision
+from alpha_callbacks.precision import Precision, dtype_of, get_precision
 from alpha_callbacks.round_trip import Damage, Sizes, measure_damage, measure_sizes, short_side_blocks
 from alpha_callbacks.spectrum import Spectrum, spectrum
 from alpha_callbacks.table import Method, Row, Status
@@ -31,8 +31,8 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     """Return one row a precision, in the order asked.
 
     The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
-    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed yields rows
-    with a status and a reason.
+    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed
+    yields rows with a status and a reason.
     """
     try:
         return _analyze(weight, options)
@@ -50,7 +50,10 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
         return _refused(weight, options, "unsupported", weight.unsupported)
     if weight.n_eigs < 2:
         return _refused(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
-    weight = weight.on(options.device).held()
+    weight = weight.on(options.device)
+    if options.load_dtype is not None:
+        weight = weight.cast(dtype_of(options.load_dtype))
+    weight = weight.held()
     sizes = measure_sizes(weight)
     if not math.isfinite(sizes.largest):
         return _refused(weight, options, "non_finite", "the stored weight holds nan or inf")

@@ -103,6 +103,8 @@ class Console(Observer):
             f"Results in [bold]{escape(str(result.directory))}[/bold]: {csv_files.RESULTS}, {csv_files.SUMMARY}, "
             "plots/, run.json"
         )
+        if result.uncharted:
+            out.print(f"{result.uncharted} expert matrices have no chart of their own; see the category charts.")
         if result.failed:
             names = ", ".join(map(escape, result.failed[:5])) + (", …" if len(result.failed) > 5 else "")
             out.print(f"[yellow]{len(result.failed)} layers have a row without alpha: {names}[/yellow]")
@@ -124,20 +126,21 @@ def _summary(table: Table) -> RichTable:
 
 
 def _outstanding(table: Table) -> RichTable:
-    """Return the heaviest tails and the largest drifts in one table."""
-    grid = RichTable("layer", "shape", "alpha", "of noise", "", title="Layers that stand out", title_justify="left")
+    """Return the heaviest tails for their shape and the largest drifts in one table."""
+    grid = RichTable("layer", "shape", "alpha", "/ noise", "why", title="Layers that stand out", title_justify="left")
+    grid.columns[0].overflow = "fold"
     for column in grid.columns[2:4]:
         column.justify = "right"
     for layer in heaviest(table):
-        grid.add_row(*_cells(layer, table), "heaviest tail for its shape")
+        grid.add_row(*_cells(layer, table), "heaviest")
     for layer, name, drift in most_drifted(table):
-        grid.add_row(*_cells(layer, table), f"{name} moves it by {drift:+.2e}")
+        grid.add_row(*_cells(layer, table), f"{name} {drift:+.1e}")
     return grid
 
 
 def _cells(layer: LayerRows, table: Table) -> tuple[str, str, str, str]:
     row = layer[table.reference]
-    ratio = "" if math.isnan(row.alpha_ratio) else f"{row.alpha_ratio:.0%}"
+    ratio = "" if math.isnan(row.alpha_ratio) else f"{row.alpha_ratio:.2f}"
     return escape(row.layer_name), f"{row.out_features}x{row.in_features}", f"{row.alpha:.4f}", ratio
 
 

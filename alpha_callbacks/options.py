@@ -6,7 +6,7 @@ from typing import get_args
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators import Threshold
-from alpha_callbacks.precision import parse_precisions
+from alpha_callbacks.precision import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.spectrum import Solver
 
 
@@ -47,8 +47,8 @@ class AnalysisOptions:
         """Check every field and put the names of precisions into canonical form."""
         object.__setattr__(self, "precisions", parse_precisions(self.precisions))
         if self.load_dtype is not None:
-            (name,) = parse_precisions([self.load_dtype])
-            object.__setattr__(self, "load_dtype", name)
+            dtype_of(self.load_dtype)
+            object.__setattr__(self, "load_dtype", get_precision(self.load_dtype).name)
         if not 0 < self.k_frac < 1:
             raise OptionError(f"k_frac: expected a share between 0 and 1, got {self.k_frac}. The usual value is 0.1.")
         if self.k_min < 1:

@@ -64,6 +64,18 @@ def get_precision(name: str) -> Precision:
         raise OptionError(f"precision: expected one of {known}, got {name!r}.") from None
 
 
+def dtype_of(name: str) -> torch.dtype:
+    """Return the torch dtype that is this precision.
+
+    Raises:
+        OptionError: unknown, or a format that is no torch dtype.
+    """
+    precision = get_precision(name)
+    if precision.dtype is None:
+        raise OptionError(f"load_dtype: expected fp64, fp32, fp16 or bf16, got {name!r}, which is no torch dtype.")
+    return precision.dtype
+
+
 def parse_precisions(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return canonical names in the order asked, from "fp32,bf16" or a sequence.
 

@@ -62,12 +62,14 @@ class ScanResult:
         directory: where the files are.
         coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
         seconds: wall time without charts.
+        uncharted: layers without a chart of their own (experts, where there are thousands).
     """
 
     table: Table
     directory: Path
     coverage: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    uncharted: int = 0
 
     @property
     def failed(self) -> list[str]:
@@ -223,9 +225,11 @@ def _write(
     csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
     csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
     write_text(directory / "run.json", json.dumps({**record, **_provenance(own, results)}, indent=1) + "\n")
+    uncharted = 0
     if plots.formats:
-        from alpha_callbacks.plots.draw import draw_all
+        from alpha_callbacks.plots.draw import draw_all, with_own_chart
 
+        uncharted = len(table) - len(with_own_chart(table))
         draw_all(
             table,
             directory / "plots",
@@ -233,7 +237,7 @@ def _write(
             max_layers_per_plot=plots.max_layers,
             on_progress=observer.drawing,
         )
-    return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds)
+    return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds, uncharted)
 
 
 def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pandas
 
 Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed"]
 Method = Literal["computed", "lossless", "bounded", ""]
@@ -146,6 +149,13 @@ class Table:
         from alpha_callbacks.precision import get_precision
 
         return min(self.precisions, key=lambda name: (get_precision(name).eps or math.inf, self.precisions.index(name)))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a pandas DataFrame, one row a layer and precision, with the fields of `Row` as columns."""
+        import pandas
+
+        derived = ("alpha_ratio", "stable_rank")
+        return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
 
     def alphas(self, precision: str) -> list[float]:
         """Return the usable alphas of one precision."""

@@ -59,6 +59,11 @@ class Weight:
         rows = self.rows
         return replace(self, rows=lambda start, stop: rows(start, stop).to(device))
 
+    def cast(self, dtype: torch.dtype) -> "Weight":
+        """Return the weight rounded to `dtype`."""
+        rows = self.rows
+        return replace(self, dtype=dtype, rows=lambda start, stop: rows(start, stop).to(dtype))
+
     def held(self) -> "Weight":
         """Return the same weight, read into memory when it is small enough to keep."""
         if self.nbytes > HOLD_BYTES:

@@ -160,6 +160,13 @@ def test_overflow_is_counted_and_has_no_alpha() -> None:
     assert row(w, "bf16").status == "ok"  # the rounding of three huge entries is no noise floor for the rest
 
 
+def test_load_dtype_casts_before_everything() -> None:
+    w = heavy(80, 60)
+    cast = row(w, "fp32", load_dtype="bf16")
+    assert cast.alpha == row(w.bfloat16(), "fp32").alpha != row(w, "fp32").alpha
+    assert (cast.method, cast.stored_dtype) == ("lossless", "float32")
+
+
 def test_underflow_is_counted() -> None:
     w = noise(40, 30)
     w[0, :5] = 1e-9

@@ -448,3 +448,16 @@ def test_rows_missing_from_a_layer_are_called_missing() -> None:
 def test_empty_table_and_unknown_category_draw(tmp_path: Path) -> None:
     assert len(draw_all(Table((), THREE), tmp_path)) == 5
     plot_category(computed(1), "conv")
+
+
+def test_thousands_of_experts_have_no_chart_each() -> None:
+    from dataclasses import replace
+
+    from alpha_callbacks.plots.draw import with_own_chart
+    from alpha_callbacks.table import Row, Table
+
+    row = Row("x", "moe_expert_up", 0, 9, 9, "float32", "", "fp32", "ok", alpha=2.0)
+    experts = [replace(row, layer_name=f"layers.0.experts.{i}.up_proj") for i in range(1001)]
+    router = replace(row, layer_name="layers.0.router", category="moe_router")
+    assert [layer.first for layer in with_own_chart(Table.from_rows([*experts, router], ("fp32",)))] == [router]
+    assert len(with_own_chart(Table.from_rows(experts[:50], ("fp32",)))) == 50

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precision import Precision, get_precision, parse_precisions, register
 
 
@@ -58,6 +59,8 @@ def test_the_registry_is_open() -> None:
     try:
         register(Precision("third", (), 3, None, lambda rows: (rows * 3).round() / 3))
         assert parse_precisions("third,fp32") == ("third", "fp32")
+        with pytest.raises(OptionError, match="load_dtype: expected fp64.*'third', which is no torch dtype"):
+            AnalysisOptions(load_dtype="third")
         with pytest.raises(OptionError, match="belongs to 'third'"):
             register(Precision("other", ("third",), 3, None, lambda rows: rows))
     finally:

@@ -14,9 +14,10 @@ from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
 from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.layer import LayerCharts
-from alpha_callbacks.table import Table
+from alpha_callbacks.table import LayerRows, Table
 
-_LONGEST = 100
+_LONGEST = 100  # characters of a file name
+MOST_SINGLE = 1000  # layers up to which each one has its own chart
 
 
 def draw_all(
@@ -44,15 +45,16 @@ def draw_all(
         OptionError: unknown format.
     """
     check_formats(formats)
+    single = with_own_chart(table)
     batch_size = max(1, max_layers_per_plot)
     categories = list(dict.fromkeys(layer.first.category for layer in table.layers))
-    batches = [table.layers[i : i + batch_size] for i in range(0, len(table), batch_size)]
-    total = len(table) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
+    batches = [single[i : i + batch_size] for i in range(0, len(single), batch_size)]
+    total = len(single) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
 
     layer_charts = LayerCharts(table)
 
     def charts() -> Iterator[tuple[str, Callable[[], tuple[Figure, Sequence[Axes]]]]]:
-        for i, layer in enumerate(table.layers, start=1):
+        for i, layer in enumerate(single, start=1):
             name = f"layer_{i:03d}_{safe_file_name(layer.first.layer_name)}"
             yield f"individual_layers/{name}", partial(layer_charts.draw, layer)
         for category in categories:
@@ -72,6 +74,17 @@ def draw_all(
         if on_progress is not None:
             on_progress(done, total)
     return paths
+
+
+def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
+    """Return the layers that get a chart of their own: all, or all but experts where there are more than 1,000.
+
+    A mixture of experts has tens of thousands of matrices, which nobody opens one by one and which take an hour to
+    draw; category charts and heat maps show them by block.
+    """
+    if len(table) <= MOST_SINGLE:
+        return table.layers
+    return tuple(layer for layer in table.layers if not layer.first.category.startswith("moe_expert_"))
 
 
 def safe_file_name(name: str) -> str:
