@@ -9,10 +9,9 @@ import torch
 
 from alpha_callbacks.analyze import analyze_weight
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.machine import available_memory
+from alpha_callbacks.machine import available_memory, cpu_threads
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.table import Row
-from alpha_callbacks.threads import cpu_threads
 from alpha_callbacks.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
@@ -56,7 +55,7 @@ def analyze_weights(weights: Sequence[Weight], options: AnalysisOptions, crew: C
         options: what to compute.
         crew: workers and threads; default `choose_crew`. Values do not depend on it.
     """
-    crew = crew or choose_crew(weights)
+    crew = crew or choose_crew(weights, device=options.device)
     default_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(crew.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(crew.threads,))
     try:
@@ -76,13 +75,16 @@ def _timed(weight: Weight, options: AnalysisOptions) -> Result:
     return Result(weight.layer_name, rows, time.perf_counter() - start)
 
 
-def choose_crew(weights: Sequence[Weight], *, workers: int | None = None, threads: int | None = None) -> Crew:
+def choose_crew(
+    weights: Sequence[Weight], *, workers: int | None = None, threads: int | None = None, device: str = "cpu"
+) -> Crew:
     """Divide the CPU threads among workers, as many as fit into half of the free memory.
 
     Args:
         weights: to be analysed; the largest decide how many fit side by side.
-        workers: matrices at a time; default one a thread.
+        workers: matrices at a time; default one a thread, or one on an accelerator.
         threads: all CPU threads to use; default all that this process has.
+        device: where the solves run.
 
     Raises:
         OptionError: not a positive number.
@@ -91,6 +93,8 @@ def choose_crew(weights: Sequence[Weight], *, workers: int | None = None, thread
         if value is not None and value < 1:
             raise OptionError(f"{name}: expected at least 1, got {value}.")
     total = threads or cpu_threads()
+    if workers is None and device != "cpu":
+        workers = 1
     if workers is None:
         budget, fitting = available_memory() * _MEMORY_SHARE, 0
         for size in sorted(map(predicted_bytes, weights), reverse=True)[:total]:

@@ -1,34 +1,66 @@
-"""What this machine has to give: memory now free, and the largest resident set so far."""
+"""What this machine has to give: processors, memory now free, and the largest resident set so far."""
 
+import os
 import resource
 import sys
 from pathlib import Path
 
+_CGROUP = Path("/sys/fs/cgroup")
 _FALLBACK = 4 * 2**30
 
 
+def local_ranks() -> int:
+    """Return the number of processes that torchrun started on this machine, 1 without it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def cpu_threads() -> int:
+    """Return the CPU threads that this process may use: its affinity and cgroup quota, divided among local ranks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cores, _cgroup_cores())) // local_ranks())
+
+
+def _cgroup_cores() -> float:
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
+        return max(1.0, float(quota) / float(period))
+    except (OSError, ValueError):  # no cgroup v2, or "max"
+        return float("inf")
+
+
 def available_memory() -> int:
-    """Return the bytes that this process can still take: of the machine, and of its cgroup."""
-    return min(_of_machine(), _of_cgroup())
+    """Return the bytes that this process can still take: its share (among local ranks) of the machine or cgroup."""
+    return min(_of_machine(), _of_cgroup()) // local_ranks()
 
 
 def peak_memory() -> int:
-    """Return the largest resident set of this process so far, in bytes."""
+    """Return the largest resident set of this process so far, in bytes.
+
+    Linux's ru_maxrss would start at that of the parent process, so /proc is asked first.
+    """
+    own = _kilobytes(Path("/proc/self/status"), "VmHWM")
+    if own is not None:
+        return own
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _of_machine() -> int:
+    available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
+    return _FALLBACK if available is None else available
+
+
+def _kilobytes(file: Path, key: str) -> int | None:
+    """Return the bytes of a line "key:   123 kB", None where there is none."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        lines = file.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
     except (OSError, StopIteration):
-        return _FALLBACK
+        return None
 
 
 def _of_cgroup() -> int:
-    base = Path("/sys/fs/cgroup")
     try:
-        return int((base / "memory.max").read_text()) - int((base / "memory.current").read_text())
+        return int((_CGROUP / "memory.max").read_text()) - int((_CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no cgroup v2, or "max"
         return sys.maxsize

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from alpha_callbacks.perturbation import Perturbation, PerturbationMeter
 from alpha_callbacks.precision import Precision
-from alpha_callbacks.weight import BLOCK_ELEMENTS, CACHE_ELEMENTS, HOLD_BYTES, Weight, spans
+from alpha_callbacks.weight import Weight, spans
 
+_CACHE_ELEMENTS = 2**18  # entries compared at a time: the temporaries of the pass stay in the cache
 _SAMPLES = 2**12  # entries of each block that the median is taken from
 
 
@@ -70,13 +71,14 @@ def measure_damage(weight: Weight, precision: Precision) -> Damage:
     """
     wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
     meter, overflow, underflow = PerturbationMeter(weight.in_features), 0, 0
-    for block in weight.row_blocks(CACHE_ELEMENTS if weight.nbytes <= HOLD_BYTES else BLOCK_ELEMENTS):
-        before, after = block.to(wide), precision.round_trip(block).to(wide)
-        lost = int(torch.count_nonzero(~torch.isfinite(after)))
-        overflow += lost
-        underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
-        if lost == 0:
-            meter.add(before - after)  # never in place: `before` may be the model's own storage
+    for block in weight.row_blocks():
+        for rows in block.split(max(1, _CACHE_ELEMENTS // weight.in_features)):
+            before, after = rows.to(wide), precision.round_trip(rows).to(wide)
+            lost = int(torch.count_nonzero(~torch.isfinite(after)))
+            overflow += lost
+            underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
+            if lost == 0:
+                meter.add(before - after)  # never in place: `before` may be the model's own storage
     return Damage(meter.result(), overflow, underflow)
 
 

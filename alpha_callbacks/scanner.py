@@ -125,7 +125,7 @@ def scan(
         kept = ranks.from_first(_kept(directory / FOLDER, own, resume) if ranks.rank == 0 else None)
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
-        crew = choose_crew(mine, workers=workers, threads=threads)
+        crew = choose_crew(mine, workers=workers, threads=threads, device=options.device)
         observer.opened(checkpoint, mine, len(kept), crew)
         part = f"shard-{shard.index}-of-{shard.count}" if shard else f"rank-{ranks.rank}"
         done = dict[str, Result]()

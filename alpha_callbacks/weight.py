@@ -8,7 +8,6 @@ from torch import Tensor
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
-CACHE_ELEMENTS = 2**18  # elements compared at a time: the temporaries of a pass stay in the cache
 
 RowReader = Callable[[int, int], Tensor]
 
@@ -71,14 +70,14 @@ class Weight:
         matrix = self.rows(0, self.out_features)
         return replace(self, rows=lambda start, stop: matrix[start:stop])
 
-    def row_blocks(self, elements: int = BLOCK_ELEMENTS) -> Iterator[Tensor]:
-        """Yield the matrix top to bottom in blocks of about this many elements."""
-        for start, stop in spans(self.out_features, self.in_features, elements):
+    def row_blocks(self) -> Iterator[Tensor]:
+        """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
+        for start, stop in spans(self.out_features, self.in_features):
             yield self.rows(start, stop)
 
 
-def spans(length: int, width: int, elements: int = BLOCK_ELEMENTS) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `length` so that one span times `width` is about this many elements."""
-    step = max(16, elements // max(width, 1))
+def spans(length: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS."""
+    step = max(16, BLOCK_ELEMENTS // max(width, 1))
     for start in range(0, length, step):
         yield start, min(start + step, length)

@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from alpha_callbacks.loop import Crew, analyze_weights
+from alpha_callbacks.machine import cpu_threads
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.threads import cpu_threads
 from alpha_callbacks.weight import Weight
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -59,10 +59,15 @@ def matrix(shape: Shape, seed: int) -> Tensor:
     return (0.02 * torch.randn(shape.rows, shape.cols, generator=generator) * scales).bfloat16()
 
 
+def rows_of(w: Tensor, start: int, stop: int) -> Tensor:
+    """Return rows of a matrix, as a source does."""
+    return w[start:stop]
+
+
 def ours(matrices: list[Tensor], solver: str, threads: int) -> None:
     """Analyse the matrices as a scan does."""
     weights = [
-        Weight(f"layer{i}", "other", *w.shape, torch.bfloat16, "bfloat16", lambda a, b, w=w: w[a:b])  # type: ignore[misc]
+        Weight(f"layer{i}", "other", w.shape[0], w.shape[1], torch.bfloat16, "bfloat16", partial(rows_of, w))
         for i, w in enumerate(matrices)
     ]
     options = AnalysisOptions(precisions=tuple(PRECISIONS), solver=solver)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Scan a pretrained checkpoint through the Python API: the heaviest tails, and what half precision does to them.
 
-    python examples/scan_llama31_8b.py                             # the embedded tiny Llama, seconds
-    python examples/scan_llama31_8b.py meta-llama/Llama-3.1-8B     # 16 GB download, 10 minutes on 2 cores, 1.4 GB of memory
+python examples/scan_llama31_8b.py                             # the embedded tiny Llama, seconds
+python examples/scan_llama31_8b.py meta-llama/Llama-3.1-8B     # 16 GB download, 10 minutes on 2 cores, 1.4 GB of memory
 """
 
 import sys

@@ -256,6 +256,15 @@ def test_lora_factors_are_no_weights(tiny_checkpoint: Maker) -> None:
     assert "adapter" in inventory.skipped[0].reason
 
 
+def test_fingerprint_sees_a_change_of_four_megabytes_in_a_large_file(tmp_path: Path) -> None:
+    tensors = {f"layers.{i}.fc1.weight": noise(1024, 1024, seed=i) for i in range(70)}  # 4 MiB each
+    save_file(tensors, tmp_path / "model.safetensors")
+    before = fingerprint(open_checkpoint(tmp_path))
+    tensors["layers.37.fc1.weight"] *= 1.01
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert fingerprint(open_checkpoint(tmp_path)) != before
+
+
 def test_fingerprint_sees_a_change_of_one_weight_matrix(tiny_checkpoint: Maker) -> None:
     one, two = block(0), block(0)
     two["model.layers.0.mlp.down_proj.weight"] = two["model.layers.0.mlp.down_proj.weight"] * 1.01

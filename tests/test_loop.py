@@ -3,7 +3,7 @@ import threading
 import pytest
 import torch
 
-from alpha_callbacks import loop
+from alpha_callbacks import loop, machine
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.loop import Crew, analyze_weights, choose_crew
 from alpha_callbacks.options import AnalysisOptions
@@ -61,6 +61,17 @@ def test_crew_keeps_the_memory_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_crew(bad: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="expected at least 1"):
         choose_crew([], **bad)
+
+
+def test_an_accelerator_gets_one_at_a_time() -> None:
+    assert choose_crew(weights(30, 30), threads=4, device="cuda") == Crew(1, 4)
+
+
+def test_ranks_divide_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = machine.cpu_threads(), machine.available_memory()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert machine.cpu_threads() == max(1, alone[0] // 2)
+    assert machine.available_memory() < 0.7 * alone[1]
 
 
 def test_shares_cover_all_once_and_balance() -> None:

@@ -24,7 +24,7 @@ def test_every_extra_that_is_named_exists() -> None:
 
 def test_every_dependency_is_pinned_in_constraints() -> None:
     pinned = {
-        line.split("==")[0].lower()
+        line.split("==")[0].lower().replace("_", "-")
         for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
