@@ -145,6 +145,6 @@ def _cells(layer: LayerRows, table: Table) -> tuple[str, str, str, str]:
 
 
 def _coverage(result: ScanResult) -> str:
-    counts = {outcome: result.coverage.get(outcome, 0) for outcome in ("analysed", "shared", "skipped")}
+    counts = {"analysed": 0, "shared": 0, "skipped": 0, **result.coverage}
     parts = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     return f"Coverage: {parts} (each with its reason in {csv_files.COVERAGE})."

@@ -71,10 +71,10 @@ def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
 
 
 def write_coverage(inventory: Inventory, path: Path) -> None:
-    """Write every tensor: analysed, shared with another, or skipped with the reason."""
+    """Write every tensor: analysed, unsupported, shared (analysed under another name), or skipped with the reason."""
     lines: list[list[Any]] = [["name", "outcome", "shape", "stored_dtype", "reason"]]
     for w in inventory.weights:
-        outcome = "shared" if w.tied_to else "analysed"
+        outcome = "unsupported" if w.unsupported else "analysed"
         reason = f"same storage as {w.tied_to}" if w.tied_to else w.unsupported
         lines.append([w.layer_name, outcome, f"{w.out_features}x{w.in_features}", w.stored_dtype, reason])
     lines += [_skipped(tensor) for tensor in inventory.skipped]

@@ -8,6 +8,8 @@ import numpy as np
 
 from alpha_callbacks.table import LayerRows, Table
 
+_PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
+
 SUMMARY_COLUMNS = ("precision", "count", "mean", "std", "min", "median", "max", "q25", "q75")
 
 
@@ -85,12 +87,12 @@ def _about_storage(table: Table) -> list[str]:
             worst = max((d for d in drifts if not math.isnan(d)), default=math.nan)
             sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
     if lossless:
-        stored = ", ".join(sorted({layer.first.stored_dtype for layer in table.layers}))
+        stored = sorted({layer.first.stored_dtype for layer in table.layers})
+        coded = not _PLAIN.issuperset(stored)
+        what = "dequantized value" if coded else "stored value"
         names = _join(lossless)
-        identical = (
-            f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the stored value itself"
-        )
-        sentences.insert(0, f"Weights are stored in {stored}: {identical}.")
+        identical = f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the {what} itself"
+        sentences.insert(0, f"Weights are stored in {', '.join(stored)}{' and were dequantized' * coded}: {identical}.")
     return sentences
 
 

@@ -37,6 +37,7 @@ def test_smollm2_has_a_tied_head_as_a_row(smollm2: Path) -> None:
     assert len(inventory.weights) == 211
     head = inventory.weights[-1]
     assert (head.layer_name, head.category, head.tied_to) == ("output", "lm_head", "token_embd")
+    assert head.unsupported == ""
     (embedding,) = (tensor for tensor in inventory.skipped if tensor.shared)
     assert embedding.name == "token_embd.weight"
 

@@ -66,6 +66,12 @@ def test_what_stands_out() -> None:
     assert "bf16: alpha moves by up to 0.5 from fp32." in findings(t)
 
 
+def test_dequantized_weights_are_called_so() -> None:
+    row = replace(BASE, stored_dtype="Q4_1", method="lossless", alpha_error_bound=0.0)
+    sentence = findings(Table.from_rows([row], ("fp32",)))[0]
+    assert sentence == "Weights are stored in Q4_1 and were dequantized: fp32 is the dequantized value itself."
+
+
 def test_csv_columns_and_empty_cells(tmp_path: Path) -> None:
     t = table({"fp32": 2.123456789012345, "bf16": math.nan})
     write_results(t, tmp_path / "r.csv")

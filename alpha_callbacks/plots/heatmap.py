@@ -138,7 +138,7 @@ def _color_bar(figure: Figure, axes: Axes, scale: ScalarMappable | None, value: 
         bar.locator = tick_places(9)
         bar.formatter = FuncFormatter(tick_text)
         bar.update_ticks()
-    words = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / alpha of noise (1 = noise)"}
+    words = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise"}
     bar.set_label(words.get(value) or fit(f"alpha − alpha({reference}) (no unit)", 3.0, 9.0))
 
 
