@@ -3,10 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-import torch
-
 from alpha_callbacks.categories import block_index
-from alpha_callbacks.errors import AlphaCallbacksError
 from alpha_callbacks.estimators import HillFit, Tail, hill_alpha, tail_of, tail_size
 from alpha_callbacks.null import alpha_null
 from alpha_callbacks.options import AnalysisOptions
@@ -20,6 +17,8 @@ from alpha_callbacks.weight import Weight
 _COARSEST_EPS = (
     2.0**-7
 )  # of bf16; coarser formats are studied for their noise, which must not be mistaken for rank loss
+
+_LARGEST_EXPONENT = 400  # |log2 max|w||; fp64 weights alone can be beyond it
 
 _REASONS: dict[Status, str] = {
     "degenerate": "all eigenvalues of the tail are equal to within the stored digits",
@@ -36,12 +35,7 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     """
     try:
         return _analyze(weight, options)
-    except (
-        AlphaCallbacksError,
-        RuntimeError,
-        MemoryError,
-        OSError,
-    ) as error:  # torch raises RuntimeError for all it cannot do
+    except Exception as error:  # whatever one layer does, the others go on; the row keeps what happened
         return _refused(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
@@ -57,6 +51,9 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     sizes = measure_sizes(weight)
     if not math.isfinite(sizes.largest):
         return _refused(weight, options, "non_finite", "the stored weight holds nan or inf")
+    if sizes.largest and abs(math.log2(sizes.largest)) > _LARGEST_EXPONENT:
+        reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
+        return _refused(weight, options, "failed", reason)
     if sizes.largest == 0:
         return _refused(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
@@ -92,7 +89,7 @@ class _Matrix:
     def solve(self, precision: Precision | None) -> "_Solved":
         """Decompose the weight after the round trip (None: as stored) and fit its tail."""
         weight, options = self.weight, self.options
-        eps = max(torch.finfo(weight.dtype).eps, (precision.eps or 0.0) if precision else 0.0)
+        eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
         tail = tail_of(
             weight.out_features,
             weight.in_features,
@@ -135,11 +132,15 @@ class _Solved:
 
     def error_bound(self, damage: Damage) -> float:
         """Return the proved bound on the change of alpha that this damage can make."""
-        return alpha_error_bound(self.spectrum.evals, self.fit, damage.error, self.tail)
+        weight = self.matrix.weight
+        summed = weight.out_features + weight.in_features
+        return alpha_error_bound(self.spectrum.evals, self.fit, damage.error, self.tail, summed=summed)
 
     def row(self, precision: str, *, method: Method, bound: float) -> Row:
         """Return the row of one precision that this decomposition answers for."""
         fit = self.fit
+        if bound > 0:
+            bound += self.spectrum.accuracy * fit.alpha
         return replace(
             self.matrix.blank(precision, fit.status, _REASONS.get(fit.status, "")),
             alpha=fit.alpha,

@@ -28,15 +28,15 @@ _SEGMENTS: dict[str, tuple[str, ...]] = {
     "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q"),
     "attn_k": ("k_proj", "wk", "key", "attn_k", "k_lin", "to_k", "k"),
     "attn_v": ("v_proj", "wv", "value", "attn_v", "v_lin", "to_v", "v"),
-    "attn_o": ("o_proj", "wo", "out_proj", "attn_output", "out_lin", "to_out"),
+    "attn_o": ("o_proj", "wo", "out_proj", "attn_output", "out_lin", "to_out", "o"),
     "attn_qkv": (
         "qkv_proj", "c_attn", "query_key_value", "Wqkv", "wqkv", "in_proj", "attn_qkv", "qkv", "kv_a_proj_with_mqa",
         "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "W_pack",
     ),
-    "mlp_gate": ("gate_proj", "w1", "ffn_gate", "gate"),
+    "mlp_gate": ("gate_proj", "w1", "ffn_gate", "gate", "wi_0"),
     "mlp_up": ("up_proj", "w3", "ffn_up", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "up", "wi", "wi_1", "lin1"),
-    "mlp_down": ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "wo_ff", "down", "lin2"),
-    "mlp_gate_up": ("gate_up_proj", "gate_and_up_proj", "dense_h_to_4h_swiglu"),
+    "mlp_down": ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "down", "lin2", "output_linear"),
+    "mlp_gate_up": ("gate_up_proj", "gate_and_up_proj", "dense_h_to_4h_swiglu", "input_linear", "Wi"),
     "moe_router": ("router", "ffn_gate_inp", "shared_expert_gate", "ffn_gate_inp_shexp"),
     "moe_expert_gate": ("ffn_gate_exps", "ffn_gate_shexp"),
     "moe_expert_up": ("ffn_up_exps", "ffn_up_shexp"),
@@ -44,15 +44,14 @@ _SEGMENTS: dict[str, tuple[str, ...]] = {
     "embedding": (
         "embed_tokens", "wte", "wpe", "word_embeddings", "position_embeddings", "token_type_embeddings", "token_embd",
         "tok_embeddings", "embed_in", "embed_positions", "embedding", "embeddings", "embed", "emb", "shared",
-        "position_embd", "relative_attention_bias", "word_embeddings_layernorm", "per_layer_token_embd",
+        "position_embd", "relative_attention_bias", "token_embedding", "position_embedding", "word_embedding",
+        "per_layer_token_embd",
     ),
     "lm_head": ("lm_head", "embed_out", "output_projection"),
 }  # fmt: skip
 _BY_SEGMENT = {segment: category for category, segments in _SEGMENTS.items() for segment in segments}
 
-_ATTENTION = re.compile(
-    r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|mixer|cross_attn|crossattention)$"
-)
+_ATTENTION = re.compile(r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|cross_attn|crossattention)$")
 _EXPERTS = re.compile(r"^(experts?|shared_experts?|block_sparse_moe|local_experts)$")
 _BLOCKS = re.compile(r"^(layers?|h|blocks?|blk|layer_stack|decoder_layers|transformer_blocks)$")
 
@@ -76,9 +75,9 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
     last, parents = path[-1], path[:-1]
     if last in ("gate", "wg") and _moe_block(parents):
         return "moe_router"
-    if last in ("c_proj", "dense", "output", "wo", "proj"):
+    if last in ("c_proj", "dense", "output", "wo", "Wo", "proj"):
         return _projection(parents, last)
-    category = _BY_SEGMENT.get(last, "other")
+    category = "other" if "mixer" in parents else _BY_SEGMENT.get(last, "other")  # state-space projections
     inside_experts = any(_EXPERTS.match(part) for part in parents)
     return category.replace("mlp_", "moe_expert_") if inside_experts and category.startswith("mlp_") else category
 
@@ -99,7 +98,7 @@ def _projection(parents: list[str], last: str) -> str:
             return "mlp_up"
         if part in ("mlp", "output", "feed_forward", "ffn", "DenseReluDense"):
             return "attn_o" if part == "output" and "attention" in parents else "mlp_down"
-    return "attn_o" if last == "wo" else "other"
+    return "attn_o" if last in ("wo", "Wo") else "other"
 
 
 def block_index(layer_name: str) -> int | None:
@@ -165,11 +164,10 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def clean_name(name: str) -> str:
-    """Return a parameter path without what torch.compile, DDP, FSDP and activation checkpointing put into it.
+    """Return a parameter path without what torch.compile, FSDP and activation checkpointing put into it.
 
     Example:
-        >>> clean_name("module._orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")
+        >>> clean_name("_orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")
         'layers.0.fc1.weight'
     """
-    path = [part for part in name.split(".") if part not in _WRAPPERS]
-    return ".".join(path[1:] if path[0] == "module" and len(path) > 1 else path)
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)

@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,16 @@ from alpha_callbacks.inventory import (
 from alpha_callbacks.options import AnalysisOptions
 
 SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+
+
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "embed_in.weight",
+    "word_embeddings.weight",
+    "token_embd.weight",
+    "backbone.embeddings.weight",
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,12 @@ class Checkpoint:
     def inventory(self, options: AnalysisOptions) -> Inventory:
         """Return the weights in module order, and every skipped tensor with its reason."""
         tensors = sorted(mark_packed(self.tensors), key=lambda tensor: module_order(layer_name_of(tensor.name)))
-        ties = {layer_name_of(alias): layer_name_of(owner) for alias, owner in self.aliases.items()}
-        head = self._tied_head()
-        if head is not None:
-            ties[layer_name_of(head.name)] = layer_name_of(self._embedding().name)  # type: ignore[union-attr]
-            tensors.append(head)
+        ties = dict(self.aliases)
+        embedding = self._tied_embedding()
+        if embedding is not None:
+            head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
+            ties[head] = embedding.name
+            tensors.append(replace(embedding, name=head))
         return take_inventory(
             tensors,
             self.config,
@@ -59,21 +70,18 @@ class Checkpoint:
             ties=ties,
         )
 
-    def _embedding(self) -> StoredTensor | None:
-        ends = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "token_embd.weight")
-        return next((tensor for tensor in self.tensors if tensor.name.endswith(ends)), None)
-
-    def _tied_head(self) -> StoredTensor | None:
-        """Return the language head of a causal model whose checkpoint leaves it out because it is the embedding."""
-        embedding = self._embedding()
-        names = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
-        if embedding is None or names & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}:
+    def _tied_embedding(self) -> StoredTensor | None:
+        """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
+        embedding = next((tensor for tensor in self.tensors if tensor.name.endswith(_EMBEDDINGS)), None)
+        last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
+        has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}
+        config = text_config(self.config)
+        untied = config.get("tie_word_embeddings", self.config.get("tie_word_embeddings")) is False
+        if embedding is None or has_head or untied or not _is_whole(self.files):
             return None
-        architectures = text_config(self.config).get("architectures") or self.config.get("architectures") or []
-        if not any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-            return None
-        name = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
-        return StoredTensor(name, embedding.shape, embedding.dtype, embedding.stored_dtype, embedding.read)
+        architectures = config.get("architectures") or self.config.get("architectures") or []
+        causal = any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+        return embedding if causal else None
 
 
 Reader = Callable[[list[Path]], Checkpoint]
@@ -102,7 +110,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{index}: expected {absent[0]!r} in {promised[absent[0]].name}, it is not there "
             f"({len(absent)} tensors are missing). Complete the download."
         )
-    config = dict(_read_config(path if path.is_dir() else path.parent)) or dict(checkpoint.config)
+    # What a file says of itself (GGUF) counts more than a config.json beside it.
+    config = {**_read_config(path if path.is_dir() else path.parent), **checkpoint.config}
     if not checkpoint.tensors:
         raise CheckpointError(f"{path}: expected tensors, found none.")
     return Checkpoint(str(path), checkpoint.tensors, config, checkpoint.files, checkpoint.aliases)
@@ -128,10 +137,9 @@ def _reader(suffix: str, file: Path) -> Reader:
 def _files_in(folder: Path) -> list[Path]:
     """Return the weight files of a folder without an index: all of the first kind present."""
     for patterns in (("*.safetensors",), ("pytorch_model*.bin",), ("*.ckpt",), ("*.gguf",), ("*.bin", "*.pt", "*.pth")):
-        found = sorted(f for pattern in patterns for f in folder.glob(pattern) if f.name not in _NOT_WEIGHTS)
-        preferred = [f for f in found if f.name.startswith("model")]
+        found = sorted(f.name for pattern in patterns for f in folder.glob(pattern) if f.name not in _NOT_WEIGHTS)
         if found:
-            return _complete(preferred or found)
+            return [folder / name for name in one_checkpoint(found, str(folder))]
     kinds = ", ".join(SUFFIXES)
     raise CheckpointError(
         f"{folder}: expected a file of weights ({kinds}), found none. Name the folder that holds them."
@@ -139,20 +147,41 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 _NOT_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.")
 
 
-def _complete(files: list[Path]) -> list[Path]:
-    """Return the files unless their names (…-00002-of-00004…) say that some are missing, or several are no shards."""
-    numbered = [re.search(r"-(\d+)-of-(\d+)\.", file.name) for file in files]
-    if len(files) > 1 and not all(numbered):
-        names = ", ".join(file.name for file in files)
-        raise CheckpointError(f"{files[0].parent}: expected one checkpoint, found several ({names}). Name one file.")
-    for match in numbered:
-        if match and int(match[2]) != len(files):
-            raise CheckpointError(
-                f"{files[0].parent}: expected {int(match[2])} shards, found {len(files)}. Complete the download."
-            )
-    return files
+def one_checkpoint(names: Sequence[str], where: str) -> list[str]:
+    """Return the names that make up one checkpoint: a complete set of shards, or a single file.
+
+    Args:
+        names: weight files of one format.
+        where: folder or model id, for the message.
+
+    Raises:
+        CheckpointError: shards are missing, or there are several checkpoints to choose from.
+    """
+    for plain in ("model.safetensors", "pytorch_model.bin"):
+        if plain in names:
+            return [plain]
+    if len(names) == 1 and not _SHARD.search(names[0]):
+        return list(names)
+    sets: dict[str, list[str]] = {}
+    for name in names:
+        sets.setdefault(_SHARD.sub("-of-", name), []).append(name)
+    if len(sets) > 1:
+        some = ", ".join(sorted(names)[:4])
+        raise CheckpointError(f"{where}: expected one checkpoint, found several ({some}). Name one file.")
+    total = _SHARD.search(names[0])
+    if total is None or int(total[2]) != len(names):
+        wanted = int(total[2]) if total else 1
+        raise CheckpointError(f"{where}: expected {wanted} shards, found {len(names)}. Complete the download.")
+    return list(names)
+
+
+def _is_whole(files: Sequence[Path]) -> bool:
+    """Return False if the file names say that these are only some of the shards."""
+    match = _SHARD.search(files[0].name) if files else None
+    return match is None or int(match[2]) == len(files)
 
 
 def read_index(index: Path) -> dict[str, Path]:
@@ -194,24 +223,31 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-_SAMPLE_STEP = 4 * 2**20  # bytes between samples at most; matrices that matter are larger
+_SAMPLE_STEP = 4 * 2**20  # bytes between samples at most
 _SAMPLE_BYTES = 256
 
 
 def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return file name -> digest of its size and of a sample every 4 MiB (64 samples at least).
+    """Return file name -> digest of its size and of samples: every 4 MiB, and in the middle of each safetensors tensor.
 
     Enough to tell one checkpoint from another and a retrained matrix from the old one; a full hash would read every
-    byte of a 140 GB model twice.
+    byte of a 140 GB model twice. The config counts too, since it decides how fused tensors are split.
     """
-    return {file.name: _sampled_digest(file) for file in checkpoint.files}
+    digests = {file.name: _sampled_digest(file) for file in checkpoint.files}
+    config = json.dumps(checkpoint.config, sort_keys=True, default=str)
+    return {**digests, "config": hashlib.sha256(config.encode()).hexdigest()[:32]}
 
 
 def _sampled_digest(file: Path) -> str:
     size = os.path.getsize(file)
     digest = hashlib.sha256(str(size).encode())
+    offsets = list(range(0, size, max(1, min(_SAMPLE_STEP, size // 64))))
+    if file.suffix == ".safetensors":
+        from alpha_callbacks.safetensors_files import tensor_middles
+
+        offsets += tensor_middles(file)
     with file.open("rb", buffering=0) as handle:
-        for offset in range(0, size, max(1, min(_SAMPLE_STEP, size // 64))):
+        for offset in sorted(offsets):
             handle.seek(offset)
             digest.update(handle.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:32]

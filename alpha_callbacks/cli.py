@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -181,7 +182,8 @@ def scan(
     Reads tensor by tensor; neither the model nor a GPU is needed. Run the same command again after an interruption and
     it goes on where it was.
 
-    Exit code: 0 all layers fine, 1 some layers have no alpha (their rows say why), 2 wrong usage or unreadable input.
+    Exit code: 0 all layers fine, 1 some layers have no alpha (their rows say why), 2 wrong usage or unreadable input,
+    3 a fault of this program.
 
     [bold]Examples[/bold]
 
@@ -264,13 +266,17 @@ def merge(
 
 
 def main() -> None:
-    """Run the command; errors of ours end with code 2 and one clear line."""
+    """Run the command. Errors that a user can mend end with code 2 and one clear line, faults of ours with 3."""
     try:
         app()
-    except AlphaCallbacksError as error:
+    except (AlphaCallbacksError, OSError) as error:
         logging.getLogger(__name__).debug("details", exc_info=True)
         typer.secho(f"alpha-hill: {error}", fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
+    except Exception:
+        traceback.print_exc()
+        typer.secho("alpha-hill: this is a fault of alpha_callbacks; please report it.", fg=typer.colors.RED, err=True)
+        raise SystemExit(3) from None
 
 
 def _finish(console: "Console", result: "ScanResult | None") -> None:
@@ -288,7 +294,12 @@ def _plots(formats: list[_Format] | None, none: bool, max_layers: int) -> "Plots
 
 def _result_name(model: str | None) -> str:
     """Return the folder name for results of a model."""
-    return Path(model).resolve().stem if model and Path(model).exists() else (model or "tiny_llama").replace("/", "--")
+    path = Path(model or "tiny_llama")
+    if not path.exists():
+        return str(path).replace("/", "--")
+    path = path.resolve()
+    name = path.name if path.is_dir() else path.stem
+    return f"{path.parent.name}--{name}" if name.startswith("checkpoint-") else name  # of which every run has some
 
 
 def _set_log_level(level: str) -> None:

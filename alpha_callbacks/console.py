@@ -101,7 +101,7 @@ class Console(Observer):
         out.print(f"\n{_coverage(result)}")
         out.print(
             f"Results in [bold]{escape(str(result.directory))}[/bold]: {csv_files.RESULTS}, {csv_files.SUMMARY}, "
-            "plots/, run.json"
+            f"{'plots/, ' if (result.directory / 'plots').is_dir() else ''}run.json"
         )
         if result.uncharted:
             out.print(f"{result.uncharted} expert matrices have no chart of their own; see the category charts.")

@@ -71,7 +71,11 @@ def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
 
 
 def write_coverage(inventory: Inventory, path: Path) -> None:
-    """Write every tensor: analysed, unsupported, shared (analysed under another name), or skipped with the reason."""
+    """Write every tensor with its outcome.
+
+    analysed; unsupported (a row without alpha); shared (analysed under another name); unknown (a matrix that no rule
+    knows); skipped (with the reason).
+    """
     lines: list[list[Any]] = [["name", "outcome", "shape", "stored_dtype", "reason"]]
     for w in inventory.weights:
         outcome = "unsupported" if w.unsupported else "analysed"
@@ -88,7 +92,7 @@ def coverage_counts(path: Path) -> dict[str, int]:
 
 
 def _skipped(tensor: Skipped) -> list[Any]:
-    outcome = "shared" if tensor.shared else "skipped"
+    outcome = "shared" if tensor.shared else "unknown" if tensor.unknown else "skipped"
     return [tensor.name, outcome, "x".join(map(str, tensor.shape)), tensor.stored_dtype, tensor.reason]
 
 

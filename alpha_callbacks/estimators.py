@@ -84,7 +84,7 @@ def tail_of(
     return Tail(
         tail_size(small, k_frac=k_frac, k_min=k_min),
         threshold,
-        spread_floor=max(eps * math.sqrt(small / large), _FINE),
+        spread_floor=max(eps * math.sqrt(small / large), _FINE * small),
         noise=2 * eps * typical * (math.sqrt(small) + math.sqrt(large)),
     )
 

@@ -40,12 +40,18 @@ class Heads:
     grouped: bool
 
 
+# How a model family stores its fused q, k and v. A family that is not listed is left whole: a wrong split is worse.
+_CONCATENATED_MODELS = {
+    "phi3", "phi4_multimodal", "gpt2", "openai-gpt", "imagegpt", "decision_transformer", "mpt", "dbrx", "baichuan",
+    "qwen", "gguf",
+}  # fmt: skip
 _GROUPED_MODELS = {"gpt_neox", "bloom", "internlm2", "gpt_neox_japanese"}
+_FALCON_MODELS = {"falcon", "RefinedWeb", "RefinedWebModel"}
 TRANSPOSED_MODELS = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}  # HF Conv1D stores (in, out)
 
 
 def read_heads(config: Mapping[str, Any]) -> Heads | None:
-    """Return the attention geometry, or None where the config does not say."""
+    """Return the attention geometry of a family with fused q, k, v, or None where it is not known."""
     config = text_config(config)
     hidden = _first(config, "hidden_size", "n_embd", "d_model")
     queries = _first(config, "num_attention_heads", "n_head", "n_heads")
@@ -54,9 +60,14 @@ def read_heads(config: Mapping[str, Any]) -> Heads | None:
     keys = _first(config, "num_key_value_heads", "num_kv_heads") or queries
     model_type = str(config.get("model_type", ""))
     grouped = model_type in _GROUPED_MODELS
-    if model_type in ("falcon", "RefinedWeb", "RefinedWebModel"):
+    if model_type in _FALCON_MODELS:
         grouped = bool(config.get("new_decoder_architecture")) or not config.get("multi_query")
         keys = keys if config.get("new_decoder_architecture") else (1 if config.get("multi_query") else queries)
+    elif model_type == "gpt_bigcode":
+        grouped = not config.get("multi_query", True)
+        keys = queries if grouped else 1
+    elif model_type not in _CONCATENATED_MODELS | _GROUPED_MODELS:
+        return None
     return Heads(queries, keys, _first(config, "head_dim") or hidden // queries, grouped)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from alpha_callbacks.checkpoint import one_checkpoint
 from alpha_callbacks.errors import CheckpointError
 
 # Formats in the order of preference: file names start with, end with, index of the shards.
@@ -27,7 +28,12 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         CheckpointError: unknown, gated, unreachable and not in the cache, or without weights; says what to do.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         if constants.HF_HUB_OFFLINE:
@@ -43,7 +49,7 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         raise CheckpointError(
             f"{model_id}: expected a branch, tag or commit, found no revision {revision!r}."
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise CheckpointError(
             f"{model_id}: expected a path on disk or a model on the hub, found neither. Check the name; "
             "a private model needs `hf auth login`."
@@ -80,8 +86,10 @@ def _wanted(model_id: str, files: list[str]) -> list[str]:
     top = [name for name in files if "/" not in name]
     for start, end, index in _FORMATS:
         weights = [name for name in top if name.startswith(start) and name.endswith(end)]
-        if weights:
+        if index in top:
             return [*(name for name in top if name in ("config.json", index)), *weights]
+        if weights:
+            return [*(name for name in top if name == "config.json"), *one_checkpoint(weights, model_id)]
     raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
 
 

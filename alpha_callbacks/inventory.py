@@ -64,6 +64,11 @@ class Skipped:
     reason: str
     shared: bool = False
 
+    @property
+    def unknown(self) -> bool:
+        """True for a matrix that nobody recognised, which a user may want to know of."""
+        return self.reason == UNKNOWN and sum(size > 1 for size in self.shape) > 1
+
 
 @dataclass
 class Inventory:
@@ -93,53 +98,90 @@ def take_inventory(
         config: the model's config.json as a dict, or empty; used to split fused tensors.
         selects: layer filter.
         include_embeddings: analyse embedding tables too.
-        ties: layer name -> layer name that owns the same storage.
+        ties: tensor name -> name of the tensor that owns the same storage. Of those that share one, a single tensor is
+            analysed: the language head if it passes the filter, else the last that does.
 
     Raises:
         CheckpointError: two tensors have the same layer name.
     """
     inventory, seen, ties = Inventory(), dict[str, str](), ties or {}
-    tied_owners = {owner: alias for alias, owner in ties.items()}
-    for tensor in tensors:
-        why = _why_not(tensor, include_embeddings)
-        layer = layer_name_of(tensor.name)
-        if layer in tied_owners and (why or not include_embeddings):
-            inventory.skipped.append(_skip(tensor, f"tied, analysed as {tied_owners[layer]}", shared=True))
-            continue
-        if why:
-            inventory.skipped.append(_skip(tensor, why))
-            continue
-        kept = 0
-        for weight in _weights_of(tensor, config, ties.get(layer, "")):
+    entries = [_examine(tensor, config, selects, include_embeddings) for tensor in _without_ddp_prefix(tensors)]
+    groups: dict[str, list[_Entry]] = {}
+    for original, entry in zip(tensors, entries, strict=True):
+        groups.setdefault(ties.get(original.name, original.name), []).append(entry)
+    for entry, group in zip(entries, (groups[ties.get(t.name, t.name)] for t in tensors), strict=True):
+        shown = _representative(group)
+        if shown is not None and shown is not entry:
+            reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
+            inventory.skipped.append(_skip(entry.tensor, reason, shared=True))
+        elif not entry.weights:
+            inventory.skipped.append(_skip(entry.tensor, entry.why))
+        for weight in entry.weights if shown is entry else ():
             if weight.layer_name in seen:
                 raise CheckpointError(
                     f"{weight.layer_name}: expected one tensor of this name, got {seen[weight.layer_name]} and "
-                    f"{tensor.name}. Remove one of them."
+                    f"{entry.tensor.name}. Remove one of them."
                 )
-            seen[weight.layer_name] = tensor.name
-            if selects(weight.layer_name):
-                inventory.weights.append(weight)
-                kept += 1
-        if not kept:
-            inventory.skipped.append(_skip(tensor, "left out by the layer filter"))
+            seen[weight.layer_name] = entry.tensor.name
+            other = next((e for e in group if e is not entry), None)
+            inventory.weights.append(replace(weight, tied_to=layer_name_of(other.tensor.name)) if other else weight)
     return inventory
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A tensor with the weights in it that are wanted, or why there are none."""
+
+    tensor: StoredTensor
+    weights: tuple[Weight, ...]
+    why: str
+
+
+def _examine(
+    tensor: StoredTensor, config: Mapping[str, Any], selects: Callable[[str], bool], include_embeddings: bool
+) -> _Entry:
+    why = _why_not(tensor, include_embeddings)
+    found = () if why else tuple(_weights_of(tensor, config))
+    wanted = tuple(weight for weight in found if selects(weight.layer_name))
+    return _Entry(tensor, wanted, why or ("" if wanted else FILTERED))
+
+
+def _representative(group: Sequence[_Entry]) -> _Entry | None:
+    """Return the entry that is analysed for all that share its storage."""
+    usable = [entry for entry in group if entry.weights]
+    heads = [entry for entry in usable if entry.weights[0].category == "lm_head"]
+    return (heads or usable)[-1] if usable else None
+
+
+def _without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """Return the tensors without the "module." of DistributedDataParallel, which every name has or none."""
+    prefix = "module."
+    if not all(clean_name(tensor.name).startswith(prefix) for tensor in tensors):
+        return list(tensors)
+    return [replace(tensor, name=clean_name(tensor.name).removeprefix(prefix)) for tensor in tensors]
+
+
+FILTERED = "left out by the layer filter"
+UNKNOWN = "not the weight of a known kind of layer"
+
+
 def layer_name_of(parameter: str) -> str:
-    """Return the layer name of a parameter path: no ".weight", no wrapper prefixes, no ".base_layer" of PEFT.
+    """Return the layer name of a parameter path: no ".weight", no wrappers in the path, no ".base_layer" of PEFT.
 
     Example:
         >>> layer_name_of("_orig_mod.model.layers.0.self_attn.q_proj.base_layer.weight")
         'model.layers.0.self_attn.q_proj'
     """
-    name = re.sub(r"\.(weight|qweight|weight_packed)$", "", clean_name(parameter))
+    name = re.sub(r"\.(weight|qweight|weight_packed)$|_blocks$", "", clean_name(parameter))
     return name.removesuffix(".base_layer")
 
 
-_EXPERTS_3D = re.compile(r"(^|\.)experts\.|_exps(\.weight)?$")
+_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe)\.|_exps(\.weight)?$")
 _LORA = re.compile(r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector)(\.|$)")
-_NAMED = re.compile(r"\.weight$|(^|\.)in_proj_weight$|(^|[._])weight_(ih|hh)_l\d+|\.(qweight|weight_packed)$")
-_SCALES = ("weight_scale", "weight_scale_inv", "SCB", "weight.absmax", "weight.quant_map", "weight_blocks")
+_NAMED = re.compile(
+    r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
+)
+_SCALES = ("weight_scale", "weight_scale_inv", "SCB", "weight.absmax", "weight.quant_map")
 
 
 def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
@@ -149,10 +191,12 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
         return "low-rank adapter factor, not a weight by itself"
     if name.endswith(".original_module.weight"):
         return "replaced by a trained copy"
+    if name.endswith("_scales") or tensor.dtype is None and not _NAMED.search(name):
+        return f"{tensor.stored_dtype} codes, scales or indices, not weights"
     if ndim < 2:
         return f"{ndim}-D, has no spectrum"
     if not _NAMED.search(name) and not (ndim == 3 and _EXPERTS_3D.search(name)) and tensor.kind == "unknown":
-        return "not the weight of a known kind of layer"
+        return UNKNOWN
     if ndim > 5:
         return f"{ndim}-D, expected 2 to 5"
     layer = layer_name_of(name)
@@ -161,11 +205,11 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
     return ""
 
 
-def _weights_of(tensor: StoredTensor, config: Mapping[str, Any], tied_to: str) -> Iterable[Weight]:
+def _weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weight]:
     """Yield the matrices inside one tensor."""
     layer, shape = layer_name_of(tensor.name), tensor.shape
     if tensor.dtype is None or tensor.packed:
-        yield _unsupported(tensor, layer, tied_to)
+        yield _unsupported(tensor, layer)
         return
     if len(shape) == 3 and _EXPERTS_3D.search(clean_name(tensor.name)):
         yield from _experts(tensor, layer, config)
@@ -193,7 +237,7 @@ def _weights_of(tensor: StoredTensor, config: Mapping[str, Any], tied_to: str) -
         parts = split_gate_up(out_features, config, category.removesuffix("_gate_up"))
     else:
         parts = ()
-    whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows, tied_to)
+    whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
     yield from _split(whole, parts)
 
 
@@ -234,11 +278,11 @@ def _experts(tensor: StoredTensor, layer: str, config: Mapping[str, Any]) -> Ite
         )
 
 
-def _unsupported(tensor: StoredTensor, layer: str, tied_to: str) -> Weight:
+def _unsupported(tensor: StoredTensor, layer: str) -> Weight:
     rows, cols = tensor.shape[0], math.prod(tensor.shape[1:])
     reason = tensor.packed or f"stored as {tensor.stored_dtype} codes, which are not weights"
     category = categorize(layer)
-    return Weight(layer, category, rows, cols, torch.uint8, tensor.stored_dtype, tensor.read, tied_to, reason)
+    return Weight(layer, category, rows, cols, torch.uint8, tensor.stored_dtype, tensor.read, unsupported=reason)
 
 
 def mark_packed(tensors: Iterable[StoredTensor]) -> list[StoredTensor]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -9,10 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from alpha_callbacks import __version__
 from alpha_callbacks.errors import JournalError
 from alpha_callbacks.loop import Result
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.table import Row
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1
 FOLDER = "journal"
@@ -23,7 +27,14 @@ Identity = dict[str, Any]
 def identity(options: AnalysisOptions, checkpoint: Mapping[str, str], layers: Iterable[str]) -> Identity:
     """Return what a journal must agree on with the run that takes it up."""
     plain = json.loads(json.dumps(asdict(options)))
-    return {"format": _FORMAT, "options": plain, "checkpoint": dict(checkpoint), "layers": list(layers)}
+    del plain["device"]  # shards may run on different machines
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "options": plain,
+        "checkpoint": dict(checkpoint),
+        "layers": list(layers),
+    }
 
 
 def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identity | None, dict[str, Result]]:
@@ -39,21 +50,26 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
         lines = _whole_lines(part)
         if not lines:
             continue
-        header = json.loads(lines[0])
-        if found is None:
-            found = header
+        try:
+            header, *entries = map(json.loads, lines)
+            parsed = [
+                Result(entry["layer"], tuple(Row(**row) for row in entry["rows"]), entry["seconds"])
+                for entry in entries
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(
+                f"{part}: expected lines of JSON, got {error}. Use --no-resume to start over."
+            ) from error
+        found = found or header
         _require_same(part, header, found)
-        for line in lines[1:]:
-            entry = json.loads(line)
-            rows = tuple(Row(**row) for row in entry["rows"])
-            results[entry["layer"]] = Result(entry["layer"], rows, entry["seconds"])
+        results.update((result.layer_name, result) for result in parsed)
     return found, results
 
 
-def clear_journal(folder: Path) -> None:
-    """Remove all parts."""
-    for part in folder.glob("*.jsonl"):
-        part.unlink()
+def clear_journal(folder: Path, part: str = "*") -> None:
+    """Remove one part, or all."""
+    for file in folder.glob(f"{part}.jsonl"):
+        file.unlink()
 
 
 class JournalWriter:
@@ -70,11 +86,13 @@ class JournalWriter:
         self._file: TextIO = path.open("a", encoding="utf-8")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self._file.close()
             raise JournalError(
                 f"{path}: expected to be the only writer, another scan is at work here. Wait for it."
             ) from error
+        except OSError:
+            _log.warning("%s: this file system has no locks; run no second scan here.", path)
         self._file.truncate(sum(len(line.encode()) + 1 for line in _whole_lines(path)))  # a line cut short by a kill
         if self._file.tell() == 0 or path.stat().st_size == 0:
             self._line(header)

@@ -62,7 +62,6 @@ def analyze_weights(weights: Sequence[Weight], options: AnalysisOptions, crew: C
         order = sorted(weights, key=predicted_cost, reverse=True)
         futures: list[Future[Result]] = [pool.submit(_timed, weight, options) for weight in order]
         for future in as_completed(futures):
-            futures.remove(future)  # a result kept here would keep its tensors
             yield future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -61,6 +61,8 @@ def _kilobytes(file: Path, key: str) -> int | None:
 
 def _of_cgroup() -> int:
     try:
-        return int((_CGROUP / "memory.max").read_text()) - int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no cgroup v2, or "max"
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        used = int((_CGROUP / "memory.current").read_text()) - int(stat["inactive_file"])  # page cache gives way
+        return int((_CGROUP / "memory.max").read_text()) - used
+    except (OSError, ValueError, KeyError):  # no cgroup v2, or "max"
         return sys.maxsize

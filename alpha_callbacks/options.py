@@ -1,5 +1,6 @@
 """What to compute: one frozen record, checked once."""
 
+import os
 import re
 from dataclasses import dataclass
 from typing import get_args
@@ -53,8 +54,8 @@ class AnalysisOptions:
             raise OptionError(f"k_frac: expected a share between 0 and 1, got {self.k_frac}. The usual value is 0.1.")
         if self.k_min < 1:
             raise OptionError(f"k_min: expected at least 1, got {self.k_min}. The usual value is 10.")
-        if self.reuse_tol < 0:
-            raise OptionError(f"reuse_tol: expected 0 or more, got {self.reuse_tol}. 0 recomputes every precision.")
+        if not 0 <= self.reuse_tol <= 1:
+            raise OptionError(f"reuse_tol: expected 0 to 1, got {self.reuse_tol}. 0 recomputes every precision.")
         _check_choice("threshold", self.threshold, get_args(Threshold))
         _check_choice("solver", self.solver, get_args(Solver))
         for name in ("include", "exclude"):
@@ -89,7 +90,9 @@ def pick_device(name: str) -> str:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return "cuda" if count else "cpu"
+        name = "cuda" if count else "cpu"
+    if name == "cuda" and count and "LOCAL_RANK" in os.environ:  # torchrun: each rank its own
+        name = f"cuda:{int(os.environ['LOCAL_RANK']) % count}"
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or not (index == "" or index.isdigit()):
         raise OptionError(f"device: expected cpu, cuda, cuda:<n> or auto, got {name!r}.")

@@ -46,7 +46,7 @@ class PerturbationMeter:
         return Perturbation(frobenius, min(frobenius, mixed))
 
 
-def alpha_error_bound(evals: Tensor, fit: HillFit, error: Perturbation, tail: Tail) -> float:
+def alpha_error_bound(evals: Tensor, fit: HillFit, error: Perturbation, tail: Tail, *, summed: int = 0) -> float:
     """Bound |alpha(W) - alpha(Q(W))| for W with these eigenvalues and ||W - Q(W)|| as measured.
 
     Weyl gives |ds_i| <= ||E||_2 for every singular value s_i, Mirsky sum(ds_i^2) <= ||E||_F^2. The log sum
@@ -59,6 +59,7 @@ def alpha_error_bound(evals: Tensor, fit: HillFit, error: Perturbation, tail: Ta
         fit: its Hill fit, status "ok".
         error: norms of W - Q(W).
         tail: the tail rule of the fit.
+        summed: rows + cols; the terms whose rounding enters a Gram matrix and its eigenvalues. Default 2 n.
 
     Returns:
         The bound, inf where nothing can be proved.
@@ -74,7 +75,7 @@ def alpha_error_bound(evals: Tensor, fit: HillFit, error: Perturbation, tail: Ta
     c = 1.0 / sigma[: anchor + 1]
     c[anchor] *= anchor
     moved = 2 / (1 - ratio) * min(error.spectral * float(c.sum()), error.frobenius * float(torch.linalg.norm(c)))
-    moved += 2 * rounding_spread(evals, anchor, units=len(evals))
+    moved += 2 * rounding_spread(evals, anchor, units=max(summed, 2 * len(evals)))
     log_sum = fit.k / (fit.alpha - 1)
     return fit.k * moved / (log_sum * (log_sum - moved)) if moved < log_sum else math.inf
 

@@ -12,6 +12,7 @@ from alpha_callbacks.precision import Precision
 from alpha_callbacks.weight import Weight, spans
 
 _CACHE_ELEMENTS = 2**18  # entries compared at a time: the temporaries of the pass stay in the cache
+_DIGITS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _SAMPLES = 2**12  # entries of each block that the median is taken from
 
 
@@ -22,10 +23,13 @@ class Sizes:
     Attributes:
         largest: max |w|; nan or inf if there is one.
         typical: median |w| of an even sample.
+        eps: relative spacing of the coarsest of bf16, fp16, fp32 and fp64 that holds every number of the sample: the
+            digits that are there, also when bf16 weights were saved as fp32.
     """
 
     largest: float
     typical: float
+    eps: float
 
 
 def measure_sizes(weight: Weight) -> Sizes:
@@ -36,11 +40,13 @@ def measure_sizes(weight: Weight) -> Sizes:
         low, high = wide.aminmax()
         value = max(-float(low), float(high))
         if not math.isfinite(value):
-            return Sizes(value, value)
+            return Sizes(value, value, torch.finfo(weight.dtype).eps)
         largest = max(largest, value)
         flat = wide.reshape(-1)
         samples.append(flat[:: max(1, len(flat) // _SAMPLES) | 1].double().abs())  # odd: not always the same column
-    return Sizes(largest, float(torch.cat(samples).median()))
+    sample = torch.cat(samples)
+    held = (dtype for dtype in _DIGITS if bool((sample.to(dtype).double() == sample).all()))
+    return Sizes(largest, float(sample.median()), torch.finfo(next(held)).eps)
 
 
 @dataclass(frozen=True)

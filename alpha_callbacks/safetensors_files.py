@@ -1,5 +1,6 @@
 """Safetensors shards, read tensor by tensor and row by row."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ def read_safetensors(files: list[Path]) -> Checkpoint:
             home[tensor.name] = file
             tensors.append(tensor)
     return Checkpoint("", tuple(tensors), {}, tuple(files))
+
+
+def tensor_middles(file: Path) -> list[int]:
+    """Return the byte offset of the middle of each tensor of a sound file (8 bytes of length, JSON header, data)."""
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(length))
+    spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
+    return [8 + length + (start + stop) // 2 for start, stop in spans]
 
 
 def _header(file: Path) -> list[StoredTensor]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks import csv_files
-from alpha_callbacks.checkpoint import Checkpoint, fingerprint, open_checkpoint
+from alpha_callbacks.checkpoint import SUFFIXES, Checkpoint, fingerprint, open_checkpoint
 from alpha_callbacks.errors import CheckpointError, JournalError
 from alpha_callbacks.files import write_text
-from alpha_callbacks.inventory import Inventory
+from alpha_callbacks.inventory import FILTERED, Inventory
 from alpha_callbacks.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
 from alpha_callbacks.loop import Crew, Result, analyze_weights, choose_crew
 from alpha_callbacks.machine import peak_memory
@@ -122,14 +122,15 @@ def scan(
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
     own = identity(options, fingerprint(checkpoint), [w.layer_name for w in inventory.weights])
     with Ranks() as ranks:
-        kept = ranks.from_first(_kept(directory / FOLDER, own, resume) if ranks.rank == 0 else None)
+        part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
+        clear = "" if resume else f"{part}*" if shard else "*"
+        kept = ranks.from_first(_kept(directory / FOLDER, own, clear) if ranks.rank == 0 else None)
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
         crew = choose_crew(mine, workers=workers, threads=threads, device=options.device)
         observer.opened(checkpoint, mine, len(kept), crew)
-        part = f"shard-{shard.index}-of-{shard.count}" if shard else f"rank-{ranks.rank}"
         done = dict[str, Result]()
-        with JournalWriter(directory / FOLDER, part, own) as journal:
+        with JournalWriter(directory / FOLDER, f"{part}{ranks.rank}", own) as journal:
             for result in analyze_weights(mine, options, crew):
                 journal.add(result)
                 done[result.layer_name] = result
@@ -164,8 +165,10 @@ def merge(
     if own is None:
         raise JournalError(f"{', '.join(map(str, directories))}: expected journals of `scan --shard`, found none.")
     target, first = Path(output_dir), Path(directories[0])
-    if not (target / csv_files.COVERAGE).exists():
-        write_text(target / csv_files.COVERAGE, (first / csv_files.COVERAGE).read_text(encoding="utf-8"))
+    coverage = next((d / csv_files.COVERAGE for d in (target, first) if (d / csv_files.COVERAGE).exists()), None)
+    if coverage is None:
+        raise JournalError(f"{first / csv_files.COVERAGE}: expected the file that `scan --shard` wrote, it is missing.")
+    write_text(target / csv_files.COVERAGE, coverage.read_text(encoding="utf-8"))
     record = {"merged": [str(directory) for directory in directories]}
     return _write(own, everything, target, plots or Plots(), observer or Observer(), record, 0.0)
 
@@ -181,13 +184,7 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
     path = Path(source)
     if path.exists():
         return path
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in (
-        ".safetensors",
-        ".gguf",
-        ".pt",
-        ".bin",
-        ".ckpt",
-    ):
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in SUFFIXES:
         from alpha_callbacks.hub import fetch_model
 
         return fetch_model(str(source), revision)
@@ -196,11 +193,12 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
     )
 
 
-def _kept(folder: Path, own: Identity, resume: bool) -> dict[str, Result]:
-    """Return the layers that the journal already has."""
-    if not resume:
-        clear_journal(folder)
-    return read_journal(folder, own)[1]
+def _kept(folder: Path, own: Identity, clear: str) -> dict[str, Result]:
+    """Return the layers that the journal has, after removing the parts of `clear`; failed ones are tried again."""
+    if clear:
+        clear_journal(folder, clear)
+    results = read_journal(folder, own)[1]
+    return {name: r for name, r in results.items() if all(row.status != "failed" for row in r.rows)}
 
 
 def _write(
@@ -261,7 +259,7 @@ def _version(package: str) -> str:
 
 
 def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:
-    if any(tensor.reason == "left out by the layer filter" for tensor in inventory.skipped):
+    if any(tensor.reason == FILTERED for tensor in inventory.skipped):
         return f"no layer passes the filter (include={options.include!r}, exclude={options.exclude!r}). Loosen it."
     reasons = ", ".join(sorted({tensor.reason for tensor in inventory.skipped})[:4])
     return f"expected weights to analyse, found none ({reasons}). Name the folder that holds the model's weights."

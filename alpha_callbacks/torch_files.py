@@ -26,10 +26,10 @@ def read_torch_files(files: list[Path]) -> Checkpoint:
     owners: dict[tuple[int, tuple[int, ...]], str] = {}
     for file in files:
         for name, tensor in _state_dict(file).items():
-            key = (tensor.data_ptr(), tuple(tensor.shape))
-            if tensor.numel() and key in owners:
-                aliases[name] = owners[key]
-            owners.setdefault(key, name)
+            if tensor.layout is torch.strided and tensor.numel():
+                key = (tensor.data_ptr(), tuple(tensor.shape))
+                if owners.setdefault(key, name) != name:
+                    aliases[name] = owners[key]
             tensors.append(_stored(name, tensor))
     return Checkpoint("", tuple(tensors), {}, tuple(files), aliases)
 
@@ -74,6 +74,7 @@ def _stored(name: str, tensor: Tensor) -> StoredTensor:
         tensor.dtype if numeric else None,
         str(tensor.dtype).removeprefix("torch."),
         partial(_rows, tensor),
+        packed="" if tensor.layout is torch.strided else f"stored as {tensor.layout}, which has no rows to read",
     )
 
 

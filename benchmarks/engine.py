@@ -8,19 +8,17 @@ What is timed, for the fp32, fp16 and bf16 columns of a bf16 weight:
 
 - exact, fast: `analyze_weights` as the scan calls it, as many matrices side by side as the machine has threads.
 - reference: `torch.linalg.svdvals` in fp32 of the weight after each precision, one after the other, all threads.
-- bare: BLAS ?syrk (SciPy) and `torch.linalg.eigvalsh`, once a matrix, side by side like ours: the least that any
-  implementation of the Gram route must spend.
+- bare: BLAS ?syrk (SciPy) and `torch.linalg.eigvalsh`, once a matrix, the time on one thread divided by the threads:
+  what the Gram route would cost if conversion, checks and precisions were free and threads did not slow each other.
 - WeightWatcher: its `analyze` (SVD and power-law fit) of one such layer, one precision.
 """
 
 import argparse
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 from scipy.linalg.blas import dsyrk, ssyrk
 from threadpoolctl import threadpool_limits
@@ -81,21 +79,10 @@ def reference(w: Tensor) -> None:
         torch.linalg.svdvals(w.to(dtype).float())
 
 
-def bare(matrices: list[Tensor], kind: torch.dtype, threads: int) -> float:
-    """Return the seconds of ?syrk and eigvalsh, once a matrix, side by side, on arrays that are ready."""
+def bare(w: Tensor, kind: torch.dtype) -> None:
+    """Call ?syrk and eigvalsh once on an array that is ready."""
     syrk = dsyrk if kind is torch.float64 else ssyrk
-    ready = [np.asfortranarray((w if w.shape[0] < w.shape[1] else w.T).to(kind).numpy(force=True)) for w in matrices]
-
-    def one(a: np.ndarray) -> None:
-        torch.linalg.eigvalsh(torch.from_numpy(syrk(1.0, a).T), UPLO="L")
-
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        start = time.perf_counter()
-        list(pool.map(one, ready))
-        return time.perf_counter() - start
+    torch.linalg.eigvalsh(torch.from_numpy(syrk(1.0, w.numpy()).T), UPLO="L")
 
 
 def weightwatcher_one(w: Tensor) -> None:
@@ -135,11 +122,13 @@ def main() -> None:
     for shape in SHAPES:
         small = Shape(shape.name, shape.rows // arguments.scale, shape.cols // arguments.scale, shape.count)
         batch = [matrix(small, seed) for seed in range(threads)]
-        times = {
-            f"bare {name}": min(bare(batch, kind, threads) for _ in range(arguments.repeat)) / threads
-            for name, kind in (("fp64", torch.float64), ("fp32", torch.float32))
-        }
-        torch.set_num_threads(threads)  # the limits above reach torch's own pool too
+        times = {}
+        torch.set_num_threads(1)
+        with threadpool_limits(1, user_api="blas"):
+            for name, kind in (("fp64", torch.float64), ("fp32", torch.float32)):
+                ready = (batch[0] if small.rows < small.cols else batch[0].T).to(kind).T.contiguous().T  # Fortran order
+                times[f"bare {name}"] = seconds(partial(bare, ready, kind), arguments.repeat) / threads
+        torch.set_num_threads(threads)
         for solver in ("exact", "fast"):
             times[solver] = seconds(partial(ours, batch, solver, threads), arguments.repeat) / threads
         times["reference"] = seconds(partial(reference, batch[0]), arguments.repeat)

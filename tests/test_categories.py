@@ -50,6 +50,14 @@ from alpha_callbacks.inventory import layer_name_of
         ("token_embd", "embedding"),
         ("output", "lm_head"),
         ("my.net.fancy", "other"),
+        ("text_model.embeddings.token_embedding", "embedding"),
+        ("encoder.block.0.layer.0.SelfAttention.o", "attn_o"),
+        ("encoder.block.0.layer.1.DenseReluDense.wi_0", "mlp_gate"),
+        ("encoder.block.0.layer.1.DenseReluDense.wo", "mlp_down"),
+        ("layers.0.attn.Wo", "attn_o"),
+        ("layers.0.mlp.Wo", "mlp_down"),
+        ("backbone.layers.0.mixer.in_proj", "other"),
+        ("model.layers.0.block_sparse_moe.input_linear", "moe_expert_gate_up"),
     ],
 )
 def test_categories(name: str, category: str) -> None:
@@ -81,7 +89,7 @@ def test_blocks(name: str, block: int | None, short: str) -> None:
     ("parameter", "layer"),
     [
         ("model.layers.0.fc1.weight", "model.layers.0.fc1"),
-        ("module._orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight", "layers.0.fc1"),
+        ("_orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight", "layers.0.fc1"),
         ("layers.0._orig_mod.fc1.weight", "layers.0.fc1"),
         ("_fsdp_wrapped_module.layers.0._fsdp_wrapped_module.fc1.weight", "layers.0.fc1"),
         ("model.q_proj.base_layer.weight", "model.q_proj"),

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from alpha_callbacks.analyze import analyze_weight
-from alpha_callbacks.checkpoint import fingerprint, open_checkpoint
+from alpha_callbacks.checkpoint import fingerprint, one_checkpoint, open_checkpoint
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.options import AnalysisOptions
 from tests.conftest import noise
@@ -247,6 +247,86 @@ def test_plain_fp8_weights_are_numbers(tiny_checkpoint: Maker) -> None:
     assert [(r.status, r.method) for r in rows] == [("ok", "lossless")] * 3
     evals = torch.linalg.svdvals(w.double()) ** 2
     assert rows[0].alpha == pytest.approx(1 + 10 / float(torch.log(evals[:10] / evals[10]).sum()), rel=1e-10)
+
+
+def test_packed_experts_are_one_unsupported_row(tiny_checkpoint: Maker) -> None:
+    codes = torch.zeros(2, 8, 2, 16, dtype=torch.uint8)
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    folder = tiny_checkpoint({f"{name}_blocks": codes, f"{name}_scales": codes[..., 0].clone()})
+    inventory = open_checkpoint(folder).inventory(OPTIONS)
+    assert [(w.layer_name, bool(w.unsupported)) for w in inventory.weights] == [(name, True)]
+    assert "codes, scales or indices" in inventory.skipped[0].reason
+
+
+def test_experts_in_three_dimensions_are_no_convolution(tiny_checkpoint: Maker) -> None:
+    config: dict[str, object] = {"hidden_size": 12, "intermediate_size": 10}
+    tensors = {
+        "model.layers.0.block_sparse_moe.input_linear.weight": torch.randn(3, 20, 12),
+        "model.layers.0.block_sparse_moe.output_linear.weight": torch.randn(3, 12, 10),
+    }
+    weights = open_checkpoint(tiny_checkpoint(tensors, config=config)).inventory(OPTIONS).weights
+    assert {(w.category, w.out_features, w.in_features) for w in weights} == {
+        ("moe_expert_gate", 10, 12),
+        ("moe_expert_up", 10, 12),
+        ("moe_expert_down", 12, 10),
+    }
+    assert len(weights) == 9
+
+
+@pytest.mark.parametrize("model_type", ["codegen", "persimmon", "some_new_model"])
+def test_unknown_layouts_of_fused_attention_are_left_whole(tiny_checkpoint: Maker, model_type: str) -> None:
+    config: dict[str, object] = {"model_type": model_type, "hidden_size": 24, "num_attention_heads": 4}
+    folder = tiny_checkpoint({"h.0.attn.qkv_proj.weight": noise(72, 24)}, config=config)
+    assert [(w.category, w.out_features) for w in open_checkpoint(folder).inventory(OPTIONS).weights] == [
+        ("attn_qkv", 72)
+    ]
+
+
+CAUSAL: dict[str, object] = {"architectures": ["LlamaForCausalLM"]}
+
+
+def test_a_tied_head_is_a_row_only_where_it_is_tied(tiny_checkpoint: Maker) -> None:
+    table = {"model.embed_tokens.weight": noise(40, 24)}
+
+    def heads(config: dict[str, object], name: str, *shards: dict[str, torch.Tensor], file: str = "") -> list[str]:
+        return [n for n in layer_names(tiny_checkpoint(*shards, config=config, name=name) / file) if n == "lm_head"]
+
+    assert heads(CAUSAL, "a", block(0) | table) == ["lm_head"]
+    assert heads(CAUSAL | {"tie_word_embeddings": False}, "b", block(0) | table) == []
+    assert heads({"architectures": ["LlamaModel"]}, "c", block(0) | table) == []
+    assert heads(CAUSAL, "d", block(0) | table, block(1), file="model-00001-of-00002.safetensors") == []
+
+
+def test_matrices_that_no_rule_knows_are_marked(tiny_checkpoint: Maker, tmp_path: Path) -> None:
+    from alpha_callbacks.csv_files import coverage_counts, write_coverage
+
+    folder = tiny_checkpoint(block(0) | {"model.layers.0.mystery": noise(9, 9)})
+    write_coverage(open_checkpoint(folder).inventory(OPTIONS), tmp_path / "c.csv")
+    assert coverage_counts(tmp_path / "c.csv") == {"analysed": 2, "skipped": 1, "unknown": 1}
+
+
+def test_fingerprint_sees_one_small_matrix_in_a_large_file(tmp_path: Path) -> None:
+    tensors = {f"layers.{i}.fc1.weight": noise(1024, 1024, seed=i) for i in range(10)} | {"small.weight": noise(64, 64)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    before = fingerprint(open_checkpoint(tmp_path))
+    save_file(tensors | {"small.weight": noise(64, 64, seed=9)}, tmp_path / "model.safetensors")
+    assert fingerprint(open_checkpoint(tmp_path)) != before
+
+
+def test_sparse_tensors_are_unsupported(tmp_path: Path) -> None:
+    torch.save({"a.weight": noise(8, 8), "b.weight": noise(8, 8).to_sparse()}, tmp_path / "model.pt")
+    weights = open_checkpoint(tmp_path).inventory(OPTIONS).weights
+    assert [(w.layer_name, bool(w.unsupported)) for w in weights] == [("a", False), ("b", True)]
+
+
+def test_one_checkpoint_of_many_files() -> None:
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert one_checkpoint(shards, "x") == shards
+    assert one_checkpoint(["model.fp16.safetensors", "model.safetensors"], "x") == ["model.safetensors"]
+    with pytest.raises(CheckpointError, match="org/x: expected one checkpoint, found several"):
+        one_checkpoint(["m-Q4_0.gguf", "m-Q8_0.gguf"], "org/x")
+    with pytest.raises(CheckpointError, match="expected 2 shards, found 1"):
+        one_checkpoint(shards[:1], "x")
 
 
 def test_lora_factors_are_no_weights(tiny_checkpoint: Maker) -> None:

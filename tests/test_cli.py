@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alpha_callbacks import __version__
-from alpha_callbacks.cli import app, main
+from alpha_callbacks.cli import _result_name, app, main
 from tests.conftest import REPOSITORY
 from tests.test_scanner import command
 
@@ -83,6 +83,40 @@ def test_wrong_usage_is_code_2_and_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len([line for line in lines if line.startswith("alpha-hill:")]) == 1
     assert message in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [("Llama-3.1-8B", "Llama-3.1-8B"), ("run1/checkpoint-500", "run1--checkpoint-500"), ("m.safetensors", "m")],
+)
+def test_default_folder_keeps_models_apart(folder: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / folder
+    if path.suffix == ".safetensors":
+        path.touch()
+    else:
+        path.mkdir(parents=True)
+    assert _result_name(str(path)) == expected
+    assert _result_name("org/Llama-3.1-8B") == "org--Llama-3.1-8B"
+
+
+def test_faults_of_ours_are_code_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["alpha-hill", "scan", "--no-plots"])
+    monkeypatch.setattr("alpha_callbacks.scanner.scan", lambda *a, **k: 1 / 0)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 3
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_output_that_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["alpha-hill", "scan", "-o", str(tmp_path / "file")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "alpha-hill:" in capsys.readouterr().err
 
 
 def test_unknown_option_is_code_2() -> None:

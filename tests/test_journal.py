@@ -85,6 +85,15 @@ def test_one_writer_a_part(tmp_path: Path) -> None:
         JournalWriter(tmp_path, "rank-0", OWN)
 
 
+def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        journal.add(result("a"))
+    part = tmp_path / "rank-0.jsonl"
+    part.write_text(part.read_text() + "{not json}\n")
+    with pytest.raises(JournalError, match=r"rank-0.jsonl: expected lines of JSON.*--no-resume"):
+        read_journal(tmp_path, OWN)
+
+
 def test_clear(tmp_path: Path) -> None:
     with JournalWriter(tmp_path, "rank-0", OWN) as journal:
         journal.add(result("a"))

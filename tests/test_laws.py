@@ -83,6 +83,26 @@ def test_flat_spectra_are_degenerate(name: str, dtype: torch.dtype) -> None:
     assert result.reason
 
 
+@pytest.mark.parametrize("n", [100, 300])
+def test_orthogonal_in_full_fp64(n: int) -> None:
+    assert row(orthogonal(n, n)).status == "degenerate"
+
+
+def test_floors_follow_the_digits_that_are_there() -> None:
+    """bf16 weights that were saved as fp32 carry the rounding of bf16."""
+    flat = orthogonal(128, 128).bfloat16()
+    thin = (noise(120, 8, seed=1) @ noise(8, 100, seed=2)).bfloat16()
+    assert [row(w.float()).status for w in (flat, thin)] == ["degenerate", "rank_deficient"]
+    assert row(flat, "fp32", load_dtype="fp32").status == "degenerate"
+
+
+def test_entries_beyond_fp64_squares_are_a_row_not_a_crash() -> None:
+    for size in (1e200, 1e-200):
+        result = row(torch.full((20, 20), size, dtype=torch.float64) * noise(20, 20).double())
+        assert result.status == "failed"
+        assert "leave the range of fp64" in result.reason
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rank", [1, 8, 10])
 def test_rank_up_to_k_is_rank_deficient(rank: int, dtype: torch.dtype) -> None:

@@ -15,7 +15,7 @@ def test_names_become_canonical() -> None:
         ({"k_frac": 0}, "k_frac: expected a share between 0 and 1, got 0"),
         ({"k_frac": 1.0}, "k_frac"),
         ({"k_min": 0}, "k_min: expected at least 1"),
-        ({"reuse_tol": -1}, "reuse_tol: expected 0 or more"),
+        ({"reuse_tol": -1}, "reuse_tol: expected 0 to 1"),
         ({"threshold": "middle"}, "threshold: expected one of next, last, got 'middle'"),
         ({"solver": "magic"}, "solver: expected one of exact, fast"),
         ({"include": "("}, "include: expected a regular expression"),

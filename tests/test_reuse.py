@@ -121,6 +121,17 @@ def test_bound_holds_on_the_trained_llama() -> None:
     assert all(difference <= bound < 1e-5 for difference, bound in pairs)
 
 
+def test_fast_values_carry_the_error_of_the_fast_solver() -> None:
+    """A value shared in fp32 arithmetic must say so: it is compared with an exact decomposition here."""
+    fast = AnalysisOptions(precisions=("fp32", "fp16"), solver="fast")
+    exact = AnalysisOptions(precisions=("fp32", "fp16"), reuse_tol=0)
+    weights = open_checkpoint(EMBEDDED).inventory(fast).weights
+    pairs = [(analyze_weight(w, fast)[1], analyze_weight(w, exact)[1]) for w in weights]
+    bounded = [(a, b) for a, b in pairs if a.method == "bounded"]
+    assert len(bounded) > 20
+    assert all(abs(a.alpha - b.alpha) <= a.alpha_error_bound for a, b in bounded)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_bound_holds_on_minilm(minilm: Path, precision: str) -> None:

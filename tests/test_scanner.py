@@ -117,6 +117,25 @@ def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "all") == contents(whole)
 
 
+def test_starting_one_shard_over_leaves_the_others(whole: Path, tmp_path: Path) -> None:
+    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=Shard(1, 2))
+    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=Shard(2, 2), resume=False)
+    merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_failed_layers_are_tried_again(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alpha_callbacks.analyze.spectrum", broken)
+        result = scan(output_dir=tmp_path, plots=NO_PLOTS)
+        assert result is not None and len(result.failed) == 29
+    scan(output_dir=tmp_path, plots=NO_PLOTS)
+    assert contents(tmp_path) == contents(whole)
+
+
 def test_merge_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="found none"):
         merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
@@ -180,6 +199,14 @@ def test_two_ranks_give_the_single_process_result(whole: Path, tmp_path: Path) -
     counts = [len((tmp_path / "journal" / f"rank-{r}.jsonl").read_text().splitlines()) - 1 for r in (0, 1)]
     assert sum(counts) == 29 and min(counts) > 5
     assert done.stdout.count("alpha-Hill") == 1, "only one rank reports"
+
+
+def test_ranks_of_a_shard(whole: Path, tmp_path: Path) -> None:
+    for i in ("1/2", "2/2"):
+        done = command(*TORCHRUN, "-o", str(tmp_path), "--shard", i, "--threads", "1")
+        assert done.returncode == 0, done.stderr
+    merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
+    assert contents(tmp_path) == contents(whole)
 
 
 def test_one_failing_rank_ends_all_with_its_message(slow_checkpoint: Path, tmp_path: Path) -> None:

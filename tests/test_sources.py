@@ -1,5 +1,6 @@
 """A live module and its checkpoint list the same layers with the same values."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,65 @@ def test_embeddings_on_request() -> None:
     options = AnalysisOptions(include_embeddings=True)
     assert "table" in names(module_inventory(Zoo(), options))
     tied = module_inventory(MODELS["llama, tied"](), options)
-    assert [n for n in names(tied) if "layers" not in n] == ["model.embed_tokens", "lm_head"]
+    assert [n for n in names(tied) if "layers" not in n] == ["lm_head"], "one storage is one row"
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_parametrized_layers_are_all_there_and_stay_as_they_are(norm: Callable[[nn.Module], nn.Module]) -> None:
+    module = nn.Sequential(*(norm(nn.Linear(20, 20)) for _ in range(12))).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    inventory = module_inventory(module, OPTIONS)
+    assert len(list(analyze_weights(inventory.weights, OPTIONS))) == 12
+    assert not any(skipped.shared for skipped in inventory.skipped)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(child.training for child in module.modules())
+
+
+class Tied(nn.Module):
+    """A head that is defined before the embedding that owns its storage, and two more sharers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lm_head = nn.Linear(16, 40, bias=False)
+        self.embed_tokens = nn.Embedding(40, 16)
+        self.layers = nn.ModuleList(nn.Linear(16, 16, bias=False) for _ in range(3))
+        self.embed_tokens.weight = self.lm_head.weight
+        for layer in self.layers:
+            layer.weight = self.layers[0].weight
+
+
+def test_shared_storage_is_one_row_whatever_the_order() -> None:
+    inventory = module_inventory(Tied(), OPTIONS)
+    assert [(w.layer_name, w.tied_to) for w in inventory.weights] == [
+        ("lm_head", "embed_tokens"),
+        ("layers.2", "layers.0"),
+    ]
+    assert sorted(s.name for s in inventory.skipped if s.shared) == [
+        "embed_tokens.weight",
+        "layers.0.weight",
+        "layers.1.weight",
+    ]
+
+
+def test_shared_storage_is_analysed_under_a_name_that_passes_the_filter() -> None:
+    inventory = module_inventory(Tied(), AnalysisOptions(include=r"layers\.0"))
+    assert names(inventory) == ["layers.0"]
+    without_head = module_inventory(Tied(), AnalysisOptions(exclude="lm_head", include_embeddings=True))
+    assert "embed_tokens" in names(without_head)
+
+
+def test_scaled_codes_of_a_live_module_are_unsupported() -> None:
+    module = nn.Linear(16, 16, bias=False)
+    module.weight = nn.Parameter(torch.randn(16, 16).to(torch.float8_e4m3fn), requires_grad=False)
+    module.register_buffer("weight_scale_inv", torch.ones(1, 1))
+    (weight,) = module_inventory(nn.Sequential(module), OPTIONS).weights
+    assert "weight_scale_inv" in weight.unsupported
+
+
+def test_a_submodule_called_module_keeps_its_name() -> None:
+    net = nn.ModuleDict({"module": nn.Linear(9, 9), "other": nn.Linear(9, 9)})
+    assert names(module_inventory(net, OPTIONS)) == ["module", "other"]
+    assert names(module_inventory(nn.ModuleDict({"module": nn.Sequential(nn.Linear(9, 9))}), OPTIONS)) == ["0"]
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch.compile imports torch.jit

@@ -67,7 +67,8 @@ def _config(reader: Any) -> dict[str, Any]:
     found = {name: _field(reader, f"{arch}.{key}") for name, key in names.items()}
     config = {name: int(value) for name, value in found.items() if isinstance(value, int | np.integer)}
     causal = arch.startswith(_CAUSAL)
-    return {"model_type": arch, "architectures": ["GGUFForCausalLM"] if causal else [], **config}
+    # The converter concatenates q, k, v and transposes, whatever the family: model_type must not say otherwise.
+    return {"model_type": "gguf", "architectures": ["GGUFForCausalLM"] if causal else [], **config}
 
 
 def _field(reader: Any, key: str) -> Any:
