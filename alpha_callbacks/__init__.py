@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from alpha_callbacks.null import alpha_null
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.precision import Precision, register
-    from alpha_callbacks.scanner import Plots, ScanResult, merge, scan
+    from alpha_callbacks.results import Plots, ScanResult
+    from alpha_callbacks.scanner import merge, scan
     from alpha_callbacks.sources import module_inventory
     from alpha_callbacks.table import Row, Table
     from alpha_callbacks.weight import Weight
@@ -23,10 +24,10 @@ _HOMES = {
     "AlphaCallbacksError": "errors",
     "AnalysisOptions": "options",
     "HillFit": "estimators",
-    "Plots": "scanner",
+    "Plots": "results",
     "Precision": "precision",
     "Row": "table",
-    "ScanResult": "scanner",
+    "ScanResult": "results",
     "Table": "table",
     "Weight": "weight",
     "alpha_null": "null",

@@ -14,7 +14,7 @@ from alpha_callbacks.errors import AlphaCallbacksError
 
 if TYPE_CHECKING:  # --help must not wait for torch
     from alpha_callbacks.console import Console
-    from alpha_callbacks.scanner import Plots, ScanResult
+    from alpha_callbacks.results import Plots, ScanResult
 
 app = typer.Typer(
     name="alpha-hill",
@@ -287,7 +287,7 @@ def _finish(console: "Console", result: "ScanResult | None") -> None:
 
 
 def _plots(formats: list[_Format] | None, none: bool, max_layers: int) -> "Plots":
-    from alpha_callbacks.scanner import Plots
+    from alpha_callbacks.results import Plots
 
     return Plots(() if none else tuple(dict.fromkeys(str(f) for f in formats or [_Format.PNG])), max_layers)
 

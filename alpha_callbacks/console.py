@@ -15,7 +15,8 @@ from rich.table import Table as RichTable
 from alpha_callbacks import csv_files
 from alpha_callbacks.checkpoint import Checkpoint
 from alpha_callbacks.loop import Crew, Result, predicted_cost
-from alpha_callbacks.scanner import EMBEDDED, Observer, ScanResult
+from alpha_callbacks.results import ScanResult
+from alpha_callbacks.scanner import EMBEDDED, Observer
 from alpha_callbacks.summary import findings, heaviest, most_drifted, summarize
 from alpha_callbacks.table import LayerRows, Table
 from alpha_callbacks.weight import Weight

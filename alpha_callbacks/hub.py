@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from alpha_callbacks.checkpoint import one_checkpoint
+from alpha_callbacks.checkpoint_files import one_checkpoint
 from alpha_callbacks.errors import CheckpointError
 
 # Formats in the order of preference: file names start with, end with, index of the shards.

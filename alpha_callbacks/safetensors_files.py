@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alpha_callbacks.checkpoint import Checkpoint
 from alpha_callbacks.errors import CheckpointError
-from alpha_callbacks.inventory import StoredTensor
+from alpha_callbacks.stored import StoredTensor
 
 _DTYPES = {
     "F64": torch.float64,

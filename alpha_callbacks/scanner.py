@@ -1,43 +1,26 @@
 """A checkpoint -> a table and the files that people look at. What the command does, as a function."""
 
-import json
-import platform
 import re
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from alpha_callbacks import csv_files
-from alpha_callbacks.checkpoint import SUFFIXES, Checkpoint, fingerprint, open_checkpoint
+from alpha_callbacks.checkpoint import Checkpoint, open_checkpoint
+from alpha_callbacks.checkpoint_files import SUFFIXES
 from alpha_callbacks.errors import CheckpointError, JournalError
 from alpha_callbacks.files import write_text
+from alpha_callbacks.fingerprint import fingerprint
 from alpha_callbacks.inventory import FILTERED, Inventory
 from alpha_callbacks.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
 from alpha_callbacks.loop import Crew, Result, analyze_weights, choose_crew
-from alpha_callbacks.machine import peak_memory
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.ranks import Ranks, Shard, share
-from alpha_callbacks.table import Table
+from alpha_callbacks.results import Plots, ScanResult, write_all
 from alpha_callbacks.weight import Weight
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny_llama"
-
-
-@dataclass(frozen=True)
-class Plots:
-    """Which charts are drawn.
-
-    Attributes:
-        formats: any of "png", "pdf", "svg"; empty draws none.
-        max_layers: layers in one combined chart.
-    """
-
-    formats: tuple[str, ...] = ("png",)
-    max_layers: int = 20
 
 
 class Observer:
@@ -51,30 +34,6 @@ class Observer:
 
     def drawing(self, done: int, total: int) -> None:
         """Charts on disk so far."""
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """What a scan found.
-
-    Attributes:
-        table: one row a layer and precision.
-        directory: where the files are.
-        coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
-        seconds: wall time without charts.
-        uncharted: layers without a chart of their own (experts, where there are thousands).
-    """
-
-    table: Table
-    directory: Path
-    coverage: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    uncharted: int = 0
-
-    @property
-    def failed(self) -> list[str]:
-        """Names of layers with a row that is not ok."""
-        return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok))
 
 
 def scan(
@@ -142,7 +101,7 @@ def scan(
         return None
     seconds = time.perf_counter() - started
     record = {"source": checkpoint.source, "crew": asdict(crew), "ranks": ranks.size, "seconds": round(seconds, 3)}
-    return _write(own, everything, directory, plots or Plots(), observer, record, seconds)
+    return write_all(own, everything, directory, plots or Plots(), record, seconds=seconds, on_chart=observer.drawing)
 
 
 def merge(
@@ -170,7 +129,8 @@ def merge(
         raise JournalError(f"{first / csv_files.COVERAGE}: expected the file that `scan --shard` wrote, it is missing.")
     write_text(target / csv_files.COVERAGE, coverage.read_text(encoding="utf-8"))
     record = {"merged": [str(directory) for directory in directories]}
-    return _write(own, everything, target, plots or Plots(), observer or Observer(), record, 0.0)
+    on_chart = (observer or Observer()).drawing
+    return write_all(own, everything, target, plots or Plots(), record, on_chart=on_chart)
 
 
 def locate(source: str | Path | None, revision: str | None = None) -> Path:
@@ -199,63 +159,6 @@ def _kept(folder: Path, own: Identity, clear: str) -> dict[str, Result]:
         clear_journal(folder, clear)
     results = read_journal(folder, own)[1]
     return {name: r for name, r in results.items() if all(row.status != "failed" for row in r.rows)}
-
-
-def _write(
-    own: Identity,
-    results: Mapping[str, Result],
-    directory: Path,
-    plots: Plots,
-    observer: Observer,
-    record: Mapping[str, Any],
-    seconds: float,
-) -> ScanResult:
-    """Write all files of a complete result."""
-    missing = [name for name in own["layers"] if name not in results]
-    if missing:
-        raise JournalError(
-            f"{directory}: expected {len(own['layers'])} finished layers, {len(missing)} are missing "
-            f"(e.g. {missing[0]}). Run the shards that have them."
-        )
-    options = own["options"]
-    rows = (row for name in own["layers"] for row in results[name].rows)
-    table = Table.from_rows(rows, tuple(options["precisions"]))
-    csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
-    csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
-    write_text(directory / "run.json", json.dumps({**record, **_provenance(own, results)}, indent=1) + "\n")
-    uncharted = 0
-    if plots.formats:
-        from alpha_callbacks.plots.draw import draw_all, with_own_chart
-
-        uncharted = len(table) - len(with_own_chart(table))
-        draw_all(
-            table,
-            directory / "plots",
-            formats=plots.formats,
-            max_layers_per_plot=plots.max_layers,
-            on_progress=observer.drawing,
-        )
-    return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds, uncharted)
-
-
-def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
-    """Return what is needed to repeat the run, and what it cost."""
-    packages = {name: _version(name) for name in ("alpha-callbacks", "torch", "numpy", "safetensors", "matplotlib")}
-    return {
-        "layer_seconds": {name: round(results[name].seconds, 3) for name in own["layers"]},
-        "peak_memory_bytes": peak_memory(),
-        "options": own["options"],
-        "checkpoint": own["checkpoint"],
-        "versions": {"python": platform.python_version(), **packages},
-        "command": " ".join(sys.argv),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:

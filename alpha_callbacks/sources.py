@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alpha_callbacks.inventory import Inventory, Kind, StoredTensor, mark_packed, take_inventory
+from alpha_callbacks.inventory import Inventory, take_inventory
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.stored import Kind, StoredTensor, mark_packed
 
 
 def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:

@@ -1,7 +1,7 @@
 import pytest
 
 from alpha_callbacks.categories import CATEGORIES, block_index, categorize, clean_name, module_order, short_name
-from alpha_callbacks.inventory import layer_name_of
+from alpha_callbacks.stored import layer_name_of
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from alpha_callbacks.analyze import analyze_weight
-from alpha_callbacks.checkpoint import fingerprint, one_checkpoint, open_checkpoint
+from alpha_callbacks.checkpoint import open_checkpoint
+from alpha_callbacks.checkpoint_files import one_checkpoint
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.fingerprint import fingerprint
 from alpha_callbacks.options import AnalysisOptions
 from tests.conftest import noise
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from alpha_callbacks.checkpoint import Checkpoint
 from alpha_callbacks.errors import CheckpointError, MissingExtraError
-from alpha_callbacks.inventory import StoredTensor
+from alpha_callbacks.stored import StoredTensor
 
 _CAUSAL = (
     "llama",

@@ -1,0 +1,126 @@
+"""Finished layers -> the files that people look at."""
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks import csv_files
+from alpha_callbacks.errors import JournalError
+from alpha_callbacks.files import write_text
+from alpha_callbacks.journal import Identity
+from alpha_callbacks.loop import Result
+from alpha_callbacks.machine import peak_memory
+from alpha_callbacks.table import Table
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Which charts are drawn.
+
+    Attributes:
+        formats: any of "png", "pdf", "svg"; empty draws none.
+        max_layers: layers in one combined chart.
+    """
+
+    formats: tuple[str, ...] = ("png",)
+    max_layers: int = 20
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found.
+
+    Attributes:
+        table: one row a layer and precision.
+        directory: where the files are.
+        coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
+        seconds: wall time without charts.
+        uncharted: layers without a chart of their own (experts, where there are thousands).
+    """
+
+    table: Table
+    directory: Path
+    coverage: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    uncharted: int = 0
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of layers with a row that is not ok."""
+        return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok))
+
+
+def write_all(
+    own: Identity,
+    results: Mapping[str, Result],
+    directory: Path,
+    plots: Plots,
+    record: Mapping[str, Any],
+    *,
+    seconds: float = 0.0,
+    on_chart: Callable[[int, int], None] | None = None,
+) -> ScanResult:
+    """Write tables, charts and run.json.
+
+    Args:
+        own: what the layers were computed from.
+        results: one a layer of `own`.
+        directory: has coverage.csv already.
+        plots: which charts.
+        record: how this run came about, for run.json.
+        seconds: wall time of the analysis.
+        on_chart: told (charts written, charts in all).
+
+    Raises:
+        JournalError: a layer is missing.
+    """
+    missing = [name for name in own["layers"] if name not in results]
+    if missing:
+        raise JournalError(
+            f"{directory}: expected {len(own['layers'])} finished layers, {len(missing)} are missing "
+            f"(e.g. {missing[0]}). Run the shards that have them."
+        )
+    options = own["options"]
+    rows = (row for name in own["layers"] for row in results[name].rows)
+    table = Table.from_rows(rows, tuple(options["precisions"]))
+    csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
+    csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
+    write_text(directory / "run.json", json.dumps({**record, **_provenance(own, results)}, indent=1) + "\n")
+    uncharted = 0
+    if plots.formats:
+        from alpha_callbacks.plots.draw import draw_all, with_own_chart
+
+        uncharted = len(table) - len(with_own_chart(table))
+        draw_all(
+            table,
+            directory / "plots",
+            formats=plots.formats,
+            max_layers_per_plot=plots.max_layers,
+            on_progress=on_chart,
+        )
+    return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds, uncharted)
+
+
+def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
+    """Return what is needed to repeat the run, and what it cost."""
+    packages = {name: _version(name) for name in ("alpha-callbacks", "torch", "numpy", "safetensors", "matplotlib")}
+    return {
+        "layer_seconds": {name: round(results[name].seconds, 3) for name in own["layers"]},
+        "peak_memory_bytes": peak_memory(),
+        "options": own["options"],
+        "checkpoint": own["checkpoint"],
+        "versions": {"python": platform.python_version(), **packages},
+        "command": " ".join(sys.argv),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
