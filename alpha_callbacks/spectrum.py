@@ -141,13 +141,20 @@ def _solve(rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str) -
             block.copy_(raw)
             if shift:
                 block.mul_(2.0**shift)
-            squares += float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2
+            squares += _sum_of_squares(block)
             yield block
 
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
         evals = _evals_svd(scaled(), n) if rung is _SVD_FP64 else _evals_gram(scaled(), n, rung.dtype, device)
     unscale = 4.0**-shift
     return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale
+
+
+def _sum_of_squares(block: Tensor) -> float:
+    """Return ||block||_F^2: line by line in the block's own dtype, lines in fp64."""
+    along = 1 if block.stride(1) == 1 else 0
+    lines: Tensor = torch.linalg.vector_norm(block, dim=along)
+    return float(lines.double().square_().sum())
 
 
 def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
