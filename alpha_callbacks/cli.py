@@ -82,7 +82,7 @@ def scan(
         typer.Option(
             "--output-dir",
             "-o",
-            help="Where results go. [default: results/<name of the model>]",
+            help="Where results go. \\[default: results/<name of the model>]",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),
@@ -119,7 +119,7 @@ def scan(
         str | None,
         typer.Option(
             "--load-dtype",
-            help="Cast weights to this precision first. [default: as stored]",
+            help="Cast weights to this precision first. \\[default: as stored]",
             rich_help_panel=_NUMBERS,
             show_default=False,
         ),
@@ -154,14 +154,14 @@ def scan(
         int | None,
         typer.Option(
             min=1,
-            help="Matrices solved side by side. [default: one a thread, as memory allows]",
+            help="Matrices solved side by side. \\[default: one a thread, as memory allows]",
             rich_help_panel=_MACHINE,
             show_default=False,
         ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads in all. [default: all]", rich_help_panel=_MACHINE, show_default=False),
+        typer.Option(min=1, help="CPU threads in all. \\[default: all]", rich_help_panel=_MACHINE, show_default=False),
     ] = None,
     shard: Annotated[
         str | None,
@@ -242,7 +242,7 @@ def merge(
     ],
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "-o", help="Where results go. [default: the first folder]", show_default=False),
+        typer.Option("--output-dir", "-o", help="Where results go. \\[default: the first folder]", show_default=False),
     ] = None,
     plot_format: PlotFormat = None,
     no_plots: NoPlots = False,
@@ -299,7 +299,8 @@ def _result_name(model: str | None) -> str:
         return str(path).replace("/", "--")
     path = path.resolve()
     name = path.name if path.is_dir() else path.stem
-    return f"{path.parent.name}--{name}" if name.startswith("checkpoint-") else name  # of which every run has some
+    everywhere = name.startswith("checkpoint") or name in ("model", "weights", "final", "best", "last")
+    return f"{path.parent.name}--{name}" if everywhere else name
 
 
 def _set_log_level(level: str) -> None:

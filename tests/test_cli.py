@@ -87,7 +87,12 @@ def test_wrong_usage_is_code_2_and_one_line(
 
 @pytest.mark.parametrize(
     ("folder", "expected"),
-    [("Llama-3.1-8B", "Llama-3.1-8B"), ("run1/checkpoint-500", "run1--checkpoint-500"), ("m.safetensors", "m")],
+    [
+        ("Llama-3.1-8B", "Llama-3.1-8B"),
+        ("run1/checkpoint-500", "run1--checkpoint-500"),
+        ("minilm/model", "minilm--model"),
+        ("m.safetensors", "m"),
+    ],
 )
 def test_default_folder_keeps_models_apart(folder: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / folder
