@@ -14,10 +14,8 @@ from alpha_callbacks.spectrum import Spectrum, spectrum
 from alpha_callbacks.table import Method, Row, Status
 from alpha_callbacks.weight import Weight
 
-_COARSEST_EPS = (
-    2.0**-7
-)  # of bf16; coarser formats are studied for their noise, which must not be mistaken for rank loss
-
+# Of bf16. Coarser formats are studied for their noise, which must not be mistaken for a loss of rank.
+_COARSEST_EPS = 2.0**-7
 _LARGEST_EXPONENT = 400  # |log2 max|w||; fp64 weights alone can be beyond it
 
 _REASONS: dict[Status, str] = {

@@ -3,7 +3,7 @@
 The weights are not those of Llama: they are seeded random numbers with heavy-tailed spectra.  The folder serves to
 measure the time and the memory of a checkpoint scan without a download::
 
-    python scripts/make_llama31_shapes.py --output /tmp/llama31_8b_shapes
+    python scripts/make_llama31_shapes.py --output llama31_8b_shapes
 
 The full size is 291 bf16 tensors, 16.1 GB on disk.  Every file is written tensor after tensor in small pieces, so the
 memory needed does not grow with the size of a tensor or a shard.
