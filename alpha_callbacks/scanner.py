@@ -100,7 +100,13 @@ def scan(
     if ranks.rank != 0 or shard:
         return None
     seconds = time.perf_counter() - started
-    record = {"source": checkpoint.source, "crew": asdict(crew), "ranks": ranks.size, "seconds": round(seconds, 3)}
+    record = {
+        "source": checkpoint.source,
+        "crew": asdict(crew),
+        "device": options.device,
+        "ranks": ranks.size,
+        "seconds": round(seconds, 3),
+    }
     return write_all(own, everything, directory, plots or Plots(), record, seconds=seconds, on_chart=observer.drawing)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.weight import CAST
 
 _PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
 
@@ -69,6 +70,9 @@ def findings(table: Table) -> list[str]:
 def _about_storage(table: Table) -> list[str]:
     """Say which precisions are the same by construction, which by proof, and how far the others moved."""
     lossless, sentences = [], []
+    stored = sorted({layer.first.stored_dtype for layer in table.layers})
+    cast = any(CAST in label for label in stored)
+    origin = "cast" if cast else "stored"
     for name in table.precisions:
         rows = [layer[name] for layer in table.layers if layer[name].ok]
         methods = Counter(row.method for row in rows)
@@ -79,7 +83,7 @@ def _about_storage(table: Table) -> list[str]:
         elif methods["computed"] == 0:
             worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
             sentences.append(
-                f"{name}: alpha differs from the stored weights by at most {worst:.1e} in any layer (proved bound, "
+                f"{name}: alpha differs from the {origin} weights by at most {worst:.1e} in any layer (proved bound, "
                 "no second decomposition needed)."
             )
         elif name != table.reference:
@@ -87,9 +91,8 @@ def _about_storage(table: Table) -> list[str]:
             worst = max((d for d in drifts if not math.isnan(d)), default=math.nan)
             sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
     if lossless:
-        stored = sorted({layer.first.stored_dtype for layer in table.layers})
-        coded = not _PLAIN.issuperset(stored)
-        what = "dequantized value" if coded else "stored value"
+        coded = not _PLAIN.issuperset(label.partition(CAST)[0] for label in stored)
+        what = "cast value" if cast else "dequantized value" if coded else "stored value"
         names = _join(lossless)
         identical = f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the {what} itself"
         sentences.insert(0, f"Weights are stored in {', '.join(stored)}{' and were dequantized' * coded}: {identical}.")

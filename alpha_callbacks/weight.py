@@ -9,6 +9,8 @@ from torch import Tensor
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
 
+CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
+
 RowReader = Callable[[int, int], Tensor]
 
 
@@ -59,9 +61,10 @@ class Weight:
         return replace(self, rows=lambda start, stop: rows(start, stop).to(device))
 
     def cast(self, dtype: torch.dtype) -> "Weight":
-        """Return the weight rounded to `dtype`."""
+        """Return the weight rounded to `dtype`; its stored_dtype says so, since all that follows is about the cast."""
         rows = self.rows
-        return replace(self, dtype=dtype, rows=lambda start, stop: rows(start, stop).to(dtype))
+        label = f"{self.stored_dtype}{CAST}{str(dtype).removeprefix('torch.')}"
+        return replace(self, dtype=dtype, stored_dtype=label, rows=lambda start, stop: rows(start, stop).to(dtype))
 
     def held(self) -> "Weight":
         """Return the same weight, read into memory when it is small enough to keep."""

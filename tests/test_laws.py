@@ -184,7 +184,7 @@ def test_load_dtype_casts_before_everything() -> None:
     w = heavy(80, 60)
     cast = row(w, "fp32", load_dtype="bf16")
     assert cast.alpha == row(w.bfloat16(), "fp32").alpha != row(w, "fp32").alpha
-    assert (cast.method, cast.stored_dtype) == ("lossless", "float32")
+    assert (cast.method, cast.stored_dtype) == ("lossless", "float32 cast to bfloat16")
 
 
 def test_underflow_is_counted() -> None:

@@ -72,6 +72,14 @@ def test_dequantized_weights_are_called_so() -> None:
     assert sentence == "Weights are stored in Q4_1 and were dequantized: fp32 is the dequantized value itself."
 
 
+def test_a_cast_is_named_and_bounds_are_said_to_be_about_it() -> None:
+    row = replace(BASE, stored_dtype="float32 cast to bfloat16", method="lossless", alpha_error_bound=0.0)
+    bounded = replace(row, precision="fp16", method="bounded", alpha_error_bound=1e-7)
+    first, second, *_ = findings(Table.from_rows([row, bounded], ("fp32", "fp16")))
+    assert first == "Weights are stored in float32 cast to bfloat16: fp32 is the cast value itself."
+    assert second.startswith("fp16: alpha differs from the cast weights by at most 1.0e-07")
+
+
 def test_csv_columns_and_empty_cells(tmp_path: Path) -> None:
     t = table({"fp32": 2.123456789012345, "bf16": math.nan})
     write_results(t, tmp_path / "r.csv")
