@@ -4,6 +4,22 @@ import os
 import secrets
 from pathlib import Path
 
+from alpha_callbacks.errors import OptionError
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, before any work is done for them.
+
+    Raises:
+        OptionError: something else is there, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"output_dir {path}: expected a folder or a place for one, got {error.strerror}. Name another."
+        ) from error
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees the old content or the new, never a part."""

@@ -10,7 +10,7 @@ from alpha_callbacks import csv_files
 from alpha_callbacks.checkpoint import Checkpoint, open_checkpoint
 from alpha_callbacks.checkpoint_files import SUFFIXES
 from alpha_callbacks.errors import CheckpointError, JournalError
-from alpha_callbacks.files import write_text
+from alpha_callbacks.files import make_folder, write_text
 from alpha_callbacks.fingerprint import fingerprint
 from alpha_callbacks.inventory import FILTERED, Inventory
 from alpha_callbacks.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
@@ -72,9 +72,11 @@ def scan(
     Raises:
         CheckpointError: the source cannot be read, or has no weights to analyse.
         JournalError: output_dir holds the journal of another run.
+        OptionError: output_dir cannot be a folder.
     """
     options, observer = options or AnalysisOptions(), observer or Observer()
     started, directory = time.perf_counter(), Path(output_dir)
+    make_folder(directory)
     checkpoint = open_checkpoint(locate(source, revision))
     inventory = checkpoint.inventory(options)
     if not inventory.weights:

@@ -121,7 +121,7 @@ def test_output_that_is_a_file(
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    assert "alpha-hill:" in capsys.readouterr().err
+    assert "file: expected a folder or a place for one, got File exists. Name another." in capsys.readouterr().err
 
 
 def test_unknown_option_is_code_2() -> None:
