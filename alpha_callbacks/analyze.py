@@ -137,8 +137,8 @@ class _Solved:
     def row(self, precision: str, *, method: Method, bound: float) -> Row:
         """Return the row of one precision that this decomposition answers for."""
         fit = self.fit
-        if bound > 0:
-            bound += self.spectrum.accuracy * fit.alpha
+        if self.spectrum.accuracy and method != "lossless":
+            bound = (0.0 if math.isnan(bound) else bound) + self.spectrum.accuracy * fit.alpha
         return replace(
             self.matrix.blank(precision, fit.status, _REASONS.get(fit.status, "")),
             alpha=fit.alpha,

@@ -89,7 +89,13 @@ def _about_storage(table: Table) -> list[str]:
         elif name != table.reference:
             drifts = [abs(layer.drift(name, table.reference)) for layer in table.layers]
             worst = max((d for d in drifts if not math.isnan(d)), default=math.nan)
-            sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
+            unresolved = sum(not math.isnan(layer.drift_bound(name, table.reference)) for layer in table.layers)
+            if not math.isnan(worst):
+                sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
+            if unresolved and any(row.solver == "gram_fp32" for row in rows):
+                sentences.append(
+                    f"{name}: in {unresolved} of {len(rows)} layers the drift is below what --solver fast resolves."
+                )
     if lossless:
         coded = not _PLAIN.issuperset(label.partition(CAST)[0] for label in stored)
         what = "cast value" if cast else "dequantized value" if coded else "stored value"

@@ -30,7 +30,8 @@ class Row:
         reason: one sentence for a status that is not "ok".
         alpha: tail exponent.
         alpha_null: the same for pure noise of this shape.
-        alpha_error_bound: proved |error| of a shared alpha: 0 lossless, > 0 bounded, nan for a computed one.
+        alpha_error_bound: |error| of alpha: proved for a shared one (0 lossless, > 0 bounded); for a computed one the
+            error of the fast solver, nan for the exact one.
         k_used: tail size.
         n_eigs: number of eigenvalues.
         threshold: "next" or "last".
@@ -103,16 +104,31 @@ class LayerRows:
         return self.rows[0]
 
     def drift(self, precision: str, reference: str) -> float:
-        """Return alpha(precision) - alpha(reference); nan where one is missing or only a bound is known."""
+        """Return alpha(precision) - alpha(reference); nan where only a bound is known (`drift_bound`)."""
         row, base = self[precision], self[reference]
-        return math.nan if "bounded" in (row.method, base.method) else row.alpha - base.alpha
+        difference = row.alpha - base.alpha
+        shared = "bounded" in (row.method, base.method)
+        return math.nan if shared or abs(difference) < self._unresolved(row, base) else difference
 
     def drift_bound(self, precision: str, reference: str) -> float:
-        """Return the proved bound of |drift| where only a bound is known, else nan."""
+        """Return a bound of |drift| where no drift was measured, else nan.
+
+        Where a value is shared, what was proved of it; where the solver cannot resolve the difference (`fast`), the
+        difference with the errors of both values.
+        """
         row, base = self[precision], self[reference]
-        if precision == reference or "bounded" not in (row.method, base.method):
+        if precision == reference:
             return math.nan
-        return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
+        if "bounded" in (row.method, base.method):
+            return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
+        difference, unresolved = abs(row.alpha - base.alpha), self._unresolved(row, base)
+        return difference + unresolved if difference < unresolved else math.nan
+
+    @staticmethod
+    def _unresolved(row: Row, base: Row) -> float:
+        """Return the difference of two alphas that the solver's own error can make; 0 where it is beyond printing."""
+        errors = [r.alpha_error_bound for r in (row, base) if r.method == "computed"]
+        return 2 * max((error for error in errors if not math.isnan(error)), default=0.0)
 
 
 @dataclass(frozen=True)

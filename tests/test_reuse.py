@@ -16,6 +16,7 @@ from alpha_callbacks.perturbation import PerturbationMeter, alpha_error_bound
 from alpha_callbacks.precision import get_precision
 from alpha_callbacks.round_trip import measure_damage
 from alpha_callbacks.scanner import EMBEDDED
+from alpha_callbacks.table import LayerRows
 from tests.conftest import heavy, noise, weight_of
 
 
@@ -130,6 +131,22 @@ def test_fast_values_carry_the_error_of_the_fast_solver() -> None:
     bounded = [(a, b) for a, b in pairs if a.method == "bounded"]
     assert len(bounded) > 20
     assert all(abs(a.alpha - b.alpha) <= a.alpha_error_bound for a, b in bounded)
+
+
+@pytest.mark.real
+def test_fast_drifts_have_the_sign_of_exact_ones(minilm: Path) -> None:
+    """fp32 weights: what fast still reports as a measured drift is one."""
+    fast, exact = (AnalysisOptions(precisions=("fp32", "fp16"), solver=s) for s in ("fast", "exact"))  # type: ignore[arg-type]
+    measured = 0
+    for weight in open_checkpoint(minilm).inventory(fast).weights:
+        a, b = (LayerRows(analyze_weight(weight, options)) for options in (fast, exact))
+        drift, truth = a.drift("fp16", "fp32"), b.drift("fp16", "fp32")
+        if not math.isnan(drift):
+            measured += 1
+            assert math.copysign(1, drift) == math.copysign(1, truth) or drift == truth == 0  # 0: lossless in both
+        elif not math.isnan(truth):
+            assert abs(truth) <= a.drift_bound("fp16", "fp32")
+    assert measured > 5
 
 
 @pytest.mark.real

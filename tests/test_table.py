@@ -45,6 +45,19 @@ def test_a_bound_is_never_a_measured_drift() -> None:
     assert math.isnan(layer.drift_bound("fp32", "fp32"))
 
 
+def test_what_fast_cannot_resolve_is_a_bound_not_a_drift() -> None:
+    base = replace(BASE, method="lossless", alpha_error_bound=0.0, solver="gram_fp32")
+    near = replace(base, precision="fp16", method="computed", alpha=3.00002, alpha_error_bound=3e-5)
+    far = replace(near, precision="bf16", alpha=3.001)
+    t = Table.from_rows([base, near, far], ("fp32", "fp16", "bf16"))
+    (layer,) = t.layers
+    assert math.isnan(layer.drift("fp16", "fp32"))
+    assert layer.drift_bound("fp16", "fp32") == pytest.approx(8e-5)
+    assert layer.drift("bf16", "fp32") == pytest.approx(1e-3)
+    assert math.isnan(layer.drift_bound("bf16", "fp32"))
+    assert "fp16: in 1 of 1 layers the drift is below what --solver fast resolves." in findings(t)
+
+
 def test_failed_rows_take_no_part_in_statistics() -> None:
     (summary,) = summarize(table({"fp32": 2.0}, {"fp32": math.nan}, {"fp32": 4.0}))
     assert (summary.count, summary.mean, summary.median) == (2, 3.0, 3.0)
