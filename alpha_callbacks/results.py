@@ -90,20 +90,46 @@ def write_all(
     table = Table.from_rows(rows, tuple(options["precisions"]))
     csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
     csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
-    write_text(directory / "run.json", json.dumps({**record, **_provenance(own, results)}, indent=1) + "\n")
-    uncharted = 0
+    uncharted, drawn = 0, list[Path]()
     if plots.formats:
         from alpha_callbacks.plots.draw import draw_all, with_own_chart
 
         uncharted = len(table) - len(with_own_chart(table))
-        draw_all(
+        drawn = draw_all(
             table,
             directory / "plots",
             formats=plots.formats,
             max_layers_per_plot=plots.max_layers,
             on_progress=on_chart,
         )
+    charts = _remove_stale(directory, own, plots.formats, [str(path.relative_to(directory)) for path in drawn])
+    provenance = {**record, **_provenance(own, results), "charts": charts}
+    write_text(directory / "run.json", json.dumps(provenance, indent=1) + "\n")
     return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds, uncharted)
+
+
+def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], drawn: list[str]) -> list[str]:
+    """Remove charts that the last run.json lists and that no longer belong to the tables; return all that are there.
+
+    Those of other weights or options all go; of the same ones, those in the formats drawn now and not drawn again (as
+    when there are fewer batches). Files that no run of ours listed are never touched.
+    """
+    try:
+        before = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        listed = [name for name in before["charts"] if name not in drawn]
+        same = before["options"] == own["options"] and before["checkpoint"] == own["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return drawn
+    kept = []
+    for name in listed:
+        path = (directory / name).resolve()
+        if not path.is_relative_to((directory / "plots").resolve()):
+            continue
+        if same and path.suffix.removeprefix(".") not in formats:
+            kept.append(name)
+        else:
+            path.unlink(missing_ok=True)
+    return [*drawn, *kept]
 
 
 def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:

@@ -106,6 +106,35 @@ def test_other_options_are_refused_and_no_resume_starts_over(tmp_path: Path) -> 
     assert result.table.layers[0].first.k_used == 38
 
 
+def test_charts_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    def charts() -> set[str]:
+        return {str(path.relative_to(tmp_path)) for path in (tmp_path / "plots").rglob("*.*")}
+
+    small = AnalysisOptions(include=r"layers\.0")
+    scan(output_dir=tmp_path, options=small, plots=Plots(max_layers=2))
+    (tmp_path / "plots" / "mine.png").touch()
+    many = charts()
+    scan(output_dir=tmp_path, options=small, plots=Plots(max_layers=20))
+    assert many - charts() == {f"plots/combined_batch_{i}.png" for i in (2, 3, 4)}
+    scan(output_dir=tmp_path, options=small, plots=Plots(formats=("svg",)))
+    assert "plots/combined_batch_1.png" in charts() and "plots/combined_batch_1.svg" in charts(), "the same numbers"
+    other = AnalysisOptions(include=r"layers\.1\.mlp")
+    scan(output_dir=tmp_path, options=other, plots=NO_PLOTS, resume=False)
+    assert charts() == {"plots/mine.png"}
+
+
+def test_a_run_json_that_lists_files_elsewhere_removes_nothing(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.png"
+    precious.touch()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text(
+        json.dumps({"charts": ["../precious.png", str(precious)], "options": {}, "checkpoint": {}})
+    )
+    scan(output_dir=out, plots=NO_PLOTS)
+    assert precious.exists()
+
+
 def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     folders = [tmp_path / str(i) for i in (1, 2, 3)]
     for i, folder in enumerate(folders, 1):
