@@ -8,12 +8,17 @@ if TYPE_CHECKING:
     from alpha_callbacks.checkpoint import open_checkpoint
     from alpha_callbacks.errors import AlphaCallbacksError
     from alpha_callbacks.estimators import HillFit, hill_alpha, tail_size
+    from alpha_callbacks.hf_callback import AlphaHillTrainerCallback
+    from alpha_callbacks.lightning_callback import AlphaHillCallback
     from alpha_callbacks.loop import analyze_weights
+    from alpha_callbacks.monitor import Monitor
     from alpha_callbacks.null import alpha_null
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.precision import Precision, register
     from alpha_callbacks.results import Plots, ScanResult
     from alpha_callbacks.scanner import merge, scan
+    from alpha_callbacks.sinks import Host, MemorySink, Sink
+    from alpha_callbacks.snapshot import Snapshot
     from alpha_callbacks.sources import module_inventory
     from alpha_callbacks.table import Row, Table
     from alpha_callbacks.weight import Weight
@@ -22,12 +27,19 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AlphaCallbacksError": "errors",
+    "AlphaHillCallback": "lightning_callback",
+    "AlphaHillTrainerCallback": "hf_callback",
     "AnalysisOptions": "options",
     "HillFit": "estimators",
+    "Host": "sinks",
+    "MemorySink": "sinks",
+    "Monitor": "monitor",
     "Plots": "results",
     "Precision": "precision",
     "Row": "table",
     "ScanResult": "results",
+    "Sink": "sinks",
+    "Snapshot": "snapshot",
     "Table": "table",
     "Weight": "weight",
     "alpha_null": "null",
@@ -44,12 +56,19 @@ _HOMES = {
 
 __all__ = [
     "AlphaCallbacksError",
+    "AlphaHillCallback",
+    "AlphaHillTrainerCallback",
     "AnalysisOptions",
     "HillFit",
+    "Host",
+    "MemorySink",
+    "Monitor",
     "Plots",
     "Precision",
     "Row",
     "ScanResult",
+    "Sink",
+    "Snapshot",
     "Table",
     "Weight",
     "alpha_null",

@@ -34,26 +34,26 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     try:
         return _analyze(weight, options)
     except Exception as error:  # whatever one layer does, the others go on; the row keeps what happened
-        return _refused(weight, options, "failed", f"{type(error).__name__}: {error}")
+        return rows_without_alpha(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
 def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     if weight.unsupported:
-        return _refused(weight, options, "unsupported", weight.unsupported)
+        return rows_without_alpha(weight, options, "unsupported", weight.unsupported)
     if weight.n_eigs < 2:
-        return _refused(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
+        return rows_without_alpha(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
     weight = weight.on(options.device)
     if options.load_dtype is not None:
         weight = weight.cast(dtype_of(options.load_dtype))
     weight = weight.held()
     sizes = measure_sizes(weight)
     if not math.isfinite(sizes.largest):
-        return _refused(weight, options, "non_finite", "the stored weight holds nan or inf")
+        return rows_without_alpha(weight, options, "non_finite", "the stored weight holds nan or inf")
     if sizes.largest and abs(math.log2(sizes.largest)) > _LARGEST_EXPONENT:
         reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
-        return _refused(weight, options, "failed", reason)
+        return rows_without_alpha(weight, options, "failed", reason)
     if sizes.largest == 0:
-        return _refused(weight, options, "degenerate", "every weight is zero")
+        return rows_without_alpha(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
     precisions = [get_precision(name) for name in options.precisions]
     stored = matrix.solve(None) if any(p.holds(weight.dtype) for p in precisions) else None
@@ -154,7 +154,8 @@ class _Solved:
         )
 
 
-def _refused(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> tuple[Row, ...]:
+def rows_without_alpha(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> tuple[Row, ...]:
+    """Return the rows of a layer that has no alpha, with the reason."""
     return tuple(_blank(weight, options, name, status, reason) for name in options.precisions)
 
 

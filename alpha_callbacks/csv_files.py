@@ -17,7 +17,7 @@ RESULTS = "precision_alpha_hill_results.csv"
 SUMMARY = "precision_summary_statistics.csv"
 COVERAGE = "coverage.csv"
 
-_DIGITS = {"exact": 12, "fast": 6}  # printed = trusted: exact alphas are good to about 1e-13, fast ones to 1e-5
+DIGITS = {"exact": 12, "fast": 6}  # printed = trusted: exact alphas are good to about 1e-13, fast ones to 1e-5
 
 _PER_LAYER: dict[str, Callable[[Row], Any]] = {
     "numel": lambda row: row.out_features * row.in_features,
@@ -56,18 +56,18 @@ def results_header(precisions: Sequence[str]) -> list[str]:
 
 def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
     """Write one row a layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
-    digits = _DIGITS[solver]
+    digits = DIGITS[solver]
     lines = [results_header(table.precisions), *(_wide(layer, table, digits) for layer in table.layers)]
-    write_text(path, _text(lines))
+    write_text(path, csv_text(lines))
 
 
 def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
     """Write count, mean, std (n - 1), min, median, max and quartiles of the usable alphas of each precision."""
     rows = [
-        [s.precision, s.count, *(_cell(getattr(s, c), _DIGITS[solver]) for c in SUMMARY_COLUMNS[2:])]
+        [s.precision, s.count, *(cell(getattr(s, c), DIGITS[solver]) for c in SUMMARY_COLUMNS[2:])]
         for s in summarize(table)
     ]
-    write_text(path, _text([list(SUMMARY_COLUMNS), *rows]))
+    write_text(path, csv_text([list(SUMMARY_COLUMNS), *rows]))
 
 
 def write_coverage(inventory: Inventory, path: Path) -> None:
@@ -82,7 +82,7 @@ def write_coverage(inventory: Inventory, path: Path) -> None:
         reason = f"same storage as {w.tied_to}" if w.tied_to else w.unsupported
         lines.append([w.layer_name, outcome, f"{w.out_features}x{w.in_features}", w.stored_dtype, reason])
     lines += [_skipped(tensor) for tensor in inventory.skipped]
-    write_text(path, _text(lines))
+    write_text(path, csv_text(lines))
 
 
 def coverage_counts(path: Path) -> dict[str, int]:
@@ -99,16 +99,17 @@ def _skipped(tensor: Skipped) -> list[Any]:
 def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
     first = layer.first
     row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
-    row += [_cell(layer[p].alpha, digits) for p in table.precisions]
-    row += [_cell(value(first), digits) for value in _PER_LAYER.values()]
+    row += [cell(layer[p].alpha, digits) for p in table.precisions]
+    row += [cell(value(first), digits) for value in _PER_LAYER.values()]
     for p in table.precisions:
-        row += [_cell(layer.drift(p, table.reference), 4), _cell(layer.drift_bound(p, table.reference), 3)]
+        row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
     for name in _PER_PRECISION:
-        row += [_cell(getattr(layer[p], name), 3 if name == "alpha_error_bound" else digits) for p in table.precisions]
+        row += [cell(getattr(layer[p], name), 3 if name == "alpha_error_bound" else digits) for p in table.precisions]
     return row
 
 
-def _cell(value: Any, digits: int) -> Any:
+def cell(value: Any, digits: int) -> Any:
+    """Return what a cell holds: nan and None are empty, floats have that many digits."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -116,7 +117,8 @@ def _cell(value: Any, digits: int) -> Any:
     return value
 
 
-def _text(lines: Sequence[Sequence[Any]]) -> str:
+def csv_text(lines: Sequence[Sequence[Any]]) -> str:
+    """Return lines of cells as CSV."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(lines)
     return buffer.getvalue()

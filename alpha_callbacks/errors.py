@@ -25,6 +25,14 @@ class JournalError(AlphaCallbacksError):
     """A journal of finished layers does not belong to this run, or does not cover it."""
 
 
+class PeerError(AlphaCallbacksError):
+    """Another rank of a distributed run failed, or did not come."""
+
+
+class MonitorError(AlphaCallbacksError):
+    """A model in training cannot be watched as asked."""
+
+
 class MissingExtraError(AlphaCallbacksError, ImportError):
     """An optional package is needed; the text names the extra that brings it."""
 

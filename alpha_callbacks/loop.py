@@ -1,9 +1,10 @@
 """The one loop: many weights -> results, several matrices side by side."""
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -45,7 +46,13 @@ class Crew:
     threads: int
 
 
-def analyze_weights(weights: Sequence[Weight], options: AnalysisOptions, crew: Crew | None = None) -> Iterator[Result]:
+def analyze_weights(
+    weights: Sequence[Weight],
+    options: AnalysisOptions,
+    crew: Crew | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Result]:
     """Analyse weights, the most expensive first, and yield each as it is done.
 
     The caller's torch settings are left as found: the work is done in threads of its own.
@@ -54,21 +61,30 @@ def analyze_weights(weights: Sequence[Weight], options: AnalysisOptions, crew: C
         weights: from any source.
         options: what to compute.
         crew: workers and threads; default `choose_crew`. Values do not depend on it.
+        stop: asked before each weight; once it says True no further one is begun, and those have no result.
     """
     crew = crew or choose_crew(weights, device=options.device)
     default_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(crew.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(crew.threads,))
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
-        futures: list[Future[Result]] = [pool.submit(_timed, weight, options) for weight in order]
-        for future in as_completed(futures):
-            yield future.result()
+        todo = iter(order)
+        # Never more than the workers need: at exit the interpreter waits for all that was submitted.
+        running = {pool.submit(_timed, weight, options, stop) for weight in islice(todo, crew.workers + 1)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_timed, weight, options, stop) for weight in islice(todo, len(done))}
+            for future in done:
+                if (result := future.result()) is not None:
+                    yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         torch.set_num_threads(default_threads)  # the number for new threads is one for the process
 
 
-def _timed(weight: Weight, options: AnalysisOptions) -> Result:
+def _timed(weight: Weight, options: AnalysisOptions, stop: Callable[[], bool]) -> Result | None:
+    if stop():
+        return None
     start = time.perf_counter()
     rows = analyze_weight(weight, options)
     return Result(weight.layer_name, rows, time.perf_counter() - start)

@@ -1,16 +1,18 @@
 """Several processes on one scan: who takes which layers, and how the results come together."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from alpha_callbacks.errors import OptionError
+from alpha_callbacks.errors import OptionError, PeerError
 from alpha_callbacks.loop import predicted_cost
 from alpha_callbacks.weight import Weight
+
+_T = TypeVar("_T")
 
 _PATIENCE = timedelta(days=7)  # a rank that dies breaks its connections or is noticed by torchrun; slow is not dead
 
@@ -58,15 +60,59 @@ class Shard:
         return cls(int(left), int(right))
 
 
-class Ranks(AbstractContextManager["Ranks"]):
-    """The processes that torchrun started; one process alone needs no torch.distributed."""
+class Ranks:
+    """Processes that work on the same model; one process alone needs no torch.distributed."""
+
+    def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
+        """Take the rank, the number of processes, and the process group (None: the default one)."""
+        self.rank, self.size, self._group = rank, size, group
+
+    def from_first(self, value: Any) -> Any:
+        """Return the value that rank 0 holds."""
+        return self.gather(value)[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, in order, on every rank. Collective."""
+        if self.size == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def agree(self, task: Callable[[], _T]) -> list[_T]:
+        """Run a task on every rank and return all results, or raise on all of them if it failed on one. Collective.
+
+        No rank leaves early, so none waits for one that is gone.
+
+        Raises:
+            Exception: that of this rank.
+            PeerError: the task failed on another rank.
+        """
+        value: _T | None = None
+        failure: Exception | None = None
+        try:
+            value = task()
+        except Exception as error:
+            failure = error
+        outcomes = self.gather((value, failure and f"{type(failure).__name__}: {failure}"))
+        if failure is not None:
+            raise failure
+        for rank, (_, problem) in enumerate(outcomes):
+            if problem is not None:
+                raise PeerError(f"rank {rank}: {problem}")
+        return [result for result, _ in outcomes]
+
+
+class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
+    """The processes that torchrun started, joined for the time of a `with` block."""
 
     def __init__(self) -> None:
         """Read torchrun's environment."""
-        self.rank = int(os.environ.get("RANK", "0"))
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        super().__init__(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
-    def __enter__(self) -> "Ranks":
+    def __enter__(self) -> "Torchrun":
         """Join the group (gloo: results are small and live on the CPU)."""
         if self.size > 1:
             import torch.distributed as dist
@@ -83,22 +129,28 @@ class Ranks(AbstractContextManager["Ranks"]):
 
             dist.destroy_process_group()
 
-    def from_first(self, value: Any) -> Any:
-        """Return the value that rank 0 holds."""
-        if self.size == 1:
-            return value
-        import torch.distributed as dist
 
-        box = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
+def training_ranks(*, attendance: timedelta = timedelta(minutes=5)) -> Ranks:
+    """Return the processes of the training run that this one is part of, joined in a group of our own. Collective.
 
-    def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in order, on every rank."""
-        if self.size == 1:
-            return [value]
-        import torch.distributed as dist
+    Our group is gloo, so that results never queue behind NCCL's kernels and its watchdog sees no wait of ours, and
+    it is patient: a rank that is slow is waited for; one that dies breaks its connections, which ends the wait at once.
 
-        values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
-        return values
+    Args:
+        attendance: how long the others may take to get here the first time.
+
+    Raises:
+        PeerError: not all ranks came.
+    """
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return Ranks()
+    try:
+        dist.new_group(backend="gloo", timeout=attendance)  # only to see that all are here
+    except RuntimeError as error:
+        raise PeerError(
+            f"rank {dist.get_rank()}: expected all {dist.get_world_size()} ranks to attach alpha-Hill, some did not "
+            f"come within {attendance}. Attach the callback, or call Monitor.log, on every rank. ({error})"
+        ) from error
+    return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=_PATIENCE))

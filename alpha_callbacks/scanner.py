@@ -16,7 +16,7 @@ from alpha_callbacks.inventory import FILTERED, Inventory
 from alpha_callbacks.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
 from alpha_callbacks.loop import Crew, Result, analyze_weights, choose_crew
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.ranks import Ranks, Shard, share
+from alpha_callbacks.ranks import Shard, Torchrun, share
 from alpha_callbacks.results import Plots, ScanResult, write_all
 from alpha_callbacks.weight import Weight
 
@@ -82,7 +82,7 @@ def scan(
     if not inventory.weights:
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
     own = identity(options, fingerprint(checkpoint), [w.layer_name for w in inventory.weights])
-    with Ranks() as ranks:
+    with Torchrun() as ranks:
         part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
         clear = "" if resume else f"{part}*" if shard else "*"
         kept = ranks.from_first(_kept(directory / FOLDER, own, clear) if ranks.rank == 0 else None)

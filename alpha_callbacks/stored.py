@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.categories import clean_name
+from alpha_callbacks.shards import Shards
 
 Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj"]
 
@@ -25,6 +26,7 @@ class StoredTensor:
         read: `read(start, stop)` returns that range of the first dimension.
         kind: what a live module says it is; "unknown" leaves it to the name and shape.
         packed: why its values are codes and not weights, or "".
+        shards: how to see all of it, where the ranks of a training run hold parts.
     """
 
     name: str
@@ -34,6 +36,7 @@ class StoredTensor:
     read: Callable[[int, int], Tensor]
     kind: Kind = "unknown"
     packed: str = ""
+    shards: Shards | None = None
 
 
 def layer_name_of(parameter: str) -> str:

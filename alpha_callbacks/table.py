@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import pandas
 
-Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed"]
+Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed", "skipped"]
 Method = Literal["computed", "lossless", "bounded", ""]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from alpha_callbacks.shards import Shards
+
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
 
@@ -28,6 +30,7 @@ class Weight:
         rows: `rows(start, stop)` returns rows start..stop, shape (stop - start, in_features), on any device.
         tied_to: layer that owns the same storage, if any.
         unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
+        shards: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
     """
 
     layer_name: str
@@ -39,6 +42,7 @@ class Weight:
     rows: RowReader
     tied_to: str = ""
     unsupported: str = ""
+    shards: Shards | None = None
 
     @property
     def n_eigs(self) -> int:
@@ -72,6 +76,13 @@ class Weight:
             return self
         matrix = self.rows(0, self.out_features)
         return replace(self, rows=lambda start, stop: matrix[start:stop])
+
+    def copied(self) -> "Weight":
+        """Return the weight as it is now, copied to the CPU, readable any time."""
+        matrix = torch.empty(self.out_features, self.in_features, dtype=self.dtype)
+        for start, stop in spans(self.out_features, self.in_features):
+            matrix[start:stop] = self.rows(start, stop)
+        return replace(self, rows=lambda start, stop: matrix[start:stop], shards=None)
 
     def row_blocks(self) -> Iterator[Tensor]:
         """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""

@@ -1,0 +1,108 @@
+"""What the callbacks of all training frameworks share: their options, and when a state is measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.estimators import Threshold
+from alpha_callbacks.monitor import Monitor
+from alpha_callbacks.options import AnalysisOptions, pick_device
+from alpha_callbacks.schedule import Every, Schedule
+from alpha_callbacks.snapshot import Event, Snapshot
+from alpha_callbacks.spectrum import Solver
+
+
+class Attachment:
+    """Options of a callback, and the monitor that it holds.
+
+    Attributes:
+        monitor: does the work; `monitor.last` is the newest snapshot.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: Every = "checkpoint",
+        precisions: str | Sequence[str] = ("fp32", "fp16", "bf16"),
+        include: str | None = None,
+        exclude: str | None = None,
+        include_embeddings: bool = False,
+        k_frac: float = 0.1,
+        k_min: int = 10,
+        threshold: Threshold = "next",
+        solver: Solver = "exact",
+        device: str = "cpu",
+        weights: Literal["module", "checkpoint"] = "module",
+        output_dir: str | Path | None = None,
+        sinks: str | Sequence[Any] = "auto",
+        per_layer_scalars: bool = True,
+        images: bool = True,
+        background: bool = False,
+        max_seconds: float | None = None,
+        threads: int | None = None,
+        on_error: Literal["warn", "raise"] = "warn",
+    ) -> None:
+        self.schedule = Schedule(every)
+        if weights not in ("module", "checkpoint"):
+            raise OptionError(f"weights: expected module or checkpoint, got {weights!r}.")
+        if weights == "checkpoint" and every != "checkpoint":
+            raise OptionError(f'weights: "checkpoint" needs every="checkpoint", got every={every!r}.')
+        options = AnalysisOptions(
+            precisions=tuple(precisions.split(",") if isinstance(precisions, str) else precisions),
+            include=include,
+            exclude=exclude,
+            include_embeddings=include_embeddings,
+            k_frac=k_frac,
+            k_min=k_min,
+            threshold=threshold,
+            solver=solver,
+            device=pick_device(device),
+        )
+        self.monitor = Monitor(
+            options,
+            output_dir="alpha_hill" if output_dir is None else output_dir,
+            sinks=sinks,
+            per_layer_scalars=per_layer_scalars,
+            images=images,
+            background=background,
+            max_seconds=max_seconds,
+            threads=threads,
+            on_error=on_error,
+        )
+        self._own_folder = output_dir is not None
+        self._from_checkpoint = weights == "checkpoint"
+        self._tried = -1  # step of the newest state that was due; -1: none of this run
+
+    def run_now(self, model: nn.Module, step: int, *, epoch: float | None = None) -> Snapshot | None:
+        """Measure a model at once, inside or after a training run. Collective.
+
+        For saves that no hook reports, such as a checkpoint written after the end of training.
+
+        Args:
+            model: any module.
+            step: optimizer steps so far; not before the last one measured.
+            epoch: for the records.
+        """
+        return self.monitor.log(model, step, epoch=epoch, event="manual")
+
+    def _folder(self, beside: str | Path) -> Path:
+        """Return the user's output folder, else one in a folder of the framework."""
+        return self.monitor.output_dir if self._own_folder else Path(beside) / "alpha_hill"
+
+    def _measure(
+        self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Path | None
+    ) -> Snapshot | None:
+        """Measure a state, once a step; from the checkpoint where the user wants that.
+
+        The last state of a run is measured even if its step was tried before, and left out since the worker was busy.
+        """
+        again = step == self._tried and not (event == "end" and self.monitor.newest != step)
+        if again or self._from_checkpoint and checkpoint is None:
+            return None
+        self._tried = step
+        if self._from_checkpoint and checkpoint is not None:
+            return self.monitor.log_checkpoint(checkpoint, step, epoch=epoch, event=event)
+        return self.monitor.log(model, step, epoch=epoch, event=event)

@@ -1,0 +1,132 @@
+"""Alpha-Hill in a run of Hugging Face's Trainer."""
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from alpha_callbacks.attachment import Attachment
+from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.snapshot import Event
+
+try:
+    from transformers import TrainerCallback
+    from transformers.trainer_callback import CallbackHandler
+except ImportError as error:
+    raise MissingExtraError("AlphaHillTrainerCallback", "hf") from error
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+
+
+class AlphaHillTrainerCallback(Attachment, TrainerCallback):
+    """Computes alpha-Hill at every checkpoint of a Trainer run and logs it to TensorBoard, W&B and CSV.
+
+    The Trainer calls `on_save` when all files of a checkpoint exist. The first and the last state are measured too. The
+    run's own TensorBoard writer and W&B run are used (`report_to`). No state is kept in checkpoints, so that it can be
+    added to a run that resumes without it. Keys are listed in docs/keys.md.
+
+    Args:
+        every: "checkpoint", "epoch", "train_end", or a number of optimizer steps.
+        precisions: names from the registry.
+        include: regex searched in layer names; only matches are analysed.
+        exclude: regex searched in layer names; matches are left out.
+        include_embeddings: analyse embedding tables too.
+        k_frac: share of the spectrum taken as its tail.
+        k_min: smallest tail.
+        threshold: "next" or "last", see docs/definitions.md.
+        solver: "exact" or "fast".
+        device: where to compute; "cpu" leaves the accelerator's memory alone.
+        weights: "module": what is being trained; "checkpoint": what was saved.
+        output_dir: for CSV; default `alpha_hill` in the Trainer's output_dir.
+        sinks: "auto": CSV and what the Trainer reports to; or a list, see `Monitor`.
+        per_layer_scalars: log a scalar a layer and precision.
+        images: log charts.
+        background: analyse a CPU copy while training goes on.
+        max_seconds: time budget of one measurement.
+        threads: CPU threads.
+        on_error: "warn" or "raise".
+
+    Raises:
+        OptionError: an option that cannot be used.
+        MissingExtraError: transformers is not installed.
+    """
+
+    _reporters: tuple[Any, ...] = ()
+
+    def attach(self, trainer: "Trainer") -> "AlphaHillTrainerCallback":
+        """Tell the callback its trainer, whose reporters it then writes through; found on its own otherwise."""
+        self._reporters = tuple(trainer.callback_handler.callbacks)
+        return self
+
+    def on_train_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Open the sinks and measure the first state (the restored one of a resumed run)."""
+        self.monitor.open(
+            output_dir=self._folder(args.output_dir or "."),
+            offers=self._reporters or _reporters_of_caller(),
+            step_key="train/global_step",
+        )
+        self._tried = -1
+        self._look(args, state, kwargs["model"], "start")
+
+    def on_step_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure every so many steps, and the last state: later the reporters are closed, the best model is back."""
+        if control.should_training_stop:
+            self._look(args, state, kwargs["model"], "end")
+        elif self.schedule.crossed(state.global_step, self._tried):
+            self._look(args, state, kwargs["model"], "step")
+        self.monitor.poll()
+
+    def on_epoch_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure each epoch if asked to."""
+        if self.schedule.every == "epoch":
+            self._look(args, state, kwargs["model"], "epoch")
+
+    def on_save(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure what was saved; all files of the checkpoint are there."""
+        if self.schedule.every == "checkpoint":
+            self._look(args, state, kwargs["model"], "checkpoint", _checkpoint_folder(args, state))
+
+    def on_train_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure the last state if nobody said before that it was, and close the sinks."""
+        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # then these are not the last weights
+            self._look(args, state, kwargs["model"], "end")
+        self.monitor.close()
+
+    def _look(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        model: nn.Module,
+        event: Event,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self._measure(model, state.global_step, state.epoch, event, checkpoint)
+
+
+def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path:
+    """Return the folder that was just written; a hyperparameter search has one more level."""
+    name, folder = f"checkpoint-{state.global_step}", Path(args.output_dir or ".")
+    return next(folder.glob(f"run-*/{name}"), folder / name) if state.is_hyper_param_search else folder / name
+
+
+def _reporters_of_caller() -> tuple[Any, ...]:
+    """Return the callbacks of the handler that calls us: a callback is not told its trainer (transformers #31338)."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            return tuple(handler.callbacks)
+        frame = frame.f_back
+    return ()

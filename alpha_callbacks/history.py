@@ -1,0 +1,84 @@
+"""alpha_hill_history.csv: all snapshots of a run, one row a step, layer and precision; safe to resume."""
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.csv_files import DIGITS, cell, csv_text
+from alpha_callbacks.files import write_text
+from alpha_callbacks.snapshot import Snapshot
+from alpha_callbacks.table import Row
+
+_log = logging.getLogger(__name__)
+
+HISTORY = "alpha_hill_history.csv"
+
+_COLUMNS: dict[str, Callable[[Row], Any]] = {
+    name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
+    for name in (
+        "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "status", "method",
+        "alpha_error_bound", "k_used", "n_eigs", "stderr", "ks_distance", "spectral_norm", "stable_rank",
+        "stored_dtype", "reason",
+    )
+}  # fmt: skip
+HEADER = ["step", "epoch", "event", *_COLUMNS, "drift", "drift_bound"]
+
+
+class History:
+    """Appends snapshots; steps only ever grow in the file.
+
+    A snapshot of step s replaces whatever the file says of step s and later: that is what a run which resumed at s is
+    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: int | None = None  # last step in the file; None: not looked yet
+
+    def append(self, snapshot: Snapshot) -> None:
+        """Write the rows of a snapshot; they are on disk, whole, when this returns."""
+        text = csv_text(_lines(snapshot))
+        if self._last is None or snapshot.step <= self._last:
+            write_text(self._path, csv_text([HEADER]) + self._kept(snapshot.step) + text)
+        else:
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        self._last = snapshot.step
+
+    def _kept(self, step: int) -> str:
+        """Return the rows before this step, keeping the file aside if it has later ones or is not ours."""
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
+        ours = header == HEADER and all(len(row) == len(HEADER) and row[0].isdigit() for row in rows)
+        if not ours or any(int(row[0]) > step for row in rows):
+            aside = _free_name(self._path)
+            write_text(aside, text)
+            _log.warning("%s: had steps after %d or other columns; kept as %s.", self._path, step, aside.name)
+        return csv_text([row for row in rows if int(row[0]) < step]) if ours else ""
+
+
+def _lines(snapshot: Snapshot) -> list[list[Any]]:
+    table, digits = snapshot.table, DIGITS[snapshot.solver]
+    lines = []
+    for layer in table.layers:
+        for row in layer.rows:
+            line = [snapshot.step, cell(snapshot.epoch, 12), snapshot.event]
+            line += [cell(value(row), 3 if name == "alpha_error_bound" else digits) for name, value in _COLUMNS.items()]
+            line += [cell(layer.drift(row.precision, table.reference), 4)]
+            line += [cell(layer.drift_bound(row.precision, table.reference), 3)]
+            lines.append(line)
+    return lines
+
+
+def _free_name(path: Path) -> Path:
+    numbers = (path.with_suffix(f".{number}{path.suffix}") for number in range(1, 10**6))
+    return next(candidate for candidate in numbers if not candidate.exists())

@@ -1,0 +1,153 @@
+"""Parameters that are spread over ranks: how to see the whole of one, and what this rank holds of it.
+
+FSDP2 and tensor parallelism (DTensor), FSDP1 and DeepSpeed ZeRO-3. To see a whole parameter is a collective operation:
+all ranks enter `whole()` for the same parameters in the same order, whoever needs the values.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.errors import MonitorError
+
+
+class Shards(Protocol):
+    """One parameter (FSDP1: the parameters of one unit) that no rank holds whole."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Return a context in which the parameter's rows can be read. Collective."""
+
+    def local(self) -> list[Tensor]:
+        """Return what this rank holds, to see whether it has changed."""
+
+
+def is_dtensor(tensor: Tensor) -> bool:
+    """Return True for a tensor of FSDP2 or tensor parallelism."""
+    module = sys.modules.get("torch.distributed.tensor")  # there is no DTensor where nobody has imported it
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def is_zero3(tensor: Tensor) -> bool:
+    """Return True for a parameter that DeepSpeed ZeRO-3 has partitioned."""
+    return hasattr(tensor, "ds_id") and hasattr(tensor, "ds_shape")
+
+
+def fsdp1_units(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return (path, unit) of every FullyShardedDataParallel in a model."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return []
+    return [(name, child) for name, child in module.named_modules() if isinstance(child, fsdp.FullyShardedDataParallel)]
+
+
+def is_fsdp1(module: object) -> bool:
+    """Return True for a FullyShardedDataParallel module."""
+    return isinstance(module, nn.Module) and any(name == "" for name, _ in fsdp1_units(module))
+
+
+class DTensorShards:
+    """A DTensor, gathered by `full_tensor`."""
+
+    def __init__(self, parameter: Any) -> None:
+        self._parameter = parameter
+        self._full: Tensor | None = None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather the tensor for the time of the context."""
+        with torch.no_grad():
+            self._full = self._parameter.detach().full_tensor()
+        try:
+            yield
+        finally:
+            self._full = None
+
+    def local(self) -> list[Tensor]:
+        """Return the local shard."""
+        return [self._parameter.detach().to_local()]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return rows of the whole tensor, inside `whole`."""
+        return require_whole(self._full)[start:stop]
+
+
+class Zero3Shards:
+    """A partitioned parameter of DeepSpeed, gathered by `GatheredParameters`."""
+
+    def __init__(self, parameter: Any) -> None:
+        self._parameter = parameter
+        self._open = False
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather the parameter for the time of the context, for reading only."""
+        import deepspeed  # there: it has partitioned the parameter
+
+        with deepspeed.zero.GatheredParameters([self._parameter], modifier_rank=None):
+            self._open = True
+            try:
+                yield
+            finally:
+                self._open = False
+
+    def local(self) -> list[Tensor]:
+        """Return the partition."""
+        return [self._parameter.ds_tensor.detach()]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Return rows of the whole parameter, inside `whole`."""
+        tensor: Tensor = require_whole(self._parameter.detach() if self._open else None)
+        return tensor[start:stop]
+
+
+class Fsdp1Shards:
+    """The parameters of one FSDP1 unit, summoned together."""
+
+    def __init__(self, unit: nn.Module) -> None:
+        self._unit = unit
+        self._open = False
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Summon the unit's own parameters; never offloaded, which breaks later forward passes, nor written back."""
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        with (
+            torch.no_grad(),
+            FullyShardedDataParallel.summon_full_params(self._unit, recurse=False, writeback=False),
+        ):
+            self._open = True
+            try:
+                yield
+            finally:
+                self._open = False
+
+    def local(self) -> list[Tensor]:
+        """Return the flat shards of the unit."""
+        flat = getattr(getattr(self._unit, "_handle", None), "flat_param", None)
+        local = getattr(flat, "_local_shard", flat)  # flat_param itself may be whole between two passes
+        return [] if local is None else [local.detach()]
+
+    def reader(self, owner: nn.Module, name: str) -> Callable[[int, int], Tensor]:
+        """Return a reader of one parameter, for use inside `whole`."""
+
+        def read(start: int, stop: int) -> Tensor:
+            tensor: Tensor = require_whole(getattr(owner, name).detach() if self._open else None)
+            return tensor[start:stop]
+
+        return read
+
+
+def require_whole(tensor: Tensor | None) -> Tensor:
+    """Return the tensor, or say that it is only there in parts.
+
+    Raises:
+        MonitorError: outside `whole`.
+    """
+    if tensor is None:
+        raise MonitorError("expected a whole weight, this rank holds only a shard. Watch it with Monitor on all ranks.")
+    return tensor
