@@ -164,10 +164,13 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def clean_name(name: str) -> str:
-    """Return a parameter path without what torch.compile, FSDP and activation checkpointing put into it.
+    """Return a parameter path without what torch.compile, FSDP, activation checkpointing and PEFT put into it.
 
     Example:
         >>> clean_name("_orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")
         'layers.0.fc1.weight'
+        >>> clean_name("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")
+        'model.layers.0.mlp.up_proj.base_layer.weight'
     """
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    path = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    return re.sub(r"(^|\.)base_model\.model\.", r"\1", path)

@@ -1,7 +1,7 @@
 """Where snapshots go: TensorBoard, W&B, CSV, ... each found by entry point or handed in."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -42,8 +42,8 @@ class Host:
     images: bool = True
 
 
-# Returns the sinks for what it recognises among host.offers. `asked` is True where the user named this sink: then it
-# makes a writer of its own, or says what is missing with an OptionError.
+# Returns the sinks for what it recognises among host.offers, each with that object as its attribute `adopted`. `asked`
+# is True where the user named this sink: then it makes a writer of its own, or raises an OptionError on what is missing.
 SinkFactory = Callable[..., Sequence[Sink]]
 
 
@@ -82,10 +82,9 @@ def open_sinks(sinks: str | Sequence[Any], host: Host) -> list[Sink]:
         elif isinstance(entry, Sink):
             opened.append(entry)
         else:
-            own = Host(host.output_dir, (entry,), host.step_key, host.per_layer_scalars, host.images)
-            found = [
-                sink for name in sorted(factories) if name != "csv" for sink in factories[name].load()(own, asked=False)
-            ]
+            own = replace(host, offers=(entry,))
+            candidates = [sink for name in sorted(factories) for sink in factories[name].load()(own, asked=False)]
+            found = [sink for sink in candidates if getattr(sink, "adopted", None) is entry]
             if not found:
                 raise OptionError(
                     f"sinks: expected a name, a Sink (log, close) or a writer that an installed sink knows, "

@@ -40,14 +40,14 @@ class StoredTensor:
 
 
 def layer_name_of(parameter: str) -> str:
-    """Return the layer name of a parameter path: no ".weight", no wrappers in the path, no ".base_layer" of PEFT.
+    """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.
 
     Example:
         >>> layer_name_of("_orig_mod.model.layers.0.self_attn.q_proj.base_layer.weight")
         'model.layers.0.self_attn.q_proj'
     """
     name = re.sub(r"\.(weight|qweight|weight_packed)$|_blocks$", "", clean_name(parameter))
-    return name.removesuffix(".base_layer")
+    return name.removesuffix(".base_layer").removesuffix(".modules_to_save.default")
 
 
 _SCALES = ("weight_scale", "weight_scale_inv", "SCB", "weight.absmax", "weight.quant_map")

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,10 +38,30 @@ def test_the_callers_threads_are_left_alone() -> None:
 
 
 def test_stopping_early_leaves_no_work_behind() -> None:
+    earlier = set(threading.enumerate())  # those of other tests may still be ending
     results = analyze_weights(weights(*[60] * 30), OPTIONS, Crew(1, 1))
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert sum(t.name.startswith("alpha-hill") and t.is_alive() for t in threading.enumerate()) <= 1
+    assert sum(t.name.startswith("alpha-hill") for t in set(threading.enumerate()) - earlier) <= 1
+
+
+def test_told_to_stop_it_begins_no_further_weight() -> None:
+    begun: list[str] = []
+
+    def stop() -> bool:
+        return len(begun) >= 3
+
+    def counted(weight: Weight) -> Weight:
+        def rows(start: int, stop: int) -> torch.Tensor:
+            if start == 0 and weight.layer_name not in begun:
+                begun.append(weight.layer_name)
+            return weight.rows(start, stop)
+
+        return replace(weight, rows=rows)
+
+    todo = [counted(weight) for weight in weights(*[60] * 10)]
+    results = list(analyze_weights(todo, OPTIONS, Crew(1, 1), stop=stop))
+    assert [result.layer_name for result in results] == begun and len(begun) == 3
 
 
 def test_crew_fills_the_threads() -> None:
