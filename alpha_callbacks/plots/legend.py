@@ -71,8 +71,10 @@ def say(axes: Axes, text: str, *, size: float = 11.0) -> None:
 
 
 def _columns(handles: Sequence[Handle], width: float) -> int:
-    widest = max(text_width(str(handle.get_label()), _SIZE) for handle in handles) + _BESIDE
-    return max(1, min(len(handles), int(width / widest)))
+    widths = [text_width(str(handle.get_label()), _SIZE) + _BESIDE for handle in handles]
+    if sum(widths) <= width:
+        return len(handles)
+    return max(1, min(len(handles), int(width / max(widths))))
 
 
 def _by_row(handles: Sequence[Handle], columns: int) -> list[Handle]:

@@ -1,0 +1,53 @@
+"""Table -> pictures for the cards of a logger: a bar chart a category, and heat maps."""
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from alpha_callbacks.categories import CATEGORIES
+from alpha_callbacks.plots.canvas import styled
+from alpha_callbacks.plots.card_bars import bar_card
+from alpha_callbacks.plots.card_heat import heat_card
+from alpha_callbacks.plots.drift import drift_of
+from alpha_callbacks.table import Table
+
+
+@styled
+def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
+    """Draw a table as pictures for a logger.
+
+    Args:
+        table: the rows.
+        title: put into every heading, such as "step 1000".
+
+    Returns:
+        Name -> pixels (height, width, 3), uint8: one a category present, in the order of `CATEGORIES`; then
+        "heatmap_alpha" (the reference precision) and, if a drift was measured, "heatmap_drift" (the last precision
+        with a measured one).
+    """
+    present = {layer.first.category for layer in table.layers}
+    names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
+    cards = {name: _pixels(bar_card(table, name, title)[0]) for name in names}
+    if present:
+        cards["heatmap_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
+    if drifted := _last_measured(table):
+        cards["heatmap_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
+    return cards
+
+
+def _last_measured(table: Table) -> str:
+    """Return the last precision whose drift was measured in some layer, "" if there is none."""
+    measured = (
+        name
+        for name in reversed(table.precisions)
+        if name != table.reference
+        and any(drift_of(layer, name, table.reference).kind == "measured" for layer in table.layers)
+    )
+    return next(measured, "")
+
+
+def _pixels(figure: Figure) -> numpy.ndarray:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)  # by `new_figure`
+    canvas.draw()
+    return numpy.ascontiguousarray(numpy.asarray(canvas.buffer_rgba())[..., :3])
