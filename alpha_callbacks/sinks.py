@@ -43,7 +43,7 @@ class Host:
 
 
 # Returns the sinks for what it recognises among host.offers, each with that object as its attribute `adopted`. `asked`
-# is True where the user named this sink: then it makes a writer of its own, or raises an OptionError on what is missing.
+# is True where the user named this sink: then it makes a writer of its own, or an OptionError says what is missing.
 SinkFactory = Callable[..., Sequence[Sink]]
 
 

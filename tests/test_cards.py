@@ -17,6 +17,8 @@ from alpha_callbacks.plots.cards import draw_cards
 from alpha_callbacks.table import Table
 from tests.test_plots import THREE, all_lost, computed, lost, make_row, names, shared, words
 
+BARS = [f"bars_{name}" for name in ("attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head")]
+
 
 def bars_of(axes: object) -> dict[str, list[float]]:
     """Return the heights of the bars of each precision."""
@@ -26,7 +28,7 @@ def bars_of(axes: object) -> dict[str, list[float]]:
 
 def test_a_card_a_category_in_order_and_heat_maps() -> None:
     cards = draw_cards(computed(3), title="step 7")
-    assert list(cards) == ["attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head", "heatmap_alpha", "heatmap_drift"]
+    assert list(cards) == [*BARS, "heat_alpha", "heat_drift"]
     for pixels in cards.values():
         assert pixels.dtype == np.uint8 and pixels.shape == (385, 700, 3) and pixels.flags.c_contiguous
         assert pixels.std() > 20
@@ -40,8 +42,8 @@ def test_the_same_table_gives_the_same_pixels() -> None:
 
 
 def test_no_drift_map_unless_a_drift_was_measured() -> None:
-    assert "heatmap_drift" not in draw_cards(shared())
-    assert "heatmap_drift" not in draw_cards(computed(2, ("fp32",)))
+    assert "heat_drift" not in draw_cards(shared())
+    assert "heat_drift" not in draw_cards(computed(2, ("fp32",)))
     assert draw_cards(Table((), THREE)) == {}
 
 
@@ -100,7 +102,7 @@ def test_a_layer_without_alpha_gets_a_cross() -> None:
     crosses = [line for line in alpha.lines if line.get_marker() == "x" and len(line.get_xdata())]
     assert [list(line.get_xdata()) for line in crosses] == [[pytest.approx(3.0)]]
     assert "no alpha" in words(figure)
-    assert set(draw_cards(all_lost())) == {"attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head", "heatmap_alpha"}
+    assert set(draw_cards(all_lost())) == {*BARS, "heat_alpha"}
 
 
 def test_experts_show_medians_with_whiskers() -> None:
@@ -133,7 +135,7 @@ def test_any_number_of_blocks(blocks: int) -> None:
     table = Table.from_rows(
         [make_row(f"h.{b}.attn.q_proj", p, 4.0 + 0.001 * b) for b in range(blocks) for p in THREE], THREE
     )
-    pixels = draw_cards(table)["attn_q"]
+    pixels = draw_cards(table)["bars_attn_q"]
     assert pixels.shape[1] >= 3 * blocks and pixels.shape[1] == pytest.approx(pixels.shape[0] * 700 / 385, rel=0.01)
 
 
@@ -153,7 +155,7 @@ def test_names_are_never_mathtext_and_unknown_categories_come_last() -> None:
     rows = [replace(make_row(r"$\frac{1}{0}$" + "\n", p), category="odd$x$") for p in THREE]
     rows += [make_row(name, p) for name in names(1) for p in THREE]
     cards = draw_cards(Table.from_rows(rows, THREE), title="$x")
-    assert list(cards)[-3:] == ["odd$x$", "heatmap_alpha", "heatmap_drift"]
+    assert list(cards)[-3:] == ["bars_odd$x$", "heat_alpha", "heat_drift"]
 
 
 def test_figures_are_freed() -> None:

@@ -67,7 +67,7 @@ def test_lost_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(values: object, value: object, group: object) -> None:
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(dist, "all_gather", broken)
+    monkeypatch.setattr(dist, "all_gather_object", broken)
     with pytest.raises(PeerError, match="the connection to one is lost.*closed by peer"):
         Ranks(0, 2).gather(1)
 

@@ -21,17 +21,17 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
         title: put into every heading, such as "step 1000".
 
     Returns:
-        Name -> pixels (height, width, 3), uint8: one a category present, in the order of `CATEGORIES`; then
-        "heatmap_alpha" (the reference precision) and, if a drift was measured, "heatmap_drift" (the last precision
-        with a measured one).
+        Name -> pixels (height, width, 3), uint8: "bars_<category>" of each category present, in the order of
+        `CATEGORIES`; then "heat_alpha" (the reference precision) and, if a drift was measured, "heat_drift" (the last
+        precision with a measured one).
     """
     present = {layer.first.category for layer in table.layers}
     names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
-    cards = {name: _pixels(bar_card(table, name, title)[0]) for name in names}
+    cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
     if present:
-        cards["heatmap_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
+        cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
     if drifted := _last_measured(table):
-        cards["heatmap_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
+        cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
     return cards
 
 

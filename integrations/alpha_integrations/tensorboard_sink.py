@@ -117,9 +117,8 @@ class TensorBoardSink:
                 writer.add_histogram(f"alpha_hill_dist/{_clean(precision)}", alphas, step, bins=30)
         if self._host.images:
             for name, pixels in snapshot.images.items():
-                heat = name.startswith("heatmap_")
-                tag = f"alpha_hill_heat/{name.removeprefix('heatmap_')}" if heat else f"alpha_hill_bars/{_clean(name)}"
-                writer.add_image(tag, pixels, step, dataformats="HWC")
+                group, _, what = name.partition("_")
+                writer.add_image(f"alpha_hill_{group}/{_clean(what)}", pixels, step, dataformats="HWC")
         if self._host.per_layer_scalars:
             for tag, alpha in _layer_tags(table):
                 writer.add_scalar(tag, alpha, step)

@@ -72,7 +72,7 @@ class WandbSink:
     | `<host.step_key>` | the same under the framework's name, which its x-axis needs | `host.step_key` is not empty |
     | `alpha_hill/epoch` | as the framework counts | there are epochs |
     | `alpha_hill/<scalar>` | `Snapshot.scalars`: alphas, number of layers, seconds | it is a number |
-    | `alpha_hill/<image>` | `Snapshot.images`: `bars_<category>` and heat maps | `host.images` |
+    | `alpha_hill/<image>` | `Snapshot.images`: `bars_<category>`, `heat_alpha`, `heat_drift` | `host.images` |
     | `alpha_hill/table` | a row a layer and precision; 10,000 at most, W&B's limit (experts go first) | always |
     | `alpha_hill/dist_<precision>` | histogram of alpha over layers | a layer has a usable alpha |
     | `alpha_hill_layers_<precision>/<layer>` | alpha; beyond 1,000 layers of no experts | `host.per_layer_scalars` |

@@ -136,7 +136,7 @@ def test_images_are_those_of_the_snapshot(logged: Callable[..., EventAccumulator
     images = found.Images("alpha_hill_bars/attn_q")
     assert [event.step for event in images] == [100, 200]
     pixels = np.asarray(Image.open(io.BytesIO(images[0].encoded_image_string)))
-    assert np.array_equal(pixels, snapshot(100).images["attn_q"])
+    assert np.array_equal(pixels, snapshot(100).images["bars_attn_q"])
 
 
 def test_the_docstring_names_exactly_what_is_logged(logged: Callable[..., EventAccumulator]) -> None:
@@ -420,6 +420,6 @@ def test_the_real_server_shows_what_the_table_holds(tmp_path: Path) -> None:
         assert [image["step"] for image in shown] == [100, 200]
         png = fetch("plugin/images/individualImage", raw=True, **dict(urllib.parse.parse_qsl(shown[0]["query"])))
         pixels = np.asarray(Image.open(io.BytesIO(png)))
-        assert np.array_equal(pixels, snapshot(100, table).images["attn_q"])
+        assert np.array_equal(pixels, snapshot(100, table).images["bars_attn_q"])
         (first, _) = fetch("plugin/text/text", run="run", tag="alpha_hill/tails/text_summary")
         assert "<td>model.layers.0.self_attn.q_proj</td>" in first["text"].replace("\n", "")

@@ -68,7 +68,7 @@ def make_table(names: tuple[str, ...] = LAYERS, precisions: tuple[str, ...] = PR
 
 def make_snapshot(step: int, table: Table | None = None, *, epoch: float | None = 0.5) -> Snapshot:
     snapshot = Snapshot(step, epoch, "checkpoint", table or make_table(shift=step / 1e4), seconds=1.25)
-    snapshot.__dict__["images"] = {"bars_attn_q": PIXELS, "heatmap_fp32": 255 - PIXELS}  # drawing has its own tests
+    snapshot.__dict__["images"] = {"bars_attn_q": PIXELS, "heat_alpha": 255 - PIXELS}  # drawing has its own tests
     return snapshot
 
 
@@ -214,7 +214,7 @@ def test_class_docstring_lists_the_keys_really_logged(tmp_path: Path) -> None:
     holders = {
         "<host.step_key>": "train/global_step",
         "<scalar>": "(?:" + "|".join(make_snapshot(1).scalars) + ")",
-        "<image>": "(?:bars_attn_q|heatmap_fp32)",
+        "<image>": "(?:bars_attn_q|heat_alpha)",
         "<precision>": "(?:fp32|bf16)",
         "<layer>": r"\w+",
     }

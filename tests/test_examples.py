@@ -1,0 +1,72 @@
+"""The examples run as they are documented, and what they logged is what a scan of the saved checkpoint says."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.scanner import scan
+from tests.conftest import REPOSITORY
+
+for package in ("lightning", "transformers", "accelerate", "peft", "tensorboard", "wandb"):
+    pytest.importorskip(package)
+
+RUN = [sys.executable]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def history(folder: Path) -> dict[int, dict[tuple[str, str], str]]:
+    """Return step -> (layer, precision) -> alpha as printed."""
+    found: dict[int, dict[tuple[str, str], str]] = {}
+    with (folder / "alpha_hill_history.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(int(row["step"]), {})[row["layer_name"], row["precision"]] = row["alpha"]
+    return found
+
+
+def scanned(checkpoint: Path, folder: Path, precisions: set[str]) -> dict[tuple[str, str], str]:
+    result = scan(checkpoint, output_dir=folder, options=AnalysisOptions(precisions=tuple(sorted(precisions))))
+    assert result is not None
+    return {(row.layer_name, row.precision): f"{row.alpha:.12g}" for row in result.table}
+
+
+@pytest.mark.parametrize(
+    ("command", "logs", "checkpoints"),
+    [
+        ([*RUN, "train_lightning.py", "--max-steps", "12"], "alpha_hill", "checkpoints/*step={}.ckpt"),
+        ([*RUN, "train_hf.py", "--max-steps", "6"], "alpha_hill", "checkpoint-{}"),
+        ([*RUN, "train_hf.py", "--max-steps", "6", "--lora"], "alpha_hill", ""),
+        ([*RUN, "train_pytorch.py", "--max-steps", "40"], ".", "step_{}.pt"),
+        ([*TORCHRUN, "train_pytorch.py", "--max-steps", "40"], ".", "step_{}.pt"),
+        ([*RUN, "train_fsdp2.py", "--max-steps", "4"], "alpha_hill", "checkpoints/*step={}.ckpt"),
+    ],
+    ids=["lightning", "hf", "hf, lora", "pytorch", "pytorch, 2 processes", "fsdp2"],
+)
+def test_training_examples(command: list[str], logs: str, checkpoints: str, tmp_path: Path) -> None:
+    script = next(i for i, part in enumerate(command) if part.endswith(".py"))
+    command = [*command[:script], str(REPOSITORY / "examples" / command[script]), *command[script + 1 :]]
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--output-dir", str(tmp_path)], capture_output=True, text=True, env=environment, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "CSV in" in done.stdout
+    steps = history(tmp_path / logs)
+    assert len(steps) >= 3 and min(steps) == 0
+    for step in sorted(steps)[1:] if checkpoints else []:
+        (checkpoint,) = tmp_path.glob(checkpoints.format(step))
+        precisions = {precision for _, precision in steps[step]}
+        expected = scanned(checkpoint, tmp_path / f"scan{step}", precisions)
+        # A bare state dict does not say that "0.weight" is an embedding; the live model does.
+        assert steps[step] == {key: expected[key] for key in steps[step]}
+        assert {layer for layer, _ in expected.keys() - steps[step].keys()} <= {"0"}
+
+
+def test_scan_example(tmp_path: Path) -> None:
+    script = str(REPOSITORY / "examples" / "scan_llama31_8b.py")
+    done = subprocess.run([*RUN, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0 and "alpha_ratio" in done.stdout, done.stderr
