@@ -1,0 +1,49 @@
+"""The Python in README and docs/training.md runs as it stands."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import REPOSITORY
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+def snippets(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [(page, number) for page in ("README.md", "docs/training.md") for number in range(len(snippets(page)))],
+)
+def test_snippet(page: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lightning = pytest.importorskip("lightning")
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    args: Any = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+    names = {
+        "L": lightning,
+        "Trainer": transformers.Trainer,
+        "model": nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40)),
+        "args": args,
+        "data": [],
+        "loader": range(3),
+        "train": lambda model, batch: None,
+    }
+    exec(compile(snippets(page)[number], page, "exec"), names)  # ours
+    if "Monitor" in snippets(page)[number]:
+        assert (tmp_path / "alpha_hill" / "alpha_hill_history.csv").exists()
+
+
+def test_there_are_snippets() -> None:
+    assert len(snippets("README.md")) >= 2 and len(snippets("docs/training.md")) == 3
