@@ -9,7 +9,7 @@ from torch import nn
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators import Threshold
 from alpha_callbacks.monitor import Monitor
-from alpha_callbacks.options import AnalysisOptions, pick_device
+from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
 from alpha_callbacks.schedule import Every, Schedule
 from alpha_callbacks.snapshot import Event, Snapshot
 from alpha_callbacks.spectrum import Solver
@@ -30,6 +30,7 @@ class Attachment:
         include: str | None = None,
         exclude: str | None = None,
         include_embeddings: bool = False,
+        adapters: Adapters = "base",
         k_frac: float = 0.1,
         k_min: int = 10,
         threshold: Threshold = "next",
@@ -55,6 +56,7 @@ class Attachment:
             include=include,
             exclude=exclude,
             include_embeddings=include_embeddings,
+            adapters=adapters,
             k_frac=k_frac,
             k_min=k_min,
             threshold=threshold,

@@ -51,6 +51,7 @@ class AlphaHillCallback(Attachment, Callback):
         include: regex searched in layer names; only matches are analysed.
         exclude: regex searched in layer names; matches are left out.
         include_embeddings: analyse embedding tables too.
+        adapters: "base" or "merged": under PEFT, the weight below an adapter or the sum of both.
         k_frac: share of the spectrum taken as its tail.
         k_min: smallest tail.
         threshold: "next" or "last", see docs/definitions.md.

@@ -3,12 +3,14 @@
 import os
 import re
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators import Threshold
 from alpha_callbacks.precision import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.spectrum import Solver
+
+Adapters = Literal["base", "merged"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class AnalysisOptions:
         include: regex searched in layer names; only matches are analysed.
         exclude: regex searched in layer names; matches are left out.
         include_embeddings: analyse embedding tables too.
+        adapters: of a live model under PEFT: "base" analyses the weight below an adapter, "merged" the sum of both.
         load_dtype: cast weights to this precision before anything else; None keeps them as stored.
         device: torch device that computes ("cpu", "cuda", "cuda:1").
 
@@ -41,6 +44,7 @@ class AnalysisOptions:
     include: str | None = None
     exclude: str | None = None
     include_embeddings: bool = False
+    adapters: Adapters = "base"
     load_dtype: str | None = None
     device: str = "cpu"
 
@@ -57,6 +61,7 @@ class AnalysisOptions:
         if not 0 <= self.reuse_tol <= 1:
             raise OptionError(f"reuse_tol: expected 0 to 1, got {self.reuse_tol}. 0 recomputes every precision.")
         _check_choice("threshold", self.threshold, get_args(Threshold))
+        _check_choice("adapters", self.adapters, get_args(Adapters))
         _check_choice("solver", self.solver, get_args(Solver))
         for name in ("include", "exclude"):
             _check_regex(name, getattr(self, name))
