@@ -2,16 +2,15 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from torch import Tensor
 
 from alpha_callbacks.analyze import rows_without_alpha
-from alpha_callbacks.digest import digest
 from alpha_callbacks.errors import MonitorError, PeerError
+from alpha_callbacks.gather import digests_of, gathered
 from alpha_callbacks.loop import Result, analyze_weights, choose_crew
 from alpha_callbacks.machine import cpu_threads, local_ranks
 from alpha_callbacks.options import AnalysisOptions
@@ -72,6 +71,8 @@ class Measurer:
             weights.extend(find())
             return [(w.layer_name, w.out_features, w.in_features) for w in weights]
 
+        # Wait for all: the first rank comes when a checkpoint is on disk, and no wait is left to the training's groups.
+        self._ranks.gather(None)
         signatures = self._ranks.agree(look)
         if not weights:
             raise MonitorError(
@@ -87,7 +88,7 @@ class Measurer:
         digests, changed = self._changed(weights)
         todo = [w for w in weights if w.layer_name in changed]
         own = {w.layer_name for w in share(todo, self._ranks.rank, self._ranks.size)}
-        mine = tuple(_gathered(todo, own, copy=copy))
+        mine = tuple(gathered(todo, own, copy=copy))
         return Taken(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
 
     def compute(self, taken: Taken, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
@@ -120,7 +121,7 @@ class Measurer:
         """
         whole = [w for w in weights if w.shards is None]
         looked = [*share(whole, self._ranks.rank, self._ranks.size), *(w for w in weights if w.shards is not None)]
-        digests = {w.layer_name: seen for w in looked if (seen := _digest_of(w)) is not None}
+        digests = digests_of(looked)
 
         def news() -> set[str]:
             return {w.layer_name for w in looked if not self._holds(w.layer_name, digests.get(w.layer_name))}
@@ -148,49 +149,6 @@ class Measurer:
         if name in taken.digests and all(row.status != "failed" for row in found[name]):
             self._digests[name] = taken.digests[name]
         return found[name]
-
-
-def _digest_of(weight: Weight) -> bytes | None:
-    """Return the digest of what this rank holds; None where it cannot be read (the analysis will say why)."""
-    try:
-        parts: Iterable[Tensor] = weight.row_blocks() if weight.shards is None else weight.shards.local()
-        return None if weight.unsupported else digest(parts)
-    except Exception:
-        return None
-
-
-def _gathered(todo: Iterable[Weight], own: set[str], *, copy: bool) -> Iterable[Weight]:
-    """Yield the weights of this rank, readable without the other ranks. Collective for sharded ones.
-
-    Every rank enters every context, in the same order, and a copy that fails must not make it leave early.
-    """
-    for shards, group in groupby(todo, key=lambda weight: weight.shards):
-        if shards is None:
-            yield from (_copied(w) if copy else w for w in group if w.layer_name in own)
-            continue
-        mine = [w for w in group if w.layer_name in own]
-        try:
-            with shards.whole():
-                mine = [_copied(w) for w in mine]
-        except Exception as error:
-            mine = [_unreadable(w, error) for w in mine]
-        yield from mine
-
-
-def _copied(weight: Weight) -> Weight:
-    try:
-        return weight.copied()
-    except Exception as error:
-        return _unreadable(weight, error)
-
-
-def _unreadable(weight: Weight, error: Exception) -> Weight:
-    """Return a weight whose analysis fails with this error, which becomes its status."""
-
-    def rows(start: int, stop: int) -> Tensor:
-        raise error
-
-    return replace(weight, rows=rows, shards=None)
 
 
 def _finish_device_work() -> None:

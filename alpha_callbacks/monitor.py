@@ -213,16 +213,16 @@ class Monitor(AbstractContextManager["Monitor"]):
             run.proven, self.newest = True, step
             table = run.measurer.compute(taken, run.ranks)
             return self._deliver(self._snapshot(step, epoch, event, taken, table, begun))
-        self._guarded(lambda: self._receive(wait=event == "end"))
+        self._guarded(lambda: self._receive_together(run, wait=event == "end"))
         if any(run.ranks.gather(run.worker.busy)):  # all ranks leave it out, or none
             self.dropped += 1
             self._warn(f"the state of step {step} is left out, an earlier one is still being analysed", "busy")
             return None
-        self._guarded(lambda: self._receive(wait=True))  # of a worker that ended since it was asked
+        self._guarded(lambda: self._receive_together(run, wait=True))  # of a worker that ended since it was asked
         taken = run.measurer.take(find, copy=True)
         run.proven, self.newest = True, step
         run.worker.submit(partial(self._job, run, step, epoch, event, taken))
-        return self._receive(wait=True) if event == "end" else None
+        return self._receive_together(run, wait=True) if event == "end" else None
 
     def _job(
         self, run: "_Run", step: int, epoch: float | None, event: Event, taken: Taken, stop: Callable[[], bool]
@@ -242,6 +242,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         run = self._running
         snapshot = run.worker.fetch(wait=wait) if run is not None and run.worker is not None else None
         return self._deliver(snapshot) if snapshot is not None else None
+
+    def _receive_together(self, run: "_Run", *, wait: bool) -> Snapshot | None:
+        """Like `_receive`; an error on one rank is one on all, since who went on alone would wait for the others."""
+        received: list[Snapshot | None] = []
+        run.ranks.agree(lambda: received.append(self._receive(wait=wait)))
+        return received[0]
 
     def _deliver(self, snapshot: Snapshot) -> Snapshot:
         """Keep a snapshot and send it to every sink; the first error is raised after all had their turn."""

@@ -1,6 +1,8 @@
 """Several processes on one scan: who takes which layers, and how the results come together."""
 
 import os
+import pickle
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +16,11 @@ from alpha_callbacks.weight import Weight
 
 _T = TypeVar("_T")
 
+ATTENDANCE = timedelta(minutes=5)  # for all ranks to get here the first time; below the timeouts of training groups
 _PATIENCE = timedelta(days=7)  # a rank that dies breaks its connections or is noticed by torchrun; slow is not dead
+# Gloo's thread drops the tensors of an exchange a moment after we have the answer, and needs Python's lock for it. In a
+# process that ends just then it is "terminate called without an active exception", exit code -6 (seen in torch 2.13).
+_LET_GO = 0.001
 
 
 def share(weights: Sequence[Weight], index: int, count: int) -> list[Weight]:
@@ -72,13 +78,24 @@ class Ranks:
         return self.gather(value)[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in order, on every rank. Collective."""
+        """Return the values of all ranks, in order, on every rank. Collective.
+
+        Raises:
+            PeerError: the connection to another rank broke.
+        """
         if self.size == 1:
             return [value]
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value, group=self._group)
+        try:
+            dist.all_gather_object(values, value, group=self._group)
+        except RuntimeError as error:  # gloo's; it comes at once when the process at the other end is gone
+            raise PeerError(
+                f"rank {self.rank}: expected an answer of every rank, the connection to one is lost. "
+                f"See the output of the others, the first error there is the cause. ({error})"
+            ) from error
+        time.sleep(_LET_GO)
         return values
 
     def agree(self, task: Callable[[], _T]) -> list[_T]:
@@ -90,19 +107,27 @@ class Ranks:
             Exception: that of this rank.
             PeerError: the task failed on another rank.
         """
-        value: _T | None = None
-        failure: Exception | None = None
+        if self.size == 1:
+            return [task()]
+        result, failure = b"", None
         try:
-            value = task()
+            result = pickle.dumps(task())  # here: where it fails inside the exchange, the others wait for this rank
         except Exception as error:
             failure = error
-        outcomes = self.gather((value, failure and f"{type(failure).__name__}: {failure}"))
+        outcomes = self.gather((result, failure and _told(failure)))
         if failure is not None:
             raise failure
         for rank, (_, problem) in enumerate(outcomes):
             if problem is not None:
                 raise PeerError(f"rank {rank}: {problem}")
-        return [result for result, _ in outcomes]
+        return [pickle.loads(result) for result, _ in outcomes]
+
+
+def _told(failure: Exception) -> str:
+    try:
+        return f"{type(failure).__name__}: {failure}"
+    except Exception:  # of a __str__ that fails: the others must hear of it all the same
+        return type(failure).__name__
 
 
 class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
@@ -130,27 +155,30 @@ class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
             dist.destroy_process_group()
 
 
-def training_ranks(*, attendance: timedelta = timedelta(minutes=5)) -> Ranks:
+def training_ranks() -> Ranks:
     """Return the processes of the training run that this one is part of, joined in a group of our own. Collective.
 
     Our group is gloo, so that results never queue behind NCCL's kernels and its watchdog sees no wait of ours, and
     it is patient: a rank that is slow is waited for; one that dies breaks its connections, which ends the wait at once.
 
-    Args:
-        attendance: how long the others may take to get here the first time.
-
     Raises:
-        PeerError: not all ranks came.
+        PeerError: not all ranks came within `ATTENDANCE`.
     """
     import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return Ranks()
+    rank, size = dist.get_rank(), dist.get_world_size()
     try:
-        dist.new_group(backend="gloo", timeout=attendance)  # only to see that all are here
-    except RuntimeError as error:
+        roll = dist.new_group(backend="gloo", timeout=ATTENDANCE)
+        # One that is too late finds the addresses of ranks that have given up; only an answer shows that they are here.
+        # (No barrier: under a default group that is bound to a device, it would look for one on the device.)
+        Ranks(rank, size, roll).gather(None)
+    except (RuntimeError, PeerError) as error:
         raise PeerError(
-            f"rank {dist.get_rank()}: expected all {dist.get_world_size()} ranks to attach alpha-Hill, some did not "
-            f"come within {attendance}. Attach the callback, or call Monitor.log, on every rank. ({error})"
+            f"rank {rank}: expected all {size} ranks to attach alpha-Hill, some did not come within {ATTENDANCE}. "
+            f"Attach the callback, or call Monitor.log, on every rank. ({error})"
         ) from error
-    return Ranks(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=_PATIENCE))
+    group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    dist.destroy_process_group(roll)  # once the other group stands, nobody reads from this one
+    return Ranks(rank, size, group)

@@ -22,7 +22,11 @@ class Shards(Protocol):
         """Return a context in which the parameter's rows can be read. Collective."""
 
     def local(self) -> list[Tensor]:
-        """Return what this rank holds, to see whether it has changed."""
+        """Return what this rank holds, to see whether it has changed. Not inside `whole`.
+
+        Raises:
+            Exception: that cannot be seen.
+        """
 
 
 def is_dtensor(tensor: Tensor) -> bool:
@@ -47,6 +51,18 @@ def fsdp1_units(module: nn.Module) -> list[tuple[str, nn.Module]]:
 def is_fsdp1(module: object) -> bool:
     """Return True for a FullyShardedDataParallel module."""
     return isinstance(module, nn.Module) and any(name == "" for name, _ in fsdp1_units(module))
+
+
+def reshard(module: nn.Module) -> None:
+    """Put FSDP2 modules back into their sharded state.
+
+    After a forward pass without a backward pass (an evaluation) some still show gathered parameters: plain tensors, and
+    copies in the compute precision under a MixedPrecisionPolicy. The next forward pass gathers them again.
+    """
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    for child in module.modules() if fsdp else ():
+        if isinstance(child, fsdp.FSDPModule):
+            child.reshard()
 
 
 class DTensorShards:
@@ -95,8 +111,15 @@ class Zero3Shards:
                 self._open = False
 
     def local(self) -> list[Tensor]:
-        """Return the partition."""
-        return [self._parameter.ds_tensor.detach()]
+        """Return the partition.
+
+        Raises:
+            MonitorError: it is swapped out.
+        """
+        partition = self._parameter.ds_tensor
+        if getattr(getattr(partition, "status", None), "name", "AVAILABLE") != "AVAILABLE":
+            raise MonitorError("expected a partition in memory, it is on disk")
+        return [partition.detach()]
 
     def read(self, start: int, stop: int) -> Tensor:
         """Return rows of the whole parameter, inside `whole`."""
@@ -127,19 +150,24 @@ class Fsdp1Shards:
                 self._open = False
 
     def local(self) -> list[Tensor]:
-        """Return the flat shards of the unit."""
-        flat = getattr(getattr(self._unit, "_handle", None), "flat_param", None)
-        local = getattr(flat, "_local_shard", flat)  # flat_param itself may be whole between two passes
-        return [] if local is None else [local.detach()]
+        """Return the flat shard of the unit; `flat_param` itself may be whole between two passes."""
+        return [self._flat()._local_shard.detach()]
 
-    def reader(self, owner: nn.Module, name: str) -> Callable[[int, int], Tensor]:
-        """Return a reader of one parameter, for use inside `whole`."""
+    def hold(self, owner: nn.Module, name: str) -> bool:
+        """Return True for a parameter of the unit, False for a buffer and for a parameter that FSDP was told to ignore.
 
-        def read(start: int, stop: int) -> Tensor:
-            tensor: Tensor = require_whole(getattr(owner, name).detach() if self._open else None)
-            return tensor[start:stop]
+        Ignored ones stay whole on every rank, and a change of theirs does not show in the flat shard.
+        """
+        flat = self._flat()
+        infos = (*flat._param_infos, *flat._shared_param_infos) if flat is not None else ()
+        return any(info.module is owner and info.param_name == name for info in infos)
 
-        return read
+    def read(self, tensor_of: Callable[[], Tensor]) -> Callable[[int, int], Tensor]:
+        """Return a reader of what `tensor_of` finds, for use inside `whole`."""
+        return lambda start, stop: require_whole(tensor_of().detach() if self._open else None)[start:stop]
+
+    def _flat(self) -> Any:
+        return getattr(getattr(self._unit, "_handle", None), "flat_param", None)
 
 
 def require_whole(tensor: Tensor | None) -> Tensor:

@@ -1,16 +1,18 @@
 """A live nn.Module -> the same inventory that a checkpoint gives. Reads only."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from alpha_callbacks.adapters import with_adapters
 from alpha_callbacks.inventory import Inventory, take_inventory
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.shards import DTensorShards, Fsdp1Shards, Zero3Shards, fsdp1_units, is_dtensor, is_zero3
+from alpha_callbacks.shards import DTensorShards, Fsdp1Shards, Zero3Shards, fsdp1_units, is_dtensor, is_zero3, reshard
 from alpha_callbacks.stored import Kind, StoredTensor, mark_packed
 
 
@@ -28,17 +30,27 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         module: any model; never changed, not even its train/eval mode.
         options: layer filter and embeddings.
     """
+    reshard(module)
     ties: dict[str, str] = {}
+    paths = [path for path, _ in module.named_modules()]
     units = fsdp1_units(module)
     summoned = {child for _, unit in units for child in _own_modules(unit).values()}
     plain = [(path, child) for path, child in module.named_modules() if child not in summoned]
-    tensors = _stored_all(plain, ties, None)
+    found, failures = _stored_all(plain, ties, None), list[Exception]()
     for path, unit in units:
         shards = Fsdp1Shards(unit)
-        with shards.whole():  # only now do its parameters have their shapes
-            inside = [(f"{path}.{inner}".strip("."), child) for inner, child in _own_modules(unit).items()]
-            tensors += _stored_all(inside, ties, shards)
-    tensors += [_parametrized(name, child) for name, child in module.named_modules() if _has_parametrized_weight(child)]
+        inside = [(f"{path}.{inner}".strip("."), child) for inner, child in _own_modules(unit).items()]
+        try:
+            with shards.whole():  # only now do its parameters have their shapes
+                found.update(_stored_all(inside, ties, shards))
+        except Exception as error:  # not raised before the last unit: the other ranks would wait for this one
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    kept = [found[path] for path in paths if path in found]
+    tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
+    if options.adapters == "merged":
+        tensors = with_adapters(tensors, module)
     return take_inventory(
         mark_packed(tensors),
         _config(module),
@@ -56,20 +68,39 @@ def _own_modules(unit: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+@dataclass
+class _OfModule:
+    """The tensors of one module: its own, and the weight that parametrizations compute."""
+
+    held: list[StoredTensor]
+    computed: list[StoredTensor]
+
+
 def _stored_all(
     modules: Iterable[tuple[str, nn.Module]], ties: dict[str, str], shards: Fsdp1Shards | None
-) -> list[StoredTensor]:
+) -> dict[str, _OfModule]:
     """Describe the parameters and buffers of these modules; tied ones under each name, with the owner's in `ties`."""
     owners: dict[int, str] = {}  # the module keeps a tensor alive, so that its id stays its own while we look
-    tensors = []
+    found = {}
     for prefix, child in modules:
+        tensors = []
         for own_name, tensor in chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False)):
             name = f"{prefix}.{own_name}" if prefix else own_name
             stored = _stored(name, tensor, _kind(child, own_name))
-            tensors.append(replace(stored, shards=shards, read=shards.reader(child, own_name)) if shards else stored)
+            if shards is not None and shards.hold(child, own_name):
+                stored = _of_unit(stored, shards, partial(getattr, child, own_name))
+            tensors.append(stored)
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
-    return tensors
+        computed = [_parametrized(prefix, child, shards)] if _has_parametrized_weight(child) else []
+        found[prefix] = _OfModule(tensors, computed)
+    return found
+
+
+def _of_unit(stored: StoredTensor, shards: Fsdp1Shards, tensor_of: Callable[[], Tensor]) -> StoredTensor:
+    """Return a tensor of an FSDP1 unit, which is whole only while the unit is summoned."""
+    packed = "sharded by FSDP1 and tensor parallelism at once. Use fully_shard" if stored.shards else stored.packed
+    return replace(stored, shards=shards, read=shards.read(tensor_of), packed=packed)
 
 
 def _kind(module: nn.Module, name: str) -> Kind:
@@ -108,13 +139,19 @@ def _has_parametrized_weight(module: nn.Module) -> bool:
     return nn.utils.parametrize.is_parametrized(module, "weight")
 
 
-def _parametrized(prefix: str, module: nn.Module) -> StoredTensor:
+def _parametrized(prefix: str, module: nn.Module, shards: Fsdp1Shards | None) -> StoredTensor:
     """Describe a weight that weight_norm, spectral_norm, ... compute on access."""
     name = f"{prefix}.weight" if prefix else "weight"
-    return replace(
-        _stored(name, _computed_weight(module), _kind(module, "weight")),
-        read=lambda start, stop: _computed_weight(module)[start:stop],
-    )
+    originals = list(module.parametrizations.parameters())  # type: ignore[union-attr]
+    if any(is_zero3(original) for original in originals):
+        stored = _stored(name, originals[-1], _kind(module, "weight"))  # the first may be a norm
+        return replace(stored, shards=None, packed="computed from parameters that ZeRO-3 has partitioned")
+    stored = _stored(name, _computed_weight(module), _kind(module, "weight"))
+    if shards is not None:
+        return _of_unit(stored, shards, partial(_computed_weight, module))
+    if stored.shards is not None:  # computed from DTensors by all ranks, so not again by one of them
+        return stored
+    return replace(stored, read=lambda start, stop: _computed_weight(module)[start:stop])
 
 
 def _computed_weight(module: nn.Module) -> Tensor:

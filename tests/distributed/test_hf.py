@@ -1,0 +1,26 @@
+"""Hugging Face's Trainer on two processes."""
+
+from pathlib import Path
+
+import pytest
+
+from alpha_callbacks import Monitor
+from tests.distributed.launch import launch
+from tests.distributed.worker import OPTIONS, alphas
+
+pytest.importorskip("transformers")
+
+
+def test_checkpoints_are_analysed_on_both_ranks(tmp_path: Path) -> None:
+    first, second = launch("hf_worker.py", tmp_path, seconds=80)
+    assert first["live"] == second["live"] and first["files"] == second["files"]
+    for i, step in enumerate((2, 4)):
+        with Monitor(OPTIONS, sinks=[], on_error="raise") as monitor:
+            saved = monitor.log_checkpoint(tmp_path / "run" / f"checkpoint-{step}", step)
+        assert saved is not None
+        # The state of the last step was measured as training stopped, so the save finds it done.
+        assert first["live"][i] == [step, step, "checkpoint" if step == 2 else "end", alphas(saved.table)]
+        assert first["files"][i] == [step, step, "checkpoint", alphas(saved.table)]
+    for name in ("live", "files"):
+        assert (tmp_path / f"{name}_0" / "alpha_hill_history.csv").exists()
+        assert not (tmp_path / f"{name}_1").exists()
