@@ -18,6 +18,28 @@ from alpha_callbacks.spectrum import Solver
 class Attachment:
     """Options of a callback, and the monitor that it holds.
 
+    Args:
+        every: "checkpoint", "epoch", "train_end", or a number of optimizer steps.
+        precisions: names from the registry.
+        include: regex searched in layer names; only matches are analysed.
+        exclude: regex searched in layer names; matches are left out.
+        include_embeddings: analyse embedding tables too.
+        adapters: "base" or "merged": under PEFT, the weight below an adapter or the sum of both.
+        k_frac: share of the spectrum taken as its tail.
+        k_min: smallest tail.
+        threshold: "next" or "last", see docs/definitions.md.
+        solver: "exact" or "fast".
+        device: where to compute; "cpu" leaves the accelerator's memory alone.
+        weights: "module": what is being trained; "checkpoint": what was saved, which differs under EMA.
+        output_dir: for CSV; default `alpha_hill` in the log folder of the trainer.
+        sinks: "auto": CSV and whatever the trainer logs to; or a list, see `Monitor`.
+        per_layer_scalars: log a scalar a layer and precision.
+        images: log charts.
+        background: analyse a CPU copy while training goes on.
+        max_seconds: time budget of one measurement.
+        threads: CPU threads.
+        on_error: "warn" or "raise".
+
     Attributes:
         monitor: does the work; `monitor.last` is the newest snapshot.
     """

@@ -27,27 +27,7 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
     run's own TensorBoard writer and W&B run are used (`report_to`). No state is kept in checkpoints, so that it can be
     added to a run that resumes without it. Keys are listed in docs/keys.md.
 
-    Args:
-        every: "checkpoint", "epoch", "train_end", or a number of optimizer steps.
-        precisions: names from the registry.
-        include: regex searched in layer names; only matches are analysed.
-        exclude: regex searched in layer names; matches are left out.
-        include_embeddings: analyse embedding tables too.
-        adapters: "base" or "merged": under PEFT, the weight below an adapter or the sum of both.
-        k_frac: share of the spectrum taken as its tail.
-        k_min: smallest tail.
-        threshold: "next" or "last", see docs/definitions.md.
-        solver: "exact" or "fast".
-        device: where to compute; "cpu" leaves the accelerator's memory alone.
-        weights: "module": what is being trained; "checkpoint": what was saved.
-        output_dir: for CSV; default `alpha_hill` in the Trainer's output_dir.
-        sinks: "auto": CSV and what the Trainer reports to; or a list, see `Monitor`.
-        per_layer_scalars: log a scalar a layer and precision.
-        images: log charts.
-        background: analyse a CPU copy while training goes on.
-        max_seconds: time budget of one measurement.
-        threads: CPU threads.
-        on_error: "warn" or "raise".
+    Options: those of `Attachment`, and docs/training.md.
 
     Raises:
         OptionError: an option that cannot be used.

@@ -1,32 +1,24 @@
 """Watches a model in training, whoever runs the loop."""
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from torch import nn
 
-from alpha_callbacks.background import Background
 from alpha_callbacks.checkpoint import open_checkpoint
-from alpha_callbacks.errors import MonitorError, OptionError
+from alpha_callbacks.errors import OptionError
 from alpha_callbacks.files import make_folder
-from alpha_callbacks.measure import Measurer, Taken
+from alpha_callbacks.measure import Measurer
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.ranks import Ranks, training_ranks
+from alpha_callbacks.ranks import training_ranks
+from alpha_callbacks.session import Session
 from alpha_callbacks.sinks import Host, Sink, check_sinks, open_sinks
 from alpha_callbacks.snapshot import Event, Snapshot
 from alpha_callbacks.sources import module_inventory
 from alpha_callbacks.weight import Weight
-
-_log = logging.getLogger(__name__)
-
-Finder = Callable[[], Sequence[Weight]]
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -47,11 +39,6 @@ class Monitor(AbstractContextManager["Monitor"]):
         max_seconds: begin no further layer after this time; those left out are rows "skipped", and come first next.
         threads: CPU threads; default all while training waits, one in the background.
         on_error: "warn": an error of ours is one warning, and training goes on; "raise": it is raised.
-
-    Attributes:
-        last: the newest snapshot, on every rank; None before the first.
-        newest: step of the newest state of this run that was taken to be analysed; None before the first.
-        dropped: states left out since the worker was busy.
 
     Raises:
         OptionError: an option that cannot be used.
@@ -87,14 +74,30 @@ class Monitor(AbstractContextManager["Monitor"]):
         check_sinks(sinks)
         self.options = options or AnalysisOptions()
         self.output_dir = Path(output_dir)
-        self.last: Snapshot | None = None
-        self.newest: int | None = None
-        self.dropped = 0
         self._wanted, self._per_layer_scalars, self._images = sinks, per_layer_scalars, images
-        self._background, self._max_seconds, self._on_error = background, max_seconds, on_error
+        self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
         self._threads = threads or (1 if background else None)
-        self._running: _Run | None = None
-        self._warned: set[str] = set()
+        self._session: Session | None = None
+
+    @property
+    def last(self) -> Snapshot | None:
+        """The newest snapshot of the run, on every rank; None before the first."""
+        return self._session.last if self._session else None
+
+    @property
+    def newest(self) -> int | None:
+        """Step of the newest state of the run that was taken to be analysed; None before the first."""
+        return self._session.newest if self._session else None
+
+    @property
+    def dropped(self) -> int:
+        """States of the run that were left out since the worker was busy."""
+        return self._session.dropped if self._session else 0
+
+    @property
+    def finds_sinks(self) -> bool:
+        """True with sinks="auto"."""
+        return self._wanted == "auto"
 
     def open(
         self,
@@ -118,7 +121,6 @@ class Monitor(AbstractContextManager["Monitor"]):
             MissingExtraError: a sink that was asked for needs an optional package.
         """
         self.close()
-        self.newest = None
         self.output_dir = output_dir or self.output_dir
         ranks = training_ranks()
         host = Host(self.output_dir, tuple(offers), step_key, self._per_layer_scalars, self._images)
@@ -133,8 +135,14 @@ class Monitor(AbstractContextManager["Monitor"]):
         found: list[Sink] = []
         ranks.agree(lambda: found.extend(sinks() or ()))
         measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
-        worker = Background[Snapshot]() if self._background else None
-        self._running = _Run(ranks, training_ranks() if worker else ranks, measurer, found, worker)
+        self._session = Session(
+            measurer,
+            ranks,
+            training_ranks() if self._background else None,
+            found,
+            solver=self.options.solver,
+            strict=self._strict,
+        )
 
     def log(
         self, model: nn.Module, step: int, *, epoch: float | None = None, event: Event = "manual"
@@ -154,18 +162,13 @@ class Monitor(AbstractContextManager["Monitor"]):
             MonitorError: at the first call, a model without weights to analyse.
             AlphaCallbacksError: at the first call, what `open` raises; with on_error="raise", all that goes wrong.
         """
-        return self._log(lambda: module_inventory(model, self.options).weights, step, epoch, event)
+        return self._measure(lambda: module_inventory(model, self.options).weights, step, epoch, event)
 
     def log_checkpoint(
         self, path: Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
         """Like `log`, of the weights in a checkpoint that is on disk, where every rank can read it. Collective."""
-        return self._log(lambda: open_checkpoint(path).inventory(self.options).weights, step, epoch, event)
-
-    @property
-    def finds_sinks(self) -> bool:
-        """True with sinks="auto"."""
-        return self._wanted == "auto"
+        return self._measure(lambda: open_checkpoint(path).inventory(self.options).weights, step, epoch, event)
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Send what the worker has finished to the sinks and return it; costs nothing where there is none.
@@ -173,22 +176,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         Args:
             wait: wait for the worker.
         """
-        worker = self._running and self._running.worker
-        snapshot: Snapshot | None = self._guarded(lambda: self._receive(wait=wait)) if worker else None
-        return snapshot
+        return self._session.poll(wait=wait) if self._session else None
 
     def close(self, *, wait: bool = True) -> None:
         """End the run: wait for the worker (or tell it to stop), close the sinks. May be called twice."""
-        run = self._running
-        if run is None:
-            return
-        if run.worker is not None:
-            if not wait:
-                run.worker.abandon()
-            self.poll(wait=True)
-        self._running = None
-        for sink in run.sinks:
-            self._guarded(sink.close)
+        if self._session is not None and not self._session.closed:
+            self._session.close(wait=wait)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -196,107 +189,10 @@ class Monitor(AbstractContextManager["Monitor"]):
         """Close; after an error, without waiting."""
         self.close(wait=error is None)
 
-    def _log(self, find: Finder, step: int, epoch: float | None, event: Event) -> Snapshot | None:
-        if self._running is None:
+    def _measure(
+        self, find: Callable[[], Sequence[Weight]], step: int, epoch: float | None, event: Event
+    ) -> Snapshot | None:
+        if self._session is None or self._session.closed:
             self.open()
-        run = self._running
-        assert run is not None
-        if not run.proven:  # before training has cost anything, errors are told as such
-            return self._measured(run, find, step, epoch, event)
-        snapshot: Snapshot | None = self._guarded(lambda: self._measured(run, find, step, epoch, event))
-        return snapshot
-
-    def _measured(self, run: "_Run", find: Finder, step: int, epoch: float | None, event: Event) -> Snapshot | None:
-        if run.worker is None:
-            begun = time.monotonic()
-            taken = run.measurer.take(find, copy=False)
-            run.proven, self.newest = True, step
-            table = run.measurer.compute(taken, run.ranks)
-            return self._deliver(self._snapshot(step, epoch, event, taken, table, begun))
-        self._guarded(lambda: self._receive_together(run, wait=event == "end"))
-        if any(run.ranks.gather(run.worker.busy)):  # all ranks leave it out, or none
-            self.dropped += 1
-            self._warn(f"the state of step {step} is left out, an earlier one is still being analysed", "busy")
-            return None
-        self._guarded(lambda: self._receive_together(run, wait=True))  # of a worker that ended since it was asked
-        taken = run.measurer.take(find, copy=True)
-        run.proven, self.newest = True, step
-        run.worker.submit(partial(self._job, run, step, epoch, event, taken))
-        return self._receive_together(run, wait=True) if event == "end" else None
-
-    def _job(
-        self, run: "_Run", step: int, epoch: float | None, event: Event, taken: Taken, stop: Callable[[], bool]
-    ) -> Snapshot:
-        begun = time.monotonic()
-        table = run.measurer.compute(taken, run.worker_ranks, stop=stop)
-        return self._snapshot(step, epoch, event, taken, table, begun)
-
-    def _snapshot(
-        self, step: int, epoch: float | None, event: Event, taken: Taken, table: Any, begun: float
-    ) -> Snapshot:
-        seconds = time.monotonic() - begun
-        return Snapshot(step, epoch, event, table, seconds, len(taken.reused), self.options.solver)
-
-    def _receive(self, *, wait: bool) -> Snapshot | None:
-        """Deliver what the worker has; an error of its job is raised here."""
-        run = self._running
-        snapshot = run.worker.fetch(wait=wait) if run is not None and run.worker is not None else None
-        return self._deliver(snapshot) if snapshot is not None else None
-
-    def _receive_together(self, run: "_Run", *, wait: bool) -> Snapshot | None:
-        """Like `_receive`; an error on one rank is one on all, since who went on alone would wait for the others."""
-        received: list[Snapshot | None] = []
-        run.ranks.agree(lambda: received.append(self._receive(wait=wait)))
-        return received[0]
-
-    def _deliver(self, snapshot: Snapshot) -> Snapshot:
-        """Keep a snapshot and send it to every sink; the first error is raised after all had their turn."""
-        self.last = snapshot
-        run = self._running
-        assert run is not None
-        problem = _problem_of(snapshot)
-        if problem and run.ranks.rank == 0:
-            self._warn(problem, problem)
-        for sink in run.sinks:
-            try:
-                sink.log(snapshot)
-            except Exception as error:
-                self._warn(f"{type(sink).__name__}: {type(error).__name__}: {error}", type(sink).__name__)
-                problem = problem or f"{type(sink).__name__}: {error}"
-        if self._on_error == "raise" and run.worker is None:
-            problem = next((told for told in run.ranks.gather(problem) if told), "")
-        if problem and self._on_error == "raise":
-            raise MonitorError(f"step {snapshot.step}: {problem}")
-        return snapshot
-
-    def _guarded(self, task: Callable[[], Any]) -> Any:
-        """Run a task of ours; what goes wrong is one warning unless the user wants errors."""
-        try:
-            return task()
-        except Exception as error:
-            if self._on_error == "raise":
-                raise
-            self._warn(f"{type(error).__name__}: {error}", str(error))
-            return None
-
-    def _warn(self, text: str, once: str) -> None:
-        if once not in self._warned:
-            self._warned.add(once)
-            _log.warning("alpha-Hill: %s. Training goes on; this is said once.", text.rstrip("."))
-
-
-@dataclass
-class _Run:
-    """What a monitor holds between `open` and `close`; `proven` once a state was taken: the environment is fit."""
-
-    ranks: Ranks
-    worker_ranks: Ranks
-    measurer: Measurer
-    sinks: list[Sink]
-    worker: Background[Snapshot] | None
-    proven: bool = False
-
-
-def _problem_of(snapshot: Snapshot) -> str:
-    failed = next((row for row in snapshot.table if row.status == "failed"), None)
-    return f"{failed.layer_name}: {failed.reason}" if failed else ""
+        assert self._session is not None
+        return self._session.measure(find, step, epoch, event)

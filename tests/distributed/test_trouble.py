@@ -58,6 +58,7 @@ def test_broken_sink(reports: Reports) -> None:
         assert [attempt["status"] for attempt in told["warned"]] == [{"first": "ok", "gate": "ok"}] * 2
         assert [len(attempt["warnings"]) for attempt in told["warned"]] == ([1, 0] if rank == 0 else [0, 0])
         assert all("MonitorError" in attempt["error"] and "disk full" in attempt["error"] for attempt in told["raised"])
+        assert "disk full" in told["beside"][1]["error"] and told["beside"][1]["seconds"] < 5, "no rank goes on alone"
 
 
 def test_result_that_cannot_be_sent_is_an_error_on_all(reports: Reports) -> None:

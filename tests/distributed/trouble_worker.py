@@ -141,7 +141,12 @@ def broken_sink() -> dict[str, Any]:
         warned = [attempt(lambda step=step: monitor.log(OnlyGates(), step)) for step in (1, 2)]
     with watch([BrokenSink()], on_error="raise") as monitor:
         raised = [attempt(lambda step=step: monitor.log(OnlyGates(), step)) for step in (1, 2)]
-    return {"warned": warned, "raised": raised}
+    with watch([BrokenSink()], on_error="raise", background=True) as monitor:
+        beside = [
+            attempt(lambda step=step, event=event: monitor.log(OnlyGates(), step, event=event))
+            for step, event in ((1, "start"), (2, "end"))
+        ]
+    return {"warned": warned, "raised": raised, "beside": beside}
 
 
 def result_that_cannot_be_sent() -> dict[str, Any]:
