@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from alpha_integrations import wandb_sink
-from alpha_integrations.wandb_sink import COLUMNS, WandbSink, find_wandb, layer_scalars, table_rows
+from alpha_integrations.wandb_rows import COLUMNS, layer_scalars, table_rows
+from alpha_integrations.wandb_sink import WandbSink, find_wandb
 from PIL import Image
 
 from alpha_callbacks.categories import block_index, categorize
