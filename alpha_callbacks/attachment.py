@@ -1,5 +1,6 @@
 """What the callbacks of all training frameworks share: their options, and when a state is measured."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
 from alpha_callbacks.schedule import Every, Schedule
 from alpha_callbacks.snapshot import Event, Snapshot
 from alpha_callbacks.spectrum import Solver
+
+_log = logging.getLogger(__name__)
 
 
 class Attachment:
@@ -73,6 +76,8 @@ class Attachment:
             raise OptionError(f"weights: expected module or checkpoint, got {weights!r}.")
         if weights == "checkpoint" and every != "checkpoint":
             raise OptionError(f'weights: "checkpoint" needs every="checkpoint", got every={every!r}.')
+        if weights == "checkpoint" and adapters == "merged":
+            raise OptionError('adapters: "merged" needs weights="module": a checkpoint holds base and adapter apart.')
         options = AnalysisOptions(
             precisions=tuple(precisions.split(",") if isinstance(precisions, str) else precisions),
             include=include,
@@ -103,14 +108,25 @@ class Attachment:
     def run_now(self, model: nn.Module, step: int, *, epoch: float | None = None) -> Snapshot | None:
         """Measure a model at once, inside or after a training run. Collective.
 
-        For saves that no hook reports, such as a checkpoint written after the end of training.
+        For saves that no hook reports, such as a checkpoint written after the end of training, when the trainer's
+        loggers are closed: it then goes to CSV and to what `sinks` names.
 
         Args:
             model: any module.
             step: optimizer steps so far; not before the last one measured.
             epoch: for the records.
         """
-        return self.monitor.log(model, step, epoch=epoch, event="manual")
+        in_training = self.monitor.running
+        try:
+            return self.monitor.log(model, step, epoch=epoch, event="manual")
+        finally:
+            if not in_training:
+                self.monitor.close()
+
+    def _end(self) -> None:
+        """Say so if nothing was measured: with weights="checkpoint" a run without a checkpoint has nothing to read."""
+        if self._from_checkpoint and self.monitor.newest is None:
+            _log.warning('alpha-Hill: weights="checkpoint", and no checkpoint was written: nothing was measured.')
 
     def _folder(self, beside: str | Path) -> Path:
         """Return the user's output folder, else one in a folder of the framework."""

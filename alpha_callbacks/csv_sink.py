@@ -1,5 +1,7 @@
 """Snapshots as CSV files: the two of a scan in a folder a step, and the history of the run."""
 
+from pathlib import Path
+
 from alpha_callbacks import csv_files
 from alpha_callbacks.history import HISTORY, History
 from alpha_callbacks.sinks import Host, Sink
@@ -23,14 +25,23 @@ class CsvSink:
         self._history = History(host.output_dir / HISTORY)
 
     def log(self, snapshot: Snapshot) -> None:
-        """Write the two files and append to the history."""
+        """Append to the history and write the two files; folders of later steps go where their rows are kept."""
+        aside = self._history.append(snapshot)
+        if aside is not None:
+            self._move_later(snapshot.step, aside.with_suffix(""))
         folder = self._directory / f"step_{snapshot.step:08d}"
         csv_files.write_results(snapshot.table, folder / csv_files.RESULTS, solver=snapshot.solver)
         csv_files.write_summary(snapshot.table, folder / csv_files.SUMMARY, solver=snapshot.solver)
-        self._history.append(snapshot)
 
     def close(self) -> None:
         """Do nothing: every file is whole after each `log`."""
+
+    def _move_later(self, step: int, to: Path) -> None:
+        for folder in sorted(self._directory.glob("step_*")):
+            number = folder.name.removeprefix("step_")
+            if number.isdigit() and int(number) > step:
+                to.mkdir(exist_ok=True)
+                folder.rename(to / folder.name)
 
 
 def find_csv(host: Host, *, asked: bool) -> list[Sink]:

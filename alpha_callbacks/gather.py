@@ -64,7 +64,7 @@ def _by_shards(weights: Iterable[Weight]) -> Iterator[tuple[Shards | None, list[
 
 def _digest(weight: Weight) -> bytes | None:
     try:
-        parts: Iterable[Tensor] = weight.row_blocks() if weight.shards is None else weight.shards.local()
+        parts: Iterable[Tensor] = weight.held().row_blocks() if weight.shards is None else weight.shards.local()
         return digest(parts)
     except Exception:  # the analysis will say why
         return None

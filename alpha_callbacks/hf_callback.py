@@ -35,6 +35,7 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
     """
 
     _reporters: tuple[Any, ...] = ()
+    _due: Event | None = None  # what waits for the checkpoint of the same step
 
     def attach(self, trainer: "Trainer") -> "AlphaHillTrainerCallback":
         """Tell the callback its trainer, whose reporters it then writes through; found on its own otherwise."""
@@ -50,32 +51,35 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
             offers=self._reporters or _reporters_of_caller(),
             step_key="train/global_step",
         )
-        self._tried = -1
+        self._tried, self._due = -1, None
         self._look(args, state, kwargs["model"], "start")
 
     def on_step_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure every so many steps, and the last state: later the reporters are closed, the best model is back."""
-        if control.should_training_stop:
-            self._look(args, state, kwargs["model"], "end")
-        elif self.schedule.crossed(state.global_step, self._tried):
-            self._look(args, state, kwargs["model"], "step")
+        """Measure every so many steps; the last state has its turn after the saves that end the epoch."""
+        due = not control.should_training_stop and self.schedule.crossed(state.global_step, self._tried)
+        self._when_saved(args, state, control, kwargs["model"], "step" if due else None)
         self.monitor.poll()
 
     def on_epoch_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure each epoch if asked to."""
-        if self.schedule.every == "epoch":
-            self._look(args, state, kwargs["model"], "epoch")
+        """Measure each epoch if asked to, and the last state: later reporters are closed and the best model is back."""
+        due: Event | None = "epoch" if self.schedule.every == "epoch" else None
+        self._when_saved(args, state, control, kwargs["model"], "end" if control.should_training_stop else due)
 
     def on_save(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure what was saved; all files of the checkpoint are there."""
+        """Measure what was saved, or waited for that; all files of the checkpoint are there."""
+        due, self._due = self._due, None
         if self.schedule.every == "checkpoint":
-            self._look(args, state, kwargs["model"], "checkpoint", _checkpoint_folder(args, state))
+            due = "checkpoint"
+        if control.should_training_stop:  # perhaps only since the evaluation of this step
+            due = "end"
+        if due is not None:
+            self._look(args, state, kwargs["model"], due, _checkpoint_folder(args, state))
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
@@ -83,7 +87,22 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
         """Measure the last state if nobody said before that it was, and close the sinks."""
         if not (args.load_best_model_at_end and state.best_model_checkpoint):  # then these are not the last weights
             self._look(args, state, kwargs["model"], "end")
+        self._end()
         self.monitor.close()
+
+    def _when_saved(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        control: "TrainerControl",
+        model: nn.Module,
+        due: Event | None,
+    ) -> None:
+        """Measure now, unless a checkpoint of this state is about to be written: its file comes first."""
+        if control.should_save:
+            self._due = due
+        elif due is not None:
+            self._look(args, state, model, due)
 
     def _look(
         self,
@@ -99,7 +118,8 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
 def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path:
     """Return the folder that was just written; a hyperparameter search has one more level."""
     name, folder = f"checkpoint-{state.global_step}", Path(args.output_dir or ".")
-    return next(folder.glob(f"run-*/{name}"), folder / name) if state.is_hyper_param_search else folder / name
+    trials = folder.glob(f"*/{name}") if state.is_hyper_param_search else ()
+    return max(trials, key=lambda path: path.stat().st_mtime, default=folder / name)
 
 
 def _reporters_of_caller() -> tuple[Any, ...]:

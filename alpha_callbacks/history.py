@@ -32,38 +32,50 @@ class History:
     """Appends snapshots; steps only ever grow in the file.
 
     A snapshot of step s replaces whatever the file says of step s and later: that is what a run which resumed at s is
-    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`.
+    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`, and so is a damaged file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: int | None = None  # last step in the file; None: not looked yet
 
-    def append(self, snapshot: Snapshot) -> None:
-        """Write the rows of a snapshot; they are on disk, whole, when this returns."""
-        text = csv_text(_lines(snapshot))
-        if self._last is None or snapshot.step <= self._last:
-            write_text(self._path, csv_text([HEADER]) + self._kept(snapshot.step) + text)
+    def append(self, snapshot: Snapshot) -> Path | None:
+        """Write the rows of a snapshot; they are on disk, whole, when this returns.
+
+        Returns:
+            Where a file with later steps was kept; None where there was none.
+        """
+        text, aside = csv_text(_lines(snapshot)), None
+        last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
+        if last is None or snapshot.step <= last:
+            kept, aside = self._kept(snapshot.step)
+            write_text(self._path, csv_text([HEADER]) + kept + text)
         else:
             with self._path.open("a", encoding="utf-8", newline="") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
         self._last = snapshot.step
+        return aside
 
-    def _kept(self, step: int) -> str:
-        """Return the rows before this step, keeping the file aside if it has later ones or is not ours."""
+    def _kept(self, step: int) -> tuple[str, Path | None]:
+        """Return the rows before this step, and where the file is kept if it has later ones or lines that are not ours.
+
+        A last line cut short by a kill is dropped.
+        """
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return ""
-        header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
-        ours = header == HEADER and all(len(row) == len(HEADER) and row[0].isdigit() for row in rows)
-        if not ours or any(int(row[0]) > step for row in rows):
-            aside = _free_name(self._path)
-            write_text(aside, text)
-            _log.warning("%s: had steps after %d or other columns; kept as %s.", self._path, step, aside.name)
-        return csv_text([row for row in rows if int(row[0]) < step]) if ours else ""
+            return "", None
+        header, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
+        rows = [line for line in lines if header == HEADER and len(line) == len(HEADER) and line[0].isdigit()]
+        earlier = csv_text([row for row in rows if int(row[0]) < step])
+        if header == HEADER and len(rows) == len(lines) and all(int(row[0]) <= step for row in rows):
+            return earlier, None
+        aside = _free_name(self._path)
+        write_text(aside, text)
+        _log.warning("%s: had steps after %d, or lines that are not ours; kept as %s.", self._path, step, aside.name)
+        return earlier, aside
 
 
 def _lines(snapshot: Snapshot) -> list[list[Any]]:

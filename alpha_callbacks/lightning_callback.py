@@ -59,6 +59,9 @@ class AlphaHillCallback(Attachment, Callback):
 
     _active = False
     _saved = False  # a full checkpoint was written since the last look
+    _due = False  # a multiple of so many steps was reached since the last look
+    _epoch = 0  # in which the last step was made
+    _published: Snapshot | None = None
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Choose the folder: `trainer.log_dir` is collective, so all ranks ask for it here."""
@@ -77,9 +80,10 @@ class AlphaHillCallback(Attachment, Callback):
         )
         if not trainer.loggers and self.monitor.finds_sinks and trainer.is_global_zero:
             _log.warning("alpha-Hill: the trainer has no logger; results go to %s only.", self.monitor.output_dir)
-        self._active, self._saved, self._tried = True, False, -1
-        self._seen = self._last_saved(trainer)
+        self._active, self._saved, self._due, self._tried = True, False, False, -1
+        self._seen, self._epoch = self._last_saved(trainer), trainer.current_epoch
         self._look(trainer, pl_module, "start")
+        self._mind_monitors(trainer)
 
     def on_save_checkpoint(self, trainer: "Trainer", pl_module: "LightningModule", checkpoint: dict[str, Any]) -> None:
         """Only remember it: the file is not there yet, and an error here would cost the user the checkpoint."""
@@ -94,11 +98,12 @@ class AlphaHillCallback(Attachment, Callback):
     def on_train_batch_end(
         self, trainer: "Trainer", pl_module: "LightningModule", outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure every so many steps."""
+        """Note that so many steps were made; the state is measured at the next hook, after a checkpoint of it."""
         if self._active:
-            if self.schedule.crossed(trainer.global_step, self._tried):
-                self._look(trainer, pl_module, "step")
-            self._publish(trainer, self.monitor.poll())
+            self._epoch = trainer.current_epoch
+            self._due = self._due or self.schedule.crossed(trainer.global_step, self._tried)
+            self.monitor.poll()
+            self._publish(trainer)
 
     def on_validation_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Measure what was saved after the last batch."""
@@ -109,7 +114,10 @@ class AlphaHillCallback(Attachment, Callback):
         self._look_after_saves(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Measure what validation saved, and each epoch if asked to."""
+        """Measure what validation saved, and each epoch if asked to.
+
+        That is before the checkpoint of the epoch, which may be chosen by the value.
+        """
         self._look_after_saves(trainer, pl_module)
         if self._active and self.schedule.every == "epoch":
             self._look(trainer, pl_module, "epoch")
@@ -131,6 +139,7 @@ class AlphaHillCallback(Attachment, Callback):
         self._look_after_saves(trainer, pl_module)
         if self._active:
             self._finish(trainer)
+            self._end()
             self._active = False
         self.monitor.close()
 
@@ -143,19 +152,35 @@ class AlphaHillCallback(Attachment, Callback):
             return
         before, self._seen = self._seen, self._last_saved(trainer)
         saved, self._saved = self._saved or self._seen != before, False
+        due, self._due = self._due, False
         if saved and self.schedule.every == "checkpoint":
             self._look(trainer, pl_module, "checkpoint")
+        elif due:
+            self._look(trainer, pl_module, "step")
 
     def _look(self, trainer: "Trainer", pl_module: "LightningModule", event: Event) -> None:
         model = trainer.model if is_fsdp1(trainer.model) else pl_module  # only FSDP1's root knows all of its parameters
         assert model is not None
         saved = [path for path, step in self._seen if step == trainer.global_step and path]
         path = Path(saved[-1]) if saved else None
-        self._publish(trainer, self._measure(model, trainer.global_step, trainer.current_epoch, event, path))
+        self._measure(model, trainer.global_step, self._epoch, event, path)
+        self._publish(trainer)
 
     def _finish(self, trainer: "Trainer") -> None:
         """Wait for the worker."""
-        self._publish(trainer, self.monitor.poll(wait=True))
+        self.monitor.poll(wait=True)
+        self._publish(trainer)
+
+    def _mind_monitors(self, trainer: "Trainer") -> None:
+        """Have a value ready for callbacks that monitor one of ours, and say where it would come too late."""
+        watching = [c for c in trainer.callbacks if str(getattr(c, "monitor", "")).startswith("alpha_hill/")]  # type: ignore[attr-defined]
+        if watching:
+            self._finish(trainer)
+        if self.schedule.every == "checkpoint" and any(c in trainer.checkpoint_callbacks for c in watching):
+            _log.warning(
+                "alpha-Hill: ModelCheckpoint monitors a value of ours, but a checkpoint is measured after it is "
+                'written: it goes by the value of the one before. Use AlphaHillCallback(every="epoch").'
+            )
 
     @staticmethod
     def _last_saved(trainer: "Trainer") -> list[tuple[str, int]]:
@@ -165,10 +190,11 @@ class AlphaHillCallback(Attachment, Callback):
             for c in trainer.checkpoint_callbacks
         ]
 
-    @staticmethod
-    def _publish(trainer: "Trainer", snapshot: Snapshot | None) -> None:
-        """Make the summary values known to callbacks that monitor one."""
-        if snapshot is not None:
+    def _publish(self, trainer: "Trainer") -> None:
+        """Make the newest summary values known to callbacks that monitor one."""
+        snapshot = self.monitor.last
+        if snapshot is not None and snapshot is not self._published:
+            self._published = snapshot
             device = trainer.strategy.root_device
             for name, value in snapshot.scalars.items():
                 trainer.callback_metrics[f"alpha_hill/{name}"] = torch.tensor(value, device=device)

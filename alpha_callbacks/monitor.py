@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any, Literal
 
 from torch import nn
@@ -67,10 +67,10 @@ class Monitor(AbstractContextManager["Monitor"]):
     ) -> None:
         if on_error not in ("warn", "raise"):
             raise OptionError(f"on_error: expected warn or raise, got {on_error!r}.")
-        if max_seconds is not None and not max_seconds > 0:
-            raise OptionError(f"max_seconds: expected a positive number, got {max_seconds}.")
-        if threads is not None and threads < 1:
-            raise OptionError(f"threads: expected at least 1, got {threads}.")
+        if max_seconds is not None and not (_is_number(max_seconds, float | int) and max_seconds > 0):
+            raise OptionError(f"max_seconds: expected a positive number, got {max_seconds!r}.")
+        if threads is not None and not (_is_number(threads, int) and threads >= 1):
+            raise OptionError(f"threads: expected a whole number from 1, got {threads!r}.")
         check_sinks(sinks)
         self.options = options or AnalysisOptions()
         self.output_dir = Path(output_dir)
@@ -93,6 +93,11 @@ class Monitor(AbstractContextManager["Monitor"]):
     def dropped(self) -> int:
         """States of the run that were left out since the worker was busy."""
         return self._session.dropped if self._session else 0
+
+    @property
+    def running(self) -> bool:
+        """True between `open` and `close`."""
+        return self._session is not None and not self._session.closed
 
     @property
     def finds_sinks(self) -> bool:
@@ -180,7 +185,7 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     def close(self, *, wait: bool = True) -> None:
         """End the run: wait for the worker (or tell it to stop), close the sinks. May be called twice."""
-        if self._session is not None and not self._session.closed:
+        if self._session is not None and self.running:
             self._session.close(wait=wait)
 
     def __exit__(
@@ -192,7 +197,11 @@ class Monitor(AbstractContextManager["Monitor"]):
     def _measure(
         self, find: Callable[[], Sequence[Weight]], step: int, epoch: float | None, event: Event
     ) -> Snapshot | None:
-        if self._session is None or self._session.closed:
+        if not self.running:
             self.open()
         assert self._session is not None
         return self._session.measure(find, step, epoch, event)
+
+
+def _is_number(value: object, kinds: type | UnionType) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)

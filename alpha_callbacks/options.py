@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from types import UnionType
 from typing import Literal, get_args
 
 from alpha_callbacks.errors import OptionError
@@ -11,6 +12,15 @@ from alpha_callbacks.precision import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.spectrum import Solver
 
 Adapters = Literal["base", "merged"]
+
+_TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
+    ("k_frac", float | int, "a number"),
+    ("k_min", int, "a whole number"),
+    ("reuse_tol", float | int, "a number"),
+    ("include", str | None, "a regular expression"),
+    ("exclude", str | None, "a regular expression"),
+    ("include_embeddings", bool, "true or false"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class AnalysisOptions:
 
     def __post_init__(self) -> None:
         """Check every field and put the names of precisions into canonical form."""
+        for name, kinds, words in _TYPES:
+            if not isinstance(value := getattr(self, name), kinds) or isinstance(value, bool) and kinds is not bool:
+                raise OptionError(f"{name}: expected {words}, got {value!r}.")
         object.__setattr__(self, "precisions", parse_precisions(self.precisions))
         if self.load_dtype is not None:
             dtype_of(self.load_dtype)

@@ -58,13 +58,14 @@ class Session:
     ) -> Snapshot | None:
         """Measure the state that `find` lists the weights of. Collective.
 
-        The first time errors are raised whatever the user wants: training has cost nothing yet.
+        Errors at the first state of a run are raised whatever the user wants: training has cost nothing yet.
         """
 
         def task() -> Snapshot | None:
             return self._measure(find, step, epoch, event)
 
-        return task() if self.newest is None else self._guarded(task)
+        first = self.newest is None and event in ("start", "manual")
+        return task() if first else self._guarded(task)
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Deliver what the worker has finished, if there is one. Not collective."""

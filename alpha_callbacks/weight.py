@@ -80,8 +80,9 @@ class Weight:
     def copied(self) -> "Weight":
         """Return the weight as it is now, copied to the CPU, readable any time."""
         matrix = torch.empty(self.out_features, self.in_features, dtype=self.dtype)
+        source = self.held()  # some weights are computed at each reading
         for start, stop in spans(self.out_features, self.in_features):
-            matrix[start:stop] = self.rows(start, stop)
+            matrix[start:stop] = source.rows(start, stop)
         return replace(self, rows=lambda start, stop: matrix[start:stop], shards=None)
 
     def row_blocks(self) -> Iterator[Tensor]:

@@ -151,7 +151,7 @@ def compare(name: str, shapes: dict[str, Any], steps: int, every: int, tokens: t
         result = run(shapes, steps, every, tokens, **options)
         stalls = [s for s in result["hooks"] if s >= STALL]
         # Not the first (start) nor the last (end, which waits for the worker): those of checkpoints in mid-training.
-        stall = sum(stalls[1:-1]) / max(1, steps // every - 1)
+        stall = sum(stalls[1:-1]) / ((steps - 1) // every)
         share = stall / (stall + 500 * plain)
         print(
             f"  {label:<18} stall a checkpoint {stall:7.3f} s = {stall / plain:6.1f} steps;"

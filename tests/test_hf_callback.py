@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,71 @@ def test_alphas_are_those_of_a_scan_of_the_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("every", "options"),
+    [("checkpoint", {}), (2, {}), ("epoch", {"save_strategy": "epoch"}), ("train_end", {"save_strategy": "epoch"})],
+)
+def test_a_checkpoint_of_the_same_step_is_written_first(every: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever happens in the analysis, the files are there, those of the last step too."""
+    missing = []
+
+    class Sink(MemorySink):
+        def log(self, snapshot: Snapshot) -> None:
+            super().log(snapshot)
+            if snapshot.step and not (tmp_path / f"checkpoint-{snapshot.step}" / "trainer_state.json").exists():
+                missing.append(snapshot.step)
+
+    memory = Sink()
+    trainer(tmp_path, [AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory])], **options).train()
+    assert memory.snapshots[-1].step == 6 and missing == []
+
+
+@pytest.mark.parametrize("every", ["checkpoint", "train_end", 4, "epoch"])
+def test_the_last_state_of_a_run_that_stops_early_is_measured(every: Any, tmp_path: Path) -> None:
+    memory = MemorySink()
+    run = trainer(
+        tmp_path,
+        [
+            AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory]),
+            transformers.EarlyStoppingCallback(early_stopping_patience=1),
+        ],
+        eval_strategy="steps", eval_steps=1, save_steps=1, load_best_model_at_end=True, metric_for_best_model="loss",
+        greater_is_better=True,
+    )  # fmt: skip
+    run.train()
+    assert run.state.global_step == 2 and memory.snapshots[-1].step == 2
+    last = scan(tmp_path / "checkpoint-2", output_dir=tmp_path / "s", options=AnalysisOptions(precisions=PRECISIONS))
+    assert last is not None
+    assert [r.alpha for r in memory.snapshots[-1].table] == [r.alpha for r in last.table]
+
+
+def test_a_search_reads_the_checkpoint_of_the_trial_that_runs(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from alpha_callbacks.hf_callback import _checkpoint_folder
+
+    for age, trial in enumerate(("run-2", "run-0", "mine")):
+        (tmp_path / trial / "checkpoint-5").mkdir(parents=True)
+        os.utime(tmp_path / trial / "checkpoint-5", (1000 + age, 1000 + age))
+    args: Any = SimpleNamespace(output_dir=str(tmp_path))
+    state: Any = SimpleNamespace(global_step=5, is_hyper_param_search=True)
+    assert _checkpoint_folder(args, state) == tmp_path / "mine" / "checkpoint-5"
+    state.is_hyper_param_search = False
+    assert _checkpoint_folder(args, state) == tmp_path / "checkpoint-5"
+
+
+def test_a_checkpoint_without_weights_to_analyse_costs_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    peft = pytest.importorskip("peft")
+    net = peft.get_peft_model(model(), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[], weights="checkpoint")
+    run = trainer(tmp_path, [callback], net)
+    with caplog.at_level(logging.WARNING):
+        run.train()
+    assert run.state.global_step == 6 and "expected at least one weight matrix" in caplog.text
+
+
+@pytest.mark.parametrize(
     ("every", "expected"), [("epoch", [0, 3, 6]), (1, [0, 1, 2, 3, 4, 5, 6]), (4, [0, 4, 6]), ("train_end", [0, 6])]
 )
 def test_other_schedules(every: Any, expected: list[int], tmp_path: Path) -> None:
@@ -215,7 +281,7 @@ def test_weights_of_the_checkpoint(tmp_path: Path) -> None:
     memory = MemorySink()
     callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory], weights="checkpoint")
     trainer(tmp_path, [callback]).train()
-    assert steps(memory) == [(2, "checkpoint"), (4, "checkpoint"), (6, "checkpoint")]
+    assert steps(memory) == [(2, "checkpoint"), (4, "checkpoint"), (6, "end")]
 
 
 def tensorboard_tags(folder: Path) -> dict[str, list[str]]:

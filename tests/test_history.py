@@ -89,6 +89,34 @@ def test_a_file_of_another_kind_is_never_destroyed(path: Path) -> None:
     assert steps_of(path) == [0] and path.with_suffix(".1.csv").read_text() == "my,own,file\n1,2,3\n"
 
 
+def test_an_error_in_mid_write_loses_only_its_own_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(path)
+    history.append(snapshot(0))
+
+    def full(descriptor: int) -> None:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - 40)  # what a full disk took of the last line
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("alpha_callbacks.history.os.fsync", full)
+        history.append(snapshot(10))
+    history.append(snapshot(20))
+    history.append(snapshot(30))
+    found = [int(r["step"]) for r in rows_of(path)]
+    assert [found.count(step) for step in (0, 10, 20, 30)] == [8, 7, 8, 8]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_damaged_line_costs_only_itself(path: Path) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], "1,2,3\n", *lines[4:]]))
+    History(path).append(snapshot(20))
+    assert steps_of(path) == [0, 10, 20] and "1,2,3" in path.with_suffix(".1.csv").read_text()
+
+
 def test_names_with_commas_quotes_and_newlines_survive(path: Path) -> None:
     name = 'a,"b"\nc'
     layer = table((name,))

@@ -180,6 +180,7 @@ def test_run_now_after_training(tmp_path: Path) -> None:
     run, module = fit(lightning.pytorch, tmp_path, [callback], enable_checkpointing=False)
     snapshot = callback.run_now(module, run.global_step + 1)
     assert snapshot is not None and snapshot.event == "manual" and memory.snapshots[-1] is snapshot
+    assert not callback.monitor.running and memory.closed == 2
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,69 @@ def test_other_schedules(every: Any, steps: list[int], tmp_path: Path) -> None:
     memory = MemorySink()
     fit(lightning.pytorch, tmp_path, [AlphaHillCallback(every=every, precisions=PRECISIONS, sinks=[memory])])
     assert [s.step for s in memory.snapshots] == steps
+
+
+def test_a_checkpoint_of_the_same_step_is_written_first(tmp_path: Path) -> None:
+    """Whatever happens in the analysis, the file is there."""
+    witness = Witness()
+    callbacks = [
+        Attach(witness, lightning.pytorch),
+        AlphaHillCallback(every=2, precisions=PRECISIONS, sinks=[witness]),
+        lightning.pytorch.callbacks.ModelCheckpoint(every_n_train_steps=2, save_top_k=-1),
+    ]
+    fit(lightning.pytorch, tmp_path, callbacks)
+    assert witness.steps() == [(0, "start"), (2, "step"), (4, "step"), (6, "step")]
+    assert all(witness.files[step] for step in (2, 4, 6))
+
+
+def test_the_epoch_is_the_one_in_the_name_of_the_file(tmp_path: Path) -> None:
+    memory = MemorySink()
+    checkpoint = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path / "ckpt", save_top_k=-1)
+    fit(lightning.pytorch, tmp_path, [AlphaHillCallback(precisions=PRECISIONS, sinks=[memory]), checkpoint])
+    names = {f"epoch={s.epoch}-step={s.step}.ckpt" for s in memory.snapshots[1:]}
+    assert names == {path.name for path in (tmp_path / "ckpt").iterdir()}
+
+
+def test_a_checkpoint_that_cannot_be_read_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """weights="checkpoint" reads nothing before the first file, hours into a run: that is no start any more."""
+
+    class Late(lightning.pytorch.plugins.io.TorchCheckpointIO):
+        def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            return None  # as an asynchronous writer that has not written yet
+
+    callback = AlphaHillCallback(precisions=PRECISIONS, sinks=[], weights="checkpoint")
+    with caplog.at_level(logging.WARNING):
+        run, _ = fit(lightning.pytorch, tmp_path, [callback], plugins=[Late()])
+    assert run.global_step == 6 and "expected a checkpoint file or folder, found nothing there" in caplog.text
+    assert "no checkpoint was written: nothing was measured" in caplog.text
+
+
+def test_background_values_can_be_monitored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is there before training starts, and each as soon as it is known."""
+    stop = lightning.pytorch.callbacks.EarlyStopping("alpha_hill/mean_fp32", patience=99, mode="max")
+    seen: list[float] = []
+
+    class Look(lightning.pytorch.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            seen.append(float(trainer.callback_metrics["alpha_hill/mean_fp32"]))
+
+    callback = AlphaHillCallback(every="epoch", precisions=PRECISIONS, sinks=[], background=True)
+    run, _ = fit(lightning.pytorch, tmp_path, [callback, stop, Look()], max_epochs=4)
+    assert run.current_epoch == 4 and len(seen) == 12
+    last = callback.monitor.last
+    assert last is not None and float(run.callback_metrics["alpha_hill/mean_fp32"]) == pytest.approx(
+        last.scalars["mean_fp32"]
+    )
+
+
+def test_a_monitor_that_would_lag_behind_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    best = lightning.pytorch.callbacks.ModelCheckpoint(tmp_path, monitor="alpha_hill/mean_fp32")
+    with caplog.at_level(logging.WARNING):
+        fit(lightning.pytorch, tmp_path, [AlphaHillCallback(sinks=[]), best])
+        assert 'Use AlphaHillCallback(every="epoch")' in caplog.text
+        caplog.clear()
+        fit(lightning.pytorch, tmp_path, [AlphaHillCallback(every="epoch", sinks=[]), best])
+        assert "every=" not in caplog.text
 
 
 def test_gradient_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
@@ -389,6 +453,7 @@ def test_a_bare_callback_works_in_both_trainers(tmp_path: Path) -> None:
         ({"include": "("}, "include: expected a regular expression"),
         ({"weights": "ema"}, "weights: expected module or checkpoint"),
         ({"weights": "checkpoint", "every": 5}, 'weights: "checkpoint" needs every="checkpoint"'),
+        ({"weights": "checkpoint", "adapters": "merged"}, 'adapters: "merged" needs weights="module"'),
         ({"device": "gpu"}, "device: expected cpu, cuda"),
         ({"sinks": ["wandbb"]}, "sinks: expected some of csv, tensorboard, wandb"),
         ({"on_error": "x"}, "on_error: expected warn or raise"),

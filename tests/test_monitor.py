@@ -324,7 +324,10 @@ def test_a_filter_that_matches_nothing_is_an_error_at_the_start(make: Any) -> No
     [
         ({"on_error": "ignore"}, "on_error: expected warn or raise, got 'ignore'"),
         ({"max_seconds": 0}, "max_seconds: expected a positive number, got 0"),
-        ({"threads": 0}, "threads: expected at least 1, got 0"),
+        ({"threads": 0}, "threads: expected a whole number from 1, got 0"),
+        ({"threads": 1.5}, "threads: expected a whole number from 1, got 1.5"),
+        ({"max_seconds": "5"}, "max_seconds: expected a positive number, got '5'"),
+        ({"max_seconds": True}, "max_seconds: expected a positive number, got True"),
         ({"sinks": ["csw"]}, "sinks: expected some of csv"),
         ({"sinks": "csv"}, 'sinks: expected "auto" or a list'),
     ],

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from alpha_callbacks.errors import OptionError
@@ -44,3 +46,19 @@ def test_bad_devices(name: str) -> None:
 
 def test_cpu_is_always_there() -> None:
     assert pick_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k_min": 1.5}, "k_min: expected a whole number, got 1.5"),
+        ({"k_frac": "x"}, "k_frac: expected a number, got 'x'"),
+        ({"k_min": True}, "k_min: expected a whole number, got True"),
+        ({"include": 5}, "include: expected a regular expression, got 5"),
+        ({"include_embeddings": "no"}, "include_embeddings: expected true or false, got 'no'"),
+        ({"adapters": "sum"}, "adapters: expected one of base, merged, got 'sum'"),
+    ],
+)
+def test_types(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        AnalysisOptions(**options)

@@ -56,6 +56,17 @@ def test_sinks_of_third_parties_are_found(host: Host, monkeypatch: pytest.Monkey
     assert isinstance(open_sinks(["trackio"], host)[0], MemorySink)
 
 
+def test_folders_of_later_steps_go_with_their_rows(host: Host) -> None:
+    for step in (0, 10, 20):
+        open_sinks(["csv"], host)[0].log(snapshot(step))
+    (sink,) = open_sinks(["csv"], host)
+    sink.log(snapshot(10))
+    assert sorted(p.name for p in host.output_dir.iterdir()) == [
+        "alpha_hill_history.1", "alpha_hill_history.1.csv", "alpha_hill_history.csv", "step_00000000", "step_00000010",
+    ]  # fmt: skip
+    assert [p.name for p in (host.output_dir / "alpha_hill_history.1").iterdir()] == ["step_00000020"]
+
+
 def test_csv_folder_a_step(host: Host) -> None:
     (sink,) = open_sinks(["csv"], host)
     assert isinstance(sink, Sink)
