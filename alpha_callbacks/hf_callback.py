@@ -1,6 +1,7 @@
 """Alpha-Hill in a run of Hugging Face's Trainer."""
 
 import inspect
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+
+_log = logging.getLogger(__name__)
 
 
 class AlphaHillTrainerCallback(Attachment, TrainerCallback):
@@ -51,6 +54,12 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
             offers=self._reporters or _reporters_of_caller(),
             step_key="train/global_step",
         )
+        if self.monitor.finds_sinks and not args.report_to and state.is_world_process_zero:
+            _log.warning(
+                "alpha-Hill: the Trainer reports to nothing; results go to %s only. For charts set "
+                'report_to=["tensorboard"].',
+                self.monitor.output_dir,
+            )
         self._tried, self._due = -1, None
         self._look(args, state, kwargs["model"], "start")
 

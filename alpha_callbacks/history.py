@@ -72,9 +72,14 @@ class History:
         earlier = csv_text([row for row in rows if int(row[0]) < step])
         if header == HEADER and len(rows) == len(lines) and all(int(row[0]) <= step for row in rows):
             return earlier, None
-        aside = _free_name(self._path)
+        aside, damaged = _free_name(self._path), header != HEADER or len(rows) < len(lines)
         write_text(aside, text)
-        _log.warning("%s: had steps after %d, or lines that are not ours; kept as %s.", self._path, step, aside.name)
+        _log.warning(
+            "alpha-Hill: %s: %s; the old file is kept as %s.",
+            self._path,
+            "had lines that are not ours" if damaged else f"an earlier run in this folder went beyond step {step}",
+            aside.name,
+        )
         return earlier, aside
 
 

@@ -76,8 +76,9 @@ class Measurer:
         signatures = self._ranks.agree(look)
         if not weights:
             raise MonitorError(
-                "the model: expected at least one weight matrix to analyse, found none. "
-                "Check include and exclude, and that the layers exist when training starts."
+                "the model: expected at least one weight matrix to analyse, found none with "
+                f"include={self._options.include!r}, exclude={self._options.exclude!r}. "
+                "Check these, and that the layers exist when training starts."
             )
         odd = next((rank for rank, names in enumerate(signatures) if names != signatures[0]), None)
         if odd is not None:

@@ -164,9 +164,14 @@ class Monitor(AbstractContextManager["Monitor"]):
             The snapshot; None where it comes later (`background`), was dropped, or failed with on_error="warn".
 
         Raises:
+            OptionError: model is no module.
             MonitorError: at the first call, a model without weights to analyse.
             AlphaCallbacksError: at the first call, what `open` raises; with on_error="raise", all that goes wrong.
         """
+        if not isinstance(model, nn.Module):
+            raise OptionError(
+                f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
+            )
         return self._measure(lambda: module_inventory(model, self.options).weights, step, epoch, event)
 
     def log_checkpoint(

@@ -83,6 +83,8 @@ def parse_precisions(names: str | Sequence[str]) -> tuple[str, ...]:
         OptionError: empty, unknown or given twice.
     """
     parts = names.split(",") if isinstance(names, str) else list(names)
+    if odd := [part for part in parts if not isinstance(part, str)]:
+        raise OptionError(f"precisions: expected names such as fp32, got {odd[0]!r}.")
     canonical = [get_precision(part).name for part in parts if part.strip()]
     if not canonical:
         raise OptionError("precisions: expected at least one name, got none. For example: fp32,fp16,bf16.")

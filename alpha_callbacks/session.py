@@ -124,6 +124,9 @@ class Session:
         problem = f"{failed.layer_name}: {failed.reason}" if failed else ""
         if problem and self._ranks.rank == 0:
             self._warn(problem, problem)
+        lost = next((row for row in snapshot.table if row.status in ("non_finite", "degenerate")), None)
+        if lost is not None and self._ranks.rank == 0:
+            self._warn(f"step {snapshot.step}: no alpha of {lost.layer_name} ({lost.reason})", lost.layer_name)
         for sink in self._sinks:
             try:
                 sink.log(snapshot)

@@ -37,6 +37,11 @@ class Snapshot:
     reused: int = 0
     solver: str = "exact"
 
+    def __repr__(self) -> str:
+        """Return one line: a table of a large model would fill screens."""
+        means = ", ".join(f"mean_{s.precision}={s.mean:.6g}" for s in summarize(self.table))
+        return f"Snapshot(step={self.step}, event={self.event!r}, {len(self.table)} layers, {means})"
+
     @cached_property
     def scalars(self) -> Mapping[str, float]:
         """Summary name -> value: the figures that go to every logger (docs/keys.md says what each one means)."""

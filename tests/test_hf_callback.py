@@ -193,9 +193,13 @@ def test_other_schedules(every: Any, expected: list[int], tmp_path: Path) -> Non
     assert [s.step for s in memory.snapshots] == expected
 
 
-def test_csv_beside_the_checkpoints_and_nothing_of_ours_in_them(tmp_path: Path) -> None:
+def test_csv_beside_the_checkpoints_and_nothing_of_ours_in_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS)])
-    run.train()
+    with caplog.at_level(logging.WARNING):
+        run.train()
+    assert caplog.text.count("the Trainer reports to nothing; results go to") == 1
     with (tmp_path / "alpha_hill" / "alpha_hill_history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 15 * 2

@@ -4,6 +4,7 @@ import copy
 import csv
 import logging
 import random
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -310,12 +311,14 @@ def test_an_error_of_ours_in_mid_training_costs_a_warning(
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("module", [nn.LayerNorm(8), nn.Sequential()], ids=["no matrix", "empty"])
 def test_nothing_to_analyse_is_an_error_at_the_start(make: Any, module: nn.Module, background: bool) -> None:
-    with pytest.raises(MonitorError, match="expected at least one weight matrix to analyse, found none. Check include"):
+    with pytest.raises(
+        MonitorError, match="expected at least one weight matrix to analyse, found none with include=None"
+    ):
         make(background=background).log(module, 0)
 
 
 def test_a_filter_that_matches_nothing_is_an_error_at_the_start(make: Any) -> None:
-    with pytest.raises(MonitorError, match="Check include and exclude"):
+    with pytest.raises(MonitorError, match="found none with include='q_proj', exclude=None. Check these"):
         make(options=AnalysisOptions(include="q_proj")).log(model(), 0)
 
 
@@ -335,6 +338,29 @@ def test_a_filter_that_matches_nothing_is_an_error_at_the_start(make: Any) -> No
 def test_bad_options_raise_in_the_constructor(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Monitor(**options)
+
+
+def test_a_layer_that_loses_its_alpha_is_said_once(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    module = model()
+    monitor = make()
+    monitor.log(module, 0)
+    with torch.no_grad():
+        module[1].weight[3, 3] = torch.nan
+    with caplog.at_level(logging.WARNING):
+        for step in (1, 2):
+            assert monitor.log(module, step).failed_layers == 1
+    assert caplog.text.count("no alpha of 1 (the stored weight holds nan or inf)") == 1
+
+
+@pytest.mark.parametrize("wrong", [{}, 5, "model"])
+def test_what_is_no_module_is_named(make: Any, wrong: Any) -> None:
+    with pytest.raises(OptionError, match=f"model: expected an nn.Module, got {type(wrong).__name__}"):
+        make().log(wrong, 0)
+
+
+def test_a_snapshot_prints_as_one_line(make: Any) -> None:
+    assert re.fullmatch(r"Snapshot\(step=3, event='manual', 3 layers, mean_fp32=[\d.]+, mean_bf16=[\d.]+\)",
+                        repr(make().log(model(), 3)))  # fmt: skip
 
 
 def test_an_output_folder_that_is_a_file_is_an_error_at_the_start(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions, pick_device
@@ -54,6 +55,7 @@ def test_cpu_is_always_there() -> None:
         ({"k_min": 1.5}, "k_min: expected a whole number, got 1.5"),
         ({"k_frac": "x"}, "k_frac: expected a number, got 'x'"),
         ({"k_min": True}, "k_min: expected a whole number, got True"),
+        ({"precisions": ("fp32", torch.bfloat16)}, "precisions: expected names such as fp32, got torch.bfloat16"),
         ({"include": 5}, "include: expected a regular expression, got 5"),
         ({"include_embeddings": "no"}, "include_embeddings: expected true or false, got 'no'"),
         ({"adapters": "sum"}, "adapters: expected one of base, merged, got 'sum'"),

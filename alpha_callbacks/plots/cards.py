@@ -9,6 +9,7 @@ from alpha_callbacks.plots.canvas import styled
 from alpha_callbacks.plots.card_bars import bar_card
 from alpha_callbacks.plots.card_heat import heat_card
 from alpha_callbacks.plots.drift import drift_of
+from alpha_callbacks.plots.grid import make_grid
 from alpha_callbacks.table import Table
 
 
@@ -22,15 +23,15 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
 
     Returns:
         Name -> pixels (height, width, 3), uint8: "bars_<category>" of each category present, in the order of
-        `CATEGORIES`; then "heat_alpha" (the reference precision) and, if a drift was measured, "heat_drift" (the last
-        precision with a measured one).
+        `CATEGORIES`; then, if there is more than one cell, "heat_alpha" (the reference precision) and, if a drift was
+        measured, "heat_drift" (the last precision with a measured one).
     """
     present = {layer.first.category for layer in table.layers}
     names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
     cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
-    if present:
+    if len(make_grid(table).places) > 1:  # a single cell would say nothing
         cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
-    if drifted := _last_measured(table):
+    if "heat_alpha" in cards and (drifted := _last_measured(table)):
         cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
     return cards
 

@@ -103,7 +103,9 @@ class TensorBoardSink:
         if self.adopted is not None:
             return _writer_of(self.adopted)
         # A folder of its own: of two writers in one folder, TensorBoard's slow loader drops one's later points.
-        return self._writer or _summary_writer()(str(Path(self._host.output_dir) / "tensorboard"))
+        # purge_step: a run that resumes, or begins anew, hides what an earlier one wrote of these steps.
+        folder, first = str(Path(self._host.output_dir) / "tensorboard"), self._waiting[0].step
+        return self._writer or _summary_writer()(folder, purge_step=first)
 
     def _write(self, snapshot: Snapshot) -> None:
         writer, table, step = self._writer, snapshot.table, snapshot.step

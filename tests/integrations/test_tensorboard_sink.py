@@ -291,6 +291,22 @@ def test_a_writer_of_our_own(tmp_path: Path) -> None:
     assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == [1, 2]
 
 
+@pytest.mark.parametrize(("again", "expected"), [(2, [1, 2, 3]), (0, [0, 1])])
+def test_a_run_that_resumes_or_begins_anew_hides_what_it_does_again(
+    again: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for names, steps in (("a", (1, 2, 3)), ("b", (again, again + 1))):
+        monkeypatch.setattr(
+            "time.time", lambda names=names: 1_700_000_000.0 + ord(names)
+        )  # file names are by the second
+        (sink,) = find_tensorboard(Host(tmp_path, images=False), asked=True)
+        for step in steps:
+            sink.log(snapshot(step))
+        sink.close()
+    assert len(events(tmp_path)) == 2
+    assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == expected
+
+
 def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r'sinks: "tensorboard" needs .*alpha-callbacks\[tensorboard\]'):
