@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,3 +102,20 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make every measurement of a training run fail but the first; return a list with an entry a call."""
+    from alpha_callbacks import monitor
+
+    original, calls = monitor.module_inventory, list[int]()
+
+    def sometimes(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise ZeroDivisionError("a bug of ours")
+        return original(*args)
+
+    monkeypatch.setattr(monitor, "module_inventory", sometimes)
+    return calls

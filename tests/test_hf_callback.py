@@ -261,24 +261,13 @@ def test_training_is_bit_for_bit_the_same(tmp_path: Path) -> None:
 
 
 def test_an_error_of_ours_costs_neither_step_nor_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, bug_after_the_start: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from alpha_callbacks import monitor
-
-    original, calls = monitor.module_inventory, []
-
-    def sometimes(*args: Any) -> Any:
-        calls.append(1)
-        if len(calls) > 1:
-            raise ZeroDivisionError("a bug of ours")
-        return original(*args)
-
-    monkeypatch.setattr(monitor, "module_inventory", sometimes)
     run = trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[])])
     with caplog.at_level(logging.WARNING):
         run.train()
     assert run.state.global_step == 6 and (tmp_path / "checkpoint-6" / "model.safetensors").exists()
-    assert caplog.text.count("a bug of ours") == 1
+    assert caplog.text.count("a bug of ours") == 1 and len(bug_after_the_start) > 2
 
 
 def test_weights_of_the_checkpoint(tmp_path: Path) -> None:
