@@ -73,12 +73,14 @@ class Session:
 
     def close(self, *, wait: bool) -> None:
         """Deliver what the worker has (or will have, with `wait`), and close the sinks."""
-        self.poll(wait=wait)
-        if self._worker is not None:
-            self._worker.abandon()
         self.closed = True
-        for sink in self._sinks:
-            self._guarded(sink.close)
+        try:
+            self.poll(wait=wait)
+        finally:  # where errors are raised, no sink stays open for it
+            if self._worker is not None:
+                self._worker.abandon()
+            for sink in self._sinks:
+                self._guarded(sink.close)
 
     def _measure(
         self, find: Callable[[], Sequence[Weight]], step: int, epoch: float | None, event: Event

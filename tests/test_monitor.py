@@ -276,6 +276,18 @@ def test_errors_are_raised_where_asked_after_every_sink_had_its_turn(make: Any, 
     assert [s.step for s in memory.snapshots] == [0]
 
 
+def test_where_errors_are_raised_the_other_sinks_are_closed_all_the_same(make: Any, memory: MemorySink) -> None:
+    class Full(MemorySink):
+        def log(self, snapshot: Snapshot) -> None:
+            raise OSError("no space left on device")
+
+    monitor = make(sinks=[Full(), memory], on_error="raise", background=True)
+    monitor.log(model(), 0)
+    with pytest.raises(MonitorError, match="no space left on device"):
+        monitor.close()
+    assert memory.closed == 1 and not monitor.running
+
+
 def test_a_failed_layer_is_raised_where_asked_and_warned_of_once_else(
     make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
