@@ -2,14 +2,26 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from alpha_callbacks.categories import block_index
+from alpha_callbacks.error_norm import spectral_norm
 from alpha_callbacks.estimators import HillFit, Tail, hill_alpha, tail_of, tail_size
+from alpha_callbacks.formats.blocks import wide
 from alpha_callbacks.null import alpha_null
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.perturbation import alpha_error_bound
 from alpha_callbacks.precision import Precision, dtype_of, get_precision
-from alpha_callbacks.round_trip import Damage, Sizes, measure_damage, measure_sizes, short_side_blocks
+from alpha_callbacks.round_trip import (
+    BlockMap,
+    Damage,
+    Sizes,
+    error_of,
+    measure_damage,
+    measure_sizes,
+    short_side_blocks,
+    through,
+)
 from alpha_callbacks.spectrum import Spectrum, spectrum
 from alpha_callbacks.table import Method, Row, Status
 from alpha_callbacks.weight import Weight
@@ -55,25 +67,36 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     if sizes.largest == 0:
         return rows_without_alpha(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
-    precisions = [get_precision(name) for name in options.precisions]
-    stored = matrix.solve(None) if any(p.holds(weight.dtype) for p in precisions) else None
-    rows = []
-    for precision in precisions:
-        if stored is not None and precision.holds(weight.dtype):
-            rows.append(stored.row(precision.name, method="lossless", bound=0.0))
-            continue
-        damage = measure_damage(weight, precision)
-        if damage.exact:
-            stored = stored or matrix.solve(None)
-            rows.append(stored.row(precision.name, method="lossless", bound=0.0))
-        elif damage.overflow:
-            reason = f"{damage.overflow} of {weight.numel} weights overflow to inf in {precision.name}"
-            rows.append(_count(matrix.blank(precision.name, "non_finite", reason), damage))
-        elif stored is not None and (bound := stored.error_bound(damage)) <= options.reuse_tol * stored.fit.alpha:
-            rows.append(_count(stored.row(precision.name, method="bounded", bound=bound), damage))
-        else:
-            rows.append(_count(matrix.solve(precision).row(precision.name, method="computed", bound=math.nan), damage))
-    return tuple(rows)
+    return tuple(_row(matrix, get_precision(name)) for name in options.precisions)
+
+
+def _row(matrix: "_Matrix", precision: Precision) -> Row:
+    """Return the row of one precision; whatever happens, the other precisions of the layer go on."""
+    try:
+        return _measured(matrix, precision)
+    except Exception as error:
+        return matrix.blank(precision.name, "failed", f"{type(error).__name__}: {error}")
+
+
+def _measured(matrix: "_Matrix", precision: Precision) -> Row:
+    weight, options = matrix.weight, matrix.options
+    if precision.holds(weight.dtype):
+        return matrix.stored.row(precision.name, method="lossless", bound=0.0)
+    if weight.in_features % precision.column_multiple:
+        reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
+        return matrix.blank(precision.name, "unsupported", reason)
+    damage = measure_damage(weight, precision, matrix.sizes.largest)
+    if damage.exact:
+        return matrix.stored.row(precision.name, method="lossless", bound=0.0)
+    if damage.infinite:
+        reason = f"{damage.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
+        return _with(damage, matrix.blank(precision.name, "non_finite", reason))
+    if matrix.knows_stored:
+        bound = matrix.stored.error_bound(damage)
+        if bound <= options.reuse_tol * matrix.stored.fit.alpha:
+            return _with(damage, matrix.stored.row(precision.name, method="bounded", bound=bound))
+    row = _with(damage, matrix.solve(precision).row(precision.name, method="computed", bound=math.nan))
+    return replace(row, spectral_error=matrix.spectral_error(precision)) if precision.low_bit else row
 
 
 @dataclass(frozen=True)
@@ -83,6 +106,32 @@ class _Matrix:
     weight: Weight
     sizes: Sizes
     options: AnalysisOptions
+
+    @cached_property
+    def stored(self) -> "_Solved":
+        """The decomposition of the stored matrix, made when first needed."""
+        return self.solve(None)
+
+    @property
+    def knows_stored(self) -> bool:
+        """True if the stored matrix is decomposed, or will be since a precision holds it."""
+        asked = map(get_precision, self.options.precisions)
+        return "stored" in self.__dict__ or any(precision.holds(self.weight.dtype) for precision in asked)
+
+    @cached_property
+    def norm(self) -> float:
+        """||W||_2 of the stored matrix."""
+        if self.knows_stored:
+            return math.sqrt(float(self.stored.spectrum.evals[0]))
+        return self._norm_of(lambda rows: wide(rows) / self.sizes.largest)
+
+    def spectral_error(self, precision: Precision) -> float:
+        """Return ||W - Q(W)||_2 / ||W||_2."""
+        return self._norm_of(error_of(precision, self.sizes.largest)) / self.norm
+
+    def _norm_of(self, change: BlockMap) -> float:
+        blocks = short_side_blocks(self.weight, change)
+        return self.sizes.largest * spectral_norm(blocks, self.weight.n_eigs, device=self.options.device)
 
     def solve(self, precision: Precision | None) -> "_Solved":
         """Decompose the weight after the round trip (None: as stored) and fit its tail."""
@@ -98,7 +147,7 @@ class _Matrix:
             typical=self.sizes.typical,
         )
         result = spectrum(
-            lambda: short_side_blocks(weight, precision),
+            lambda: short_side_blocks(weight, through(precision, self.sizes.largest) if precision else None),
             weight.n_eigs,
             tail=tail,
             absmax=self.sizes.largest,
@@ -151,6 +200,8 @@ class _Solved:
             ks_distance=fit.ks_distance,
             spectral_norm=math.sqrt(float(self.spectrum.evals[0])),
             frobenius_norm=self.spectrum.frobenius_norm,
+            relative_error=0.0 if method == "lossless" else math.nan,
+            spectral_error=0.0 if method == "lossless" else math.nan,
         )
 
 
@@ -175,8 +226,9 @@ def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Sta
         alpha_null=alpha_null(weight.out_features, weight.in_features, k),
         n_eigs=weight.n_eigs,
         threshold=options.threshold,
+        effective_bits=get_precision(precision).effective_bits(weight.out_features, weight.in_features),
     )
 
 
-def _count(row: Row, damage: Damage) -> Row:
-    return replace(row, overflow=damage.overflow, underflow=damage.underflow)
+def _with(damage: Damage, row: Row) -> Row:
+    return replace(row, overflow=damage.overflow, underflow=damage.underflow, relative_error=damage.relative)

@@ -41,10 +41,15 @@ _PER_PRECISION = (
     "spectral_norm",
     "frobenius_norm",
     "stable_rank",
+    "relative_error",
+    "sqnr_db",
+    "spectral_error",
     "overflow",
     "underflow",
+    "effective_bits",
     "reason",
 )
+_FEWER_DIGITS = {"alpha_error_bound": 3, "relative_error": 5, "sqnr_db": 5, "spectral_error": 4, "effective_bits": 8}
 
 
 def results_header(precisions: Sequence[str]) -> list[str]:
@@ -104,7 +109,7 @@ def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
     for p in table.precisions:
         row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
     for name in _PER_PRECISION:
-        row += [cell(getattr(layer[p], name), 3 if name == "alpha_error_bound" else digits) for p in table.precisions]
+        row += [cell(getattr(layer[p], name), _FEWER_DIGITS.get(name, digits)) for p in table.precisions]
     return row
 
 

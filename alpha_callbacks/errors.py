@@ -33,6 +33,10 @@ class MonitorError(AlphaCallbacksError):
     """A model in training cannot be watched as asked."""
 
 
+class PlanError(AlphaCallbacksError):
+    """A quantization plan cannot be made, read, held by a target, or applied to a model."""
+
+
 class MissingExtraError(AlphaCallbacksError, ImportError):
     """An optional package is needed; the text names the extra that brings it."""
 

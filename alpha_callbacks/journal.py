@@ -18,7 +18,7 @@ from alpha_callbacks.table import Row
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 FOLDER = "journal"
 
 Identity = dict[str, Any]

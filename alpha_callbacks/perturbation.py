@@ -39,9 +39,14 @@ class PerturbationMeter:
         self._row_max = max(self._row_max, float(magnitude.sum(dim=1).max()))
         self._columns += magnitude.sum(dim=0).cpu()
 
+    @property
+    def frobenius(self) -> float:
+        """||E||_F as computed, without the guard of `result`."""
+        return math.sqrt(self._squares)
+
     def result(self) -> Perturbation:
-        """Return the norms of all rows added so far."""
-        frobenius = math.sqrt(self._squares) * _NORM_GUARD
+        """Return the norms of all rows added so far, none smaller than the true one."""
+        frobenius = self.frobenius * _NORM_GUARD
         mixed = math.sqrt(float(self._columns.max()) * self._row_max) * _NORM_GUARD
         return Perturbation(frobenius, min(frobenius, mixed))
 

@@ -1,7 +1,7 @@
 """A weight through a precision: the blocks that a solver reads, and what happens to the entries."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,46 +55,80 @@ class Damage:
 
     Attributes:
         error: norms of W - Q(W), over the blocks without overflow.
-        overflow: finite weights that become inf or nan.
+        relative: ||W - Q(W)||_F / ||W||_F; inf after an overflow to inf.
+        overflow: finite weights beyond the largest number of the format: they become inf, or that number.
+        infinite: those that become inf or nan.
         underflow: non-zero weights that become 0.
     """
 
     error: Perturbation
+    relative: float
     overflow: int
+    infinite: int
     underflow: int
 
     @property
     def exact(self) -> bool:
         """True if every weight came back as it was."""
-        return self.overflow == 0 and self.error.frobenius == 0
+        return self.infinite == 0 and self.error.frobenius == 0
 
 
-def measure_damage(weight: Weight, precision: Precision) -> Damage:
-    """Compare a finite weight with its round trip, one block of rows at a time.
+def measure_damage(weight: Weight, precision: Precision, largest: float) -> Damage:
+    """Compare a finite weight with its round trip, some rows at a time.
 
-    The differences are formed in fp32 (fp64 for fp64 weights). They are exact where it matters, since a weight and its
-    rounding are within a factor of two of each other or the rounding is 0.
+    The differences are formed in fp32 (fp64 for fp64 weights). For the 16-bit floats they are exact where it matters,
+    since a weight and its rounding are within a factor of two of each other or the rounding is 0.
+
+    Args:
+        weight: not all zero.
+        precision: the format.
+        largest: max |w| of the whole matrix.
     """
     wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
-    meter, overflow, underflow = PerturbationMeter(weight.in_features), 0, 0
+    meter, squares = PerturbationMeter(weight.in_features), 0.0
+    infinite = saturated = underflow = 0
+    step = max(1, _CACHE_ELEMENTS // weight.in_features)
+    step = math.ceil(step / precision.row_multiple) * precision.row_multiple
     for block in weight.row_blocks():
-        for rows in block.split(max(1, _CACHE_ELEMENTS // weight.in_features)):
-            before, after = rows.to(wide), precision.round_trip(rows).to(wide)
+        for rows in block.split(step):
+            before, after = rows.to(wide), precision.round_trip(rows, largest).to(wide)
             lost = int(torch.count_nonzero(~torch.isfinite(after)))
-            overflow += lost
+            infinite += lost
+            if largest > precision.saturates_at:
+                saturated += int(torch.count_nonzero(before.abs() > precision.saturates_at))
             underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
+            squares += float(torch.linalg.vector_norm(before, dtype=torch.float64)) ** 2
             if lost == 0:
                 meter.add(before - after)  # never in place: `before` may be the model's own storage
-    return Damage(meter.result(), overflow, underflow)
+    relative = math.inf if infinite else meter.frobenius / math.sqrt(squares)
+    return Damage(meter.result(), relative, infinite + saturated, infinite, underflow)
 
 
-def short_side_blocks(weight: Weight, precision: Precision | None) -> Iterator[Tensor]:
-    """Yield the weight after the round trip (None: as stored) in blocks of shape (b, n), n its short side.
+BlockMap = Callable[[Tensor], Tensor]
+
+
+def through(precision: Precision, largest: float) -> BlockMap:
+    """Return what turns whole rows into their round trip."""
+    return lambda rows: precision.round_trip(rows, largest)
+
+
+def error_of(precision: Precision, largest: float) -> BlockMap:
+    """Return what turns whole rows into W - Q(W), in units of `largest` so that squares stay in range of fp32."""
+
+    def error(rows: Tensor) -> Tensor:
+        after = precision.round_trip(rows, largest)
+        return (rows.to(after.dtype) - after).div_(largest)
+
+    return error
+
+
+def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:
+    """Yield the weight after `change` (None: as stored) in blocks of shape (b, n), n its short side.
 
     A tall matrix streams row by row. A wide one is needed whole, since formats work along its rows: it is held in the
-    dtype that the round trip returns.
+    dtype that `change` returns.
     """
-    rows = (block if precision is None else precision.round_trip(block) for block in weight.row_blocks())
+    rows = (block if change is None else change(block) for block in weight.row_blocks())
     if weight.out_features >= weight.in_features:
         yield from rows
         return

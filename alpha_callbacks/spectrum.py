@@ -107,7 +107,7 @@ def spectrum(blocks: Blocks, n: int, *, tail: Tail, absmax: float, solver: Solve
 def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
     """Yield the rungs from the cheapest that is allowed to the safest."""
     on_cpu = torch.device(device).type == "cpu"
-    if solver == "fast" and _fp32_products_are_fp32(on_cpu):
+    if solver == "fast" and fp32_products_are_fp32(on_cpu):
         yield _GRAM_FP32
     yield _GRAM_FP64
     if not on_cpu:
@@ -115,7 +115,7 @@ def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
     yield _SVD_FP64
 
 
-def _fp32_products_are_fp32(on_cpu: bool) -> bool:
+def fp32_products_are_fp32(on_cpu: bool) -> bool:
     """Return False if the process lets fp32 products run in TF32 or bf16; that is the user's setting and stays."""
     backend: Any = torch.backends.mkldnn if on_cpu else torch.backends.cuda
     own = getattr(getattr(backend, "matmul", None), "fp32_precision", "none")  # torch < 2.9 has only the one below
@@ -160,13 +160,13 @@ def _sum_of_squares(block: Tensor) -> float:
 def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
     gram = torch.zeros(n, n, dtype=dtype, device=device)
     for block in blocks:
-        _add_gram(block, gram)
+        add_gram(block, gram)
     with solver_threads():
         evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
     return evals.flip(0)
 
 
-def _add_gram(block: Tensor, gram: Tensor) -> None:
+def add_gram(block: Tensor, gram: Tensor) -> None:
     """Add block^T block to the lower triangle of gram, halving: about half the products of a full one.
 
     BLAS has this as ?syrk, which torch does not reach; a second BLAS would bring a second pool of spinning threads.
@@ -177,9 +177,9 @@ def _add_gram(block: Tensor, gram: Tensor) -> None:
         return
     half = -(-n // 2 // 64) * 64
     left, right = block[:, :half], block[:, half:]
-    _add_gram(left, gram[:half, :half])
+    add_gram(left, gram[:half, :half])
     gram[half:, :half].addmm_(right.T, left)
-    _add_gram(right, gram[half:, half:])
+    add_gram(right, gram[half:, half:])
 
 
 def _evals_svd(blocks: Iterator[Tensor], n: int) -> Tensor:

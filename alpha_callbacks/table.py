@@ -42,8 +42,11 @@ class Row:
         ks_distance: Kolmogorov-Smirnov distance of the tail.
         spectral_norm: largest singular value.
         frobenius_norm: root of the sum of squares.
-        overflow: finite weights that the format turns into inf.
+        overflow: finite weights beyond the largest number of the format.
         underflow: non-zero weights that the format turns into 0.
+        relative_error: ||W - Q(W)||_F / ||W||_F.
+        spectral_error: ||W - Q(W)||_2 / ||W||_2; measured for formats below 16 bits, nan for casts to wider ones.
+        effective_bits: bits of one weight, scales included.
     """
 
     layer_name: str
@@ -71,6 +74,9 @@ class Row:
     frobenius_norm: float = math.nan
     overflow: int = 0
     underflow: int = 0
+    relative_error: float = math.nan
+    spectral_error: float = math.nan
+    effective_bits: float = math.nan
 
     @property
     def ok(self) -> bool:
@@ -86,6 +92,11 @@ class Row:
     def stable_rank(self) -> float:
         """||W||_F^2 / ||W||_2^2."""
         return (self.frobenius_norm / self.spectral_norm) ** 2 if self.spectral_norm > 0 else math.nan
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise in dB, -20 log10(relative_error); inf where nothing is lost."""
+        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
 
 
 @dataclass(frozen=True)
@@ -164,13 +175,17 @@ class Table:
         """The precision that drift is measured from: the finest one asked for."""
         from alpha_callbacks.precision import get_precision
 
-        return min(self.precisions, key=lambda name: (get_precision(name).eps or math.inf, self.precisions.index(name)))
+        def coarseness(name: str) -> tuple[float, float]:
+            precision = get_precision(name)
+            return precision.eps or math.inf, -precision.bits
+
+        return min(self.precisions, key=coarseness)  # of equals the first
 
     def to_frame(self) -> "pandas.DataFrame":
         """Return a pandas DataFrame, one row a layer and precision, with the fields of `Row` as columns."""
         import pandas
 
-        derived = ("alpha_ratio", "stable_rank")
+        derived = ("alpha_ratio", "stable_rank", "sqnr_db")
         return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
 
     def alphas(self, precision: str) -> list[float]:

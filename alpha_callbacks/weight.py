@@ -10,6 +10,7 @@ from alpha_callbacks.shards import Shards
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
+_ROWS = 128  # row blocks begin at multiples of this, for formats that scale square tiles
 
 CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
 
@@ -87,12 +88,19 @@ class Weight:
 
     def row_blocks(self) -> Iterator[Tensor]:
         """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
-        for start, stop in spans(self.out_features, self.in_features):
+        for start, stop in spans(self.out_features, self.in_features, multiple=_ROWS):
             yield self.rows(start, stop)
 
 
-def spans(length: int, width: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS."""
+def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS.
+
+    Args:
+        length: what is divided.
+        width: elements that each of it has.
+        multiple: of which each start is one.
+    """
     step = max(16, BLOCK_ELEMENTS // max(width, 1))
+    step = max(multiple, step // multiple * multiple)
     for start in range(0, length, step):
         yield start, min(start + step, length)

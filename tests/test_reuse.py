@@ -97,7 +97,7 @@ def test_fp32_weights_need_their_own_half_precisions() -> None:
 
 def test_damage_equals_a_direct_comparison() -> None:
     w = noise(50, 40) * 1e-4
-    damage = measure_damage(weight_of(w), get_precision("fp16"))
+    damage = measure_damage(weight_of(w), get_precision("fp16"), float(w.abs().max()))
     e = w.double() - w.half().double()
     assert damage.error.frobenius == pytest.approx(float(e.norm()), rel=1e-5)
     assert damage.error.spectral >= float(torch.linalg.matrix_norm(e, 2))

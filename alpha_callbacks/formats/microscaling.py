@@ -1,0 +1,58 @@
+"""Block formats whose scale is a small float itself: MX (a power of two) and NVFP4 (e4m3, under one of the tensor)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.formats.blocks import absmax, from_blocks, to_blocks, wide
+from alpha_callbacks.formats.minifloat import E2M1, E4M3, Minifloat, power_of_two_below
+
+ScaleRule = Literal["floor", "even", "rceil"]
+
+MX_BLOCK = 32
+NVFP4_BLOCK = 16
+_E8M0_SMALLEST, _E8M0_LARGEST = 2.0**-127, 2.0**127
+
+
+def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]:
+    """Return the round trip of an OCP MX format: blocks of 32 along a row under a power of two.
+
+    Args:
+        element: e4m3, e5m2, e3m2, e2m3 or e2m1.
+        rule: how the power follows from the block's absmax. "floor" is the text of the specification (gguf, torchao's
+            default); "even" rounds absmax to the element's mantissa first (compressed-tensors for fp4 and fp6); "rceil"
+            takes the smallest power that saturates nothing (compressed-tensors for fp8).
+
+    Source: OCP Microscaling Formats (MX) 1.0, section 6.3.
+    """
+
+    def round_trip(rows: Tensor, largest: float) -> Tensor:
+        matrix = wide(rows)
+        blocks = to_blocks(matrix, MX_BLOCK)
+        top = absmax(blocks)
+        if rule == "rceil":
+            ideal = top / element.largest
+            power = power_of_two_below(ideal)
+            scale = torch.where(ideal > power, 2 * power, power)
+        else:
+            carry = element.mantissa if rule == "even" else None
+            scale = power_of_two_below(top, carry_bits=carry) / element.largest_power
+        scale = scale.clamp(_E8M0_SMALLEST, _E8M0_LARGEST)
+        return from_blocks(element.round(blocks / scale).mul_(scale), matrix.shape[1])
+
+    return round_trip
+
+
+def nvfp4(rows: Tensor, largest: float) -> Tensor:
+    """Round e2m1 blocks of 16 under e4m3 scales under one fp32 scale of the tensor, largest / (448 * 6).
+
+    Source: NVIDIA, NVFP4; the order of the products is that of torchao.
+    """
+    matrix = wide(rows)
+    blocks = to_blocks(matrix, NVFP4_BLOCK)
+    whole = torch.full_like(blocks[:1, :1, :1], largest) / (E4M3.largest * E2M1.largest)
+    scale = E4M3.round((absmax(blocks) / E2M1.largest / whole).clamp_(2.0**E4M3.smallest, E4M3.largest))
+    values = E2M1.round(blocks * ((1.0 / whole) / scale))
+    return from_blocks(values.mul_(whole * scale), matrix.shape[1])

@@ -1,0 +1,32 @@
+"""NF4: sixteen quantiles of a normal distribution under the absmax of a block."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.formats.blocks import absmax, from_blocks, nonzero, to_blocks, wide
+
+# QLoRA (Dettmers et al., 2023), appendix E, as every implementation has them.
+_LEVELS = (
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+)  # fmt: skip
+
+
+def nf4(size: int) -> Callable[[Tensor, float], Tensor]:
+    """Return the round trip of NF4 in blocks of `size` along a row, fp32 absmax.
+
+    bitsandbytes runs its blocks on into the next row; the two agree where `size` divides in_features.
+    """
+
+    def round_trip(rows: Tensor, largest: float) -> Tensor:
+        matrix = wide(rows)
+        blocks = to_blocks(matrix, size)
+        levels = torch.tensor(_LEVELS, dtype=blocks.dtype, device=blocks.device)
+        scale = nonzero(absmax(blocks))
+        nearest = torch.bucketize(blocks / scale, (levels[1:] + levels[:-1]) / 2)
+        return from_blocks(levels[nearest].mul_(scale), matrix.shape[1])
+
+    return round_trip
