@@ -1,7 +1,6 @@
 """The command alpha-hill: parses, calls one public function, prints what came out."""
 
 import logging
-import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from alpha_callbacks import __version__
+from alpha_callbacks import __version__, cli_plans
+from alpha_callbacks.cli_options import LogLevel, set_log_level
 from alpha_callbacks.errors import AlphaCallbacksError
 
 if TYPE_CHECKING:  # --help must not wait for torch
@@ -45,10 +45,6 @@ PlotFormat = Annotated[
 NoPlots = Annotated[bool, typer.Option("--no-plots", help="Write only the tables.", rich_help_panel=_OUTPUT)]
 PerPlot = Annotated[
     int, typer.Option("--max-layers-per-plot", min=1, help="Layers in one combined chart.", rich_help_panel=_OUTPUT)
-]
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    typer.Option("--log-level", help="How much to say on stderr.", rich_help_panel=_OUTPUT),
 ]
 
 
@@ -195,7 +191,7 @@ def scan(
 
     torchrun --nproc-per-node 4 -m alpha_callbacks scan ./checkpoint-5000
     """
-    _set_log_level(log_level)
+    set_log_level(log_level)
     from alpha_callbacks.console import Console
     from alpha_callbacks.options import AnalysisOptions, pick_device
     from alpha_callbacks.precision import parse_precisions
@@ -250,7 +246,7 @@ def merge(
     log_level: LogLevel = "info",
 ) -> None:
     """Join the shards of a scan into one result, equal to that of a single run."""
-    _set_log_level(log_level)
+    set_log_level(log_level)
     from alpha_callbacks.console import Console
     from alpha_callbacks.scanner import merge as merge_shards
 
@@ -263,6 +259,10 @@ def merge(
             observer=console,
         )
     _finish(console, result)
+
+
+for command in (cli_plans.precisions, cli_plans.recommend, cli_plans.export, cli_plans.quantize, cli_plans.evaluate):
+    app.command(rich_help_panel="Quantization")(command)
 
 
 def main() -> None:
@@ -301,7 +301,3 @@ def _result_name(model: str | None) -> str:
     name = path.name if path.is_dir() else path.stem
     everywhere = name.startswith("checkpoint") or name in ("model", "weights", "final", "best", "last")
     return f"{path.parent.name}--{name}" if everywhere else name
-
-
-def _set_log_level(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

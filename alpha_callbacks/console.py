@@ -111,6 +111,34 @@ class Console(Observer):
             out.print(f"[yellow]{len(result.failed)} layers have a row without alpha: {names}[/yellow]")
 
 
+class Steps:
+    """A progress bar for work whose steps are alike; calling it says (done, all, what)."""
+
+    def __init__(self, title: str, *, quiet: bool = False) -> None:
+        self._console = RichConsole(stderr=True, highlight=False, quiet=quiet)
+        columns = (BarColumn(bar_width=20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+        note = TextColumn("[dim]{task.fields[note]}")
+        self._progress = Progress(
+            TextColumn("{task.description}"), *columns, TimeRemainingColumn(), note, console=self._console
+        )
+        self._task = self._progress.add_task(title, total=None, note="")
+
+    def __enter__(self) -> "Steps":
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done, total=total, note=escape(note))
+
+
 def _label(checkpoint: Checkpoint) -> str:
     return "the embedded tiny Llama" if checkpoint.source == str(EMBEDDED) else checkpoint.source
 

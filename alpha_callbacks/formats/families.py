@@ -17,8 +17,8 @@ _TILE = 128  # DeepSeek's FP8
 
 _CHANNEL, _TENSOR, _NONE = Scope("channel"), Scope("tensor"), Scope("none")
 _SCOPES = {"channel": _CHANNEL, "tensor": _TENSOR}
-_INT_SOURCE = "signed integers, scale absmax / (2^b - 1) * 2"
-_MX_SOURCE = "OCP Microscaling (MX) 1.0"
+_INT_SOURCE = "integers, scale by absmax"
+_MX_SOURCE = "OCP MX 1.0"
 
 
 def _integer(options: Sequence[str], *, bits: int, default: Scope) -> Precision:
@@ -86,7 +86,7 @@ def _mx(options: Sequence[str], *, name: str, element: Minifloat, default: Scale
 def _nvfp4(options: Sequence[str]) -> Precision:
     _Options(options, "none").end()
     storage = Storage(4, scale=8, block=NVFP4_BLOCK, tensor=32)
-    return Precision("nvfp4", (), 4, None, nvfp4, storage=storage, same_as="torchao", source="NVIDIA NVFP4, two levels")
+    return Precision("nvfp4", (), 4, None, nvfp4, storage=storage, same_as="torchao", source="NVIDIA NVFP4, two levels of scale")
 
 
 def _nf4(options: Sequence[str]) -> Precision:
@@ -101,7 +101,7 @@ def _nf4(options: Sequence[str]) -> Precision:
         round_trip=nf4(size),
         storage=Storage(4, scale=32, block=size),
         same_as="bitsandbytes",
-        source="QLoRA, appendix E",
+        source="QLoRA, appendix E, fp32 absmax",
     )
 
 
@@ -173,12 +173,12 @@ _G32 = Scope("group", 32)
 FAMILIES = (
     _family(
         "fp8_e4m3", ("fp8", "float8_e4m3fn", "e4m3"),
-        partial(_float, prefix="fp8_e4m3", element=E4M3, default=_CHANNEL, same_as="torch, compressed-tensors"),
+        partial(_float, prefix="fp8_e4m3", element=E4M3, default=_CHANNEL, same_as="compressed-tensors"),
         _FP8, ("block128",), ("tensor",), ("none",),
     ),
     _family(
         "fp8_e5m2", ("float8_e5m2", "e5m2"),
-        partial(_float, prefix="fp8_e5m2", element=E5M2, default=_CHANNEL, same_as="torch, torchao"), _FP8,
+        partial(_float, prefix="fp8_e5m2", element=E5M2, default=_CHANNEL, same_as="torchao"), _FP8,
     ),
     _family("int8", ("w8",), partial(_integer, bits=8, default=_CHANNEL), _INT, ("g32",)),
     _family("mxfp8_e4m3", ("mxfp8",), partial(_mx, name="mxfp8_e4m3", element=E4M3, default="rceil"), _RULES),
@@ -191,7 +191,7 @@ FAMILIES = (
     _family("nvfp4", (), _nvfp4, ""),
     _family("mxfp4", ("mxfp4_e2m1",), partial(_mx, name="mxfp4", element=E2M1, default="even"), _RULES, ("floor",)),
     _family(
-        "fp4", ("e2m1",), partial(_float, prefix="fp4", element=E2M1, default=_G32, same_as="torchao (elements)"),
+        "fp4", ("e2m1",), partial(_float, prefix="fp4", element=E2M1, default=_G32, same_as=""),
         "g<size>, channel, tensor, none",
     ),
     _family("int3", ("w3",), partial(_integer, bits=3, default=_G32), _INT),
