@@ -38,8 +38,7 @@ def from_tiles(tiles: Tensor, size: int, shape: torch.Size) -> Tensor:
 
 def absmax(blocks: Tensor) -> Tensor:
     """Return the largest |x| of each block, shape (..., 1)."""
-    low, high = blocks.aminmax(dim=-1, keepdim=True)
-    return torch.maximum(-low, high)
+    return blocks.abs().amax(dim=-1, keepdim=True)  # several times as fast as aminmax over a short last dimension
 
 
 def nonzero(scale: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ _TILE = 128  # DeepSeek's FP8
 
 _CHANNEL, _TENSOR, _NONE = Scope("channel"), Scope("tensor"), Scope("none")
 _SCOPES = {"channel": _CHANNEL, "tensor": _TENSOR}
-_INT_SOURCE = "integers, scale by absmax"
 _MX_SOURCE = "OCP MX 1.0"
 
 
@@ -25,7 +24,7 @@ def _integer(options: Sequence[str], *, bits: int, default: Scope) -> Precision:
     words = "g<size> (weights a scale), channel, tensor, asym"
     rest = _Options(options, words)
     asymmetric = rest.take("asym")
-    scope = rest.scope({**_SCOPES, "group": Scope("group", 32)}) or default
+    scope = rest.scope(_SCOPES) or default
     rest.end()
     if asymmetric and scope is _TENSOR:
         raise OptionError("expected asym with g<size> or channel, got it with tensor.")
@@ -39,7 +38,7 @@ def _integer(options: Sequence[str], *, bits: int, default: Scope) -> Precision:
         round_trip=make(bits, scope),
         storage=_storage(bits, scope, _SCALE_BITS + bits * asymmetric),
         same_as="compressed-tensors",
-        source=_INT_SOURCE,
+        source=f"integers, scale by {'range' if asymmetric else 'absmax'}",
     )
 
 
@@ -84,9 +83,11 @@ def _mx(options: Sequence[str], *, name: str, element: Minifloat, default: Scale
 
 
 def _nvfp4(options: Sequence[str]) -> Precision:
-    _Options(options, "none").end()
+    _Options(options, "").end()
     storage = Storage(4, scale=8, block=NVFP4_BLOCK, tensor=32)
-    return Precision("nvfp4", (), 4, None, nvfp4, storage=storage, same_as="torchao", source="NVIDIA NVFP4, two levels of scale")
+    return Precision(
+        "nvfp4", (), 4, None, nvfp4, storage=storage, same_as="torchao", source="NVIDIA NVFP4, two levels of scale"
+    )
 
 
 def _nf4(options: Sequence[str]) -> Precision:
@@ -128,7 +129,7 @@ class _Options:
     def scope(self, named: dict[str, Scope]) -> Scope | None:
         """Return the scope that is asked for, if one is."""
         size = self.number("g")
-        found = [scope for word, scope in named.items() if word != "group" and self.take(word)]
+        found = [scope for word, scope in named.items() if self.take(word)]
         found += [Scope("group", size)] if size else []
         if len(found) > 1:
             raise OptionError("expected one way to share a scale, got several.")
@@ -136,7 +137,8 @@ class _Options:
 
     def end(self) -> None:
         if self.left:
-            raise OptionError(f"expected options {self.words}, got {self.left[0]!r}.")
+            words = f"options {self.words}" if self.words else "no options"
+            raise OptionError(f"expected {words}, got {self.left[0]!r}.")
 
 
 def _suffix(scope: Scope, *, hidden: Scope | None) -> str:

@@ -14,6 +14,7 @@ ScaleRule = Literal["floor", "even", "rceil"]
 MX_BLOCK = 32
 NVFP4_BLOCK = 16
 _E8M0_SMALLEST, _E8M0_LARGEST = 2.0**-127, 2.0**127
+_NVFP4_SMALLEST = 2.0**-120  # 1 / (scale of the tensor * scale of a block) stays finite; all zeros stay zeros
 
 
 def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]:
@@ -23,7 +24,11 @@ def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]
         element: e4m3, e5m2, e3m2, e2m3 or e2m1.
         rule: how the power follows from the block's absmax. "floor" is the text of the specification (gguf, torchao's
             default); "even" rounds absmax to the element's mantissa first (compressed-tensors for fp4 and fp6); "rceil"
-            takes the smallest power that saturates nothing (compressed-tensors for fp8).
+            takes the smallest power that saturates nothing (NVIDIA; compressed-tensors for fp8, but for blocks whose
+            absmax is 1.75 * 2^n to the last bit, which it gives twice the scale).
+
+    torchao takes the power of "rceil" from a rounded logarithm, so that up to 4 ulps above a power it saturates. gguf
+    rounds ties of the elements towards zero.
 
     Source: OCP Microscaling Formats (MX) 1.0, section 6.3.
     """
@@ -48,11 +53,14 @@ def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]
 def nvfp4(rows: Tensor, largest: float) -> Tensor:
     """Round e2m1 blocks of 16 under e4m3 scales under one fp32 scale of the tensor, largest / (448 * 6).
 
-    Source: NVIDIA, NVFP4; the order of the products is that of torchao.
+    Scales of blocks stay normal, >= 2^-6: a block 28672 times smaller than the tensor's largest loses precision.
+
+    Source: NVIDIA, NVFP4; the order of the products and the smallest scale are those of torchao.
     """
     matrix = wide(rows)
     blocks = to_blocks(matrix, NVFP4_BLOCK)
     whole = torch.full_like(blocks[:1, :1, :1], largest) / (E4M3.largest * E2M1.largest)
+    whole.clamp_(min=_NVFP4_SMALLEST)
     scale = E4M3.round((absmax(blocks) / E2M1.largest / whole).clamp_(2.0**E4M3.smallest, E4M3.largest))
     values = E2M1.round(blocks * ((1.0 / whole) / scale))
     return from_blocks(values.mul_(whole * scale), matrix.shape[1])

@@ -1,5 +1,6 @@
 """Floats of a few bits, without infinities: round half to even, saturate."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ class Minifloat:
     @property
     def largest_power(self) -> float:
         """Return the largest power of two that is not above `largest`."""
-        return 2.0 ** (torch.tensor(self.largest).frexp().exponent.item() - 1)
+        return 2.0 ** (math.frexp(self.largest)[1] - 1)
 
     def round(self, x: Tensor) -> Tensor:
         """Return the nearest numbers of the format, ties to even mantissa; beyond `largest` it saturates.

@@ -60,8 +60,8 @@ def asymmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Ten
     low, high = -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
 
     def quantize(blocks: Tensor) -> Tensor:
-        bottom, top = blocks.aminmax(dim=-1, keepdim=True)
-        bottom, top = bottom.clamp(max=0), top.clamp(min=0)
+        bottom = blocks.amin(dim=-1, keepdim=True).clamp_(max=0)
+        top = blocks.amax(dim=-1, keepdim=True).clamp_(min=0)
         scale = nonzero((top - bottom) / (high - low))
         zero = (low - bottom / scale).clamp_(low, high).round_()
         return torch.div(blocks, scale).add_(zero).clamp_(low, high).round_().sub_(zero).mul_(scale)

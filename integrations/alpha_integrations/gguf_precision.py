@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def _make(options: Sequence[str]) -> Precision:
         round_trip=partial(_round_trip, kind),
         storage=Storage(size * 8 / block),
         column_multiple=block,
-        same_as="gguf (it is gguf)",
+        same_as="gguf",
         source="llama.cpp, ggml-quants",
     )
 
@@ -42,8 +43,11 @@ def _make(options: Sequence[str]) -> Precision:
 def _round_trip(kind: Any, rows: Tensor, largest: float) -> Tensor:
     import gguf
 
-    codes = gguf.quantize(rows.detach().to("cpu", torch.float32).contiguous().numpy(), kind)
-    return torch.from_numpy(np.array(gguf.dequantize(codes, kind), dtype=np.float32)).to(rows.device)
+    array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+    with np.errstate(over="ignore", invalid="ignore"):  # scales beyond fp16 become inf or 0, which the result shows
+        values = gguf.dequantize(gguf.quantize(array, kind), kind)
+    return torch.from_numpy(values).to(rows.device)
 
 
-FAMILY = Family(_PREFIX, (), _make, ", ".join(_NAMES), (("q8_0",), ("q4_0",)))
+_LISTED = (("q8_0",), ("q4_0",)) if find_spec("gguf") else ()  # tables list only what can be had
+FAMILY = Family(_PREFIX, (), _make, ", ".join(_NAMES), _LISTED)
