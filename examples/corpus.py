@@ -13,6 +13,12 @@ def read() -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "LICENSE", *_pages()))
 
 
+def halves() -> tuple[str, str]:
+    """Return two parts of it that share nothing: one to calibrate on, one to judge by."""
+    text = read()
+    return text[: len(text) // 2], text[len(text) // 2 :]
+
+
 def blocks(tokens: Tensor, length: int) -> Tensor:
     """Return consecutive blocks of tokens, shape (n, length)."""
     return tokens[: len(tokens) // length * length].view(-1, length)

@@ -4,11 +4,13 @@ import csv
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.plan_files import read_plan
 from alpha_callbacks.scanner import scan
 from tests.conftest import REPOSITORY
 
@@ -70,3 +72,18 @@ def test_scan_example(tmp_path: Path) -> None:
     script = str(REPOSITORY / "examples" / "scan_llama31_8b.py")
     done = subprocess.run([*RUN, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0 and "alpha_ratio" in done.stdout, done.stderr
+
+
+def test_quantization_example(tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    transformers = pytest.importorskip("transformers")
+    command = [*RUN, str(REPOSITORY / "examples" / "quantize.py"), "--output-dir", str(tmp_path), "--avg-bits", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Policy fisher" in done.stdout and "4 random plans" in done.stdout
+    plan = read_plan(tmp_path / "plan.json")
+    assert abs(plan.average_bits() - 6) <= 0.01
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
+    assert model.config.quantization_config.ignore == ["lm_head"]

@@ -1,0 +1,27 @@
+"""What to call a model that was read from some path."""
+
+import re
+from pathlib import Path
+
+_EVERYWHERE = ("model", "weights", "final", "best", "last", "consolidated", "pytorch_model", "adapter_model")
+
+
+def model_name(source: str | Path) -> str:
+    """Return the name of a model.
+
+    Example:
+        >>> model_name("runs/tiny/checkpoint-5000"), model_name("SmolLM2.Q4_1.gguf"), model_name("org/model-7B")
+        ('tiny/checkpoint-5000', 'SmolLM2.Q4_1', 'org/model-7B')
+    """
+    path = Path(source)
+    for part in path.parts:  # the hub's cache: models--org--name/snapshots/<commit>
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/")
+    if not path.exists() and not path.is_absolute() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
+        return (
+            str(source) if path.suffix.lower() not in (".gguf", ".safetensors", ".pt", ".bin", ".ckpt") else path.stem
+        )
+    path = path.resolve()
+    name = path.stem if path.suffix.lower() in (".gguf", ".safetensors", ".pt", ".bin", ".ckpt", ".pth") else path.name
+    everywhere = name.startswith("checkpoint") or name in _EVERYWHERE
+    return f"{path.parent.name}/{name}" if everywhere and path.parent.name else name

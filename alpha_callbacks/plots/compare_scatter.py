@@ -1,0 +1,89 @@
+"""Alpha of B against alpha of A, and beside it the difference, which the diagonal hides."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alpha_callbacks.compare_summary import summarize_deltas
+from alpha_callbacks.comparison import Comparison, Pair
+from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.category_colors import category_color, category_handles, category_marker, in_order
+from alpha_callbacks.plots.groups import median
+from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, say
+from alpha_callbacks.plots.text import counted, fit, joined
+
+_LEFT, _GAP, _SIDE, _BOTTOM = 0.75, 1.0, 4.4, 0.6
+_MANY = 2000  # points; beyond, they become an image inside pdf and svg
+
+
+@styled
+def plot_comparison(comparison: Comparison) -> tuple[Figure, Sequence[Axes]]:
+    """Draw alpha in B over alpha in A with the diagonal, and delta over alpha in A.
+
+    Returns:
+        The figure and its axes: alphas, differences.
+    """
+    used = comparison.compared
+    names = in_order(pair.row.category for pair in used)
+    handles = category_handles(names)
+    width = _LEFT + 2 * _SIDE + _GAP + 0.2
+    above = 0.85 + legend_height(handles, 2 * _SIDE)
+    figure = new_figure(width, _BOTTOM + _SIDE + above)
+    alphas = add_axes(figure, _LEFT, _BOTTOM, _SIDE, _SIDE)
+    deltas = add_axes(figure, _LEFT + _SIDE + _GAP, _BOTTOM, _SIDE, _SIDE)
+    label_a, label_b = (fit(f"alpha of {name}", _SIDE, 9.0) for name in side_names(comparison))
+    for axes in (alphas, deltas):
+        axes.grid(color=FAINT, linewidth=0.5)
+        axes.set_xlabel(label_a)
+    alphas.set_ylabel(label_b)
+    deltas.set_ylabel("change of alpha, B − A")
+    if used:
+        _points(alphas, used, names, lambda pair: pair.b.alpha if pair.b else math.nan)
+        low, high = (pick((*alphas.get_xlim(), *alphas.get_ylim())) for pick in (min, max))
+        alphas.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
+        alphas.set_xlim(low, high)
+        alphas.set_ylim(low, high)
+        _points(deltas, used, names, lambda pair: pair.known_delta)
+        deltas.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+        middle = median(pair.known_delta for pair in used)
+        deltas.axhline(middle, color=INK, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1)
+        deltas.annotate(f"median {middle:+.2g}", (1, middle), (-2, 3), xycoords=("axes fraction", "data"),
+                        textcoords="offset points", ha="right", size=8, color=INK)  # fmt: skip
+        add_legend(alphas, handles, 2 * _SIDE, _SIDE)
+    else:
+        say(alphas, "no layer to compare")
+        say(deltas, "no layer to compare")
+    add_heading(figure, "alpha of A and of B", subtitle(comparison))
+    return figure, (alphas, deltas)
+
+
+def _points(axes: Axes, pairs: Sequence[Pair], names: Sequence[str], height: Callable[[Pair], float]) -> None:
+    for name in names:
+        mine = [(pair.a.alpha, height(pair)) for pair in pairs if pair.row.category == name and pair.a]
+        look: dict[str, Any] = {
+            "color": category_color(name),
+            "marker": category_marker(name),
+            "rasterized": len(pairs) > _MANY,
+        }
+        axes.scatter([x for x, _ in mine], [y for _, y in mine], 17, alpha=0.8, linewidths=0, zorder=3, **look)
+
+
+def side_names(comparison: Comparison) -> tuple[str, str]:
+    """Return "A: <label> (<precision>)" and the same of B."""
+    first, second = (
+        f"{side}: {label}" + (f" ({precision})" if precision != label else "")
+        for side, label, precision in zip("AB", comparison.labels, comparison.precisions, strict=True)
+    )
+    return first, second
+
+
+def subtitle(comparison: Comparison) -> str:
+    """Return a line that says how many layers are compared and how well their order agrees."""
+    whole = summarize_deltas(comparison.pairs)
+    rank = "" if math.isnan(whole.spearman_alpha) else f"rank correlation {whole.spearman_alpha:.4f}"
+    ratio = "" if math.isnan(whole.spearman_ratio) else f"of alpha / noise {whole.spearman_ratio:.4f}"
+    out = counted(len(comparison.left_out), "layer") + " not compared" if comparison.left_out else ""
+    return joined(counted(whole.count, "layer"), rank, ratio, out)

@@ -1,0 +1,121 @@
+"""Layers x steps of a training run, one colour each."""
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from alpha_callbacks.history_reader import AlphaHistory
+from alpha_callbacks.history_series import Series, by_category, change, folded, lost, reach, span, thinned
+from alpha_callbacks.plots.canvas import GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.legend import add_heading, say
+from alpha_callbacks.plots.text import counted, fit, joined, text_width
+
+MOST_LAYERS, MOST_STEPS = 400, 600  # rows and columns of a picture; beyond, medians of a block and fewer steps
+_RIGHT, _TOP, _BOTTOM = 1.25, 0.75, 0.85
+_WIDTH, _ROW, _LOWEST, _TALLEST = 7.6, 0.13, 2.2, 13.0
+TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "change": "Change of alpha since the start"}
+
+_UNITS = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise", "change": "alpha − first alpha (no unit)"}
+
+
+@styled
+def plot_history(
+    history: AlphaHistory, value: str = "alpha", precision: str | None = None
+) -> tuple[Figure, Sequence[Axes]]:
+    """Draw one value of every layer over the measured steps, layers by category and block.
+
+    Args:
+        history: from `read_history`.
+        value: "alpha", "alpha_ratio", or "change" (of alpha, since the layer was first measured).
+        precision: whose; None: the reference.
+
+    Returns:
+        The figure and its axes: cells, colour bar.
+    """
+    series, note = prepared(history, value, precision)
+    height = min(_TALLEST, max(_LOWEST, _ROW * len(series)))
+    left = 0.75 + max(text_width(name, 8.5) for name in series.categories)
+    figure = new_figure(left + _WIDTH + _RIGHT, _BOTTOM + height + _TOP)
+    axes = add_axes(figure, left, _BOTTOM, _WIDTH, height)
+    bar_axes = add_axes(figure, left + _WIDTH + 0.2, _BOTTOM + height - min(4.0, height), 0.18, min(4.0, height))
+    scale = _scale(series.values, value)
+    axes.patch.set(facecolor="white", edgecolor="#b5b5b5", hatch="//////", linewidth=0)
+    rows, columns = series.values.shape
+    if scale is None:
+        say(axes, "no usable alpha" if np.isnan(series.values).all() else "no layer moved")
+        bar_axes.set_axis_off()
+    else:
+        colors = scale.to_rgba(np.ma.masked_invalid(series.values))
+        axes.imshow(colors, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
+        bar = figure.colorbar(scale, cax=bar_axes, extend="both")
+        bar.outline.set_visible(False)
+        bar.set_label(_UNITS[value])
+    _frame(axes, series, height)
+    add_heading(figure, f"{TITLES[value]}, {precision or history.reference}", _subtitle(history, note))
+    holes = "hatched: not measured, or no alpha" if lost(series) else ""
+    colours = "colours end at the 1st and 99th percentile" if scale is not None else ""
+    figure.text(0.14 / (left + _WIDTH + _RIGHT), 0.1 / (_BOTTOM + height + _TOP), joined(holes, colours), size=8,
+                color=GREY)  # fmt: skip
+    return figure, (axes, bar_axes)
+
+
+def prepared(history: AlphaHistory, value: str, precision: str | None) -> tuple[Series, str]:
+    """Return what fits a picture, and words for what was left out."""
+    raw = history.series(precision, "alpha" if value == "change" else value)
+    series = by_category(folded(change(raw) if value == "change" else raw, MOST_LAYERS))
+    shown = thinned(series, MOST_STEPS)
+    return shown, joined(
+        f"median of each block ({len(raw)} layers)" if len(series) < len(raw) else "",
+        f"{len(shown.steps)} of them shown" if len(shown.steps) < len(series.steps) else "",
+    )
+
+
+def _subtitle(history: AlphaHistory, note: str) -> str:
+    steps = history.steps
+    tail = f"the tail of {history.changed_tail} changed its size" if history.changed_tail else ""
+    span_text = f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}"
+    return joined(counted(len(history.layers), "layer"), f"{counted(len(steps), 'state')}, {span_text}", note, tail)
+
+
+def _scale(values: np.ndarray, value: str) -> ScalarMappable | None:
+    if value == "change":
+        end = reach(values)
+        return ScalarMappable(Normalize(-end, end), matplotlib.colormaps["coolwarm"]) if end else None
+    if np.isnan(values).all():
+        return None
+    return ScalarMappable(Normalize(*span(values)), matplotlib.colormaps["viridis"])
+
+
+def _frame(axes: Axes, series: Series, height: float) -> None:
+    """Label bands of categories, blocks where they fit, and some of the steps."""
+    rows, columns = series.values.shape
+    axes.set_xlim(0, max(1, columns))
+    axes.set_ylim(max(1, rows), 0)
+    axes.tick_params(length=2)
+    widest = max((text_width(str(step), 8.5) for step in series.steps), default=0.2) + 0.15
+    every = max(1, math.ceil(columns * widest / _WIDTH))
+    places = range(0, columns, every)
+    axes.set_xticks([i + 0.5 for i in places], [str(series.steps[i]) for i in places])
+    axes.set_xlabel("step (one column a measured state)")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    labelled, start = [], 0
+    each = max(1, math.ceil(0.15 * rows / height))
+    for category, group in groupby(series.categories):
+        count = len(list(group))
+        if start:
+            axes.axhline(start, color="white", linewidth=1.6)
+        across = (-0.42 * 72, 0)
+        axes.annotate(fit(category, 2.5, 8.5), (0, start + count / 2), across, xycoords="data",
+                      textcoords="offset points", ha="right", va="center", size=8.5, color=INK)  # fmt: skip
+        labelled += [i for i in range(start, start + count) if (i - start) % each == 0 and count > 1]
+        start += count
+    axes.set_yticks([i + 0.5 for i in labelled], ["" if (b := series.blocks[i]) is None else str(b) for i in labelled],
+                    size=6.5)  # fmt: skip

@@ -1,0 +1,96 @@
+"""Small multiples: a panel a category, a line a block, over the steps of a training run."""
+
+import math
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from alpha_callbacks.history_reader import AlphaHistory
+from alpha_callbacks.history_series import Series, by_category, change, folded
+from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.history_heatmap import TITLES
+from alpha_callbacks.plots.legend import add_heading
+from alpha_callbacks.plots.text import counted, fit, joined
+
+_PANEL, _HIGH, _GAP, _ROW_GAP = 2.55, 1.75, 0.55, 0.62
+_LEFT, _TOP, _BOTTOM, _RIGHT = 0.65, 0.95, 0.5, 1.0
+_ACROSS = 4
+_MANY_LINES = 150  # of one category; beyond, medians of the blocks
+_POINTS = 12  # states up to which each has a dot
+
+
+@styled
+def plot_history_lines(
+    history: AlphaHistory, value: str = "alpha", precision: str | None = None
+) -> tuple[Figure, Sequence[Axes]]:
+    """Draw a value of every layer over the steps: a panel a category, blocks coloured from first to last.
+
+    Args:
+        history: from `read_history`.
+        value: "alpha", "alpha_ratio" or "change".
+        precision: whose; None: the reference.
+
+    Returns:
+        The figure and its axes: one a category, then the colour bar where there are blocks.
+    """
+    raw = history.series(precision, "alpha" if value == "change" else value)
+    most = max(raw.categories.count(name) for name in set(raw.categories))
+    series = by_category(folded(change(raw) if value == "change" else raw, len(raw) if most <= _MANY_LINES else 0))
+    names = list(dict.fromkeys(series.categories))
+    across = min(_ACROSS, len(names))
+    down = math.ceil(len(names) / across)
+    width = _LEFT + max(across * (_PANEL + _GAP), 5.6) - _GAP + _RIGHT
+    height = _TOP + down * (_HIGH + _ROW_GAP) - _ROW_GAP + _BOTTOM
+    figure = new_figure(width, height)
+    blocks = [block for block in series.blocks if block is not None]
+    ends = min(blocks, default=0), max(max(blocks, default=0), 1)
+    colors = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its yellow is pale on white
+    scale = ScalarMappable(Normalize(*ends), colors)
+    panels = []
+    for i, name in enumerate(names):
+        row, column = divmod(i, across)
+        bottom = height - _TOP - row * (_HIGH + _ROW_GAP) - _HIGH
+        axes = add_axes(figure, _LEFT + column * (_PANEL + _GAP), bottom, _PANEL, _HIGH)
+        _draw(axes, series, name, scale)
+        axes.set_title(fit(name, _PANEL, 9.5, weight="bold"), loc="left", size=9.5, weight="bold", color=INK, pad=4)
+        if i + across >= len(names):
+            axes.set_xlabel("step")
+        panels.append(axes)
+    if len(set(blocks)) > 1:
+        bar_axes = add_axes(figure, width - 0.75, height - _TOP - _HIGH, 0.14, _HIGH)
+        bar = figure.colorbar(scale, cax=bar_axes)
+        bar.outline.set_visible(False)
+        bar.locator = MaxNLocator(5, integer=True)
+        bar.update_ticks()
+        bar.set_label("block")
+        panels.append(bar_axes)
+    medians = f"median of each block ({counted(len(raw), 'layer')})" if len(series) < len(raw) else ""
+    counts = counted(len(series), "line"), counted(len(series.steps), "state")
+    subtitle = joined(*counts, medians, "own scale in each panel")
+    add_heading(figure, f"{TITLES[value]} over training, {precision or history.reference}", subtitle)
+    return figure, panels
+
+
+def _draw(axes: Axes, series: Series, category: str, scale: ScalarMappable) -> None:
+    axes.grid(color=FAINT, linewidth=0.5)
+    marker = "o" if len(series.steps) <= _POINTS else ""
+    found = False
+    for name, block, values in zip(series.categories, series.blocks, series.values, strict=True):
+        if name != category or np.isnan(values).all():
+            continue
+        found = True
+        lonely = np.isfinite(values).sum() == 1  # a line of one point would not be seen
+        color = INK if block is None else scale.to_rgba(np.array([float(block)]))[0]
+        axes.plot(series.steps, values, color=color, linewidth=1.0, marker="o" if lonely else marker, markersize=2.6)
+    if not found:
+        axes.text(0.5, 0.5, "no usable alpha", transform=axes.transAxes, ha="center", color=GREY)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    first, last = series.steps[0], series.steps[-1]
+    axes.set_xlim(first, last if last > first else first + 1)

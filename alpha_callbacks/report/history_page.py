@@ -1,0 +1,107 @@
+"""A training history -> history.html."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from alpha_callbacks.history_reader import AlphaHistory
+from alpha_callbacks.history_series import Series, by_category, change, folded, thinned
+from alpha_callbacks.history_words import history_findings
+from alpha_callbacks.names import model_name
+from alpha_callbacks.report.packing import coded, packed
+from alpha_callbacks.report.page import Section, fill, render_page
+
+HISTORY_PAGE = "history.html"
+
+_MOST_LAYERS = 600  # lines; beyond, the median of each category and block
+_MOST_VALUES = 500_000  # in the page, 2.7 MB
+_FEWEST_STEPS = 50
+
+
+def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
+    """Return the page of a training run as one HTML file below 10 MB, however long the run.
+
+    Args:
+        history: from `read_history`.
+        precision: the one shown first; None: the reference.
+
+    Raises:
+        OptionError: the run has no such precision.
+    """
+    first = precision or history.reference
+    series = {name: _shown(history, name) for name in dict.fromkeys((first, *history.precisions))}
+    one = series[first]
+    data = {
+        "name": list(one.layers),
+        "category": coded(one.categories),
+        "block": list(one.blocks),
+        "steps": list(one.steps),
+        "precisions": list(series),
+        "alpha": [packed(shown.values.ravel()) for shown in series.values()],
+        "alpha_null": packed(_noise(history, first)),
+    }
+    notes = _notes(history, one)
+    head = fill("history.html", tiles=_tiles(history, one), sentences=[*history_findings(history, first), *notes])
+    sections = [
+        Section("summary", "Summary", head),
+        Section("map", "Layers over steps", fill("history_map.html"), data=data, intro=_MAP),
+        Section("lines", "Categories", fill("history_lines.html"), intro=_LINES),
+        Section("layers", "Layers", fill("history_table.html")),
+    ]
+    folder = history.path.resolve().parent
+    return render_page(
+        model_name(folder.parent if folder.name == "alpha_hill" else folder),
+        sections,
+        kind="alpha-Hill over training",
+        subtitle=f"{len(history.layers):,} layers at {', '.join(history.precisions)}, {_states(history)}",
+        scripts=("sorted.js", "history.js"),
+        styles=("states.css",),
+    )
+
+
+_MAP = "One row a layer, by category and block; one column a measured state. Drag to zoom in, double-click to zoom out."
+_LINES = "One line a layer; blocks from dark (first) to bright (last), layers outside blocks in the colour of the text."
+
+
+def _shown(history: AlphaHistory, precision: str) -> Series:
+    series = by_category(folded(history.series(precision), _MOST_LAYERS))
+    return thinned(series, max(_FEWEST_STEPS, _MOST_VALUES // (len(series) * len(history.precisions))))
+
+
+def _noise(history: AlphaHistory, precision: str) -> np.ndarray:
+    """Return alpha_null of every line, from the last state that has it."""
+    alpha, ratio = history.series(precision), history.series(precision, "alpha_ratio")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        noise = replace(alpha, values=alpha.values / ratio.values)
+    shown = by_category(folded(noise, _MOST_LAYERS)).values
+    finite = [row[np.isfinite(row)] for row in shown]
+    return np.array([row[-1] if row.size else math.nan for row in finite])
+
+
+def _notes(history: AlphaHistory, shown: Series) -> list[str]:
+    notes = []
+    if len(shown) < len(history.layers):
+        notes.append(f"{len(history.layers):,} layers are shown as {len(shown):,} medians of a category and block.")
+    if len(shown.steps) < len(history.steps):
+        notes.append(f"{len(shown.steps):,} of {len(history.steps):,} states are shown, evenly chosen.")
+    return notes
+
+
+def _tiles(history: AlphaHistory, shown: Series) -> list[tuple[str, str, bool]]:
+    moved = change(shown).values
+    last = [row[np.isfinite(row)][-1] for row in moved if np.isfinite(row).any()]
+    middle = float(np.median(last)) if last else math.nan
+    signed = "–" if math.isnan(middle) else f"{middle:+.3g}".replace("-", "\N{MINUS SIGN}") if middle else "0"
+    tiles: list[tuple[str, str, bool]] = [
+        (f"{len(history.layers):,}", "layers", False),
+        (f"{len(history.steps):,}", "measured states", False),
+        (signed, "median change of alpha, first to last", False),
+    ]
+    holes = int(np.isnan(shown.values).sum())
+    return [*tiles, (f"{holes:,}", "gaps: not measured, or no alpha", True)] if holes else tiles
+
+
+def _states(history: AlphaHistory) -> str:
+    steps = history.steps
+    return f"steps {steps[0]:,} to {steps[-1]:,}" if len(steps) > 1 else f"step {steps[0]:,}"

@@ -1,0 +1,79 @@
+"""compare.html: what it says, and what it does in a browser."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alpha_callbacks.comparison import Comparison, compare
+from alpha_callbacks.report.compare_page import compare_page
+from alpha_callbacks.table import Table
+from tests.report.states import NASTY, opened
+from tests.rows import row, table
+
+NAMES = (
+    NASTY,
+    *(f"model.layers.{i}.{part}" for i in range(1, 6) for part in ("self_attn.q_proj", "mlp.up_proj")),
+    "lm_head",
+)
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    a = table((*NAMES, "only.here"), ("fp32",))
+    b = Table.from_rows([replace(r, alpha=r.alpha + 0.1 * math.sin(i)) for i, r in enumerate(a)][:-1], ("fp32",))
+    failed = row(NAMES[2], "fp32", 1.0, status="failed", reason=f"SolverError: {NASTY}")
+    rows = [failed if r.layer_name == failed.layer_name else r for r in b]
+    return compare(a, Table.from_rows(rows, ("fp32",)), labels=("base", NASTY))
+
+
+def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison, tmp_path: Path) -> None:
+    with opened(compare_page(comparison), tmp_path) as it:
+        shown = it.text()
+        assert "11\nlayers compared" in shown and "2\nlayers not compared" in shown
+        assert "only in base" in shown and "SolverError" in shown
+        assert it.page.locator(".js-plotly-plot").count() == 3
+        rows = it.page.locator("#compare-table tbody tr")
+        assert rows.count() == 11
+        assert (
+            it.page.locator("#compare-table td").first.inner_text()
+            == max(comparison.compared, key=lambda pair: abs(pair.delta)).row.layer_name
+        )
+        it.page.get_by_label("Filter by name").fill("script")
+        assert rows.count() == 1 and rows.first.locator("td").first.inner_text() == NASTY
+        it.page.get_by_label("Filter by name").fill("")
+        it.page.locator("#compare-table th button").first.click()
+        assert rows.first.locator("td").first.inner_text() == "lm_head"
+        for choice in ("alpha / noise", "Change / stderr", "Dark"):
+            it.page.get_by_role("radio", name=choice, exact=True).click()
+        it.page.wait_for_timeout(300)
+        box = it.page.locator("#compare-heat").bounding_box()
+        it.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+        points = it.page.locator("#scatter-alphas .points path")
+        assert points.count() == 11
+        it.page.locator("#scatter-alphas").scroll_into_view_if_needed()
+        for i in range(points.count()):
+            points.nth(i).hover(force=True)
+
+
+def test_two_precisions_of_one_model(tmp_path: Path) -> None:
+    same = compare(table(), table(), precisions=("fp32", "bf16"), labels=("fp32", "bf16"))
+    html = compare_page(same, model="tiny")
+    assert "<h1>tiny: fp32 and bf16</h1>" in html
+    with opened(html, tmp_path, theme="dark") as it:
+        assert "+0.01\nmedian change of alpha" in it.text()
+
+
+def test_nothing_to_compare_is_a_page_without_charts(tmp_path: Path) -> None:
+    lost = Table.from_rows([row(NASTY, "fp32", 1.0, status="failed", reason="no")], ("fp32",))
+    html = compare_page(compare(lost, lost))
+    assert len(html) < 100_000 and "No layer has an alpha on both sides" in html
+    with opened(html, tmp_path) as it:
+        assert "Not compared" in it.text()
+
+
+def test_thousands_of_experts_stay_below_ten_megabytes() -> None:
+    names = tuple(f"model.layers.{i // 200}.mlp.experts.{i % 200}.up_proj" for i in range(10_000))
+    html = compare_page(compare(table(names, ("fp32",)), table(names, ("fp32",), 0.1)))
+    assert len(html.encode()) < 10e6

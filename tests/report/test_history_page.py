@@ -1,0 +1,105 @@
+"""history.html: what it says, and what it does in a browser."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.history import HISTORY, History
+from alpha_callbacks.history_reader import AlphaHistory, read_history
+from alpha_callbacks.report.history_page import history_page
+from alpha_callbacks.report.packing import unpacked
+from alpha_callbacks.table import Table
+from tests.report.states import NASTY, opened
+from tests.rows import row, snapshot, table
+
+NAMES = (NASTY, *(f"model.layers.{i}.mlp.up_proj" for i in range(1, 4)), "lm_head")
+
+
+def run(folder: Path, *tables: Table) -> AlphaHistory:
+    history = History(folder / HISTORY)
+    for i, one in enumerate(tables):
+        history.append(snapshot(i * 50, one))
+    return read_history(folder)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> AlphaHistory:
+    lost = Table.from_rows([row(n, "fp32", 3.0, status="failed", reason=NASTY) for n in NAMES[:1]], ("fp32",))
+    return run(tmp_path / NASTY.replace("/", "_")[:40], table(NAMES), lost, table(NAMES, shift=0.5))
+
+
+def data_of(html: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json" id="data-map">(.*?)</script>', html)
+    assert found
+    return dict(json.loads(found[1]))
+
+
+def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory, tmp_path: Path) -> None:
+    with opened(history_page(history), tmp_path) as it:
+        shown = it.text()
+        assert "3\nmeasured states" in shown and "5\ngaps: not measured, or no alpha" in shown
+        assert it.page.locator(".js-plotly-plot").count() == 1 + 3
+        rows = it.page.locator("#history-table tbody tr")
+        assert rows.count() == 5 and "+0.5" in rows.first.inner_text()
+        for choice in ("bf16", "Dark"):
+            it.page.get_by_role("radio", name=choice, exact=True).click()
+        for choice in ("change since the start", "alpha / noise"):
+            for button in it.page.get_by_role("radio", name=choice, exact=True).all():
+                button.click()
+        it.page.locator("#history-heat").scroll_into_view_if_needed()
+        box = it.page.locator("#history-heat .plot-container").bounding_box()
+        for share in (0.1, 0.2, 0.4):
+            it.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + 10 + box["height"] * share)
+            it.page.wait_for_timeout(60)
+
+
+def test_the_page_holds_every_value(history: AlphaHistory) -> None:
+    data = data_of(history_page(history, precision="bf16"))
+    assert data["precisions"] == ["bf16", "fp32"] and data["steps"] == [0, 50, 100]
+    assert data["name"] == [NASTY, "model.layers.1.mlp.up_proj", "model.layers.2.mlp.up_proj",
+                            "model.layers.3.mlp.up_proj", "lm_head"]  # fmt: skip
+    fp32 = unpacked(data["alpha"][1]).reshape(5, 3)  # type: ignore[index]
+    np.testing.assert_allclose(fp32, history.series("fp32").values, rtol=1e-7)
+    np.testing.assert_allclose(unpacked(data["alpha_null"]), 5.0, rtol=1e-7)  # type: ignore[arg-type]
+
+
+def test_a_long_run_stays_below_ten_megabytes(tmp_path: Path) -> None:
+    names = tuple(f"model.layers.{i // 7}.x{i % 7}.up_proj" for i in range(225))
+    header, *lines = (run(tmp_path / "one", table(names)).path).read_text().splitlines(keepends=True)
+    long = tmp_path / HISTORY
+    with long.open("w") as file:
+        file.write(header)
+        for step in range(500):
+            file.writelines(f"{step}{line[1:]}" for line in lines)
+    history = read_history(long)
+    html = history_page(history)
+    assert len(html.encode()) < 10e6
+    assert len(data_of(html)["steps"]) == 500  # type: ignore[arg-type]
+
+
+def test_longer_runs_are_thinned_and_experts_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alpha_callbacks.report.history_page._MOST_VALUES", 10)
+    monkeypatch.setattr("alpha_callbacks.report.history_page._FEWEST_STEPS", 2)
+    monkeypatch.setattr("alpha_callbacks.report.history_page._MOST_LAYERS", 4)
+    names = tuple(f"model.layers.0.mlp.experts.{i}.up_proj" for i in range(5))
+    html = history_page(run(tmp_path, *(table(names, shift=i) for i in range(20))))
+    data = data_of(html)
+    steps = data["steps"]
+    assert isinstance(steps, list) and (len(steps), steps[0], steps[-1]) == (5, 0, 950)
+    assert "5 layers are shown as 1 medians" in html and "5 of 20 states are shown" in html
+
+
+def test_one_state_without_alpha(tmp_path: Path) -> None:
+    lost = Table.from_rows([row("lm_head", "fp32", math.nan, status="degenerate")], ("fp32",))
+    with opened(history_page(run(tmp_path, lost)), tmp_path) as it:
+        assert "one state, step 0" in it.text()
+
+
+def test_unknown_precision(history: AlphaHistory) -> None:
+    with pytest.raises(OptionError, match="precision: expected one of fp32, bf16"):
+        history_page(history, precision="fp16")
