@@ -14,13 +14,20 @@ if TYPE_CHECKING:
     from alpha_callbacks.monitor import Monitor
     from alpha_callbacks.null import alpha_null
     from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.plots.category import plot_category
+    from alpha_callbacks.plots.distribution import plot_distribution
+    from alpha_callbacks.plots.esd import plot_esd
+    from alpha_callbacks.plots.heatmap import plot_heatmap
+    from alpha_callbacks.plots.hill import plot_hill
+    from alpha_callbacks.plots.layer import plot_layer
     from alpha_callbacks.precision import Precision, register
     from alpha_callbacks.results import Plots, ScanResult
     from alpha_callbacks.scanner import merge, scan
     from alpha_callbacks.sinks import Host, MemorySink, Sink
     from alpha_callbacks.snapshot import Snapshot
     from alpha_callbacks.sources import module_inventory
-    from alpha_callbacks.table import Row, Table
+    from alpha_callbacks.spectra import open_spectra
+    from alpha_callbacks.table import LayerRows, Row, Table
     from alpha_callbacks.weight import Weight
 
 __version__ = "0.1.0"
@@ -32,6 +39,7 @@ _HOMES = {
     "AnalysisOptions": "options",
     "HillFit": "estimators",
     "Host": "sinks",
+    "LayerRows": "table",
     "MemorySink": "sinks",
     "Monitor": "monitor",
     "Plots": "results",
@@ -49,6 +57,13 @@ _HOMES = {
     "merge": "scanner",
     "module_inventory": "sources",
     "open_checkpoint": "checkpoint",
+    "open_spectra": "spectra",
+    "plot_category": "plots.category",
+    "plot_distribution": "plots.distribution",
+    "plot_esd": "plots.esd",
+    "plot_heatmap": "plots.heatmap",
+    "plot_hill": "plots.hill",
+    "plot_layer": "plots.layer",
     "register": "precision",
     "scan": "scanner",
     "tail_size": "estimators",
@@ -61,6 +76,7 @@ __all__ = [
     "AnalysisOptions",
     "HillFit",
     "Host",
+    "LayerRows",
     "MemorySink",
     "Monitor",
     "Plots",
@@ -78,6 +94,13 @@ __all__ = [
     "merge",
     "module_inventory",
     "open_checkpoint",
+    "open_spectra",
+    "plot_category",
+    "plot_distribution",
+    "plot_esd",
+    "plot_heatmap",
+    "plot_hill",
+    "plot_layer",
     "register",
     "scan",
     "tail_size",

@@ -1,8 +1,11 @@
 """One weight -> its rows. Pure: everything that trains, scans or draws sits on this function."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from torch import Tensor
 
 from alpha_callbacks.categories import block_index
 from alpha_callbacks.error_norm import spectral_norm
@@ -36,6 +39,20 @@ _REASONS: dict[Status, str] = {
 }
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """What there is to know of one weight.
+
+    Attributes:
+        rows: one a precision.
+        spectra: precision -> eigenvalues, shape (n,), float64, descending; precisions that share a decomposition share
+            the tensor. Those without one are left out.
+    """
+
+    rows: tuple[Row, ...]
+    spectra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     """Return one row a precision, in the order asked.
 
@@ -43,60 +60,77 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed
     yields rows with a status and a reason.
     """
+    return analyze_with_spectra(weight, options).rows
+
+
+def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
+    """Return the rows of `analyze_weight`, and the eigenvalues that they were made from."""
     try:
         return _analyze(weight, options)
     except Exception as error:  # whatever one layer does, the others go on; the row keeps what happened
-        return rows_without_alpha(weight, options, "failed", f"{type(error).__name__}: {error}")
+        return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
-def _analyze(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
+def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
     if weight.unsupported:
-        return rows_without_alpha(weight, options, "unsupported", weight.unsupported)
+        return _nothing(weight, options, "unsupported", weight.unsupported)
     if weight.n_eigs < 2:
-        return rows_without_alpha(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
+        return _nothing(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
     weight = weight.on(options.device)
     if options.load_dtype is not None:
         weight = weight.cast(dtype_of(options.load_dtype))
     weight = weight.held()
     sizes = measure_sizes(weight)
     if not math.isfinite(sizes.largest):
-        return rows_without_alpha(weight, options, "non_finite", "the stored weight holds nan or inf")
+        return _nothing(weight, options, "non_finite", "the stored weight holds nan or inf")
     if sizes.largest and abs(math.log2(sizes.largest)) > _LARGEST_EXPONENT:
         reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
-        return rows_without_alpha(weight, options, "failed", reason)
+        return _nothing(weight, options, "failed", reason)
     if sizes.largest == 0:
-        return rows_without_alpha(weight, options, "degenerate", "every weight is zero")
+        return _nothing(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
-    return tuple(_row(matrix, get_precision(name)) for name in options.precisions)
+    answers = [_answer(matrix, get_precision(name)) for name in options.precisions]
+    spectra = {a.row.precision: a.solved.spectrum.evals for a in answers if a.solved is not None}
+    return Analysis(tuple(answer.row for answer in answers), spectra)
 
 
-def _row(matrix: "_Matrix", precision: Precision) -> Row:
-    """Return the row of one precision; whatever happens, the other precisions of the layer go on."""
+@dataclass(frozen=True)
+class _Answer:
+    """The row of one precision, and the decomposition that it came from."""
+
+    row: Row
+    solved: "_Solved | None" = None
+
+
+def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
+    """Return the answer for one precision; whatever happens, the other precisions of the layer go on."""
     try:
         return _measured(matrix, precision)
     except Exception as error:
-        return matrix.blank(precision.name, "failed", f"{type(error).__name__}: {error}")
+        return _Answer(matrix.blank(precision.name, "failed", f"{type(error).__name__}: {error}"))
 
 
-def _measured(matrix: "_Matrix", precision: Precision) -> Row:
+def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
     weight, options = matrix.weight, matrix.options
     if precision.holds(weight.dtype):
-        return matrix.stored.row(precision.name, method="lossless", bound=0.0)
+        return matrix.stored.answer(precision.name, method="lossless", bound=0.0)
     if weight.in_features % precision.column_multiple:
         reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
-        return matrix.blank(precision.name, "unsupported", reason)
+        return _Answer(matrix.blank(precision.name, "unsupported", reason))
     damage = measure_damage(weight, precision, matrix.sizes.largest)
     if damage.exact:
-        return matrix.stored.row(precision.name, method="lossless", bound=0.0)
+        return matrix.stored.answer(precision.name, method="lossless", bound=0.0)
     if damage.infinite:
         reason = f"{damage.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
-        return _with(damage, matrix.blank(precision.name, "non_finite", reason))
+        return _with(damage, _Answer(matrix.blank(precision.name, "non_finite", reason)))
     if matrix.knows_stored:
         bound = matrix.stored.error_bound(damage)
         if bound <= options.reuse_tol * matrix.stored.fit.alpha:
-            return _with(damage, matrix.stored.row(precision.name, method="bounded", bound=bound))
-    row = _with(damage, matrix.solve(precision).row(precision.name, method="computed", bound=math.nan))
-    return replace(row, spectral_error=matrix.spectral_error(precision)) if precision.low_bit else row
+            return _with(damage, matrix.stored.answer(precision.name, method="bounded", bound=bound))
+    answer = _with(damage, matrix.solve(precision).answer(precision.name, method="computed", bound=math.nan))
+    if not precision.low_bit:
+        return answer
+    return replace(answer, row=replace(answer.row, spectral_error=matrix.spectral_error(precision)))
 
 
 @dataclass(frozen=True)
@@ -183,8 +217,11 @@ class _Solved:
         summed = weight.out_features + weight.in_features
         return alpha_error_bound(self.spectrum.evals, self.fit, damage.error, self.tail, summed=summed)
 
-    def row(self, precision: str, *, method: Method, bound: float) -> Row:
-        """Return the row of one precision that this decomposition answers for."""
+    def answer(self, precision: str, *, method: Method, bound: float) -> _Answer:
+        """Return what this decomposition says of one precision."""
+        return _Answer(self._row(precision, method, bound), self)
+
+    def _row(self, precision: str, method: Method, bound: float) -> Row:
         fit = self.fit
         if self.spectrum.accuracy and method != "lossless":
             bound = (0.0 if math.isnan(bound) else bound) + self.spectrum.accuracy * fit.alpha
@@ -203,6 +240,10 @@ class _Solved:
             relative_error=0.0 if method == "lossless" else math.nan,
             spectral_error=0.0 if method == "lossless" else math.nan,
         )
+
+
+def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:
+    return Analysis(rows_without_alpha(weight, options, status, reason))
 
 
 def rows_without_alpha(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> tuple[Row, ...]:
@@ -230,5 +271,6 @@ def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Sta
     )
 
 
-def _with(damage: Damage, row: Row) -> Row:
-    return replace(row, overflow=damage.overflow, underflow=damage.underflow, relative_error=damage.relative)
+def _with(damage: Damage, answer: _Answer) -> _Answer:
+    row = replace(answer.row, overflow=damage.overflow, underflow=damage.underflow, relative_error=damage.relative)
+    return replace(answer, row=row)

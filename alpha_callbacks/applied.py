@@ -16,8 +16,8 @@ class Applied:
     """A model whose weights follow one plan after the other; on leaving, they are again what they were.
 
     The originals of the layers that were changed are kept meanwhile, in half the memory where bf16 holds them exactly.
-    A weight that several modules share changes for all of them. Values go back into the dtype of the model: load it in
-    fp32 to see the formats themselves.
+    A weight that several modules share changes for all of them, but a language head that is the embedding too stays as
+    found. Values go back into the dtype of the model: load it in fp32 to see the formats themselves.
 
     Example:
         >>> from alpha_callbacks.plan import Choice, Plan
@@ -57,7 +57,8 @@ class Applied:
         """Bring the weights into the formats of a plan (None: as found); layers that have them already are left alone.
 
         Raises:
-            PlanError: parts of one fused matrix have different precisions.
+            PlanError: parts of one fused matrix have different precisions, one that is tied to the embedding has a
+                low-bit one, or weights are nan or inf.
         """
         precisions = dict[str, str]()
         if plan is not None:
@@ -65,6 +66,9 @@ class Applied:
             precisions = {choice.layer_name: choice.precision for choice in plan.choices}
         for i, target in enumerate(self._targets):
             wanted = precisions.get(target.layers[0].layer_name, "")
+            if target.tied and wanted:
+                _refuse_low_bit(target, wanted)
+                wanted = ""
             if wanted == self._precisions[i]:
                 continue
             self._precisions[i] = "?"  # interrupted in between, it is neither
@@ -92,6 +96,14 @@ class Applied:
         largest = float(original.abs().max())
         for start, stop in _blocks(matrix, precision.row_multiple):
             matrix[start:stop] = precision.round_trip(original[start:stop].to(matrix.dtype), largest)
+
+
+def _refuse_low_bit(target: Target, precision: str) -> None:
+    if get_precision(precision).low_bit:
+        raise PlanError(
+            f"{target.layers[0].layer_name}: expected 16 bits for what shares its storage with the embedding, "
+            f"got {precision}. Keep it at bf16."
+        )
 
 
 def _copy(matrix: Tensor) -> Tensor:

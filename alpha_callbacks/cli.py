@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from alpha_callbacks import __version__, cli_plans
+from alpha_callbacks import __version__, cli_compare, cli_plans, cli_report
 from alpha_callbacks.cli_options import LogLevel, set_log_level
 from alpha_callbacks.errors import AlphaCallbacksError
+from alpha_callbacks.names import model_name
 
 if TYPE_CHECKING:  # --help must not wait for torch
     from alpha_callbacks.console import Console
@@ -43,6 +44,7 @@ PlotFormat = Annotated[
     ),
 ]
 NoPlots = Annotated[bool, typer.Option("--no-plots", help="Write only the tables.", rich_help_panel=_OUTPUT)]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Leave report.html out.", rich_help_panel=_OUTPUT)]
 PerPlot = Annotated[
     int, typer.Option("--max-layers-per-plot", min=1, help="Layers in one combined chart.", rich_help_panel=_OUTPUT)
 ]
@@ -135,6 +137,17 @@ def scan(
     plot_format: PlotFormat = None,
     no_plots: NoPlots = False,
     max_layers_per_plot: PerPlot = 20,
+    no_report: NoReport = False,
+    save_spectra: Annotated[
+        bool | None,
+        typer.Option(
+            "--save-spectra/--no-save-spectra",
+            help="Keep the eigenvalues (spectra/), which the report draws. \\[default: as far as they take at most "
+            "200 MB]",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -173,7 +186,7 @@ def scan(
     ] = None,
     log_level: LogLevel = "info",
 ) -> None:
-    """Analyse every weight matrix of a checkpoint and write tables and charts.
+    """Analyse every weight matrix of a checkpoint and write a report, tables and charts.
 
     Reads tensor by tensor; neither the model nor a GPU is needed. Run the same command again after an interruption and
     it goes on where it was.
@@ -222,6 +235,8 @@ def scan(
             shard=Shard.parse(shard) if shard else None,
             revision=revision,
             plots=_plots(plot_format, no_plots, max_layers_per_plot),
+            report=not no_report,
+            save_spectra=save_spectra,
             observer=console,
         )
     if shard and result is None:
@@ -243,6 +258,7 @@ def merge(
     plot_format: PlotFormat = None,
     no_plots: NoPlots = False,
     max_layers_per_plot: PerPlot = 20,
+    no_report: NoReport = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Join the shards of a scan into one result, equal to that of a single run."""
@@ -256,11 +272,15 @@ def merge(
             directories,
             output_dir=output_dir or directories[0],
             plots=_plots(plot_format, no_plots, max_layers_per_plot),
+            report=not no_report,
             observer=console,
         )
     _finish(console, result)
 
 
+app.command()(cli_report.report)
+app.command()(cli_compare.compare)
+app.command()(cli_compare.history)
 for command in (cli_plans.precisions, cli_plans.recommend, cli_plans.export, cli_plans.quantize, cli_plans.evaluate):
     app.command(rich_help_panel="Quantization")(command)
 
@@ -295,9 +315,4 @@ def _plots(formats: list[_Format] | None, none: bool, max_layers: int) -> "Plots
 def _result_name(model: str | None) -> str:
     """Return the folder name for results of a model."""
     path = Path(model or "tiny_llama")
-    if not path.exists():
-        return str(path).replace("/", "--")
-    path = path.resolve()
-    name = path.name if path.is_dir() else path.stem
-    everywhere = name.startswith("checkpoint") or name in ("model", "weights", "final", "best", "last")
-    return f"{path.parent.name}--{name}" if everywhere else name
+    return (model_name(path) if path.exists() else str(path)).replace("/", "--")

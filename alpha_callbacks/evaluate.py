@@ -78,7 +78,7 @@ def uniform_plans(plan: Plan) -> dict[str, Plan]:
 
     One for each low-bit format that the plan has; layers that the format cannot store stay as planned.
     """
-    names = {choice.precision for choice in plan.choices if choice.budgeted and choice.low_bit}
+    names = {choice.format.name for choice in plan.choices if choice.budgeted and choice.low_bit}
     found = {f"uniform {name}": _uniform(plan, name) for name in names}
     return dict(sorted(found.items(), key=lambda entry: (entry[1].average_bits(), entry[0])))
 

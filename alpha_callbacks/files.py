@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 from alpha_callbacks.errors import OptionError
+
+_LONGEST = 100  # characters of a file name
 
 
 def make_folder(path: Path) -> None:
@@ -27,3 +30,15 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     draft.write_text(text, encoding="utf-8", newline="")
     os.replace(draft, path)
+
+
+def safe_file_name(name: str) -> str:
+    """Return a file name made of A-Z a-z 0-9 . _ - only, 1 to 100 characters, without leading or double dots.
+
+    Example:
+        >>> safe_file_name("model.layers.0.mlp"), safe_file_name("../../x"), safe_file_name("")
+        ('model.layers.0.mlp', 'x', 'unnamed')
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
+    safe = re.sub(r"\.{2,}", ".", safe).strip("._")
+    return safe[:_LONGEST].rstrip("._") or "unnamed"

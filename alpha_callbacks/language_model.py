@@ -117,27 +117,31 @@ def load_language_model(
     path = locate(source, revision)
     folder, gguf_file = _folder(path)
     hf = _transformers(gguf_file)
-    wanted = dtype_of(dtype) if dtype is not None else _fitting(open_checkpoint(path), device)
+    checkpoint = open_checkpoint(path)  # a damaged one is found here, in our words
+    wanted = dtype_of(dtype) if dtype is not None else _fitting(checkpoint, device)
     options = {"trust_remote_code": False, **({"gguf_file": gguf_file} if gguf_file else {})}
+    here = {**options, "local_files_only": True}
     # A snapshot of the hub holds weights and config only; the tokenizer has to come from there too.
-    tokenizer_at = (folder, {}) if Path(source).exists() else (str(source), {"revision": revision or "main"})
+    local = Path(source).exists()
+    tokenizer_at, of_tokenizer = (folder, here) if local else (str(source), {**options, "revision": revision or "main"})
     try:
         with _quiet(hf):
-            config = hf.AutoConfig.from_pretrained(folder, **options)
+            config = hf.AutoConfig.from_pretrained(folder, **here)
             _refuse_quantized(str(source), config, gguf_file)
-            tokenizer = hf.AutoTokenizer.from_pretrained(tokenizer_at[0], **tokenizer_at[1], **options)
+            _refuse_encoder(str(source), config)
+            tokenizer = hf.AutoTokenizer.from_pretrained(tokenizer_at, **of_tokenizer)
             model, info = hf.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=wanted, output_loading_info=True, **options
+                folder, dtype=wanted, output_loading_info=True, ignore_mismatched_sizes=True, **here
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, _config_error()) as error:
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(
             f"{source}: expected a causal language model with its tokenizer, as transformers loads it, got {first}"
         ) from error
-    if absent := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
+    if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
         raise CheckpointError(
-            f"{source}: expected a causal language model, {len(absent)} of its parameters are missing "
-            f"({absent[0]}, ...). Name a checkpoint of the whole model."
+            f"{source}: expected a causal language model, {len(absent)} of its parameters are missing or have shapes "
+            f"that do not fit config.json ({absent[0]}, ...). Name a checkpoint of the whole model."
         )
     if gguf_file:  # the weights are plain floats now
         del model.config.quantization_config
@@ -151,6 +155,18 @@ def _transformers(gguf_file: str) -> Any:
         if find_spec(name) is None:
             raise MissingExtraError("evaluating a language model", extra)
     return import_module("transformers")
+
+
+def _config_error() -> type[Exception]:
+    """Return what transformers raises for a value of a wrong type in config.json."""
+    return cast(type[Exception], import_module("huggingface_hub.errors").StrictDataclassError)
+
+
+def _refuse_encoder(source: str, config: Any) -> None:
+    """Raise for BERT and its like, which transformers loads as decoders that see the tokens they should predict."""
+    names = [str(name) for name in getattr(config, "architectures", None) or []]
+    if masked := next((name for name in names if name.endswith(("ForMaskedLM", "ForPreTraining"))), None):
+        raise CheckpointError(f"{source}: expected a causal language model, got {masked}, which sees the whole text.")
 
 
 def _refuse_quantized(source: str, config: Any, gguf_file: str) -> None:

@@ -1,14 +1,15 @@
 """The one loop: many weights -> results, several matrices side by side."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
+from torch import Tensor
 
-from alpha_callbacks.analyze import analyze_weight
+from alpha_callbacks.analyze import analyze_weight, analyze_with_spectra
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.machine import available_memory, cpu_threads
 from alpha_callbacks.options import AnalysisOptions
@@ -26,11 +27,18 @@ class Result:
         layer_name: its name.
         rows: one a precision.
         seconds: wall time of its analysis.
+        spectra: precision -> eigenvalues, where they were asked for.
     """
 
     layer_name: str
     rows: tuple[Row, ...]
     seconds: float
+    spectra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def light(self) -> "Result":
+        """The same without spectra, to be kept in memory."""
+        return replace(self, spectra={})
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ def analyze_weights(
     crew: Crew | None = None,
     *,
     stop: Callable[[], bool] = lambda: False,
+    spectra_of: Collection[str] = (),
 ) -> Iterator[Result]:
     """Analyse weights, the most expensive first, and yield each as it is done.
 
@@ -62,6 +71,7 @@ def analyze_weights(
         options: what to compute.
         crew: workers and threads; default `choose_crew`. Values do not depend on it.
         stop: asked before each weight; once it says True no further one is begun, and those have no result.
+        spectra_of: names of the layers whose results bring their eigenvalues.
     """
     crew = crew or choose_crew(weights, device=options.device)
     default_threads = torch.get_num_threads()
@@ -70,10 +80,10 @@ def analyze_weights(
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo = iter(order)
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
-        running = {pool.submit(_timed, weight, options, stop) for weight in islice(todo, crew.workers + 1)}
+        running = {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, crew.workers + 1)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_timed, weight, options, stop) for weight in islice(todo, len(done))}
+            running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, len(done))}
             for future in done:
                 if (result := future.result()) is not None:
                     yield result
@@ -82,12 +92,17 @@ def analyze_weights(
         torch.set_num_threads(default_threads)  # the number for new threads is one for the process
 
 
-def _timed(weight: Weight, options: AnalysisOptions, stop: Callable[[], bool]) -> Result | None:
+def _timed(
+    weight: Weight, options: AnalysisOptions, stop: Callable[[], bool], spectra_of: Collection[str]
+) -> Result | None:
     if stop():
         return None
     start = time.perf_counter()
-    rows = analyze_weight(weight, options)
-    return Result(weight.layer_name, rows, time.perf_counter() - start)
+    if weight.layer_name not in spectra_of:
+        rows = analyze_weight(weight, options)
+        return Result(weight.layer_name, rows, time.perf_counter() - start)
+    found = analyze_with_spectra(weight, options)
+    return Result(weight.layer_name, found.rows, time.perf_counter() - start, found.spectra)
 
 
 def choose_crew(

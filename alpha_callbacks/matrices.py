@@ -37,10 +37,12 @@ class Target:
     Attributes:
         layers: one, or all parts of a fused matrix whose rows are not stored part by part.
         matrix: shape (out_features, in_features), the model's own storage.
+        tied: True if it is an embedding table at the same time.
     """
 
     layers: tuple[Layer, ...]
     matrix: Tensor
+    tied: bool = False
 
 
 def matrices(model: nn.Module, *, include_embeddings: bool = False) -> dict[str, Tensor]:
@@ -92,7 +94,17 @@ def targets(model: nn.Module, layers: Sequence[Layer]) -> list[Target]:
                 f"{group[0].layer_name}: expected a weight of shape {shape}, as scanned, got {actual}. "
                 "Scan this model and make the plan from that."
             )
-    return [Target(tuple(group), found[name]) for name, group in inside.items()]
+    tied = _tied_tables(model)
+    return [Target(tuple(group), found[name], found[name].data_ptr() in tied) for name, group in inside.items()]
+
+
+def _tied_tables(model: nn.Module) -> set[int]:
+    """Return the addresses of embedding tables that are weights of other modules too."""
+    tables, others = set[int](), set[int]()
+    for module in model.modules():
+        found = tables if isinstance(module, nn.Embedding | nn.EmbeddingBag) else others
+        found.update(parameter.data_ptr() for parameter in module.parameters(recurse=False))
+    return tables & others
 
 
 _EXPERT = re.compile(r"(experts\.\d+)\.(?:gate_up_proj\.)?(gate|up|w1|w2|w3)$")

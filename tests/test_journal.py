@@ -105,5 +105,5 @@ def test_lines_are_plain_json(tmp_path: Path) -> None:
     with JournalWriter(tmp_path, "rank-0", OWN) as journal:
         journal.add(result("a"))
     header, line = (tmp_path / "rank-0.jsonl").read_text().splitlines()
-    assert json.loads(header)["format"] == 1
+    assert json.loads(header)["format"] == 2
     assert json.loads(line)["layer"] == "a"

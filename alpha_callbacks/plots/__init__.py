@@ -1,11 +1,18 @@
-"""Charts of a table with matplotlib. `import alpha_callbacks` does not import this package."""
+"""Charts with matplotlib. `import alpha_callbacks` does not import this package.
 
+Each function returns a figure and its axes. None uses pyplot or changes a setting of the process: in a notebook run
+`%matplotlib inline` once, and make the figure the last value of a cell.
+"""
+
+from alpha_callbacks.files import safe_file_name
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.canvas import precision_colors, save
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
-from alpha_callbacks.plots.draw import draw_all, safe_file_name
+from alpha_callbacks.plots.draw import draw_all
+from alpha_callbacks.plots.esd import plot_esd
 from alpha_callbacks.plots.heatmap import plot_heatmap
+from alpha_callbacks.plots.hill import plot_hill
 from alpha_callbacks.plots.layer import LayerCharts, plot_layer
 
 __all__ = [
@@ -14,7 +21,9 @@ __all__ = [
     "plot_batch",
     "plot_category",
     "plot_distribution",
+    "plot_esd",
     "plot_heatmap",
+    "plot_hill",
     "plot_layer",
     "precision_colors",
     "safe_file_name",

@@ -55,7 +55,7 @@ def plot_batch(layers: Sequence[LayerRows], table: Table, index: int, total: int
     add_legend(alpha_axes, handles, _ALPHA_WIDTH, height)
     rule = tail_text(row for layer in layers for row in layer.rows)
     subtitle = joined(counted(len(layers), "layer"), rule, lost_text(layers, table.precisions))
-    add_heading(figure, f"alpha, batch {index} of {total}", subtitle)
+    add_heading(figure, joined(f"alpha, batch {index} of {total}", table.model), subtitle)
     return figure, (alpha_axes, drift_axes)
 
 

@@ -58,7 +58,7 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     draw_drift_panel(drift_axes, groups, table, colors, offsets, (inner, _DRIFT_HEIGHT))
     number = counted(len(layers), "layer") + (", median of each block with smallest and largest" if several else "")
     rule = tail_text(row for layer in layers for row in layer.rows)
-    add_heading(figure, f"alpha of {category}", joined(number, shape_text(layers), rule, lost))
+    add_heading(figure, joined(f"alpha of {category}", table.model), joined(number, shape_text(layers), rule, lost))
     return figure, (alpha_axes, drift_axes)
 
 

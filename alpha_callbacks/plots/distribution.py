@@ -50,7 +50,7 @@ def plot_distribution(table: Table) -> tuple[Figure, Sequence[Axes]]:
     rows = tail_text(table)
     what = "box: quartiles and median; whiskers: up to 1.5 box heights; diamond: mean; dots: layers"
     subtitle = joined(counted(len(table), "layer"), rows, lost_text(table.layers, table.precisions))
-    add_heading(figure, "Distribution of alpha by precision", subtitle)
+    add_heading(figure, joined("Distribution of alpha by precision", table.model), subtitle)
     figure.text(0.14 / width, 0.1 / 5.2, fit(what, width - 0.28, 8.0), size=8, color=GREY)
     return figure, (axes,)
 

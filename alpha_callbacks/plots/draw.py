@@ -1,6 +1,5 @@
 """Table -> every chart as files."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alpha_callbacks.files import safe_file_name
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.canvas import check_formats, save, style
 from alpha_callbacks.plots.category import plot_category
@@ -16,7 +16,6 @@ from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.layer import LayerCharts
 from alpha_callbacks.table import LayerRows, Table
 
-_LONGEST = 100  # characters of a file name
 MOST_SINGLE = 1000  # layers up to which each one has its own chart
 
 
@@ -85,15 +84,3 @@ def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
     if len(table) <= MOST_SINGLE:
         return table.layers
     return tuple(layer for layer in table.layers if not layer.first.category.startswith("moe_expert_"))
-
-
-def safe_file_name(name: str) -> str:
-    """Return a file name made of A-Z a-z 0-9 . _ - only, 1 to 100 characters, without leading or double dots.
-
-    Example:
-        >>> safe_file_name("model.layers.0.mlp"), safe_file_name("../../x"), safe_file_name("")
-        ('model.layers.0.mlp', 'x', 'unnamed')
-    """
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "_", name)
-    safe = re.sub(r"\.{2,}", ".", safe).strip("._")
-    return safe[:_LONGEST].rstrip("._") or "unnamed"

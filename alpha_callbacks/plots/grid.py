@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alpha_callbacks.categories import CATEGORIES
-from alpha_callbacks.plots.drift import drift_of, usable_alpha
+from alpha_callbacks.plots.drift import drift_of, row_of, usable_alpha
 from alpha_callbacks.plots.groups import median
 from alpha_callbacks.plots.text import bound_text
 from alpha_callbacks.table import LayerRows, Table
 
-Value = Literal["alpha", "alpha_ratio", "drift"]
+Value = Literal["alpha", "alpha_ratio", "drift", "relative_error"]
 
 LOST = "×"  # the text of a cell whose layers have no usable alpha
 
@@ -64,7 +64,8 @@ def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference
     """Return the cell of these layers: their median, or for a drift that is not measured its bound."""
     if value != "drift":
         middle = median(_number(layer, value, precision) for layer in layers)
-        return Cell(middle, f"{middle:.3f}" if math.isfinite(middle) else LOST)
+        text = f"{middle:.2%}" if value == "relative_error" else f"{middle:.3f}"
+        return Cell(middle, text if math.isfinite(middle) else LOST)
     known = [drift for layer in layers if (drift := drift_of(layer, precision, reference)).kind != "none"]
     if any(drift.kind == "bounded" for drift in known):  # no colour: it would claim a measurement
         return Cell(math.nan, bound_text(max(abs(drift.value) for drift in known)))
@@ -73,6 +74,9 @@ def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference
 
 
 def _number(layer: LayerRows, value: Value, precision: str) -> float:
+    if value == "relative_error":
+        row = row_of(layer, precision)
+        return math.nan if row is None else row.relative_error
     alpha = usable_alpha(layer, precision)
     return alpha if value == "alpha" else alpha / (layer.first.alpha_null or math.nan)
 

@@ -23,10 +23,13 @@ from alpha_callbacks.plots.legend import add_heading, say
 from alpha_callbacks.plots.text import counted, fit, joined, tail_text, text_width
 from alpha_callbacks.table import Table
 
-_TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "drift": "drift of alpha"}
-_MAPS = {"alpha": "viridis", "alpha_ratio": "viridis", "drift": "coolwarm"}  # perceptually uniform; Moreland 2009
+_TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "drift": "drift of alpha",
+           "relative_error": "relative error of the weights"}  # fmt: skip
+# Perceptually uniform; Moreland 2009; Brewer.
+_MAPS = {"alpha": "viridis", "alpha_ratio": "viridis", "drift": "coolwarm", "relative_error": "OrRd"}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.75, 1.25, 1.0, 0.4
 _TALLEST, _CELL_HEIGHT, _PRINTED_HEIGHT, _CELL_WIDTH = 14.0, 0.22, 0.125, 0.7
+_OF_OTHERS = ("drift", "relative_error")  # say nothing of the reference, and differ by powers of ten between precisions
 _NO_CELL = Cell(math.nan, "")
 _ZERO = (0.865, 0.865, 0.865, 1.0)  # the middle of coolwarm, where every drift is 0
 
@@ -39,8 +42,9 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
 
     Args:
         table: the rows.
-        value: "alpha", "alpha_ratio" (alpha / alpha of noise) or "drift" (from the reference precision).
-        precision: whose value; None takes the reference, for a drift the last other precision.
+        value: "alpha", "alpha_ratio" (alpha / alpha of noise), "drift" (from the reference precision) or
+            "relative_error" (of the weights).
+        precision: whose value; None takes the reference, for drift and error the last other precision.
 
     Returns:
         The figure and its axes: cells, colour bar.
@@ -66,7 +70,7 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
     many = f"median of up to {several} layers a cell" if several > 1 else ""
     rule = tail_text(row for layer in grid.layers for row in layer.rows)
     subtitle = joined(counted(len(grid.layers), "layer"), many, rule, lost_text(grid.layers, [precision]))
-    add_heading(figure, f"{_TITLES[value]}, {precision}", subtitle)
+    add_heading(figure, joined(f"{_TITLES[value]}, {precision}", table.model), subtitle)
     outside = [
         f"{short_name(layer.first.layer_name)} {cell_of([layer], value, precision, table.reference).text}"
         for layer in grid.outside
@@ -78,12 +82,12 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
 
 def _default(table: Table, value: Value) -> str:
     others = [name for name in table.precisions if name != table.reference]
-    return others[-1] if value == "drift" and others else table.reference
+    return others[-1] if value in _OF_OTHERS and others else table.reference
 
 
 def color_scale(table: Table, grid: Grid, value: Value, precision: str) -> ScalarMappable | None:
     """Return the colours, the same for all precisions so that their pictures can be compared; None without a value."""
-    names = [precision] if value == "drift" else table.precisions
+    names = [precision] if value in _OF_OTHERS else table.precisions
     found = [cell_of(layers, value, name, table.reference).value for layers in grid.places.values() for name in names]
     finite = [number for number in found if math.isfinite(number)]
     if not finite:
@@ -161,7 +165,7 @@ def _color_bar(figure: Figure, axes: Axes, scale: ScalarMappable | None, value: 
         bar.locator = tick_places(9)
         bar.formatter = FuncFormatter(tick_text)
         bar.update_ticks()
-    words = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise"}
+    words = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise", "relative_error": "‖W − Q(W)‖ / ‖W‖"}
     bar.set_label(words.get(value) or fit(f"alpha − alpha({reference}) (no unit)", 3.0, 9.0))
 
 

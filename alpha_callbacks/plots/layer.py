@@ -15,13 +15,18 @@ _WIDTH, _HEIGHT, _MARGIN = 8.0, 4.0, 0.14
 _ALPHA_LEFT, _ALPHA_WIDTH, _DRIFT_LEFT, _DRIFT_WIDTH, _TOP = 0.68, 3.68, 5.1, 2.1, 3.12
 
 
-def plot_layer(layer: LayerRows, table: Table) -> tuple[Figure, Sequence[Axes]]:
+def plot_layer(layer: LayerRows, table: Table | None = None) -> tuple[Figure, Sequence[Axes]]:
     """Draw one layer.
+
+    Args:
+        layer: its rows.
+        table: gives precisions and reference; None: those of the layer.
 
     Returns:
         The figure and its axes: alpha, drift.
     """
-    return LayerCharts(table).draw(layer)
+    precisions = tuple(row.precision for row in layer.rows)
+    return LayerCharts(table or Table((layer,), precisions)).draw(layer)
 
 
 class LayerCharts:

@@ -1,1 +1,1 @@
-"""report.html: one page that opens from disk, with everything that a scan found."""
+"""Pages that open offline from disk: one HTML file with its data, its scripts and plotly's script inside."""

@@ -1,0 +1,172 @@
+"use strict";
+/* The map: a cell a block and category; layers outside blocks as tiles below it. */
+(() => {
+  const L = AH.layers, MOST_TILES = 240, READABLE = 35; // pixels that a cell needs for its text
+  const ORDER = ["attn_q", "attn_k", "attn_v", "attn_o", "attn_qkv", "mlp_gate", "mlp_up", "mlp_down", "mlp_gate_up", "moe_router",
+    "moe_expert_gate", "moe_expert_up", "moe_expert_down", "moe_expert_gate_up", "embedding", "lm_head", "conv", "other"];
+  const rank = (category) => (ORDER.includes(category) ? ORDER.indexOf(category) : ORDER.length);
+  const [heat, strip] = [document.getElementById("heat"), document.getElementById("strip")];
+  const [legend, note] = [document.getElementById("map-legend"), document.getElementById("map-note")];
+
+  const inside = L.all.filter((i) => L.block(i) !== null), outside = L.all.filter((i) => L.block(i) === null);
+  const blocks = [...new Set(inside.map(L.block))].sort((a, b) => a - b);
+  const kinds = [...new Set(inside.map(L.category))].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+  const members = new Map();
+  for (const i of inside) {
+    const place = `${L.category(i)} ${L.block(i)}`;
+    if (!members.has(place)) members.set(place, []);
+    members.get(place).push(i);
+  }
+  const several = Math.max(0, ...[...members.values()].map((mine) => mine.length)) > 1;
+
+  /** What a cell of these layers shows: a number, its text, and what a screen reader says. */
+  function valueOf(mine, key, p) {
+    const metric = AH.metrics[key];
+    if (mine.length === 1) return {value: metric.value(mine[0], p), text: AH.metricText(key, mine[0], p)};
+    const value = AH.median(mine.map((i) => metric.value(i, p)));
+    if (Number.isFinite(value)) return {value, text: `median ${metric.text(value)} of ${AH.count(mine.length, "layer")}`};
+    return {value: NaN, text: `${AH.metricText(key, mine[0], p)} (first of ${AH.count(mine.length, "layer")})`};
+  }
+
+  /* Cells and tiles: {element, layers, where}. */
+  const cells = [];
+  function add(element, layers, where) {
+    const cell = {element, layers, where};
+    cells.push(cell);
+    element.addEventListener("click", () => open(cell));
+    return element;
+  }
+  function open(cell) {
+    cell.element.focus();
+    AH.panel.open(cell.layers, {title: cell.where, opener: cell.element});
+  }
+  AH.marked = (layers) => { // the cell of the open panel
+    for (const cell of cells) cell.element.setAttribute("aria-selected", String(layers.length > 0 && layers.every((i) => cell.layers.includes(i))));
+  };
+
+  /** One stop for the Tab key; arrows, Home and End move inside; `step(at, key)` says where to. */
+  function roving(group, elements, step) {
+    elements.forEach((element, at) => {
+      element.tabIndex = at === 0 ? 0 : -1;
+      element.addEventListener("focus", () => { for (const other of elements) other.tabIndex = other === element ? 0 : -1; });
+    });
+    group.addEventListener("keydown", (event) => {
+      const at = elements.indexOf(document.activeElement);
+      if (at < 0) return;
+      const next = step(at, event.key);
+      if (next !== null) { event.preventDefault(); elements[next]?.focus(); }
+      else if (event.key === "Enter" || event.key === " ") { event.preventDefault(); elements[at].click(); }
+    });
+  }
+
+  function buildHeat() {
+    const grid = [], elements = [];
+    heat.style.setProperty("--columns", blocks.length);
+    heat.setAttribute("role", "grid");
+    const every = blocks.length > 40 ? (blocks.length > 90 ? 10 : 5) : 1;
+    heat.append(AH.el("div", {role: "row", class: "row"}, AH.el("div", {role: "columnheader", class: "corner", text: "block"}),
+      ...blocks.map((block, at) => AH.el("div", {role: "columnheader", class: "block", text: block, style: at % every ? {color: "transparent"} : {}}))));
+    kinds.forEach((kind) => {
+      const row = AH.el("div", {role: "row", class: "row"}, AH.el("div", {role: "rowheader", class: "kind-name", text: kind}));
+      const line = [];
+      for (const block of blocks) {
+        const mine = members.get(`${kind} ${block}`);
+        const element = mine ? add(AH.el("div", {role: "gridcell", class: "cell"}), mine, `block ${block}, ${kind}`) : AH.el("div", {role: "gridcell", class: "hole", "aria-label": `block ${block}, ${kind}: no such layer`});
+        if (mine) { line.push(element); elements.push(element); }
+        else line.push(null);
+        row.append(element);
+      }
+      grid.push(line);
+      heat.append(row);
+    });
+    const find = (row, column, down, across) => { // the next cell in a direction, over holes
+      for (let r = row + down, c = column + across; grid[r] && c >= 0 && c < blocks.length; r += down, c += across) if (grid[r][c]) return elements.indexOf(grid[r][c]);
+      return elements.indexOf(grid[row][column]);
+    };
+    roving(heat, elements, (at, key) => {
+      const row = grid.findIndex((line) => line.includes(elements[at])), column = grid[row].indexOf(elements[at]);
+      const step = {ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0]}[key];
+      if (step) return find(row, column, ...step);
+      const line = grid[row].filter(Boolean);
+      return key === "Home" ? elements.indexOf(line[0]) : key === "End" ? elements.indexOf(line.at(-1)) : null;
+    });
+    new ResizeObserver(() => heat.classList.toggle("tight", (elements[0]?.offsetWidth || 0) < READABLE)).observe(heat);
+  }
+
+  function buildStrip() {
+    const shown = outside.slice(0, MOST_TILES);
+    const tiles = shown.map((i) => add(AH.el("button", {type: "button", class: "cell outside", title: L.name(i)},
+      AH.el("span", {class: "outside-name", text: L.name(i)}), AH.el("span", {class: "outside-value"})), [i], L.name(i)));
+    const more = outside.length - shown.length;
+    const title = inside.length ? "Outside blocks" : "Layers";
+    strip.replaceChildren(AH.el("h3", {class: "below", text: `${title} (${outside.length.toLocaleString("en-US")})`}),
+      AH.el("div", {class: "strip", role: "toolbar", "aria-label": `${title}, ${AH.count(outside.length, "layer")}`}, ...tiles),
+      AH.el("p", {class: "note", text: more > 0 ? `… and ${more.toLocaleString("en-US")} more in the table below.` : ""}));
+    roving(strip, tiles, (at, key) => {
+      const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[key];
+      if (step) return Math.min(tiles.length - 1, Math.max(0, at + step));
+      return key === "Home" ? 0 : key === "End" ? tiles.length - 1 : null;
+    });
+  }
+
+  /** Ends of the colours: alike for all precisions where they can be compared; without the outermost 2 percent. */
+  function range(key, p) {
+    const metric = AH.metrics[key], drawn = cells.filter((cell) => !inside.length || cell.layers.some((i) => L.block(i) !== null));
+    const precisions = metric.shared ? L.precisions.map((_, at) => at) : [p];
+    const values = drawn.flatMap((cell) => precisions.map((at) => valueOf(cell.layers, key, at).value)).filter(Number.isFinite).sort((a, b) => a - b);
+    if (!values.length) return null;
+    const at = (share) => values[Math.round(share * (values.length - 1))];
+    const cut = values.length > 50 ? 0.02 : 0;
+    let [low, high] = [at(cut), at(1 - cut)];
+    if (metric.scale === "diverging") { high = Math.max(Math.abs(low), Math.abs(high)); low = -high; }
+    return {low, high, cut: cut > 0};
+  }
+
+  function paint() {
+    const {metric: key, precision: p} = AH.view.now, metric = AH.metrics[key], ends = range(key, p);
+    for (const {element, layers, where} of cells) {
+      const {value, text} = valueOf(layers, key, p), finite = Number.isFinite(value);
+      const share = !finite || !ends ? 0.5 : ends.high > ends.low ? (value - ends.low) / (ends.high - ends.low) : 0.5;
+      const {fill, ink} = finite ? AH.color(metric.scale, share) : {fill: "", ink: ""};
+      Object.assign(element.style, {background: fill, color: ink});
+      const known = finite || (metric.tells && metric.tells(layers[0], p) !== null);
+      element.classList.toggle("lost", !known);
+      element.classList.toggle("bounded", known && !finite);
+      const place = element.querySelector(".outside-value");
+      const short = finite ? metric.short(value) : known ? (/^[≤0]/.test(text) ? "≤" : "·") : "×";
+      (place || element).textContent = place ? text : short;
+      element.title = element.ariaLabel = `${where}: ${metric.title} ${text} at ${L.precisions[p]}`;
+    }
+    heat.setAttribute("aria-label", `${metric.title} at ${L.precisions[p]}, categories down, blocks across`);
+    legend.replaceChildren(...(ends && cells.length ? [
+      AH.el("span", {class: "end", text: `${metric.ends[0]}  ${metric.end(ends.low)}`}),
+      AH.el("span", {class: "gradient", style: {background: AH.gradient(metric.scale)}}),
+      AH.el("span", {class: "end", text: `${metric.end(ends.high)}  ${metric.ends[1]}`}),
+    ] : []), AH.el("span", {class: "about", text: metric.about}));
+    const lost = cells.filter(({element}) => element.classList.contains("lost")).length;
+    note.textContent = [
+      lost ? `×: no ${metric.title} for this layer; its panel says why.` : "",
+      cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? "≤: not measured, proved to be below a bound." : "",
+      key === "drift" && p === L.reference ? `${L.precisions[p]} is the reference of drift; choose another precision.` : "",
+      several ? "Cells of several layers (experts) show their median and open a list." : "",
+      ends && ends.cut ? "Colours end at the 2nd and 98th percentile." : "",
+    ].filter(Boolean).join(" ");
+  }
+
+  document.getElementById("map-tools").append(
+    AH.el("span", {class: "tool"}, "Value", metricChoice()), AH.el("span", {class: "tool"}, "Precision", AH.view.precisions()));
+  function metricChoice() {
+    const {group, show} = AH.choice("Value", Object.entries(AH.metrics).map(([key, {title, about}]) => [key, title, about]), AH.view.now.metric,
+      (metric) => {
+        const {precision: p} = AH.view.now; // a drift from the reference to itself says nothing
+        const lossy = L.precisions.map((_, at) => at).filter((at) => at !== L.reference);
+        AH.view.set(metric === "drift" && p === L.reference && lossy.length ? {metric, precision: lossy.at(-1)} : {metric});
+      });
+    AH.view.on(({metric}) => show(metric));
+    return group;
+  }
+  if (inside.length) buildHeat();
+  if (outside.length) buildStrip();
+  AH.view.on(paint);
+  paint();
+})();

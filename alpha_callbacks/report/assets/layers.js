@@ -1,0 +1,32 @@
+"use strict";
+/* AH.layers: everything that the table of the scan holds. Layers are numbered 0..count-1, precisions 0..width-1. */
+AH.layers = (() => {
+  const source = AH.data("map").layers;
+  const width = source.precisions.length, count = source.name.length;
+  const EACH = ["out_features", "in_features", "alpha_null"]; // one a layer; other numbers: one a layer and precision
+  const numbers = {}, words = {};
+  for (const [key, column] of Object.entries(source)) {
+    if (column && column.b) numbers[key] = AH.unpack(column);
+    else if (column && column.w) words[key] = AH.decode(column);
+  }
+  const LAYER_WORDS = ["category", "stored_dtype", "tied_to", "threshold"];
+  const number = (key, i, p) => numbers[key][EACH.includes(key) ? i : i * width + p];
+  const word = (key, i, p) => words[key](LAYER_WORDS.includes(key) ? i : i * width + p);
+  const ok = (i, p) => word("status", i, p) === "ok";
+  const places = new Map(source.name.map((name, i) => [name, i]));
+
+  return {
+    count, width, precisions: source.precisions, reference: source.reference, number, word, ok,
+    all: Array.from({length: count}, (_, i) => i),
+    name: (i) => source.name[i],
+    block: (i) => source.block[i],
+    category: (i) => words.category(i),
+    shape: (i) => `${numbers.out_features[i]} × ${numbers.in_features[i]}`,
+    /** The number of a layer, or undefined. */
+    find: (name) => places.get(name),
+    /** alpha where it may be used, else nan. */
+    alpha: (i, p) => (ok(i, p) ? number("alpha", i, p) : NaN),
+    /** The last segments of a name, enough to tell it from its neighbours. */
+    short: (i) => source.name[i].split(".").slice(-2).join("."),
+  };
+})();

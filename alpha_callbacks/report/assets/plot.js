@@ -1,0 +1,60 @@
+"use strict";
+/* AH.plot: plotly in the look of the page, drawn when it comes into view and again when the theme changes. */
+(() => {
+  const CONFIG = {
+    displaylogo: false, responsive: true,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
+  };
+  const drawn = new Map(); // element -> function that returns {data, layout}
+  const shown = new Set();
+
+  /** An axis in the look of the page. */
+  function axis(more = {}) {
+    return {
+      gridcolor: AH.token("grid"), linecolor: AH.token("line"), zerolinecolor: AH.token("line"), tickcolor: AH.token("line"),
+      automargin: true, title: {standoff: 6}, ticks: "outside", ticklen: 3, ...more,
+    };
+  }
+
+  function frame(layout) {
+    const ink = AH.token("ink");
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: {family: "system-ui, sans-serif", size: 12, color: ink},
+      margin: {l: 52, r: 14, t: 8, b: 42}, hovermode: "closest", showlegend: false,
+      hoverlabel: {bgcolor: AH.token("card"), bordercolor: AH.token("line"), font: {color: ink, size: 12}},
+      modebar: {bgcolor: "rgba(0,0,0,0)", color: AH.token("faint"), activecolor: AH.token("accent")},
+      ...layout,
+    };
+  }
+
+  function draw(element) {
+    const build = drawn.get(element);
+    if (!build || !element.isConnected) return;
+    const {data, layout} = build();
+    Plotly.react(element, data, frame(layout), CONFIG);
+  }
+
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting && !shown.has(entry.target)) {
+      shown.add(entry.target);
+      draw(entry.target);
+    }
+  }, {rootMargin: "200px"});
+
+  /** Draw a chart into an element: `build` returns {data, layout} in the colours of the theme now. */
+  AH.plot = (element, build) => {
+    drawn.set(element, build);
+    if (shown.has(element)) draw(element);
+    else seen.observe(element);
+  };
+
+  /** Forget a chart whose element goes away. */
+  AH.unplot = (element) => {
+    seen.unobserve(element);
+    if (shown.delete(element)) Plotly.purge(element);
+    drawn.delete(element);
+  };
+  AH.axis = axis;
+  AH.onTheme(() => shown.forEach(draw));
+})();

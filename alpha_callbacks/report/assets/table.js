@@ -1,0 +1,66 @@
+"use strict";
+/* AH.layerTable: layers as rows that can be searched, filtered and sorted, a page at a time; a name opens its panel. */
+AH.layerTable = (element, {columns, rows, open, filters = [], sort = null, label}) => {
+  // columns: {title, value(row), text(row), number, tone(row)}; the first is the name. filters: {label, value(row)}.
+  const PAGE = 25;
+  let order = sort, most = PAGE;
+  const search = AH.el("input", {type: "search", placeholder: "Filter: words of the name", "aria-label": "Filter by name", spellcheck: "false"});
+  const found = AH.el("span", {class: "note", "aria-live": "polite"});
+  const selects = filters.map((filter) => {
+    const values = [...new Set(rows().map(filter.value))].sort((a, b) => a.localeCompare(b, "en", {numeric: true}));
+    const select = AH.el("select", {"aria-label": filter.label}, AH.el("option", {value: "", text: `${filter.label}: all`}), ...values.map((value) => AH.el("option", {value: `=${value}`, text: value})));
+    select.addEventListener("change", () => { most = PAGE; fill(); });
+    return {select, value: filter.value};
+  });
+  const tools = AH.el("div", {class: "tools"}, search, ...selects.filter(({select}) => select.options.length > 2).map(({select}) => select), found);
+  const heads = columns.map((column, at) => {
+    const button = AH.el("button", {type: "button", class: "plain", text: column.title, title: column.about || null, on: {click: () => {
+      const again = order && order.column === at;
+      order = again && order.down !== Boolean(column.number) ? null : {column: at, down: again ? !order.down : Boolean(column.number)};
+      fill();
+    }}});
+    return AH.el("th", {scope: "col", class: column.number ? "number" : null}, button);
+  });
+  const body = AH.el("tbody");
+  const more = AH.el("button", {type: "button", class: "button more", on: {click: () => {
+    const first = body.children.length;
+    most += most < 4 * PAGE ? 3 * PAGE : 1000;
+    fill();
+    body.children[first]?.querySelector("button")?.focus({preventScroll: true});
+  }}});
+  element.append(tools, AH.el("div", {class: "scroll"}, AH.el("table", {class: "layer-table", "aria-label": label}, AH.el("thead", {}, AH.el("tr", {}, ...heads)), body)), more);
+  search.addEventListener("input", () => { most = PAGE; fill(); });
+
+  function fill() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const name = (row) => String(columns[0].value(row)).toLowerCase();
+    const all = rows();
+    const kept = all.filter((row) => words.every((word) => name(row).includes(word)) && selects.every(({select, value}) => !select.value || select.value === `=${value(row)}`));
+    if (order) {
+      const {value, number} = columns[order.column], sign = order.down ? -1 : 1;
+      const keys = new Map(kept.map((row) => [row, value(row)]));
+      kept.sort((one, other) => {
+        const [a, b] = [keys.get(one), keys.get(other)];
+        if (!number) return sign * String(a).localeCompare(String(b), "en", {numeric: true});
+        if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b); // those without a value last
+        return sign * (a - b);
+      });
+    }
+    heads.forEach((head, at) => {
+      if (order && order.column === at) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    });
+    found.textContent = kept.length === all.length ? AH.count(all.length, "layer") : `${kept.length.toLocaleString("en-US")} of ${AH.count(all.length, "layer")}`;
+    body.replaceChildren(...kept.slice(0, most).map((row) => AH.el("tr", {}, ...columns.map((column, at) => {
+      const text = column.text ? column.text(row) : column.value(row);
+      const tone = [column.number ? "number" : "", column.tone ? column.tone(row) : ""].join(" ").trim() || null;
+      if (at > 0) return AH.el("td", {class: tone, text});
+      return AH.el("td", {}, AH.el("button", {type: "button", class: "layer-link mono", text, on: {click: () => open(row)}}));
+    }))));
+    if (!kept.length) body.append(AH.el("tr", {}, AH.el("td", {class: "nothing", colspan: columns.length, text: "No layer fits the filter."})));
+    more.hidden = kept.length <= most;
+    more.textContent = `Show more (${(kept.length - Math.min(most, kept.length)).toLocaleString("en-US")} left)`;
+  }
+  fill();
+  return {fill};
+};

@@ -1,0 +1,77 @@
+"""Table -> the columns that the page's scripts read."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from alpha_callbacks.report.packing import Kind, coded, packed
+from alpha_callbacks.table import LayerRows, Row, Table
+
+_NUMBERS: dict[str, Kind] = {
+    "alpha": "f8",
+    "alpha_error_bound": "f4",
+    "k_used": "u4",
+    "n_eigs": "u4",
+    "x_min": "f8",
+    "stderr": "f4",
+    "ks_distance": "f4",
+    "spectral_norm": "f4",
+    "frobenius_norm": "f4",
+    "stable_rank": "f4",
+    "relative_error": "f4",
+    "spectral_error": "f4",
+    "overflow": "u4",
+    "underflow": "u4",
+    "effective_bits": "f4",
+}
+_WORDS = ("status", "method", "solver", "reason")
+_LAYER_WORDS = ("category", "stored_dtype", "tied_to", "threshold")
+
+
+def layer_columns(table: Table) -> dict[str, Any]:
+    """Return everything that the rows hold: one value a layer, or one a layer and precision (precisions side by side).
+
+    Alphas and thresholds keep every bit, other numbers 24 (relative error 6e-8).
+    """
+    rows = [row_of(layer, name) for layer in table.layers for name in table.precisions]
+    drifts = [_drift(layer, name, table.reference) for layer in table.layers for name in table.precisions]
+    return {
+        "precisions": list(table.precisions),
+        "reference": table.precisions.index(table.reference),
+        "name": [layer.first.layer_name for layer in table.layers],
+        "block": [layer.first.block for layer in table.layers],
+        "out_features": packed([layer.first.out_features for layer in table.layers], "u4"),
+        "in_features": packed([layer.first.in_features for layer in table.layers], "u4"),
+        "alpha_null": packed([layer.first.alpha_null for layer in table.layers], "f8"),
+        **{name: coded(getattr(layer.first, name) for layer in table.layers) for name in _LAYER_WORDS},
+        **{name: packed([getattr(row, name) for row in rows], kind) for name, kind in _NUMBERS.items()},
+        **{name: coded(getattr(row, name) for row in rows) for name in _WORDS},
+        "drift": packed([drift for drift, _ in drifts]),
+        "drift_bound": packed([bound for _, bound in drifts]),
+    }
+
+
+def row_of(layer: LayerRows, precision: str) -> Row:
+    """Return the row of a precision; where a layer has none, one that says so."""
+    row = next((row for row in layer.rows if row.precision == precision), None)
+    if row is not None:
+        return row
+    first = layer.first
+    return Row(
+        first.layer_name, first.category, first.block, first.out_features, first.in_features, first.stored_dtype,
+        first.tied_to, precision, "skipped", "not computed",
+    )  # fmt: skip
+
+
+def _drift(layer: LayerRows, precision: str, reference: str) -> tuple[float, float]:
+    """Return (drift, bound), one of them nan; both where an alpha is missing."""
+    known = {row.precision for row in layer.rows if row.ok}
+    if not {precision, reference} <= known:
+        return math.nan, math.nan
+    return layer.drift(precision, reference), layer.drift_bound(precision, reference)
+
+
+def usable(table: Table, precision: str, value: Callable[[Row], float]) -> list[tuple[LayerRows, float]]:
+    """Return (layer, value) of the layers whose row is ok and whose value is a number."""
+    found = [(layer, row_of(layer, precision)) for layer in table.layers]
+    return [(layer, value(row)) for layer, row in found if row.ok and math.isfinite(value(row))]

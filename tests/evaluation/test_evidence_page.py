@@ -1,0 +1,37 @@
+"""docs/evidence.md prints what benchmarks/evidence.py measured."""
+
+import csv
+import re
+
+from tests.conftest import REPOSITORY
+
+CELLS = (("3/4 bit", "docs"), ("3/4 bit", "news"), ("4/8 bit", "docs"), ("4/8 bit", "news"))
+
+
+def test_the_table_is_the_committed_output() -> None:
+    with (REPOSITORY / "benchmarks/results/evidence.csv").open(encoding="utf-8", newline="") as file:
+        measured = {(row["budget"], row["text"], row["policy"]): row for row in csv.DictReader(file)}
+    page = (REPOSITORY / "docs/evidence.md").read_text(encoding="utf-8")
+    printed = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)[1:]
+    for name, *cells in printed:
+        policy = name.replace("8 random plans (mean ± sd)", "random (mean and sd of 8)").replace("→", "->")
+        for cell, text in zip(CELLS, cells, strict=True):
+            row = measured.pop((*cell, policy), None)
+            expected = "–" if row is None else f"{float(row['kl']):.3f} ± {float(row['spread']):.3f}"
+            assert text == expected, (name, cell)
+    assert {policy for _, _, policy in measured} == {"base"}
+
+
+def test_what_the_page_claims_of_the_table_holds() -> None:
+    with (REPOSITORY / "benchmarks/results/evidence.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for cell in CELLS:
+        kl = {row["policy"]: float(row["kl"]) for row in rows if (row["budget"], row["text"]) == cell}
+        random = kl["random (mean and sd of 8)"]
+        assert kl["all higher"] < kl["fisher"] < kl["measured"] < random < kl["all lower"]
+        assert kl["high alpha -> more bits"] > 0.99 * random and kl["low alpha -> more bits"] < random
+        if cell[0] == "3/4 bit":
+            assert kl["AlphaQ cost, gamma 1"] < kl["measured"]
+            assert kl["fisher, 16 bits allowed"] > kl["fisher"]
+        else:
+            assert kl["low alpha -> more bits, untied"] > kl["high alpha -> more bits, untied"]
