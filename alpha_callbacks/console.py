@@ -101,8 +101,11 @@ class Console(Observer):
             out.print(f"• {escape(sentence)}")
         out.print(f"\n{_coverage(result)}")
         out.print(
-            f"Results in [bold]{escape(str(result.directory))}[/bold]: {csv_files.RESULTS}, {csv_files.SUMMARY}, "
-            f"{'plots/, ' if (result.directory / 'plots').is_dir() else ''}run.json"
+            f"Results in [bold]{escape(str(result.directory))}[/bold]: "
+            f"{'report.html, ' if (result.directory / 'report.html').exists() else ''}"
+            f"{csv_files.RESULTS}, {csv_files.SUMMARY}, "
+            f"{'plots/, ' if (result.directory / 'plots').is_dir() else ''}"
+            f"{'spectra/, ' if (result.directory / 'spectra').is_dir() else ''}run.json"
         )
         if result.uncharted:
             out.print(f"{result.uncharted} expert matrices have no chart of their own; see the category charts.")

@@ -55,6 +55,15 @@ class ScanResult:
         """Names of layers with a row that is not ok."""
         return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok))
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from alpha_callbacks.notebook import table_html
+
+        tensors = ", ".join(f"{count} {outcome}" for outcome, count in self.coverage.items())
+        report = self.directory / "report.html"
+        where = f"Report: {report}" if report.exists() else f"Results in {self.directory}"
+        return table_html(self.table, f"Tensors: {tensors}. {where}" if tensors else where)
+
 
 def write_all(
     own: Identity,
@@ -117,10 +126,11 @@ def write_all(
 
 
 def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], drawn: list[str]) -> list[str]:
-    """Remove charts that the last run.json lists and that no longer belong to the tables; return all that are there.
+    """Remove charts that the last run.json lists and that no longer belong to the tables; return those that are there.
 
     Those of other weights or options all go; of the same ones, those in the formats drawn now and not drawn again (as
-    when there are fewer batches). Files that no run of ours listed are never touched.
+    when there are fewer batches). The report of other weights or options goes too. Files that no run of ours listed are
+    never touched.
     """
     try:
         before = json.loads((directory / "run.json").read_text(encoding="utf-8"))
@@ -128,6 +138,8 @@ def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], draw
         same = before["options"] == own["options"] and before["checkpoint"] == own["checkpoint"]
     except (OSError, ValueError, KeyError, TypeError):
         return drawn
+    if not same:
+        (directory / "report.html").unlink(missing_ok=True)
     kept = []
     for name in listed:
         path = (directory / name).resolve()

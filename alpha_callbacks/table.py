@@ -190,6 +190,12 @@ class Table:
         derived = ("alpha_ratio", "stable_rank", "sqnr_db")
         return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from alpha_callbacks.notebook import table_html
+
+        return table_html(self)
+
     def alphas(self, precision: str) -> list[float]:
         """Return the usable alphas of one precision."""
         return [row.alpha for row in self if row.precision == precision and row.ok]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alpha_callbacks.threads import solver_threads
 from alpha_callbacks.weight import Weight
+from scripts.make_smollm2_folder import FOLDER
 
 settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("alpha")
@@ -101,10 +102,13 @@ def news() -> Path:
 @pytest.fixture(scope="session")
 def smollm2_folder(smollm2: Path) -> Path:
     """SmolLM2 as an fp32 folder, made once from the GGUF file (25 s)."""
-    pytest.importorskip("transformers")
-    command = [sys.executable, "-m", "scripts.make_smollm2_folder", "--cache", str(CACHE)]
-    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return Path(made.stdout.strip().removeprefix("smollm2_folder="))
+    for package in ("transformers", "gguf", "accelerate"):
+        pytest.importorskip(package)
+    folder = CACHE / FOLDER
+    if not folder.exists():  # in a process of its own, which sets HF_HUB_OFFLINE
+        code = "import sys; from scripts.make_smollm2_folder import *; make_folder(*map(Path, sys.argv[1:]))"
+        subprocess.run([sys.executable, "-c", code, smollm2, CACHE], cwd=REPOSITORY, check=True)
+    return folder
 
 
 @pytest.fixture

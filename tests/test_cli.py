@@ -40,6 +40,9 @@ def test_help_names_every_option_in_its_group() -> None:
         "--plot-format",
         "--no-plots",
         "--max-layers-per-plot",
+        "--no-report",
+        "--save-spectra",
+        "--no-save-spectra",
         "--workers",
         "--threads",
         "--shard",
@@ -54,6 +57,7 @@ def test_report_tells_what_was_learned(tmp_path: Path) -> None:
     assert "Weights are stored in bfloat16: fp32 and bf16 are identical by construction." in done.stdout
     assert re.search(r"fp16: alpha differs from the stored weights by at most \d\.\de-0\d in any layer", done.stdout)
     assert "29 analysed, 0 shared, 10 skipped" in done.stdout
+    assert ": report.html, precision_alpha_hill_results.csv" in done.stdout and (tmp_path / "report.html").exists()
     assert "the embedded tiny Llama: 29 matrices to analyse, 1.8 M weights" in done.stderr
 
 

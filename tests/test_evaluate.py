@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluate import compare, evaluate, uniform_plans
 from alpha_callbacks.language_model import LanguageModel, load_language_model
 from alpha_callbacks.matrices import matrices
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.plan import Choice, Plan
 from alpha_callbacks.precision import get_precision
 from alpha_callbacks.scanner import EMBEDDED
+from alpha_callbacks.sources import module_inventory
 from tests.language_models import licence, plan_of
+from tests.test_matrices import GROUPED, SMALL, build
 
 pytest.importorskip("transformers")
 
@@ -70,6 +74,45 @@ def test_a_plan_that_changes_nothing_has_no_divergence_at_all(tiny: LanguageMode
     for same in ("fp32", "bf16"):  # the tiny Llama is stored in bf16
         base, score = compare(tiny.model, {"same": plan_of(tiny.model, same)}, licence(tiny))
         assert (score.kl, score.kl_sem, score.perplexity) == (0.0, 0.0, base.perplexity)
+
+
+def test_layers_by_their_names_in_a_gguf_file(tiny: LanguageModel) -> None:
+    pytest.importorskip("gguf")
+    plan = plan_of(tiny.model, "int3", "int4")
+    renamed = {"self_attn.o_proj": "attn_output", "self_attn.": "attn_", "mlp.": "ffn_", "_proj": ""}
+    choices = []
+    for choice in plan.choices:
+        name = choice.layer_name.replace("lm_head", "output").replace("model.layers.", "blk.")
+        for ours, theirs in renamed.items():
+            name = name.replace(ours, theirs)
+        choices.append(replace(choice, layer_name=name))
+    ours, theirs = (compare(tiny.model, {"it": each}, licence(tiny))[1] for each in (plan, Plan(tuple(choices))))
+    assert choices[0].layer_name == "blk.0.attn_q"
+    assert (ours.kl, ours.average_bits) == (theirs.kl, theirs.average_bits)
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("GPT2", {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 2}),  # transposed, fused, tied
+        ("GPTNeoX", SMALL),  # fused by heads
+        ("Phi3", {**GROUPED, "pad_token_id": 0}),  # fused by parts
+        ("Mixtral", {**GROUPED, "num_local_experts": 3}),  # stacked
+    ],
+)
+def test_fused_and_stacked_weights_change_and_come_back(family: str, options: dict[str, Any]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = build(family, **options)
+    layers = module_inventory(model, AnalysisOptions()).weights
+    choices = [
+        Choice(w.layer_name, w.category, w.out_features, w.in_features, "bf16" if w.category == "lm_head" else "int4")
+        for w in layers
+    ]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    windows = torch.arange(24).view(2, 12)
+    base, score = compare(model, {"int4": Plan(tuple(choices))}, windows)
+    assert base.kl == 0 < score.kl
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_order_and_progress(tiny: LanguageModel) -> None:

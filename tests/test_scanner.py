@@ -123,6 +123,19 @@ def test_charts_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     assert charts() == {"plots/mine.png"}
 
 
+def test_a_report_of_other_numbers_does_not_stay(tmp_path: Path) -> None:
+    report, small = tmp_path / "report.html", AnalysisOptions(include=r"layers\.0")
+    scan(output_dir=tmp_path, options=small, plots=NO_PLOTS, report=False)
+    assert not report.exists()
+    scan(output_dir=tmp_path, options=small, plots=NO_PLOTS)
+    before = report.read_bytes()
+    scan(output_dir=tmp_path, options=small, plots=NO_PLOTS, report=False)
+    assert report.read_bytes() == before, "the same numbers"
+    other = AnalysisOptions(include=r"layers\.1")
+    scan(output_dir=tmp_path, options=other, plots=NO_PLOTS, report=False, resume=False)
+    assert not report.exists()
+
+
 def test_a_run_json_that_lists_files_elsewhere_removes_nothing(tmp_path: Path) -> None:
     precious = tmp_path / "precious.png"
     precious.touch()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from alpha_callbacks.curves import NoiseLaw, log_density
@@ -66,7 +67,9 @@ def plot_esd(
     bulk = centres >= what.evals[math.floor(0.9 * (len(what.evals) - 1))]
     shown = found.density[seen & bulk]
     if len(shown):
-        axes.set_xlim(centres[bulk][0] / 1.1, found.edges[-1] * 1.15)
+        left, right = centres[bulk][0] / 1.1, found.edges[-1] * 1.15
+        axes.set_xlim(left, right)
+        log_ticks(axes, left, right)
         axes.set_ylim(shown.min() / 3, shown.max() * 3)
     axes.grid(color=FAINT, linewidth=0.5)
     axes.set_xlabel("eigenvalue (squared singular value)")
@@ -74,6 +77,15 @@ def plot_esd(
     axes.legend(loc="lower left")
     add_heading(figure, what.title, what.subtitle)
     return figure, axes
+
+
+def log_ticks(axes: Axes, left: float, right: float) -> None:
+    """Put ticks at round numbers of a logarithmic x-axis, at least two and none over another."""
+    decades = math.log10(right / left)
+    steps = (1.0,) if decades > 4 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_noise(axes: Axes, what: Subject) -> None:

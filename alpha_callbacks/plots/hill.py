@@ -10,7 +10,7 @@ from torch import Tensor
 from alpha_callbacks.curves import hill_curve, hill_sizes
 from alpha_callbacks.null import alpha_null
 from alpha_callbacks.plots.canvas import FAINT, GREY, NOISE, add_axes, new_figure, styled
-from alpha_callbacks.plots.esd import DATA, TAIL
+from alpha_callbacks.plots.esd import DATA, TAIL, log_ticks
 from alpha_callbacks.plots.legend import add_heading
 from alpha_callbacks.plots.subject import subject
 from alpha_callbacks.table import Row
@@ -76,6 +76,7 @@ def plot_hill(
         axes.plot([fit.k], [fit.alpha], "o", color=TAIL, markersize=6, label=f"used: k = {fit.k}", zorder=4)
     axes.set_ylim(1, 1.12 * float(np.nanmax(heights)))
     axes.set_xlim(sizes[0], max(sizes[-1], sizes[0] + 1))
+    log_ticks(axes, float(sizes[0]), float(max(sizes[-1], sizes[0] + 1)))
     axes.grid(color=FAINT, linewidth=0.5)
     axes.set_xlabel("tail size k")
     axes.set_ylabel("alpha (tail exponent, no unit)")

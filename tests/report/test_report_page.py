@@ -133,6 +133,14 @@ def test_a_cell_opens_its_layer(it: Opened, scan: Scan) -> None:
     assert it.page.locator("#panel").is_hidden()
 
 
+def test_no_button_sends_a_chart_away(it: Opened) -> None:
+    """plotly.js 4 has one that does, unless it is told not to."""
+    it.page.locator(CELL).click()
+    it.page.wait_for_selector("#panel .modebar-btn")
+    labels = it.page.locator(".modebar-btn").evaluate_all("found => found.map(button => button.ariaLabel)")
+    assert set(labels) == {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
+
+
 def test_status_and_reason_in_words(it: Opened) -> None:
     choose(it, "#map-tools", "nf4")
     cell = it.page.locator("#heat [aria-label^='block 2, mlp_up:']")

@@ -65,11 +65,14 @@ AH.panelPlots = () => {
         layout: {
           ...legend, ...(xmin > 0 ? mark(xmin, `x_min, k = ${curve.k}`) : {}),
           xaxis: AH.axis({type: "log", title: {text: "eigenvalue λ = σ²", standoff: 6}, exponentformat: "power", nticks: 8, range: [Math.log10(left) - 0.03, Math.log10(right) + 0.1]}),
-          yaxis: AH.axis({type: "log", title: {text: density ? "density" : "share above λ", standoff: 6}, exponentformat: "power", nticks: 7, range: [Math.log10(lowest) - 0.3, Math.log10(highest) + 0.3]}),
+          yaxis: AH.axis({type: "log", title: {text: density ? "density" : "share above λ", standoff: 6}, exponentformat: "power", ...sparse(lowest, highest), range: [Math.log10(lowest) - 0.3, Math.log10(highest) + 0.3]}),
         },
       };
     });
   }
+
+  /** Ticks of a log axis: at 1, 2 and 5 where it spans few decades, else at powers of ten; those of plotly overlap. */
+  const sparse = (low, high) => ({dtick: high / low < 2e3 ? "D2" : Math.ceil(Math.log10(high / low) / 7)});
 
   function drawHill({i, p, curve}) {
     const alpha = L.alpha(i, p), rows = L.number("out_features", i), cols = L.number("in_features", i);
@@ -90,7 +93,7 @@ AH.panelPlots = () => {
         ],
         layout: {
           ...legend, ...mark(curve.k, "", "tail"),
-          xaxis: AH.axis({type: "log", title: {text: "tail size k", standoff: 6}, nticks: 8}),
+          xaxis: AH.axis({type: "log", title: {text: "tail size k", standoff: 6}, ...sparse(curve.sizes[0], curve.sizes.at(-1))}),
           yaxis: AH.axis({title: {text: "alpha", standoff: 6}, range: [1, top], zeroline: false}),
         },
       };

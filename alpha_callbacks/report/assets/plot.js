@@ -3,7 +3,9 @@
 (() => {
   const CONFIG = {
     displaylogo: false, responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
+    // Named one by one: plotly.js 4 has "Share chart...", which sends the data to its maker's cloud.
+    modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    showSendToCloud: false, plotlyServerURL: "",
   };
   const drawn = new Map(); // element -> function that returns {data, layout}
   const shown = new Set();

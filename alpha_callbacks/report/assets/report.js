@@ -45,7 +45,7 @@
           const known = points.filter(([, v]) => Number.isFinite(v));
           return {
             type: "box", name: AH.plain(name), y: known.map(([, v]) => v), text: known.map(([i]) => AH.plain(L.name(i))), quartilemethod: "linear", boxmean: true,
-            boxpoints: dots ? "all" : "outliers", jitter: 0.6, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: 1.6}, marker: {color, size: 4, opacity: dots ? 0.35 : 0.7},
+            boxpoints: dots ? "all" : "outliers", jitter: 0.6, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: 1.6}, marker: {color, size: 4, opacity: dots ? (AH.dark() ? 0.7 : 0.4) : 0.8},
             hoveron: "points+boxes", hovertemplate: "%{text}<br>%{y:.5g}<extra></extra>",
           };
         }),
@@ -68,7 +68,7 @@
     const lines = Array.from({length: advice.layer_name.length}, (_, i) => i);
     const number = (key) => (i) => (advice[key][i] === "" ? NaN : Number(advice[key][i]));
     AH.layerTable(document.getElementById("advice-table"), {
-      label: "Recommendation", rows: () => lines,
+      label: "Recommendation", rows: () => lines, page: 8,
       open: (i) => { const at = L.find(advice.layer_name[i]); if (at !== undefined) open(at, Math.max(0, L.precisions.indexOf(advice.precision[i]))); },
       columns: [
         {title: "layer", value: (i) => advice.layer_name[i]}, {title: "precision", value: (i) => advice.precision[i]},

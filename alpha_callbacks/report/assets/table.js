@@ -1,15 +1,14 @@
 "use strict";
 /* AH.layerTable: layers as rows that can be searched, filtered and sorted, a page at a time; a name opens its panel. */
-AH.layerTable = (element, {columns, rows, open, filters = [], sort = null, label}) => {
+AH.layerTable = (element, {columns, rows, open, filters = [], label, page = 25}) => {
   // columns: {title, value(row), text(row), number, tone(row)}; the first is the name. filters: {label, value(row)}.
-  const PAGE = 25;
-  let order = sort, most = PAGE;
+  let order = null, most = page;
   const search = AH.el("input", {type: "search", placeholder: "Filter: words of the name", "aria-label": "Filter by name", spellcheck: "false"});
   const found = AH.el("span", {class: "note", "aria-live": "polite"});
   const selects = filters.map((filter) => {
     const values = [...new Set(rows().map(filter.value))].sort((a, b) => a.localeCompare(b, "en", {numeric: true}));
     const select = AH.el("select", {"aria-label": filter.label}, AH.el("option", {value: "", text: `${filter.label}: all`}), ...values.map((value) => AH.el("option", {value: `=${value}`, text: value})));
-    select.addEventListener("change", () => { most = PAGE; fill(); });
+    select.addEventListener("change", () => { most = page; fill(); });
     return {select, value: filter.value};
   });
   const tools = AH.el("div", {class: "tools"}, search, ...selects.filter(({select}) => select.options.length > 2).map(({select}) => select), found);
@@ -24,12 +23,12 @@ AH.layerTable = (element, {columns, rows, open, filters = [], sort = null, label
   const body = AH.el("tbody");
   const more = AH.el("button", {type: "button", class: "button more", on: {click: () => {
     const first = body.children.length;
-    most += most < 4 * PAGE ? 3 * PAGE : 1000;
+    most += most < 100 ? 75 : 1000;
     fill();
     body.children[first]?.querySelector("button")?.focus({preventScroll: true});
   }}});
   element.append(tools, AH.el("div", {class: "scroll"}, AH.el("table", {class: "layer-table", "aria-label": label}, AH.el("thead", {}, AH.el("tr", {}, ...heads)), body)), more);
-  search.addEventListener("input", () => { most = PAGE; fill(); });
+  search.addEventListener("input", () => { most = page; fill(); });
 
   function fill() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
