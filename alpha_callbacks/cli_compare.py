@@ -8,7 +8,7 @@ import typer
 from alpha_callbacks.cli_options import LogLevel, set_log_level
 
 if TYPE_CHECKING:  # --help must not wait for torch
-    from alpha_callbacks.compare_sources import Scan, Side
+    from alpha_callbacks.comparing.sources import Scan, Side
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.table import Table
 
@@ -113,10 +113,10 @@ def compare(
     alpha-hill compare results/model --precision fp32,int4
     """
     set_log_level(log_level)
-    from alpha_callbacks.compare_files import COMPARISON, write_comparison
-    from alpha_callbacks.compare_report import print_comparison
-    from alpha_callbacks.compare_sources import CACHE, open_sides, source_name
-    from alpha_callbacks.comparison import compare as pair
+    from alpha_callbacks.comparing.comparison import compare as pair
+    from alpha_callbacks.comparing.files import COMPARISON, write_comparison
+    from alpha_callbacks.comparing.report import print_comparison
+    from alpha_callbacks.comparing.sources import CACHE, open_sides, source_name
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.files import make_folder, write_text
     from alpha_callbacks.options import AnalysisOptions, pick_device
@@ -193,10 +193,10 @@ def history(
     Exit code: 0 all layers have an alpha at every step that was measured, 1 some have none, 2 unreadable input.
     """
     set_log_level(log_level)
-    from alpha_callbacks.compare_report import print_history
+    from alpha_callbacks.comparing.history_reader import read_history
+    from alpha_callbacks.comparing.history_words import failed
+    from alpha_callbacks.comparing.report import print_history
     from alpha_callbacks.files import make_folder, write_text
-    from alpha_callbacks.history_reader import read_history
-    from alpha_callbacks.history_words import failed
     from alpha_callbacks.precision import get_precision
     from alpha_callbacks.report.history_page import HISTORY_PAGE, history_page
 
@@ -291,7 +291,7 @@ def _check_formats(formats: list[str] | None) -> None:
 
 
 def _default_name(a: str, b: str | None) -> str:
-    from alpha_callbacks.compare_sources import source_name
+    from alpha_callbacks.comparing.sources import source_name
     from alpha_callbacks.files import safe_file_name
 
     first, *rest = (safe_file_name(source_name(source).replace("/", "--")) for source in (a, b) if source)

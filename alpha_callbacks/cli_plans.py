@@ -8,7 +8,7 @@ import typer
 from alpha_callbacks.cli_options import LogLevel, set_log_level
 
 if TYPE_CHECKING:  # --help must not wait for torch
-    from alpha_callbacks.plan import Plan
+    from alpha_callbacks.planning.plan import Plan
 
 _POLICY, _RULE, _LAYERS, _OUTPUT, _MODEL = "Policy", "Policies on alpha", "Which layers", "Output", "Sensitivities"
 
@@ -17,7 +17,7 @@ PlanFile = Annotated[Path, typer.Argument(help="plan.json of `alpha-hill recomme
 
 def precisions() -> None:
     """List the precisions: names, effective bits, what each is held to bit for bit, and where it is defined."""
-    from alpha_callbacks.plan_report import print_precisions
+    from alpha_callbacks.planning.report import print_precisions
 
     print_precisions()
 
@@ -167,11 +167,11 @@ def recommend(
     """
     set_log_level(log_level)
     from alpha_callbacks.csv_reader import read_results
-    from alpha_callbacks.plan_report import print_recommendation
+    from alpha_callbacks.planning.options import RecommendOptions
+    from alpha_callbacks.planning.recommend import recommend as make
+    from alpha_callbacks.planning.recommend_files import PLAN, RECOMMENDATIONS, write_recommendation
+    from alpha_callbacks.planning.report import print_recommendation
     from alpha_callbacks.precision import parse_precisions
-    from alpha_callbacks.recommend import recommend as make
-    from alpha_callbacks.recommend_files import PLAN, RECOMMENDATIONS, write_recommendation
-    from alpha_callbacks.recommend_options import RecommendOptions
 
     table = read_results(results)
     folder = results if results.is_dir() else results.parent
@@ -209,7 +209,7 @@ def export(
 ) -> None:
     """Write a plan in the words of a quantizer. What the quantizer cannot hold is refused, never rounded."""
     set_log_level(log_level)
-    from alpha_callbacks.plan_files import read_plan
+    from alpha_callbacks.planning.plan_files import read_plan
 
     _export(read_plan(plan), target, output)
     typer.echo(f"Written to {output}")
@@ -217,8 +217,8 @@ def export(
 
 def _export(plan: "Plan", target: str, file: Path) -> str:
     """Write an export, print its notes, and return words for what was written."""
-    from alpha_callbacks.exporters import export_plan
     from alpha_callbacks.files import write_text
+    from alpha_callbacks.planning.exporters import export_plan
 
     export = export_plan(plan, target)
     write_text(file, export.text)
@@ -279,11 +279,11 @@ def quantize(
     """
     set_log_level(log_level)
     from alpha_callbacks.errors import OptionError
-    from alpha_callbacks.plan_checks import check_plan
-    from alpha_callbacks.plan_files import write_plan
-    from alpha_callbacks.plan_report import print_plan
+    from alpha_callbacks.planning.checks import check_plan
+    from alpha_callbacks.planning.plan_files import write_plan
+    from alpha_callbacks.planning.report import print_plan
+    from alpha_callbacks.planning.writers import write_model
     from alpha_callbacks.scanner import locate
-    from alpha_callbacks.writers import write_model
 
     if output_dir is None and not dry_run:
         raise OptionError("output_dir: expected a folder for the checkpoint. Give --output-dir, or --dry-run.")
@@ -326,10 +326,10 @@ def evaluate(
     """
     set_log_level(log_level)
     from alpha_callbacks.console import Steps
-    from alpha_callbacks.evaluate import evaluate as score
-    from alpha_callbacks.language_model import load_language_model
+    from alpha_callbacks.evaluation.evaluate import evaluate as score
+    from alpha_callbacks.evaluation.language_model import load_language_model
     from alpha_callbacks.options import pick_device
-    from alpha_callbacks.plan_report import print_scores, scores_text
+    from alpha_callbacks.planning.report import print_scores, scores_text
     from alpha_callbacks.scanner import locate
 
     wanted = _plan_for(locate(model), plan)
@@ -351,9 +351,9 @@ def _plan_for(model: Path, file: Path) -> "Plan":
 
     from alpha_callbacks.checkpoint import open_checkpoint
     from alpha_callbacks.errors import PlanError
-    from alpha_callbacks.expand import expand, layers_of
     from alpha_callbacks.options import AnalysisOptions
-    from alpha_callbacks.plan_files import read_plan
+    from alpha_callbacks.planning.expand import expand, layers_of
+    from alpha_callbacks.planning.plan_files import read_plan
 
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -368,8 +368,8 @@ def _fisher(model: str, calibration: Path | None) -> dict[str, float]:
     """Return the sensitivity of each layer, from one pass over a text."""
     from alpha_callbacks.console import Steps
     from alpha_callbacks.errors import OptionError
-    from alpha_callbacks.language_model import load_language_model
-    from alpha_callbacks.sensitivity import LENGTH, WINDOWS, fisher_trace
+    from alpha_callbacks.evaluation.language_model import load_language_model
+    from alpha_callbacks.evaluation.sensitivity import LENGTH, WINDOWS, fisher_trace
 
     if calibration is None:
         raise OptionError("calibration: expected a text file for --sensitivity fisher. Give --calibration FILE.")

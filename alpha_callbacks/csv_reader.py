@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from alpha_callbacks.csv_files import RESULTS
-from alpha_callbacks.errors import OptionError, PlanError
+from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.precision import get_precision
 from alpha_callbacks.table import Row, Table
 
@@ -23,24 +23,24 @@ def read_results(path: Path) -> Table:
         path: the CSV, or the folder that it is in.
 
     Raises:
-        PlanError: no such file, or not one that this version can use.
+        ResultsError: no such file, or not one that this version can use.
     """
     path = path / RESULTS if path.is_dir() else path
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PlanError(f"{path}: expected the results of `alpha-hill scan`, got {error}.") from error
+        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, got {error}.") from error
     names = [name.removeprefix("status_") for name in (lines[0] if lines else ()) if str(name).startswith("status_")]
     if not names:
-        raise PlanError(
+        raise ResultsError(
             f"{path}: expected the results of `alpha-hill scan`, with a column status_<precision> and at least one "
             "layer, found none."
         )
     try:
         precisions = tuple(get_precision(name).name for name in names)
     except OptionError as error:
-        raise PlanError(f"{path}: {error}") from error
+        raise ResultsError(f"{path}: {error}") from error
     return Table.from_rows((_row(line, name, path) for line in lines for name in precisions), precisions)
 
 
@@ -53,7 +53,7 @@ def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
     try:
         return Row(**values)
     except TypeError as error:
-        raise PlanError(f"{path}: expected the columns of this version, got {error}. Scan again.") from error
+        raise ResultsError(f"{path}: expected the columns of this version, got {error}. Scan again.") from error
 
 
 def _parsed(text: str, kind: Any, where: str) -> Any:
@@ -65,5 +65,5 @@ def _parsed(text: str, kind: Any, where: str) -> Any:
         if kind == (int | None):
             return int(text) if text else None
     except ValueError:
-        raise PlanError(f"{where}: expected a number, got {text!r}.") from None
+        raise ResultsError(f"{where}: expected a number, got {text!r}.") from None
     return text

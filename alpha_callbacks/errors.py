@@ -33,6 +33,10 @@ class MonitorError(AlphaCallbacksError):
     """A model in training cannot be watched as asked."""
 
 
+class ResultsError(AlphaCallbacksError):
+    """Results of a scan or of a run cannot be read, or cannot be compared."""
+
+
 class PlanError(AlphaCallbacksError):
     """A quantization plan cannot be made, read, held by a target, or applied to a model."""
 

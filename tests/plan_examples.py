@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from alpha_callbacks.categories import categorize
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Choice, Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.precision import get_precision
 
 SIZE = 64

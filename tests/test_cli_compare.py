@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from alpha_callbacks import AnalysisOptions, Plots, scan
 from alpha_callbacks.cli import app
-from alpha_callbacks.compare_sources import source_name
+from alpha_callbacks.comparing.sources import source_name
 from alpha_callbacks.csv_files import RESULTS, write_results
 from alpha_callbacks.csv_sink import CsvSink
-from alpha_callbacks.errors import AlphaCallbacksError, CheckpointError, OptionError, PlanError
+from alpha_callbacks.errors import AlphaCallbacksError, CheckpointError, OptionError, ResultsError
 from alpha_callbacks.history import HISTORY
 from alpha_callbacks.sinks import Host
 from alpha_callbacks.table import Table
@@ -190,7 +190,7 @@ def test_wrong_usage(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch)
         (OptionError, "nowhere: expected a second argument, or a path", ["nowhere"]),
         (OptionError, "expected a second argument, results of a scan", [empty]),
         (CheckpointError, "nowhere/at/all: expected a file, a folder", [a, "nowhere/at/all"]),
-        (PlanError, "expected the results of `alpha-hill scan`", [a, tmp_path / "missing.csv"]),
+        (ResultsError, "expected the results of `alpha-hill scan`", [a, tmp_path / "missing.csv"]),
         (OptionError, "precision: expected one, or one of A and one of B", [a, a, "-p", "fp32,fp16,bf16"]),
         (OptionError, "expected one of fp64, fp32, fp16, bf16", [a, a, "-p", "fp7"]),
         (OptionError, "steps: expected two steps such as", [run, "--steps", "last"]),
@@ -232,7 +232,7 @@ def test_history_with_failures_is_code_1(tmp_path: Path) -> None:
 
 
 def test_history_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="expected the history of a training run"):
+    with pytest.raises(ResultsError, match="expected the history of a training run"):
         command("history", tmp_path)
 
 

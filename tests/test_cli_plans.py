@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alpha_callbacks.cli import app, main
-from alpha_callbacks.plan_files import read_plan
+from alpha_callbacks.planning.plan_files import read_plan
 from alpha_callbacks.precision import all_precisions
 from alpha_callbacks.scanner import EMBEDDED
 

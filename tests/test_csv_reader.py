@@ -7,7 +7,7 @@ import pytest
 from alpha_callbacks import scan
 from alpha_callbacks.csv_files import RESULTS, write_results
 from alpha_callbacks.csv_reader import read_results
-from alpha_callbacks.errors import PlanError
+from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.results import Plots
 from alpha_callbacks.table import Row, Table
@@ -51,10 +51,10 @@ def test_rows_without_alpha_come_back(tmp_path: Path) -> None:
 )
 def test_other_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / RESULTS).write_text(text)
-    with pytest.raises(PlanError, match=message):
+    with pytest.raises(ResultsError, match=message):
         read_results(tmp_path)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="expected the results of `alpha-hill scan`"):
+    with pytest.raises(ResultsError, match="expected the results of `alpha-hill scan`"):
         read_results(tmp_path / "nowhere.csv")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.plan_files import read_plan
+from alpha_callbacks.planning.plan_files import read_plan
 from alpha_callbacks.scanner import scan
 from tests.conftest import REPOSITORY
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alpha_callbacks.comparison import Comparison
+from alpha_callbacks.comparing.comparison import Comparison
 from alpha_callbacks.plots.canvas import check_formats, save
 from alpha_callbacks.plots.compare_heatmap import plot_comparison_heatmap
 from alpha_callbacks.plots.compare_scatter import plot_comparison

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from alpha_callbacks.categories import short_name
-from alpha_callbacks.comparison import Comparison, Pair
+from alpha_callbacks.comparing.comparison import Comparison, Pair
 from alpha_callbacks.plots.canvas import GREY, add_axes, new_figure, styled
 from alpha_callbacks.plots.category_colors import in_order
 from alpha_callbacks.plots.compare_scatter import side_names

@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.compare_summary import summarize_deltas
-from alpha_callbacks.comparison import Comparison, Pair
+from alpha_callbacks.comparing.comparison import Comparison, Pair
+from alpha_callbacks.comparing.summary import summarize_deltas
 from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
 from alpha_callbacks.plots.category_colors import category_color, category_handles, category_marker, in_order
 from alpha_callbacks.plots.groups import median

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alpha_callbacks.history_reader import AlphaHistory
+from alpha_callbacks.comparing.history_reader import AlphaHistory
 from alpha_callbacks.plots.canvas import check_formats, save
 from alpha_callbacks.plots.history_heatmap import plot_history
 from alpha_callbacks.plots.history_lines import plot_history_lines

@@ -11,8 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from alpha_callbacks.history_reader import AlphaHistory
-from alpha_callbacks.history_series import Series, by_category, change, folded, lost, reach, span, thinned
+from alpha_callbacks.comparing.history_reader import AlphaHistory
+from alpha_callbacks.comparing.history_series import Series, by_category, change, folded, lost, reach, span, thinned
 from alpha_callbacks.plots.canvas import GREY, INK, add_axes, new_figure, styled
 from alpha_callbacks.plots.legend import add_heading, say
 from alpha_callbacks.plots.text import counted, fit, joined, text_width

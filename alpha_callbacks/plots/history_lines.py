@@ -11,8 +11,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alpha_callbacks.history_reader import AlphaHistory
-from alpha_callbacks.history_series import Series, by_category, change, folded
+from alpha_callbacks.comparing.history_reader import AlphaHistory
+from alpha_callbacks.comparing.history_series import Series, by_category, change, folded
 from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
 from alpha_callbacks.plots.history_heatmap import TITLES
 from alpha_callbacks.plots.legend import add_heading

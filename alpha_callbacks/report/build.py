@@ -37,7 +37,7 @@ def write_report(directory: str | Path, table: Table | None = None, *, output: P
         The file.
 
     Raises:
-        PlanError: the folder holds no results of this version.
+        ResultsError: the folder holds no results of this version.
     """
     directory = Path(directory)
     path = output or directory / REPORT

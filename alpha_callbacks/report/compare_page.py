@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from alpha_callbacks.compare_summary import DeltaSummary, by_category, summarize_deltas
-from alpha_callbacks.compare_words import comparison_findings
-from alpha_callbacks.comparison import Comparison, Pair, shape
+from alpha_callbacks.comparing.comparison import Comparison, Pair, shape
+from alpha_callbacks.comparing.summary import DeltaSummary, by_category, summarize_deltas
+from alpha_callbacks.comparing.words import comparison_findings
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page import Section, fill, render_page
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.csv_files import COVERAGE
-from alpha_callbacks.recommend_files import PLAN, RECOMMENDATIONS
+from alpha_callbacks.planning.recommend_files import PLAN, RECOMMENDATIONS
 
 _SHOWN = 200  # names of one group; all are in the file
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from alpha_callbacks.history_reader import AlphaHistory
-from alpha_callbacks.history_series import Series, by_category, change, folded, thinned
-from alpha_callbacks.history_words import history_findings
+from alpha_callbacks.comparing.history_reader import AlphaHistory
+from alpha_callbacks.comparing.history_series import Series, by_category, change, folded, thinned
+from alpha_callbacks.comparing.history_words import history_findings
 from alpha_callbacks.names import model_name
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page import Section, fill, render_page

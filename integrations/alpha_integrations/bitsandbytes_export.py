@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.plan_modules import refuse_unheld, split_modules
 
 _TARGET = "bitsandbytes"

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Choice, Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_integrations.plan_modules import Modules, refuse_ragged, refuse_unheld, split_modules
 from alpha_integrations.precision_words import words_of
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.formats.minifloat import E2M1, E4M3, power_of_two_below
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.compressed_tensors_export import checked_modules, quantization_config
 from alpha_integrations.model_folder import check_layers, load_model, planned_dtype, save_companions, whole_folder
 from alpha_integrations.plan_modules import refuse_unheld

@@ -2,8 +2,8 @@
 
 import re
 
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.gguf_names import TIES, tensor_types
 
 _EMBEDDING = "token_embd.weight"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from alpha_callbacks.categories import block_index
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.exporters import refuse
-from alpha_callbacks.plan import Choice, Plan
+from alpha_callbacks.planning.exporters import refuse
+from alpha_callbacks.planning.plan import Choice, Plan
 
 _TARGET = "gguf"
 _WIDE = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.gguf_names import TIES, TensorType, tensor_types
 from alpha_integrations.model_folder import whole_folder
 

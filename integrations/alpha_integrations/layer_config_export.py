@@ -3,8 +3,8 @@
 import json
 from fnmatch import fnmatchcase
 
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.plan_modules import refuse_unheld, split_modules
 from alpha_integrations.precision_words import words_of
 

@@ -4,8 +4,8 @@ import json
 from textwrap import indent
 from typing import Any
 
-from alpha_callbacks.exporters import Export
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.exporters import Export
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.compressed_tensors_export import checked_modules, config_groups
 
 _TARGET = "llm-compressor"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.plan import Choice, Plan, module_name
+from alpha_callbacks.planning.plan import Choice, Plan, module_name
 
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")  # tokenizer and its kin; no code, no weights
 

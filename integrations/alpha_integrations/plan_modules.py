@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.exporters import refuse
-from alpha_callbacks.plan import Choice, Plan
+from alpha_callbacks.planning.exporters import refuse
+from alpha_callbacks.planning.plan import Choice, Plan
 
 _NOT_LINEAR = ("embedding", "conv")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.model_folder import check_layers, load_model, planned_dtype, save_companions, whole_folder
 from alpha_integrations.torchao_export import checked_modules, fqn_to_config
 

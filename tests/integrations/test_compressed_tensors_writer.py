@@ -11,11 +11,11 @@ from torch import Tensor
 import alpha_callbacks
 from alpha_callbacks.checkpoint import open_checkpoint
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.expand import layers_of
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.expand import layers_of
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.writers import write_model
 from alpha_callbacks.precision import get_precision
-from alpha_callbacks.writers import write_model
 from tests.plan_examples import plan_of
 
 pytest.importorskip("compressed_tensors")

@@ -5,7 +5,7 @@ import pytest
 from alpha_integrations.gguf_export import export
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.plan import Plan
+from alpha_callbacks.planning.plan import Plan
 from tests.plan_examples import plan_of
 
 gguf = pytest.importorskip("gguf")

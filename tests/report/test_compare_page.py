@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.comparison import Comparison, compare
+from alpha_callbacks.comparing.comparison import Comparison, compare
 from alpha_callbacks.report.compare_page import compare_page
 from alpha_callbacks.table import Table
 from tests.report.states import NASTY, opened

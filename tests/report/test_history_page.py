@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alpha_callbacks.comparing.history_reader import AlphaHistory, read_history
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.history import HISTORY, History
-from alpha_callbacks.history_reader import AlphaHistory, read_history
 from alpha_callbacks.report.history_page import history_page
 from alpha_callbacks.report.packing import unpacked
 from alpha_callbacks.table import Table

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from alpha_callbacks import Plots, scan
 from alpha_callbacks.cli import app
-from alpha_callbacks.errors import PlanError
+from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.report.build import report_html, write_report
 from alpha_callbacks.report.files import read_advice, read_coverage, read_run
 from alpha_callbacks.report.thinned import MOST, curve_columns
@@ -132,7 +132,7 @@ def test_no_report(tmp_path: Path) -> None:
 
 def test_a_folder_without_results(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["report", str(tmp_path)])
-    assert isinstance(run.exception, PlanError)  # `main` makes it a line and exit code 2
+    assert isinstance(run.exception, ResultsError)  # `main` makes it a line and exit code 2
 
 
 def test_a_report_of_a_table_at_hand(tmp_path: Path) -> None:

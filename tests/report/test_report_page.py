@@ -87,6 +87,7 @@ def test_a_bound_is_no_measurement(it: Opened) -> None:
     choose(it, "#map-tools", "drift")
     choose(it, "#map-tools", "bf16")
     cell = it.page.locator("#heat [aria-label^='block 0, mlp_down:']")
+    assert "bounded" in cell.get_attribute("class").split()
     assert cell.inner_text() == "≤" and cell.evaluate("cell => cell.style.background") == ""
     assert "drift ≤ 1.3e−9 at bf16" in cell.get_attribute("aria-label")
     assert "proved to be below a bound" in it.page.inner_text("#map-note")
@@ -144,6 +145,7 @@ def test_no_button_sends_a_chart_away(it: Opened) -> None:
 def test_status_and_reason_in_words(it: Opened) -> None:
     choose(it, "#map-tools", "nf4")
     cell = it.page.locator("#heat [aria-label^='block 2, mlp_up:']")
+    assert "lost" in cell.get_attribute("class").split() and "bounded" not in cell.get_attribute("class").split()
     assert cell.inner_text() == "×" and "non_finite" in cell.get_attribute("aria-label")
     cell.click()
     assert it.page.inner_text("#panel .banner") == f"non_finite: 3 weights overflow {NASTY}"

@@ -129,7 +129,7 @@
       const share = !finite || !ends ? 0.5 : ends.high > ends.low ? (value - ends.low) / (ends.high - ends.low) : 0.5;
       const {fill, ink} = finite ? AH.color(metric.scale, share) : {fill: "", ink: ""};
       Object.assign(element.style, {background: fill, color: ink});
-      const known = finite || (metric.tells && metric.tells(layers[0], p) !== null);
+      const known = finite || Boolean(metric.tells && metric.tells(layers[0], p) !== null);
       element.classList.toggle("lost", !known);
       element.classList.toggle("bounded", known && !finite);
       const place = element.querySelector(".outside-value");

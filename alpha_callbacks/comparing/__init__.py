@@ -1,0 +1,1 @@
+"""Two states of the same layers, and the states of a run."""

@@ -1,0 +1,1 @@
+"""What a plan does to a language model, and what its loss depends on."""

@@ -1,0 +1,175 @@
+"""What a plan does to the predictions of a model: KL divergence and perplexity, beside uniform and random plans."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.evaluation.applied import Applied
+from alpha_callbacks.evaluation.random_plans import random_plans
+from alpha_callbacks.machine import available_memory
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.precision import get_precision
+
+Progress = Callable[[int, int, str], None]
+
+BASE, PLAN = "base", "plan"
+_FP64_ELEMENTS = 2**22  # log-probabilities formed at a time: 32 MiB
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a model predicts a text under one plan.
+
+    Attributes:
+        name: "base" (weights as loaded), "plan", "uniform <format>", "random <number>".
+        average_bits: mean effective bits of the layers that the plan decides about; of the base those of its dtype.
+        kl: mean KL(base || this) of next-token distributions, nats a token; 0 for the base.
+        kl_sem: standard error of that mean, as if tokens were independent.
+        perplexity: exp of the mean loss a token.
+        seconds: taken.
+    """
+
+    name: str
+    average_bits: float
+    kl: float
+    kl_sem: float
+    perplexity: float
+    seconds: float
+
+
+def evaluate(
+    model: nn.Module,
+    plan: Plan,
+    windows: Tensor,
+    *,
+    random: int = 0,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> list[Score]:
+    """Score a plan beside the base, each of its low-bit formats alone, and random plans at the same effective bits.
+
+    Weights pass through our own round trip in place and are restored bit for bit, also after an error or Ctrl-C.
+
+    Args:
+        model: a causal language model in eval mode that returns `.logits` (transformers).
+        plan: what to judge.
+        windows: token ids, shape (windows, length), see `LanguageModel.windows`.
+        random: how many random plans, see `random_plans`.
+        seed: of these.
+        on_progress: told (windows done, windows in all, name of the plan).
+
+    Returns:
+        Base first, then uniform plans from coarse to fine, the plan, the random plans.
+
+    Raises:
+        PlanError: the plan does not belong to the model, or no random plan at its bits was found.
+    """
+    dealt = {f"random {i}": other for i, other in enumerate(random_plans(plan, random, seed=seed), 1)}
+    return compare(model, {**uniform_plans(plan), PLAN: plan, **dealt}, windows, on_progress=on_progress)
+
+
+def uniform_plans(plan: Plan) -> dict[str, Plan]:
+    """Return "uniform <format>" -> the plan with this format for every layer that it decides about, coarse to fine.
+
+    One for each low-bit format that the plan has; layers that the format cannot store stay as planned.
+    """
+    names = {choice.format.name for choice in plan.choices if choice.budgeted and choice.low_bit}
+    found = {f"uniform {name}": _uniform(plan, name) for name in names}
+    return dict(sorted(found.items(), key=lambda entry: (entry[1].average_bits(), entry[0])))
+
+
+def _uniform(plan: Plan, name: str) -> Plan:
+    multiple = get_precision(name).column_multiple
+    choices = (
+        replace(choice, precision=name, reason="") if choice.budgeted and choice.in_features % multiple == 0 else choice
+        for choice in plan.choices
+    )
+    return Plan(tuple(choices), "uniform", {}, plan.model)
+
+
+@torch.no_grad()
+def compare(
+    model: nn.Module, plans: Mapping[str, Plan], windows: Tensor, *, on_progress: Progress | None = None
+) -> list[Score]:
+    """Score any plans of the same layers against the base.
+
+    As many windows are taken at a time as the base's logits fit into a quarter of the free memory; each plan is then
+    applied once for all of them. Sums are in fp64.
+
+    Args:
+        model: see `evaluate`.
+        plans: name -> plan.
+        windows: token ids, shape (windows, length).
+        on_progress: told (windows done, windows in all, name of the plan).
+
+    Returns:
+        The base, then one score a plan, in their order.
+
+    Raises:
+        PlanError: a plan does not belong to the model.
+    """
+    tallies = {BASE: _Tally(), **{name: _Tally() for name in plans}}
+    done, total = 0, len(tallies) * len(windows)
+    for chunk in windows.split(_windows_at_a_time(model, windows)):
+        base: list[Tensor] = []
+        with Applied(model, next(iter(plans.values()))) as applied:
+            for name, plan in ((BASE, None), *plans.items()):
+                tally, started = tallies[name], time.perf_counter()
+                applied.use(plan)
+                for i, window in enumerate(chunk):
+                    logits = _logits(model, window)
+                    if plan is None:
+                        base.append(logits.cpu())
+                    tally.add(base[i], logits, window)
+                    done += 1
+                    if on_progress is not None:
+                        on_progress(done, total, name)
+                tally.seconds += time.perf_counter() - started
+    bits = torch.finfo(next(model.parameters()).dtype).bits
+    averages = {BASE: float(bits), **{name: plan.average_bits() for name, plan in plans.items()}}
+    return [tally.score(name, averages[name]) for name, tally in tallies.items()]
+
+
+class _Tally:
+    """Sums over tokens."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._kl: list[Tensor] = []
+        self._loss: list[Tensor] = []
+
+    def add(self, base: Tensor, logits: Tensor, window: Tensor) -> None:
+        """Add the predictions of one window, given logits of shape (length, vocabulary)."""
+        following = window[1:].to(logits.device)
+        rows = max(1, _FP64_ELEMENTS // logits.shape[-1])
+        for p, q, token in zip(
+            base[:-1].split(rows), logits[:-1].split(rows), following.split(rows), strict=True
+        ):  # the last position predicts a token that is not there
+            ours = q.double().log_softmax(-1)
+            theirs = p.to(q.device).double().log_softmax(-1)
+            self._kl.append((theirs.exp() * (theirs - ours)).sum(-1).cpu())
+            self._loss.append(-ours.gather(-1, token[:, None])[:, 0].cpu())
+
+    def score(self, name: str, average_bits: float) -> Score:
+        kl, loss = torch.cat(self._kl), torch.cat(self._loss)
+        sem = float(kl.std()) / math.sqrt(len(kl)) if len(kl) > 1 else math.nan
+        return Score(name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds)
+
+
+def _logits(model: nn.Module, window: Tensor) -> Tensor:
+    device = next(model.parameters()).device
+    logits: Any = model(input_ids=window[None].to(device), use_cache=False).logits
+    assert isinstance(logits, Tensor)
+    return logits[0]
+
+
+def _windows_at_a_time(model: nn.Module, windows: Tensor) -> int:
+    config: Any = model.config
+    vocabulary = int(config.get_text_config().vocab_size)
+    one = windows.shape[1] * vocabulary * next(model.parameters()).dtype.itemsize
+    return max(1, available_memory() // 4 // one)

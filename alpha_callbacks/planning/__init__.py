@@ -1,0 +1,1 @@
+"""What a table says about quantization: policies, plans, and their words for quantizers."""

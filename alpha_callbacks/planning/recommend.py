@@ -1,0 +1,306 @@
+"""Results -> a plan, what speaks for it, and what other policies would have done."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from alpha_callbacks.errors import PlanError
+from alpha_callbacks.planning.deciding import HIGH, Deciding
+from alpha_callbacks.planning.options import RecommendOptions
+from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, spend
+from alpha_callbacks.planning.thresholds import Protect, Thresholds
+from alpha_callbacks.planning.units import units
+from alpha_callbacks.precision import get_precision
+from alpha_callbacks.table import LayerRows, Table
+
+_POLICIES = ("measured", "fisher", "alphaq", "thresholds")
+_PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
+
+_KEPT = {"embedding": "an embedding", "lm_head": "the language head", "moe_router": "a router", "conv": "a convolution"}
+_HALF = {"float16", "F16"}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One layer of a recommendation.
+
+    Attributes:
+        choice: what the plan says.
+        alpha: at the reference precision.
+        alpha_ratio: alpha / alpha of noise.
+        drift: alpha at the chosen format minus alpha; nan where it was not measured.
+        relative_error: ||W - Q(W)||_F / ||W||_F at the chosen format.
+        others: policy -> format that it would have chosen.
+        stuck: True if it stays at 16 bits for want of an alpha or of a candidate that could be measured.
+    """
+
+    choice: Choice
+    alpha: float
+    alpha_ratio: float
+    drift: float
+    relative_error: float
+    others: Mapping[str, str]
+    stuck: bool = False
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another policy on the same layers.
+
+    Attributes:
+        policy: its name.
+        average_bits: of what it would have chosen.
+        error: root of the mean squared relative error over layers, nan where a format was not measured.
+        agreement: share of layers with the same choice.
+    """
+
+    policy: str
+    average_bits: float
+    error: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman rank correlation of alpha with the measured error of one format, over layers.
+
+    Attributes:
+        precision: the format.
+        alpha: of alpha with its relative error.
+        alpha_ratio: of alpha / noise with it.
+        layers: how many.
+    """
+
+    precision: str
+    alpha: float
+    alpha_ratio: float
+    layers: int
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A plan with what speaks for it.
+
+    Attributes:
+        plan: one choice a layer.
+        layers: the same with the figures.
+        rivals: the plan itself first, then other policies (at the same bits where they have a budget).
+        correlations: alpha against measured error, one a low-bit format.
+    """
+
+    plan: Plan
+    layers: tuple[Advice, ...]
+    rivals: tuple[Rival, ...]
+    correlations: tuple[Correlation, ...]
+
+    @property
+    def kept(self) -> list[Choice]:
+        """Layers that stay at 16 bits for want of an alpha or of a measured candidate."""
+        return [
+            a.choice
+            for a in self.layers
+            if a.choice.budgeted and not a.choice.low_bit and "stays at" in a.choice.reason
+        ]
+
+
+def recommend(
+    table: Table,
+    options: RecommendOptions | None = None,
+    *,
+    fisher: Mapping[str, float] | None = None,
+    model: str = "",
+) -> Recommendation:
+    """Choose a format for every layer.
+
+    A layer without alpha, or whose candidates all failed, stays at 16 bits. So do embeddings, routers, convolutions and
+    the language head, outside the budget.
+
+    Args:
+        table: results of a scan, with low-bit columns for the policies that measure.
+        options: how.
+        fisher: layer name -> sensitivity (`sensitivity.fisher_trace`), for the policy "fisher".
+        model: where the weights came from, for the plan.
+
+    Raises:
+        PlanError: the results lack what the policy needs, or the budget cannot be met.
+    """
+    options = options or RecommendOptions()
+    problem = _Problem.of(table, options, fisher)
+    policy = options.policy or ("measured" if problem.measured else "thresholds")
+    problem.require(policy)
+    budget = None if policy == "thresholds" else problem.budget()
+    chosen, reasons = problem.decide(policy, budget)
+    plan = problem.plan(policy, budget, chosen, reasons, model)
+    matched = plan.average_bits() if budget is None else budget
+    others: dict[str, list[str]] = {policy: chosen}
+    for name in _POLICIES:
+        if name not in others and problem.lacks(name) == "":
+            try:
+                others[name] = problem.decide(name, matched)[0]
+            except PlanError:  # it cannot spend exactly these bits
+                continue
+    return Recommendation(
+        plan=plan,
+        layers=tuple(problem.advice(choice, others) for choice in plan.choices),
+        rivals=tuple(problem.rival(name, picks, chosen) for name, picks in others.items()),
+        correlations=tuple(problem.correlation(name) for name in problem.measured),
+    )
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The table, divided into layers that are decided about and layers that are kept by rule."""
+
+    table: Table
+    options: RecommendOptions
+    fisher: Mapping[str, float] | None
+    kept: Mapping[str, str]  # layer name -> why
+    about: Deciding
+    measured: tuple[str, ...]  # low-bit formats that were scanned and are candidates
+
+    @classmethod
+    def of(cls, table: Table, options: RecommendOptions, fisher: Mapping[str, float] | None) -> "_Problem":
+        scanned = [name for name in table.precisions if get_precision(name).low_bit]
+        names = options.candidates if options.candidates is not None else tuple(scanned)
+        kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
+        layers = [layer for layer in table.layers if layer.first.layer_name not in kept]
+        if not layers:
+            raise PlanError("results: expected layers to quantize, all are kept by rule. Loosen --keep.")
+        highs = [_high(layer) for layer in layers]
+        choices = [_choice(layer, high) for layer, high in zip(layers, highs, strict=True)]
+        measured = tuple(name for name in names if name in scanned)
+        usable = [
+            layer[table.reference].ok and (not measured or any(layer[name].ok for name in measured)) for layer in layers
+        ]
+        groups = units(choices, tied=not options.untied)
+        about = Deciding(layers, groups, (*names, HIGH), table.reference, usable, highs)
+        return cls(table, options, fisher, kept, about, measured)
+
+    def lacks(self, policy: str) -> str:
+        """Return what a policy needs and is not there, or ""."""
+        if policy == "thresholds":
+            return ""
+        candidates = self.about.candidates[:-1]
+        if not candidates:
+            return "low-bit formats to choose from. Scan with e.g. --precisions bf16,fp8,int4, or name --candidates"
+        if policy == "alphaq":
+            return ""
+        if absent := [name for name in candidates if name not in self.measured]:
+            return f"a column of {absent[0]}. Scan with --precisions {','.join([*self.table.precisions, *absent])}"
+        return (
+            "sensitivities. Give --sensitivity fisher --calibration FILE"
+            if policy == "fisher" and not self.fisher
+            else ""
+        )
+
+    def require(self, policy: str) -> None:
+        if lacking := self.lacks(policy):
+            raise PlanError(f"policy {policy}: expected {lacking}.")
+
+    def budget(self) -> float:
+        """Return the mean of bits that is asked for, or half way between the coarsest and the finest candidate."""
+        if self.options.avg_bits is not None:
+            return self.options.avg_bits
+        weights = sum(layer.first.out_features * layer.first.in_features for layer in self.about.layers)
+        uniform = [
+            sum(self.about.bits(i, name if usable else HIGH) for i, usable in enumerate(self.about.usable)) / weights
+            for name in self.about.candidates[:-1]
+        ]
+        low, high = min(uniform), max(uniform)
+        return (low + high) / 2 if high > low else (low + 16) / 2
+
+    def decide(self, policy: str, budget: float | None) -> tuple[list[str], list[str]]:
+        """Return (candidate, reason) of each layer that is decided about."""
+        options, about = self.options, self.about
+        protect = options.protect or _PROTECTS.get(policy, "low-alpha")
+        if policy == "thresholds":
+            rule = Thresholds(options.bounds, options.variation, self._of_size(8), self._of_size(4), protect)
+            return rule.decide(about)
+        assert budget is not None
+        if policy == "alphaq":
+            costs = alphaq_costs(about, gamma=options.gamma, protect=protect)
+        else:
+            costs = measured_costs(about, fisher=self.fisher if policy == "fisher" else None)
+        chosen = spend(about, costs, budget)
+        return chosen, budget_reasons(about, chosen)
+
+    def _of_size(self, bits: int) -> str:
+        """Return the first candidate with codes of so many bits, else the usual format of that size."""
+        found = (name for name in self.about.candidates[:-1] if round(get_precision(name).bits) == bits)
+        return next(found, {8: "fp8_e4m3", 4: "int4_g32"}[bits])
+
+    def plan(self, policy: str, budget: float | None, chosen: list[str], reasons: list[str], model: str) -> Plan:
+        names = [layer.first.layer_name for layer in self.about.layers]
+        decided = dict(zip(names, zip(chosen, reasons, strict=True), strict=True))
+        choices = []
+        for layer in self.table.layers:
+            name, high = layer.first.layer_name, _high(layer)
+            if name in self.kept:
+                choices.append(_choice(layer, high, reason=self.kept[name], budgeted=False))
+            else:
+                pick, reason = decided[name]
+                choices.append(_choice(layer, high if pick == HIGH else pick, reason=reason))
+        settings = {key: value for key, value in asdict(self.options).items() if value is not None and key != "policy"}
+        used = {"avg_bits": budget} if budget is not None else {}
+        return Plan(tuple(choices), policy, {**settings, **used, "candidates": self.about.candidates[:-1]}, model)
+
+    def advice(self, choice: Choice, others: Mapping[str, list[str]]) -> Advice:
+        layer = next(layer for layer in self.table.layers if layer.first.layer_name == choice.layer_name)
+        row, reference = layer[self.table.reference], self.table.reference
+        rows = {each.precision: each for each in layer.rows}
+        chosen = rows.get(choice.precision)
+        at = next((i for i, each in enumerate(self.about.layers) if each is layer), None)
+        return Advice(
+            choice=choice,
+            alpha=row.alpha,
+            alpha_ratio=row.alpha_ratio,
+            drift=layer.drift(choice.precision, reference) if chosen is not None else math.nan,
+            relative_error=chosen.relative_error if chosen is not None else math.nan,
+            others={} if at is None else {name: self.about.format_of(at, picks[at]) for name, picks in others.items()},
+            stuck=at is not None and not self.about.usable[at],
+        )
+
+    def rival(self, policy: str, picks: list[str], chosen: list[str]) -> Rival:
+        layers = range(len(picks))
+        weights = sum(layer.first.out_features * layer.first.in_features for layer in self.about.layers)
+        bits = sum(self.about.bits(i, picks[i]) for i in layers) / weights
+        squares = [self.about.error(i, picks[i]) ** 2 for i in layers if self.about.usable[i]]
+        error = math.sqrt(sum(squares) / len(squares)) if squares else math.nan
+        return Rival(policy, bits, error, sum(picks[i] == chosen[i] for i in layers) / len(picks))
+
+    def correlation(self, precision: str) -> Correlation:
+        import pandas
+
+        pairs = [(layer[self.table.reference], layer[precision]) for layer in self.about.layers]
+        both = [(row, low.relative_error) for row, low in pairs if row.ok and low.ok]
+        if len(both) < 3 or len({error for _, error in both}) < 2:
+            return Correlation(precision, math.nan, math.nan, len(both))
+        figures = [(error, row.alpha, row.alpha_ratio) for row, error in both]
+        ranks = pandas.DataFrame(figures).corr(method="spearman")
+        return Correlation(precision, float(ranks.iloc[0, 1]), float(ranks.iloc[0, 2]), len(both))
+
+
+def _kept(layer: LayerRows, options: RecommendOptions) -> str:
+    """Return why a layer is outside the budget, or ""."""
+    row = layer.first
+    if row.tied_to:
+        return f"shares its storage with {row.tied_to}"
+    if options.keep and re.search(options.keep, row.layer_name):
+        return "kept by --keep"
+    if row.category == "lm_head" and options.quantize_head:
+        return ""
+    return f"kept by rule: {_KEPT[row.category]}" if row.category in _KEPT else ""
+
+
+def _high(layer: LayerRows) -> str:
+    """Return the 16-bit format that a layer stays in."""
+    return "fp16" if layer.first.stored_dtype in _HALF else "bf16"
+
+
+def _choice(layer: LayerRows, precision: str, *, reason: str = "", budgeted: bool = True) -> Choice:
+    row = layer.first
+    return Choice(
+        row.layer_name, row.category, row.out_features, row.in_features, precision, reason, budgeted, row.tied_to
+    )

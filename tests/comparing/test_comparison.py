@@ -1,0 +1,227 @@
+"""Comparing two tables: laws, what is paired with what, and an independent reference for the statistics."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from alpha_callbacks.comparing.comparison import Comparison, compare
+from alpha_callbacks.comparing.summary import by_category, movers, spearman, summarize_deltas
+from alpha_callbacks.comparing.words import comparison_findings
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.table import LayerRows, Row, Table
+from tests.rows import row, table
+
+NAMES = tuple(
+    f"model.layers.{block}.{part}"
+    for block in range(6)
+    for part in ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj", "mlp.down_proj")
+)
+
+
+def drawn(seed: int, names: tuple[str, ...] = NAMES) -> Table:
+    generator = random.Random(seed)
+    rows = [row(name, "fp32", generator.uniform(2, 9), alpha_null=generator.uniform(5, 9)) for name in names]
+    return Table.from_rows(rows, ("fp32",))
+
+
+def with_rows(of: Table, **changes: Row) -> Table:
+    """Return the table with some layers replaced, by the last part of their name."""
+    found = [next((new for key, new in changes.items() if r.layer_name.endswith(key)), r) for r in of]
+    return Table.from_rows(found, of.precisions)
+
+
+def deltas(comparison: Comparison) -> dict[str, float]:
+    return {pair.row.layer_name: pair.delta for pair in comparison.compared}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_table_with_itself(seed: int) -> None:
+    a = drawn(seed)
+    comparison = compare(a, a)
+    whole = summarize_deltas(comparison.pairs)
+    assert set(deltas(comparison).values()) == {0.0}
+    assert whole.spearman_alpha == pytest.approx(1) and whole.spearman_ratio == pytest.approx(1)
+    assert (whole.rises, whole.falls, whole.unmoved) == (0, 0, len(a))
+    assert not movers(comparison) and not comparison.left_out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_swapped_sides_flip_signs(seed: int) -> None:
+    a, b = drawn(seed), drawn(seed + 100)
+    forward, backward = compare(a, b), compare(b, a)
+    assert deltas(forward) == {name: -delta for name, delta in deltas(backward).items()}
+    there, back = summarize_deltas(forward.pairs), summarize_deltas(backward.pairs)
+    assert there.median == pytest.approx(-back.median) and there.q05 == pytest.approx(-back.q95)
+    assert (there.rises, there.falls) == (back.falls, back.rises)
+    assert there.spearman_alpha == pytest.approx(back.spearman_alpha)
+    assert [p.row.layer_name for p in movers(forward)] == [p.row.layer_name for p in movers(backward)]
+
+
+def test_order_of_layers_changes_nothing() -> None:
+    a, b = drawn(1), drawn(2)
+    shuffled = random.Random(5).sample(b.layers, len(b.layers))
+    assert compare(a, replace(b, layers=tuple(shuffled))) == compare(a, b)
+    turned = compare(replace(a, layers=a.layers[::-1]), b)
+    assert deltas(turned) == deltas(compare(a, b))
+    assert summarize_deltas(turned.pairs).spearman_alpha == pytest.approx(
+        summarize_deltas(compare(a, b).pairs).spearman_alpha
+    )
+
+
+def test_statistics_against_pandas_and_scipy() -> None:
+    import pandas
+
+    a, b = drawn(3), drawn(4)
+    whole = summarize_deltas(compare(a, b).pairs)
+    frame = a.to_frame().merge(b.to_frame(), on="layer_name", suffixes=("_a", "_b"))
+    delta = frame["alpha_b"] - frame["alpha_a"]
+    expected = {"median": delta.median(), "mean": delta.mean(), "min": delta.min(), "max": delta.max()}
+    expected |= {f"q{q:02d}": delta.quantile(q / 100) for q in (5, 25, 75, 95)}
+    expected |= {"median_abs": delta.abs().median()}
+    expected |= {"spread": frame["alpha_a"].quantile(0.75) - frame["alpha_a"].quantile(0.25)}
+    expected |= {"spearman_alpha": stats.spearmanr(frame["alpha_a"], frame["alpha_b"]).statistic}
+    expected |= {"spearman_ratio": stats.spearmanr(frame["alpha_ratio_a"], frame["alpha_ratio_b"]).statistic}
+    assert {name: getattr(whole, name) for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert (whole.rises, whole.falls) == ((delta > 0).sum(), (delta < 0).sum())
+    grouped = pandas.Series(delta.to_numpy(), index=frame["category_a"]).groupby(level=0)
+    assert {g.layers: g.median for g in by_category(compare(a, b))} == pytest.approx(grouped.median().to_dict())
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))
+def test_spearman_with_ties_against_scipy(points: list[tuple[int, int]]) -> None:
+    x, y = [float(a) for a, _ in points], [float(b) for _, b in points]
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert math.isnan(spearman(x, y))
+    else:
+        assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_spearman_leaves_out_what_is_not_a_number() -> None:
+    assert spearman([1, 2, 3, math.nan], [2, 4, 6, 1]) == pytest.approx(1)
+    assert math.isnan(spearman([1, 2], [1, 2]))
+
+
+def test_layers_on_one_side_only() -> None:
+    a, b = table(), table(layers=("model.layers.0.self_attn.q_proj", "model.layers.7.mlp.up_proj"))
+    comparison = compare(a, b, labels=("base", "tuned"))
+    assert [pair.side for pair in comparison.pairs] == ["both", "a", "a", "a", "b"]
+    assert comparison.pairs[1].reason == "only in base" and comparison.pairs[-1].reason == "only in tuned"
+    assert summarize_deltas(comparison.pairs).count == 1
+    assert all(math.isnan(pair.delta) for pair in comparison.left_out)
+
+
+def test_failed_rows_and_other_shapes_are_named_and_take_no_part() -> None:
+    a = table(precisions=("fp32",))
+    failed = row("lm_head", "fp32", 1.0, status="failed", reason="SolverError: no luck")
+    wider = row("model.layers.1.self_attn.q_proj", "fp32", 99.0, out_features=128)
+    comparison = compare(a, with_rows(a, lm_head=failed, **{"1.self_attn.q_proj": wider}))
+    reasons = {pair.row.layer_name: pair.reason for pair in comparison.left_out}
+    assert reasons == {
+        "lm_head": "B: failed (SolverError: no luck)",
+        "model.layers.1.self_attn.q_proj": "different shapes: 64x48 and 128x48",
+    }
+    assert summarize_deltas(comparison.pairs).max == 0
+    told = comparison_findings(comparison)[-1]
+    assert "1 different shapes" in told and "1 no alpha" in told
+
+
+def test_the_same_layer_spelled_differently() -> None:
+    b = table(layers=("blk.0.attn_q", "blk.0.ffn_up", "blk.1.attn_q", "output"))
+    comparison = compare(table(), b)
+    pairs = [(pair.a.layer_name, pair.b.layer_name) for pair in comparison.pairs if pair.a and pair.b]
+    assert pairs == [
+        ("model.layers.0.self_attn.q_proj", "blk.0.attn_q"),
+        ("model.layers.0.mlp.up_proj", "blk.0.ffn_up"),
+        ("model.layers.1.self_attn.q_proj", "blk.1.attn_q"),
+        ("lm_head", "output"),
+    ]
+
+
+def test_places_are_not_guessed_where_names_agree_or_are_not_unique() -> None:
+    added = table(layers=("model.layers.0.self_attn.q_proj", "model.layers.0.cross_attn.q_proj"))
+    one = table(layers=("model.layers.0.self_attn.q_proj", "model.layers.0.attn.q_proj"))
+    assert [pair.side for pair in compare(added, one).pairs] == ["both", "a", "b"]
+    twice = table(layers=("encoder.layers.0.q_proj", "decoder.layers.0.q_proj", "lm_head"))
+    assert [p.side for p in compare(twice, table(layers=("blk.0.attn_q", "lm_head"))).pairs] == ["a", "a", "both", "b"]
+
+
+def test_experts_are_told_apart_by_their_number() -> None:
+    ours = tuple(f"model.layers.0.mlp.experts.{i}.up_proj" for i in range(3))
+    theirs = tuple(f"blk.0.{i}.ffn_up_exps" for i in range(3))
+    found = compare(table(layers=ours), table(layers=theirs[::-1]))
+    assert [pair.b.layer_name for pair in found.pairs if pair.b] == list(theirs)
+
+
+def test_two_precisions_of_one_table() -> None:
+    comparison = compare(table(), table(), precisions=("fp32", "bf16"))
+    assert comparison.precisions == ("fp32", "bf16")
+    assert list(deltas(comparison).values()) == pytest.approx([0.01] * 4)
+
+
+def test_finest_common_precision_is_the_default() -> None:
+    a, b = table(precisions=("bf16", "fp64", "fp32")), table(precisions=("fp32", "bf16"))
+    assert compare(a, b).precisions == ("fp32", "fp32")
+
+
+def test_bounds_and_the_solver_say_what_is_resolved() -> None:
+    shared = row("lm_head", "fp32", 4.0, method="bounded", alpha_error_bound=1e-3)
+    a = Table.from_rows([shared], ("fp32",))
+    near, far = (Table.from_rows([row("lm_head", "fp32", 4.0 + d)], ("fp32",)) for d in (5e-4, 5e-3))
+    assert not compare(a, near).pairs[0].moved and compare(a, far).pairs[0].moved
+    fast = Table.from_rows([row("lm_head", "fp32", 4.0 + 1e-5, solver="gram_fp32")], ("fp32",))
+    exact = Table.from_rows([row("lm_head", "fp32", 4.0)], ("fp32",))
+    assert not compare(exact, fast).pairs[0].moved
+    assert compare(exact, near).pairs[0].moved
+
+
+def test_most_moved_by_size_and_by_stderr() -> None:
+    a = Table.from_rows([row("x.0.a", "fp32", 4.0, stderr=1.0), row("x.0.b", "fp32", 4.0, stderr=0.01)], ("fp32",))
+    b = Table.from_rows([row("x.0.a", "fp32", 4.5, stderr=1.0), row("x.0.b", "fp32", 4.1, stderr=0.01)], ("fp32",))
+    assert [p.row.layer_name for p in movers(compare(a, b))] == ["x.0.a", "x.0.b"]
+    assert [p.row.layer_name for p in movers(compare(a, b), by_stderr=True)] == ["x.0.b", "x.0.a"]
+    assert compare(a, b).pairs[0].delta_in_stderr == pytest.approx(0.5 / math.hypot(1, 1))
+
+
+@pytest.mark.parametrize("change", [{"k_used": 11}, {"threshold": "last"}])
+def test_other_tails_are_refused(change: dict[str, object]) -> None:
+    b = Table.from_rows([row(name, "fp32", 3.0, **change) for name in ("lm_head",)], ("fp32",))
+    with pytest.raises(OptionError, match=r"lm_head: expected alphas of the same tail, got k = 10, threshold next"):
+        compare(table(), b)
+
+
+def test_a_history_without_thresholds_is_compared() -> None:
+    unknown = Table(tuple(LayerRows(tuple(replace(r, threshold="") for r in layer.rows)) for layer in table().layers),
+                    table().precisions)  # fmt: skip
+    assert len(compare(table(), unknown).compared) == 4
+
+
+def test_wrong_usage() -> None:
+    with pytest.raises(OptionError, match="base and B: expected layers in common, found none"):
+        compare(table(), table(layers=("something.else",)), labels=("base", "B"))
+    with pytest.raises(OptionError, match="precision: expected one that both have, got fp32 in A and bf16 in B"):
+        compare(table(precisions=("fp32",)), table(precisions=("bf16",)))
+    with pytest.raises(OptionError, match="precision: expected one of fp32, bf16 for A, got 'fp16'"):
+        compare(table(), table(), precisions="fp16")
+
+
+def test_words() -> None:
+    a = drawn(1)
+    b = Table.from_rows([replace(r, alpha=r.alpha + 0.01, stored_dtype="Q4_1") for r in a], a.precisions)
+    told = " ".join(comparison_findings(compare(a, b)))
+    assert "24 layers compared: alpha changes by +0.01 in the median" in told and "24 rise, 0 fall." in told
+    assert "levels barely move" in told and "rank correlation 1 for alpha" in told
+    assert "0 of 24 layers move by more than the standard error" in told
+    assert "A in float32, B in Q4_1" in told
+    same = comparison_findings(compare(a, a))
+    assert same[0] == "24 layers compared: alpha is the same in every one, to within what is known of it."
+
+
+def test_words_without_a_layer_to_compare() -> None:
+    lost = Table.from_rows([row("lm_head", "fp32", 1.0, status="degenerate")], ("fp32",))
+    (told,) = comparison_findings(compare(lost, lost))
+    assert told.startswith("No layer has an alpha on both sides") and "1 no alpha" in told
