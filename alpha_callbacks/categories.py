@@ -63,7 +63,7 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
         layer_name: module path without ".weight".
         ndim: dimensions of the stored tensor; 3 to 5 mean a convolution.
 
-    Example:
+    Examples:
         >>> categorize("model.layers.0.self_attn.qkv_proj"), categorize("h.0.mlp.c_proj"), categorize("h.0.attn.c_proj")
         ('attn_qkv', 'mlp_down', 'attn_o')
     """
@@ -104,7 +104,7 @@ def _projection(parents: list[str], last: str) -> str:
 def block_index(layer_name: str) -> int | None:
     """Return the index of the transformer block that a layer is in.
 
-    Example:
+    Examples:
         >>> block_index("model.layers.17.self_attn.q_proj"), block_index("blk.3.ffn_up"), block_index("lm_head")
         (17, 3, None)
     """
@@ -118,7 +118,7 @@ def block_index(layer_name: str) -> int | None:
 def short_name(layer_name: str) -> str:
     """Return the part of a layer name that tells it from the others of its block.
 
-    Example:
+    Examples:
         >>> short_name("model.layers.17.self_attn.q_proj"), short_name("lm_head")
         ('self_attn.q_proj', 'lm_head')
     """
@@ -166,7 +166,7 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 def clean_name(name: str) -> str:
     """Return a parameter path without what torch.compile, FSDP, activation checkpointing and PEFT put into it.
 
-    Example:
+    Examples:
         >>> clean_name("_orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")
         'layers.0.fc1.weight'
         >>> clean_name("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")

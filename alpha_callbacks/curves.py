@@ -20,7 +20,7 @@ def hill_curve(evals: np.ndarray, ks: Sequence[int], *, threshold: Threshold = "
     Returns:
         One alpha a tail size; nan where the tail is flat or reaches zero.
 
-    Example:
+    Examples:
         >>> hill_curve(np.array([8.0, 4.0, 2.0, 1.0]), [3]).round(4).tolist()
         [1.7213]
     """

@@ -100,7 +100,7 @@ def tail_size(n: int, *, k_frac: float = 0.1, k_min: int = 10) -> int:
     Raises:
         SpectrumError: fewer than two eigenvalues.
 
-    Example:
+    Examples:
         >>> tail_size(4096), tail_size(64), tail_size(8)
         (409, 10, 7)
     """
@@ -132,7 +132,7 @@ def hill_alpha(
 
     Source: Hill 1975; Zhou et al., TempBalance, 2023 (PL_Alpha_Hill).
 
-    Example:
+    Examples:
         >>> round(hill_alpha(torch.tensor([8., 4., 2., 1.], dtype=torch.float64), k=3).alpha, 4)
         1.7213
     """

@@ -35,7 +35,7 @@ def write_text(path: Path, text: str) -> None:
 def safe_file_name(name: str) -> str:
     """Return a file name made of A-Z a-z 0-9 . _ - only, 1 to 100 characters, without leading or double dots.
 
-    Example:
+    Examples:
         >>> safe_file_name("model.layers.0.mlp"), safe_file_name("../../x"), safe_file_name("")
         ('model.layers.0.mlp', 'x', 'unnamed')
     """

@@ -51,7 +51,7 @@ class AlphaHillCallback(Attachment, Callback):
         OptionError: an option that cannot be used.
         MissingExtraError: no Lightning is installed.
 
-    Example:
+    Examples:
         >>> callback = AlphaHillCallback(every=500, precisions="fp32,bf16")
         >>> callback.monitor.options.precisions
         ('fp32', 'bf16')

@@ -43,7 +43,7 @@ class Monitor(AbstractContextManager["Monitor"]):
     Raises:
         OptionError: an option that cannot be used.
 
-    Example:
+    Examples:
         >>> from alpha_callbacks import AnalysisOptions, MemorySink, Monitor
         >>> model, memory = nn.Sequential(nn.Linear(64, 64)), MemorySink()
         >>> with Monitor(AnalysisOptions(precisions=("fp32",)), sinks=[memory]) as monitor:

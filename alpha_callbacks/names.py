@@ -9,7 +9,7 @@ _EVERYWHERE = ("model", "weights", "final", "best", "last", "consolidated", "pyt
 def model_name(source: str | Path) -> str:
     """Return the name of a model.
 
-    Example:
+    Examples:
         >>> model_name("runs/tiny/checkpoint-5000"), model_name("SmolLM2.Q4_1.gguf"), model_name("org/model-7B")
         ('tiny/checkpoint-5000', 'SmolLM2.Q4_1', 'org/model-7B')
     """

@@ -18,7 +18,7 @@ def table_html(table: Table, note: str = "") -> str:
         table: what to show.
         note: a line below the heading.
 
-    Example:
+    Examples:
         >>> print(table_html(Table((), ("fp32",), "<b>")).split("<table")[0])
         <div><p><b>alpha-Hill of &lt;b&gt;</b>: 0 layers at fp32</p>
         <BLANKLINE>

@@ -26,7 +26,7 @@ def alpha_null(rows: int, cols: int, k: int) -> float:
 
     Source: Marchenko and Pastur 1967.
 
-    Example:
+    Examples:
         >>> round(alpha_null(4096, 4096, 409), 2), round(alpha_null(14336, 4096, 409), 2)
         (6.48, 10.12)
     """

@@ -34,7 +34,7 @@ class Schedule:
     def crossed(self, step: int, last: int) -> bool:
         """Return True if a multiple of the number of steps lies in (last, step]; some loops count in strides.
 
-        Example:
+        Examples:
             >>> Schedule(10).crossed(20, 19), Schedule(10).crossed(21, 19), Schedule(10).crossed(19, 10)
             (True, True, False)
         """

@@ -42,7 +42,7 @@ class StoredTensor:
 def layer_name_of(parameter: str) -> str:
     """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.
 
-    Example:
+    Examples:
         >>> layer_name_of("_orig_mod.model.layers.0.self_attn.q_proj.base_layer.weight")
         'model.layers.0.self_attn.q_proj'
     """

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import corpus
 
-from alpha_callbacks import AnalysisOptions, Plots, scan
-from alpha_callbacks.evaluation.evaluate import evaluate
-from alpha_callbacks.evaluation.language_model import load_language_model
-from alpha_callbacks.evaluation.sensitivity import fisher_trace
-from alpha_callbacks.planning.options import RecommendOptions
-from alpha_callbacks.planning.recommend import recommend
+from alpha_callbacks import (
+    AnalysisOptions,
+    Plots,
+    RecommendOptions,
+    evaluate,
+    fisher_trace,
+    load_language_model,
+    recommend,
+    scan,
+    write_model,
+)
 from alpha_callbacks.planning.recommend_files import write_recommendation
 from alpha_callbacks.planning.report import print_recommendation, print_scores
-from alpha_callbacks.planning.writers import write_model
 from alpha_callbacks.scanner import EMBEDDED, locate
 
 

@@ -172,7 +172,7 @@ def find_history(path: Path) -> Path:
 def some(steps: Sequence[int]) -> str:
     """Return a few steps as text.
 
-    Example:
+    Examples:
         >>> some([0, 10, 20]), some(range(0, 5000, 10))
         ('0, 10, 20', '0, 10, 20, …, 4990')
     """

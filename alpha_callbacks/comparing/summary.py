@@ -100,7 +100,7 @@ def by_category(comparison: Comparison) -> list[DeltaSummary]:
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Return the rank correlation of the places where both are finite; nan below three, or where all are equal.
 
-    Example:
+    Examples:
         >>> spearman([1, 2, 3, 4], [1, 4, 9, 16]), spearman([1, 2, 3], [3, 2, 1])
         (1.0, -1.0)
     """

@@ -112,7 +112,7 @@ def _percent(share: float) -> str:
 def _rank(value: float) -> str:
     """Return a correlation that is never rounded up to 1.
 
-    Example:
+    Examples:
         >>> _rank(1.0), _rank(0.99999), _rank(0.98)
         ('1', '0.9999', '0.9800')
     """

@@ -19,7 +19,7 @@ class Applied:
     A weight that several modules share changes for all of them, but a language head that is the embedding too stays as
     found. Values go back into the dtype of the model: load it in fp32 to see the formats themselves.
 
-    Example:
+    Examples:
         >>> from alpha_callbacks.planning.plan import Choice, Plan
         >>> model = nn.Sequential(nn.Linear(64, 8))
         >>> with Applied(model, Plan((Choice("0", "other", 8, 64, "int4"),))) as applied:

@@ -114,7 +114,7 @@ _OF_EXPERT = {"w1": "gate", "w2": "down", "w3": "up"}
 def _plain(name: str) -> str:
     """Return a layer name in one of the spellings that checkpoints and the classes of transformers have for it.
 
-    Example:
+    Examples:
         >>> _plain("model.layers.0.block_sparse_moe.experts.3.w1"), _plain("m.mlp.experts.3.gate_up_proj.gate")
         ('model.layers.0.mlp.experts.3.gate_proj', 'm.mlp.experts.3.gate_proj')
     """

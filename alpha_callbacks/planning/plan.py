@@ -121,7 +121,7 @@ _PARTS = {"attn_qkv": ("q", "k", "v"), "mlp_gate_up": ("gate", "up"), "moe_exper
 def module_name(layer_name: str) -> str:
     """Return the module that holds a layer: itself, or the fused one that it is a part of.
 
-    Example:
+    Examples:
         >>> module_name("model.layers.0.self_attn.qkv_proj.q"), module_name("model.layers.0.self_attn.q_proj")
         ('model.layers.0.self_attn.qkv_proj', 'model.layers.0.self_attn.q_proj')
     """

@@ -36,7 +36,7 @@ def _key(choice: Choice, tied: bool) -> tuple[str, str]:
 def _experts_of(module: str) -> str:
     """Return what holds the numbered experts, or "" for an expert that all tokens share.
 
-    Example:
+    Examples:
         >>> _experts_of("model.layers.0.mlp.experts.7.up_proj"), _experts_of("model.layers.0.mlp.shared_expert.up_proj")
         ('model.layers.0.mlp.experts', '')
     """

@@ -117,7 +117,7 @@ def scale_drift_axis(
 def tick_text(value: float, position: int | None = None) -> str:
     """Return a tick label in scientific notation.
 
-    Example:
+    Examples:
         >>> tick_text(-2e-9), tick_text(1.5e-3), tick_text(0.0)
         ('-2e-09', '1.5e-03', '0')
     """

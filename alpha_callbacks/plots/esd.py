@@ -47,7 +47,7 @@ def plot_esd(
     Raises:
         SpectrumError: fewer than two eigenvalues, negative or not finite ones, or k out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> figure, axes = plot_esd(torch.rand(100) ** -0.5, shape=(100, 300))
         >>> axes.get_xscale(), [line.get_label() for line in axes.lines][1]

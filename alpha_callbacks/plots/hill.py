@@ -47,7 +47,7 @@ def plot_hill(
     Raises:
         SpectrumError: fewer than two eigenvalues, negative or not finite ones, or k out of range.
 
-    Example:
+    Examples:
         >>> import torch
         >>> figure, axes = plot_hill(torch.linspace(1, 100, 100), k=10)
         >>> axes.lines[0].get_label()

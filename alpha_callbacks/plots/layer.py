@@ -32,7 +32,7 @@ def plot_layer(layer: LayerRows, table: Table | None = None) -> tuple[Figure, Se
 class LayerCharts:
     """Draws the layers of a table one after the other into one figure, which takes half the time of new figures.
 
-    Example:
+    Examples:
         >>> from alpha_callbacks.table import LayerRows, Row, Table
         >>> row = Row("fc", "other", None, 64, 64, "fp32", "", "fp32", "ok", alpha=3.0, alpha_null=6.0)
         >>> figure, axes = LayerCharts(Table.from_rows([row], ("fp32",))).draw(LayerRows((row,)))

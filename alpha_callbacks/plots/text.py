@@ -24,7 +24,7 @@ def plain(text: str) -> str:
 def fit(text: str, width: float, size: float, *, weight: str = "normal") -> str:
     r"""Return one line of `plain` text no wider than `width` inches at this font size, its middle left out if need be.
 
-    Example:
+    Examples:
         >>> fit("pay $5", 3.0, 9.0), len(fit("x" * 300, 3.0, 9.0)) < 60
         ('pay \\$5', True)
     """
@@ -53,7 +53,7 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 def alpha_text(alpha: float) -> str:
     """Return alpha with six significant digits: fp32, fp16 and bf16 differ in the fourth or later.
 
-    Example:
+    Examples:
         >>> alpha_text(4.4422), alpha_text(float("nan"))
         ('4.44220', 'n/a')
     """
@@ -63,7 +63,7 @@ def alpha_text(alpha: float) -> str:
 def bound_text(bound: float) -> str:
     """Return a bound, rounded up so that the statement stays true.
 
-    Example:
+    Examples:
         >>> bound_text(1.2e-9), bound_text(1.21e-9)
         ('≤ 1.2e-09', '≤ 1.3e-09')
     """

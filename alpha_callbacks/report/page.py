@@ -10,8 +10,8 @@ A section is added in three steps:
    of the theme, drawn when it comes into view). Text from a model goes into the page by `AH.el(tag, {text: ...})` or
    `textContent`, never as HTML; plotly's texts, where tags mean something, by `AH.plain`.
 
-Scripts run after the whole page is there; plotly's is the last but one to be parsed, so that a reader sees the page at
-once. The policy forbids every request, and every script but those that the page was made with.
+Scripts run after the whole page is there; plotly's is the last one, so that the page can be used before it has been
+parsed, and charts wait for it. The policy forbids every request, and every script but those that the page was made with.
 """
 
 import base64
@@ -72,8 +72,7 @@ def render_page(
         styles: assets, after the shell's own.
         plotly: False leaves plotly's script (4.8 MB) out.
     """
-    first, *rest = [asset(name) for name in (*_CORE, *scripts)]
-    codes = [first, *([_plotly()] if plotly else []), *rest]
+    codes = [*(asset(name) for name in (*_CORE, *scripts)), *([_plotly()] if plotly else [])]
     return str(
         _environment()
         .get_template("page.html")
@@ -99,7 +98,7 @@ def fill(template: str, **values: Any) -> Markup:
 def json_text(value: Any) -> Markup:
     r"""Return JSON that may stand inside a script element: no character of it can end the element or begin a comment.
 
-    Example:
+    Examples:
         >>> str(json_text({"layer": "</script>"}))
         '{"layer":"\\u003c/script\\u003e"}'
     """

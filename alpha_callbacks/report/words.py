@@ -82,7 +82,7 @@ def standouts(table: Table) -> list[Standouts]:
 def _signed(number: float) -> str:
     """Return a number with its sign and three digits.
 
-    Example:
+    Examples:
         >>> _signed(-0.5746), _signed(1.2e-5)
         ('\N{MINUS SIGN}0.575', '+1.2e-05')
     """
@@ -140,7 +140,7 @@ def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dic
 def _scaled(number: float) -> str:
     """Return a count in the unit that suits it.
 
-    Example:
+    Examples:
         >>> _scaled(8_030_000_000), _scaled(134_500_000), _scaled(900)
         ('8.03 billion', '134.5 million', '900')
     """

@@ -45,7 +45,7 @@ def skip_patterns(skipped: Sequence[str], quantized: Sequence[str]) -> list[str]
     An entry is a prefix up to a dot, a regular expression, or a suffix, whichever fits. A plain name is what vLLM
     reads too, so it is escaped only where it would do harm or would not match itself.
 
-    Example:
+    Examples:
         >>> skip_patterns(["layers.1.fc", "fc"], ["layers.10.fc"])
         ['layers.1.fc', '^fc$']
     """

@@ -36,7 +36,7 @@ def export(plan: Plan) -> Export:
 def escape(name: str) -> str:
     """Return the fnmatch pattern that matches this name and no other.
 
-    Example:
+    Examples:
         >>> escape("layers[0].fc")
         'layers[[]0].fc'
     """

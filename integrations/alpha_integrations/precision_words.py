@@ -34,7 +34,7 @@ class Words:
 def words_of(precision: str) -> Words:
     """Take a canonical name apart.
 
-    Example:
+    Examples:
         >>> words_of("int4_g32_asym")
         Words(base='int4', sharing='group', size=32, asymmetric=True)
         >>> words_of("fp8_e4m3").sharing, words_of("mxfp4").sharing

@@ -19,7 +19,7 @@ def tails_text(table: Table) -> str:
 def escape(text: str) -> str:
     r"""Return one line of text for a markdown table: what markdown or HTML could read as more is made an entity.
 
-    Example:
+    Examples:
         >>> escape("q_proj"), escape("a|b`c\n<script>"), escape("__init__")
         ('q_proj', 'a&#124;b&#96;c &#60;script&#62;', '&#95;&#95;init&#95;&#95;')
     """

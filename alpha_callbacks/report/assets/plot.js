@@ -32,7 +32,7 @@
 
   function draw(element) {
     const build = drawn.get(element);
-    if (!build || !element.isConnected) return;
+    if (!build || !element.isConnected || !window.Plotly) return;
     const {data, layout} = build();
     Plotly.react(element, data, frame(layout), CONFIG);
   }
@@ -54,9 +54,10 @@
   /** Forget a chart whose element goes away. */
   AH.unplot = (element) => {
     seen.unobserve(element);
-    if (shown.delete(element)) Plotly.purge(element);
+    if (shown.delete(element)) window.Plotly?.purge(element);
     drawn.delete(element);
   };
   AH.axis = axis;
   AH.onTheme(() => shown.forEach(draw));
+  document.addEventListener("DOMContentLoaded", () => shown.forEach(draw)); // plotly's script is the last one
 })();

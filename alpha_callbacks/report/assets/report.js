@@ -92,5 +92,5 @@
     }
     setTimeout(() => { copy.textContent = "Copy"; }, 1600);
   });
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = Math.round(performance.now()); // ms from the opening of the page
 })();
