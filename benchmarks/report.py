@@ -95,10 +95,15 @@ def _visit(browser: Any, page: Path) -> dict[str, float]:
     tab = browser.new_page(viewport={"width": 1400, "height": 1000})
     tab.goto(page.as_uri())
     tab.wait_for_selector("html[data-ready]")
-    ready = "({'first paint': performance.getEntriesByType('paint')[0].startTime, " + (
-        "'map and table can be used': Number(document.documentElement.dataset.ready), 'all scripts done': performance.now()})"
+    times = dict(
+        tab.evaluate(
+            """({
+              "first paint": performance.getEntriesByType("paint")[0].startTime,
+              "map and table can be used": Number(document.documentElement.dataset.ready),
+              "all scripts done": performance.now(),
+            })"""
+        )
     )
-    times = dict(tab.evaluate(ready))
     times |= tab.evaluate(
         """async () => {
           const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));

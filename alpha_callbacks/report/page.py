@@ -11,7 +11,8 @@ A section is added in three steps:
    `textContent`, never as HTML; plotly's texts, where tags mean something, by `AH.plain`.
 
 Scripts run after the whole page is there; plotly's is the last one, so that the page can be used before it has been
-parsed, and charts wait for it. The policy forbids every request, and every script but those that the page was made with.
+parsed, and charts wait for it. The policy forbids every request, and every script but those that the page was made
+with.
 """
 
 import base64
