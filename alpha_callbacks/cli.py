@@ -102,7 +102,7 @@ def scan(
     solver: Annotated[
         Literal["exact", "fast"],
         typer.Option(
-            help="exact: fp64. fast: fp32, alpha good to 1e-5, about twice as quick.", rich_help_panel=_NUMBERS
+            help="exact: fp64. fast: fp32, alpha good to 2e-5, about twice as quick.", rich_help_panel=_NUMBERS
         ),
     ] = "exact",
     reuse_tol: Annotated[

@@ -31,7 +31,7 @@ class Spectrum:
         evals: shape (n,), float64, CPU, descending, >= 0; squared singular values (unit: weight squared).
         frobenius_norm: ||W||_F, from the entries.
         solver: the rung that passed all checks: "gram_fp32", "gram_fp64" or "svd_fp64".
-        accuracy: relative error of alpha to reckon with beyond fp64 rounding (1e-5 for gram_fp32).
+        accuracy: relative error of alpha to reckon with beyond fp64 rounding (2e-5 for gram_fp32).
     """
 
     evals: Tensor
@@ -69,7 +69,8 @@ class _Rung:
 
 
 _GRAM_FP32 = _Rung("gram_fp32", torch.float32, True, units=0.01, goal=1e-5, sum_tolerance=1e-4)
-_ACCURACY = {torch.float32: _GRAM_FP32.goal}
+# Twice the goal: the estimate is about typical rounding. Seen on real weights: 8.1e-6 (AMD), 1.2e-5 (Intel).
+_ACCURACY = {torch.float32: 2e-5}
 _GRAM_FP64 = _Rung("gram_fp64", torch.float64, True, units=0.1, goal=1e-10, sum_tolerance=1e-10)
 _GRAM_FP64_CPU = _Rung("gram_fp64", torch.float64, False, units=0.1, goal=1e-10, sum_tolerance=1e-10)
 _SVD_FP64 = _Rung("svd_fp64", torch.float64, False, units=0, goal=math.inf, sum_tolerance=1e-10)
@@ -83,7 +84,7 @@ def spectrum(blocks: Blocks, n: int, *, tail: Tail, absmax: float, solver: Solve
         n: number of eigenvalues.
         tail: decides whether the Gram matrix resolves the threshold eigenvalue.
         absmax: largest |entry|, finite and > 0; decides whether squares need scaling to stay in range.
-        solver: "exact" (fp64) or "fast" (fp32 where it is good to 1e-5).
+        solver: "exact" (fp64) or "fast" (fp32 where it is good to 2e-5).
         device: torch device that computes.
 
     Raises:

@@ -1,6 +1,7 @@
 """The examples run as they are documented, and what they logged is what a scan of the saved checkpoint says."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -86,4 +87,6 @@ def test_quantization_example(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint")
-    assert model.config.quantization_config.ignore == ["lm_head"]
+    config = json.loads((tmp_path / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["quantization_config"]["ignore"] == ["lm_head"]
+    assert type(model).__name__ == "LlamaForCausalLM"

@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "golden" / "smollm2_135m_gguf_alpha.csv"
 
 @pytest.mark.real
 @pytest.mark.parametrize(("threshold", "column"), [("next", "alpha_"), ("last", "alpha_kth_")])
-@pytest.mark.parametrize(("solver", "tolerance"), [("exact", 1e-9), ("fast", 1e-5)])
+@pytest.mark.parametrize(("solver", "tolerance"), [("exact", 1e-9), ("fast", 2e-5)])
 def test_smollm2(smollm2: Path, solver: str, tolerance: float, threshold: str, column: str) -> None:
     golden = {row["tensor"].removesuffix(".weight"): row for row in csv.DictReader(GOLDEN.read_text().splitlines())}
     options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold=threshold)  # type: ignore[arg-type]

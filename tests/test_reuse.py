@@ -136,16 +136,16 @@ def test_fast_values_carry_the_error_of_the_fast_solver() -> None:
 @pytest.mark.real
 def test_fast_drifts_have_the_sign_of_exact_ones(minilm: Path) -> None:
     """fp32 weights: what fast still reports as a measured drift is one."""
-    fast, exact = (AnalysisOptions(precisions=("fp32", "fp16"), solver=s) for s in ("fast", "exact"))  # type: ignore[arg-type]
+    fast, exact = (AnalysisOptions(precisions=("fp32", "bf16"), solver=s) for s in ("fast", "exact"))  # type: ignore[arg-type]
     measured = 0
     for weight in open_checkpoint(minilm).inventory(fast).weights:
         a, b = (LayerRows(analyze_weight(weight, options)) for options in (fast, exact))
-        drift, truth = a.drift("fp16", "fp32"), b.drift("fp16", "fp32")
+        drift, truth = a.drift("bf16", "fp32"), b.drift("bf16", "fp32")
         if not math.isnan(drift):
             measured += 1
             assert math.copysign(1, drift) == math.copysign(1, truth) or drift == truth == 0  # 0: lossless in both
         elif not math.isnan(truth):
-            assert abs(truth) <= a.drift_bound("fp16", "fp32")
+            assert abs(truth) <= a.drift_bound("bf16", "fp32")
     assert measured > 5
 
 
