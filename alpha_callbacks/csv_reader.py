@@ -29,6 +29,8 @@ def read_results(path: Path) -> Table:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, got {error}.") from error
     names = [name.removeprefix("status_") for name in (lines[0] if lines else ()) if str(name).startswith("status_")]

@@ -63,10 +63,8 @@ def print_plan(plan: Plan) -> None:
     out = RichConsole(highlight=False, soft_wrap=True)
     counts = Counter(choice.precision for choice in plan.choices)
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    out.print(
-        f"{len(plan.choices)} matrices: {words}; {plan.average_bits(budgeted=False):.3f} effective bits a weight, "
-    )
-    out.print(f"{plan.nbytes / 1e9:.3f} GB.")
+    bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
+    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits a weight, {size:.3f} GB.")
 
 
 def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
