@@ -130,6 +130,11 @@ def recommend(
     problem = _Problem.of(table, options, fisher)
     policy = options.policy or ("measured" if problem.measured else "thresholds")
     problem.require(policy)
+    if policy == "thresholds" and options.avg_bits is not None:
+        raise PlanError(
+            "avg_bits: expected low-bit formats to spend it on, the results have none. Scan with e.g. --precisions "
+            "bf16,fp8,int4, or leave it out for the policy thresholds."
+        )
     budget = None if policy == "thresholds" else problem.budget()
     chosen, reasons = problem.decide(policy, budget)
     plan = problem.plan(policy, budget, chosen, reasons, model)

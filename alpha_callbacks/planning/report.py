@@ -124,7 +124,7 @@ def _categories(found: Recommendation) -> RichTable:
         errors = [advice.relative_error for advice in inside if not math.isnan(advice.relative_error)]
         weights = sum(advice.choice.numel for advice in inside)
         bits = sum(advice.choice.numel * advice.choice.effective_bits for advice in inside) / weights
-        error = f"{fmean(errors):.2g}" if errors else ""
+        error = f"{fmean(errors):.2g}" if len(errors) == len(inside) else ""
         grid.add_row(category, str(len(inside)), *(str(counts[n] or "") for n in names), f"{bits:.2f}", error)
     return grid
 

@@ -269,6 +269,11 @@ def test_what_the_results_lack_is_said(options: RecommendOptions, message: str) 
         recommend(low_bit_table(), options)
 
 
+def test_a_budget_is_never_ignored() -> None:
+    with pytest.raises(PlanError, match="avg_bits: expected low-bit formats to spend it on"):
+        recommend(low_bit_table(precisions=("fp32", "bf16")), RecommendOptions(avg_bits=5))
+
+
 def test_budgeted_policies_need_formats_to_choose_from() -> None:
     with pytest.raises(PlanError, match="policy alphaq: expected low-bit formats to choose from"):
         recommend(low_bit_table(precisions=("fp32", "bf16")), RecommendOptions(policy="alphaq", avg_bits=5))
