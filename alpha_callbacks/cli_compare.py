@@ -1,5 +1,6 @@
 """Commands that look at several states: compare, history."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -127,7 +128,7 @@ def compare(
     if len(names) > 2:
         raise OptionError(f"precision: expected one, or one of A and one of B, got {precision!r}.")
     _check_formats(plot_format)
-    folder = output_dir or Path("results") / _default_name(a, b)
+    folder = output_dir or Path("results") / _default_name(a, b, steps)
     options = AnalysisOptions(
         precisions=names or ("fp32",),
         k_frac=k_frac,
@@ -290,9 +291,10 @@ def _check_formats(formats: list[str] | None) -> None:
         check_formats(formats)
 
 
-def _default_name(a: str, b: str | None) -> str:
+def _default_name(a: str, b: str | None, steps: str | None) -> str:
     from alpha_callbacks.comparing.sources import source_name
     from alpha_callbacks.files import safe_file_name
 
     first, *rest = (safe_file_name(source_name(source).replace("/", "--")) for source in (a, b) if source)
-    return f"{first}--vs--{rest[0]}" if rest else f"{first}--compared"
+    which = "-".join(["--steps", *re.findall(r"\d+", steps)]) if steps else ""  # so that another pair has its own
+    return (f"{first}--vs--{rest[0]}" if rest else f"{first}--compared") + which

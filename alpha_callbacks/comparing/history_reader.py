@@ -155,6 +155,8 @@ def read_history(path: str | Path) -> AlphaHistory:
             keep_default_na=False,
             na_values={name: [""] for name in _NUMBERS},
         )
+    except FileNotFoundError as error:
+        raise ResultsError(f"{file}: expected the history of a training run, found nothing there.") from error
     except (OSError, ValueError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
         raise ResultsError(f"{file}: expected the history of a training run ({HISTORY}), got {error}.") from error
     if frame.empty:

@@ -46,6 +46,8 @@ class LanguageModel:
         try:
             with file.open(encoding="utf-8") as opened:
                 text = opened.read((skip + tokens) * _CHARACTERS_A_TOKEN)
+        except FileNotFoundError as error:
+            raise PlanError(f"{file}: expected a text file, found nothing there.") from error
         except (OSError, UnicodeDecodeError) as error:
             raise PlanError(f"{file}: expected a text file in UTF-8, got {error}.") from error
         return self.windows_of(text, tokens=tokens, context=context, skip=skip, where=str(file))

@@ -77,7 +77,8 @@ def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
     for score in scores:
         if score not in random:
             kl = f"{score.kl:.4f} ± {score.kl_sem:.4f}" if score.kl else "0"
-            grid.add_row(score.name, f"{score.average_bits:.3f}", kl, f"{score.perplexity:.3f}")
+            bits = "" if score.name == "base" else f"{score.average_bits:.3f}"  # it was loaded, not stored, in these
+            grid.add_row(score.name, bits, kl, f"{score.perplexity:.3f}")
     if random:
         kls, losses = [score.kl for score in random], [score.perplexity for score in random]
         spread = f"{fmean(kls):.4f} sd {stdev(kls):.4f}" if len(kls) > 1 else f"{kls[0]:.4f}"

@@ -117,6 +117,8 @@ def whole_folder(output_dir: Path) -> Iterator[Path]:
         draft.chmod(0o755)  # mkdtemp makes it private
         if output_dir.exists():
             output_dir.rmdir()
+        for file in draft.rglob("*"):  # safetensors makes its files private
+            file.chmod(0o755 if file.is_dir() else 0o644)
         draft.rename(output_dir)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -118,6 +118,10 @@ def test_integers_are_best_under_the_rounded_scale(
         assert torch.equal(written["loaded"].get_submodule(choice.layer_name).weight, expected)
 
 
+def test_others_may_read_the_folder(written: dict[str, Any]) -> None:
+    assert {oct(file.stat().st_mode & 0o777) for file in written["out"].iterdir()} == {"0o644"}
+
+
 def test_the_folder_is_a_whole_model(written: dict[str, Any]) -> None:
     out = written["out"]
     assert {file.name for file in out.iterdir()} == {
