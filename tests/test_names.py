@@ -11,7 +11,7 @@ from alpha_callbacks.names import model_name
     "source, name",
     [
         ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
-        ("/root/hub/models--meta-llama--Llama-3.1-8B/snapshots/0e9e39f2", "meta-llama/Llama-3.1-8B"),
+        ("/home/me/hub/models--meta-llama--Llama-3.1-8B/snapshots/0e9e39f2", "meta-llama/Llama-3.1-8B"),
         ("/nowhere/SmolLM2.Q4_1.gguf", "SmolLM2.Q4_1"),
         ("/nowhere/tiny/model.safetensors", "tiny/model"),
         ("/nowhere/run/checkpoint-5000", "run/checkpoint-5000"),
