@@ -194,6 +194,8 @@ def recommend(
     write_recommendation(found, output_dir or folder)
     print_recommendation(found, every_layer=every_layer)
     typer.echo(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")
+    if (folder / "run.json").exists() and output_dir in (None, folder):
+        typer.echo(f"To see it beside the spectra: alpha-hill report {folder}")
 
 
 def export(
