@@ -33,6 +33,10 @@ class Choice:
     budgeted: bool = True
     tied_to: str = ""
 
+    def __post_init__(self) -> None:
+        """Put the precision into canonical form: exporters read it, and "int4" must not mean two things."""
+        object.__setattr__(self, "precision", get_precision(self.precision).name)
+
     @property
     def numel(self) -> int:
         """Number of weights."""
