@@ -27,7 +27,7 @@ def read_results(path: Path) -> Table:
     """
     path = path / RESULTS if path.is_dir() else path
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.DictReader(file))
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.") from error

@@ -1,7 +1,7 @@
 """Numeric precisions: name -> round trip. The registry is open, see `register` and `Family`."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -162,10 +162,11 @@ def _member(family: Family, options: str) -> Precision:
     return family.make(options.split("_") if options else [])
 
 
-def _by_length() -> Iterator[tuple[str, Family]]:
-    """Yield (alias, family), the longest first, so that fp8_e4m3 is not taken for fp8 with an option."""
+@lru_cache(maxsize=1)
+def _by_length() -> tuple[tuple[str, Family], ...]:
+    """Return (alias, family), the longest first, so that fp8_e4m3 is not taken for fp8 with an option."""
     pairs = [(alias, family) for family in families() for alias in (family.name, *family.aliases)]
-    return iter(sorted(pairs, key=lambda pair: -len(pair[0])))
+    return tuple(sorted(pairs, key=lambda pair: -len(pair[0])))
 
 
 def dtype_of(name: str) -> torch.dtype:

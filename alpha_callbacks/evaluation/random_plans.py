@@ -111,7 +111,8 @@ class _Deck:
         average = self.target / sum(self.weights)
         raise PlanError(
             f"random plans: expected formats that can be dealt out anew at {average:.3f} +- {tolerance:g} bits, found "
-            f"none in {_ATTEMPTS} attempts for {len(self.groups)} groups of layers. Compare with uniform plans only."
+            f"none in {_ATTEMPTS} attempts for {len(self.groups)} groups of layers. "
+            "Compare with uniform plans only (--random 0)."
         )
 
     def _by_shares(self, source: random.Random) -> list[str]:

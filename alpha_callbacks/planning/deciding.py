@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from alpha_callbacks.precision import get_precision
 from alpha_callbacks.table import LayerRows
@@ -45,14 +46,30 @@ class Deciding:
         return precision.effective_bits(row.out_features, row.in_features) * row.out_features * row.in_features
 
     def possible(self, i: int, candidate: str) -> bool:
-        """Return False for a format in which the layer was scanned and has no alpha."""
+        """Return False for a format that cannot store the layer, or in which it was scanned and has no alpha."""
         if candidate == HIGH:
             return True
         row = next((row for row in self.layers[i].rows if row.precision == candidate), None)
-        return self.usable[i] and (row is None or row.ok)
+        if row is not None:
+            return self.usable[i] and row.ok
+        return self.usable[i] and self.layers[i].first.in_features % get_precision(candidate).column_multiple == 0
 
-    def why_not(self, i: int) -> str:
-        """Say why a layer that is not usable stays at 16 bits."""
+    @cached_property
+    def stuck(self) -> dict[int, str]:
+        """Layers that can only stay at 16 bits, with the reason: their own, or that of one they share a format with."""
+        reasons: dict[int, str] = {}
+        for group in self.groups:
+            lost = next((i for i in group if not self.usable[i]), None)
+            if lost is not None:
+                partner = f"shares a format with {self.layers[lost].first.layer_name}, which stays at 16 bits"
+                reasons.update({i: partner if self.usable[i] else self._why_not(i) for i in group})
+            elif (
+                not any(all(self.possible(i, c) for i in group) for c in self.candidates[:-1]) and self.candidates[:-1]
+            ):
+                reasons.update(dict.fromkeys(group, "no candidate is possible here, so it stays at 16 bits"))
+        return reasons
+
+    def _why_not(self, i: int) -> str:
         row = self.layers[i][self.reference]
         if not row.ok:
             return f"no alpha ({row.status}: {row.reason}), so it stays at 16 bits"

@@ -91,6 +91,8 @@ def _choose(layer: Choice, default: Mapping[str, Any], overrides: tuple[_Overrid
     for override in laid:
         keys.update({key: value for key, value in override.keys.items() if key in _MODULE_KEYS})
     source = f"pattern {laid[-1].pattern}" if laid else "default"
+    if not isinstance(keys.get("skip", False), bool):
+        raise PlanError(f"{layer.layer_name}: expected skip to be true or false, got {keys['skip']!r}.")
     if keys.get("skip"):
         return replace(layer, precision=_wide(layer), reason=f"skipped by {source}")
     return replace(layer, precision=_precision(keys, layer.layer_name), reason=source)

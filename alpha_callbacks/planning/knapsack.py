@@ -39,12 +39,18 @@ class Menu:
         return float(low / self.weights), float(high / self.weights)
 
 
-def choose(menu: Menu, average_bits: float) -> list[int]:
-    """Return the format of each unit: least total cost with a mean of bits in [average - 0.01, average].
+def choose(menu: Menu, average_bits: float, *, slack: float = TOLERANCE, most: float | None = None) -> list[int]:
+    """Return the format of each unit: least total cost with a mean of bits in [average - slack, average].
 
     A mean up to average + 0.01 is taken where units are so large that none lies below. Multiple-choice knapsack: every
     unit takes its best format at the price of a bit that meets the budget; the units for which that is closest are then
     decided together by dynamic programming.
+
+    Args:
+        menu: what may be chosen.
+        average_bits: the mean.
+        slack: how much of it may be left over.
+        most: largest mean that another menu of these units reaches, for the message.
 
     Raises:
         PlanError: no choice has such a mean; names what can be reached.
@@ -56,12 +62,12 @@ def choose(menu: Menu, average_bits: float) -> list[int]:
     spent = menu.bits[rest, chosen[rest]].sum()
     ways = _Ways(menu, core, most=(average_bits + TOLERANCE) * menu.weights - spent)
     means = (ways.bits + spent) / menu.weights
-    for low, high in ((average_bits - TOLERANCE, average_bits), (average_bits - TOLERANCE, average_bits + TOLERANCE)):
+    for low, high in ((average_bits - slack, average_bits), (average_bits - TOLERANCE, average_bits + TOLERANCE)):
         inside = (means >= low - 1e-9) & (means <= high + 1e-9)
         if inside.any():
             chosen[core] = ways.path(int(np.where(inside, ways.costs, np.inf).argmin()))
             return [int(pick) for pick in chosen]
-    lowest, highest = menu.reachable
+    lowest, highest = menu.reachable[0], most or menu.reachable[1]
     below = means[means <= average_bits].max(initial=-math.inf)
     near = f" Nearest below: {below:.3f}." if math.isfinite(below) else ""
     raise PlanError(

@@ -1,5 +1,6 @@
 """How a plan is made: one frozen record, checked once."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -56,6 +57,9 @@ class RecommendOptions:
                     f"candidates: expected formats below 16 bits, got {wide[0]}. 16 bits are there where needed."
                 )
             object.__setattr__(self, "candidates", names)
+        for name, value in (("avg_bits", self.avg_bits), ("gamma", self.gamma), ("bounds", sum(self.bounds))):
+            if value is not None and not math.isfinite(value):
+                raise OptionError(f"{name}: expected a finite number, got {value}.")
         if not self.bounds[0] <= self.bounds[1]:
             raise OptionError(f"bounds: expected low <= high, got {self.bounds[0]:g} and {self.bounds[1]:g}.")
         if self.policy == "thresholds" and self.avg_bits is not None:

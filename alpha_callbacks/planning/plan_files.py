@@ -55,11 +55,12 @@ def read_plan(path: Path) -> Plan:
     try:
         choices = tuple(_choice(entry) for entry in content["layers"])
         return Plan(choices, str(content["policy"]), dict(content["settings"]), str(content["model"]))
-    except (KeyError, TypeError, OptionError) as error:
+    except (KeyError, TypeError, AttributeError, OptionError) as error:
         raise PlanError(f"{path}: expected layers as `alpha-hill recommend` writes them, got {error}.") from error
 
 
 def _choice(entry: dict[str, Any]) -> Choice:
     choice = Choice(**{name: value for name, value in entry.items() if name != "effective_bits"})
-    assert choice.format  # an unknown precision is found here, not later
+    if not all(isinstance(size, int) and size >= 0 for size in (choice.out_features, choice.in_features)):
+        raise TypeError(f"{choice.layer_name} with {choice.out_features!r} x {choice.in_features!r} weights")
     return choice

@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.deciding import HIGH, Deciding
-from alpha_callbacks.planning.knapsack import Menu, choose
+from alpha_callbacks.planning.knapsack import TOLERANCE, Menu, choose
 from alpha_callbacks.planning.thresholds import Protect
 from alpha_callbacks.precision import get_precision
 
@@ -19,16 +19,18 @@ def alphaq_costs(about: Deciding, *, gamma: float, protect: Protect) -> np.ndarr
     Source: AlphaQ (arXiv 2606.04980), there for the experts of one model, all of one size.
     """
     alphas = [about.alpha(i) for i in range(len(about.layers))]
-    middle = median([alpha for alpha in alphas if not math.isnan(alpha)] or [math.nan])
+    middle_alpha = median([alpha for alpha in alphas if alpha > 0] or [math.nan])
     sign = 1.0 if protect == "low-alpha" else -1.0
-    costs = np.zeros((len(about.layers), len(about.candidates)))
+    logs = np.full((len(about.layers), len(about.candidates)), np.nan)
     for i, alpha in enumerate(alphas):
         row = about.layers[i][about.reference]
-        variance = row.frobenius_norm**2 / (row.out_features * row.in_features)
-        for j, candidate in enumerate(about.candidates):
-            bits = get_precision(about.format_of(i, candidate)).bits
-            costs[i, j] = (middle / alpha) ** (sign * gamma) * variance * 2.0 ** (-2 * bits)
-    return costs
+        if alpha > 0 and row.frobenius_norm > 0:
+            variance = row.frobenius_norm**2 / (row.out_features * row.in_features)
+            weight = sign * gamma * math.log(middle_alpha / alpha) + math.log(variance)
+            bits = [get_precision(about.format_of(i, candidate)).bits for candidate in about.candidates]
+            logs[i] = weight - 2 * math.log(2) * np.array(bits)
+    known = logs[~np.isnan(logs)]
+    return np.asarray(np.exp(logs - known.max(initial=-math.inf))) if known.size else logs  # any gamma, no overflow
 
 
 def measured_costs(about: Deciding, *, fisher: Mapping[str, float] | None = None) -> np.ndarray:
@@ -53,30 +55,44 @@ def measured_costs(about: Deciding, *, fisher: Mapping[str, float] | None = None
                 raise PlanError(
                     f"{row.layer_name}: expected a sensitivity, the model has no such layer. Check --model."
                 )
-            weight = fisher[row.layer_name] * row.frobenius_norm**2 / (row.out_features * row.in_features)
+            weight = fisher[row.layer_name] * row.frobenius_norm**2 / max(1, row.out_features * row.in_features)
         costs[i] = [weight * about.error(i, candidate) ** 2 for candidate in about.candidates]
     return costs
 
 
-def spend(about: Deciding, costs: np.ndarray, average_bits: float, *, wide: bool | None = None) -> list[str]:
+def spend(
+    about: Deciding, costs: np.ndarray, average_bits: float, *, slack: float = TOLERANCE, wide: bool | None = None
+) -> list[str]:
     """Return the candidate of each layer that costs least in all at this mean of bits.
 
     Args:
         about: what is decided.
         costs: shape (layers, candidates); nan where a format is not possible.
         average_bits: effective bits a weight, over all layers here.
-        wide: whether 16 bits may be chosen freely. Default: only where the other formats cannot spend the budget. To
-            pay for 16 bits in one layer others go coarser, and there errors are no longer small, as every cost
+        slack: how many bits of it may be left over.
+        wide: whether 16 bits may be chosen freely. Default: only where the mean is above what the other formats reach.
+            To pay for 16 bits in one layer others go coarser, and there errors are no longer small, as every cost
             supposes (docs/evidence.md).
 
     Raises:
         PlanError: the mean cannot be reached.
     """
-    if wide is None:
-        try:
-            return spend(about, costs, average_bits, wide=False)
-        except PlanError:
-            return spend(about, costs, average_bits, wide=True)
+    menu, widest = _menu(about, costs, wide=bool(wide)), _menu(about, costs, wide=True)
+    if wide is None and average_bits > menu.reachable[1] + TOLERANCE:
+        menu = widest
+    chosen = [""] * len(about.layers)
+    for group, j in zip(about.groups, choose(menu, average_bits, slack=slack, most=widest.reachable[1]), strict=True):
+        for i in group:
+            chosen[i] = about.candidates[j]
+    return chosen
+
+
+def middle(about: Deciding) -> float:
+    """Return the mean of bits half way between the coarsest and the finest choice without free 16 bits."""
+    return sum(_menu(about, np.zeros((len(about.layers), len(about.candidates))), wide=False).reachable) / 2
+
+
+def _menu(about: Deciding, costs: np.ndarray, *, wide: bool) -> Menu:
     possible = np.array([[about.possible(i, c) for c in about.candidates] for i in range(len(about.layers))])
     if not wide:  # but a layer must not be left without a choice
         possible[:, -1] = ~(possible[:, :-1] & ~np.isnan(costs[:, :-1])).any(axis=1)
@@ -84,16 +100,11 @@ def spend(about: Deciding, costs: np.ndarray, average_bits: float, *, wide: bool
     costs[:, -1] = np.where(possible[:, -1], np.nan_to_num(costs[:, -1]), np.nan)
     bits = np.array([[about.bits(i, c) for c in about.candidates] for i in range(len(about.layers))])
     shared = [list(group) for group in about.groups]
-    menu = Menu(
+    return Menu(
         costs=np.array([_together(costs[group]) for group in shared]),
         bits=np.array([bits[group].sum(axis=0) for group in shared]),
         weights=sum(layer.first.out_features * layer.first.in_features for layer in about.layers),
     )
-    chosen = [""] * len(about.layers)
-    for group, j in zip(shared, choose(menu, average_bits), strict=True):
-        for i in group:
-            chosen[i] = about.candidates[j]
-    return chosen
 
 
 def _together(costs: np.ndarray) -> np.ndarray:
@@ -110,8 +121,8 @@ def budget_reasons(about: Deciding, chosen: Sequence[str]) -> list[str]:
 
 
 def _budget_reason(about: Deciding, i: int, name: str) -> str:
-    if not about.usable[i]:
-        return about.why_not(i)
+    if i in about.stuck:
+        return about.stuck[i]
     bits = {candidate: about.bits(i, candidate) for candidate in about.candidates}
     weights = about.layers[i].first.out_features * about.layers[i].first.in_features
     error = about.error(i, name)

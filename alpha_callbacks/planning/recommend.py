@@ -4,12 +4,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.deciding import HIGH, Deciding
+from alpha_callbacks.planning.knapsack import TOLERANCE
 from alpha_callbacks.planning.options import RecommendOptions
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, spend
+from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, middle, spend
 from alpha_callbacks.planning.thresholds import Protect, Thresholds
 from alpha_callbacks.planning.units import units
 from alpha_callbacks.precision import get_precision
@@ -19,6 +21,7 @@ _POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
 
 _KEPT = {"embedding": "an embedding", "lm_head": "the language head", "moe_router": "a router", "conv": "a convolution"}
+_BY_OPTION = "kept by --keep"
 _HALF = {"float16", "F16"}
 
 
@@ -98,11 +101,7 @@ class Recommendation:
     @property
     def kept(self) -> list[Choice]:
         """Layers that stay at 16 bits for want of an alpha or of a measured candidate."""
-        return [
-            a.choice
-            for a in self.layers
-            if a.choice.budgeted and not a.choice.low_bit and "stays at" in a.choice.reason
-        ]
+        return [advice.choice for advice in self.layers if advice.stuck]
 
 
 def recommend(
@@ -169,7 +168,7 @@ class _Problem:
     def of(cls, table: Table, options: RecommendOptions, fisher: Mapping[str, float] | None) -> "_Problem":
         scanned = [name for name in table.precisions if get_precision(name).low_bit]
         names = options.candidates if options.candidates is not None else tuple(scanned)
-        kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
+        kept = _all_kept(table, options)
         layers = [layer for layer in table.layers if layer.first.layer_name not in kept]
         if not layers:
             raise PlanError("results: expected layers to quantize, all are kept by rule. Loosen --keep.")
@@ -182,6 +181,14 @@ class _Problem:
         groups = units(choices, tied=not options.untied)
         about = Deciding(layers, groups, (*names, HIGH), table.reference, usable, highs)
         return cls(table, options, fisher, kept, about, measured)
+
+    @cached_property
+    def _by_name(self) -> dict[str, LayerRows]:
+        return {layer.first.layer_name: layer for layer in self.table.layers}
+
+    @cached_property
+    def _decided(self) -> dict[str, int]:
+        return {layer.first.layer_name: i for i, layer in enumerate(self.about.layers)}
 
     def lacks(self, policy: str) -> str:
         """Return what a policy needs and is not there, or ""."""
@@ -208,13 +215,7 @@ class _Problem:
         """Return the mean of bits that is asked for, or half way between the coarsest and the finest candidate."""
         if self.options.avg_bits is not None:
             return self.options.avg_bits
-        weights = sum(layer.first.out_features * layer.first.in_features for layer in self.about.layers)
-        uniform = [
-            sum(self.about.bits(i, name if usable else HIGH) for i, usable in enumerate(self.about.usable)) / weights
-            for name in self.about.candidates[:-1]
-        ]
-        low, high = min(uniform), max(uniform)
-        return (low + high) / 2 if high > low else (low + 16) / 2
+        return middle(self.about)
 
     def decide(self, policy: str, budget: float | None) -> tuple[list[str], list[str]]:
         """Return (candidate, reason) of each layer that is decided about."""
@@ -228,7 +229,8 @@ class _Problem:
             costs = alphaq_costs(about, gamma=options.gamma, protect=protect)
         else:
             costs = measured_costs(about, fisher=self.fisher if policy == "fisher" else None)
-        chosen = spend(about, costs, budget)
+        slack = TOLERANCE if options.avg_bits is not None or options.policy == "thresholds" else math.inf
+        chosen = spend(about, costs, budget, slack=slack)
         return chosen, budget_reasons(about, chosen)
 
     def _of_size(self, bits: int) -> str:
@@ -252,11 +254,11 @@ class _Problem:
         return Plan(tuple(choices), policy, {**settings, **used, "candidates": self.about.candidates[:-1]}, model)
 
     def advice(self, choice: Choice, others: Mapping[str, list[str]]) -> Advice:
-        layer = next(layer for layer in self.table.layers if layer.first.layer_name == choice.layer_name)
+        layer = self._by_name[choice.layer_name]
         row, reference = layer[self.table.reference], self.table.reference
         rows = {each.precision: each for each in layer.rows}
         chosen = rows.get(choice.precision)
-        at = next((i for i, each in enumerate(self.about.layers) if each is layer), None)
+        at = self._decided.get(choice.layer_name)
         return Advice(
             choice=choice,
             alpha=row.alpha,
@@ -264,7 +266,7 @@ class _Problem:
             drift=layer.drift(choice.precision, reference) if chosen is not None else math.nan,
             relative_error=chosen.relative_error if chosen is not None else math.nan,
             others={} if at is None else {name: self.about.format_of(at, picks[at]) for name, picks in others.items()},
-            stuck=at is not None and not self.about.usable[at],
+            stuck=at in self.about.stuck,
         )
 
     def rival(self, policy: str, picks: list[str], chosen: list[str]) -> Rival:
@@ -287,13 +289,24 @@ class _Problem:
         return Correlation(precision, float(ranks.iloc[0, 1]), float(ranks.iloc[0, 2]), len(both))
 
 
+def _all_kept(table: Table, options: RecommendOptions) -> dict[str, str]:
+    """Return layer name -> why it is outside the budget; --keep takes with it all that share a format."""
+    choices = [_choice(layer, _high(layer)) for layer in table.layers]
+    kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
+    for group in units(choices, tied=not options.untied):
+        names = [choices[i].layer_name for i in group]
+        if owner := next((name for name in names if kept.get(name) == _BY_OPTION), None):
+            kept.update({name: f"shares a format with {owner}, {_BY_OPTION}" for name in names if name not in kept})
+    return kept
+
+
 def _kept(layer: LayerRows, options: RecommendOptions) -> str:
     """Return why a layer is outside the budget, or ""."""
     row = layer.first
     if row.tied_to:
         return f"shares its storage with {row.tied_to}"
     if options.keep and re.search(options.keep, row.layer_name):
-        return "kept by --keep"
+        return _BY_OPTION
     if row.category == "lm_head" and options.quantize_head:
         return ""
     return f"kept by rule: {_KEPT[row.category]}" if row.category in _KEPT else ""

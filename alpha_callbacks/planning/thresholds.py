@@ -37,17 +37,20 @@ class Thresholds:
         fineness = {self.low: 0, self.middle: 1, HIGH: 2}
         for group in about.groups:
             finest = max(group, key=lambda i: fineness[chosen[i]])
+            shared, owner = chosen[finest], about.layers[finest].first.layer_name
+            lost = next((i for i in group if not about.possible(i, shared)), None)
+            if lost is not None:
+                shared, owner = HIGH, f"{about.layers[lost].first.layer_name}, where {shared} failed"
             for i in group:
-                if chosen[i] != chosen[finest]:
-                    owner = about.layers[finest].first.layer_name
+                if chosen[i] != shared:
                     reasons[i] = f"shares a format with {owner}; alone: {chosen[i]}, {reasons[i]}"
-                    chosen[i] = chosen[finest]
+                    chosen[i] = shared
         return chosen, reasons
 
     def _one(self, about: Deciding, i: int) -> tuple[str, str]:
         alpha, (low, high) = about.alpha(i), self.bounds
-        if not about.usable[i]:
-            return HIGH, about.why_not(i)
+        if i in about.stuck:
+            return HIGH, about.stuck[i]
         spread = self._spread(about.layers[i])
         if spread >= self.variation:
             return (

@@ -80,9 +80,12 @@ def check_layers(model: nn.Module, plan: Plan, low: frozenset[str]) -> None:
         raise PlanError(
             f"{absent[0]}: expected a module of the model, found none of this name ({len(absent)} layers). {why}."
         )
+    embeddings = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
     for name, choice in plan.modules().items():
         if name in low:
             _check_linear(modules[name], name, (rows[name], choice.in_features))
+            if any(modules[name].weight is weight for weight in embeddings):
+                raise PlanError(f"{name}: shares its weight with the embedding, as config.json says. Keep it at bf16.")
 
 
 def _check_linear(module: nn.Module, name: str, shape: tuple[int, int]) -> None:

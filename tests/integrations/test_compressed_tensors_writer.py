@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from alpha_callbacks.checkpoint import open_checkpoint
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.expand import layers_of
-from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.writers import write_model
 from alpha_callbacks.precision import get_precision
 from tests.plan_examples import plan_of
@@ -116,6 +117,18 @@ def test_integers_are_best_under_the_rounded_scale(
         codes = (blocks / scale.float()).round().clamp(low, -low - 1)
         expected = (codes.bfloat16() * scale).reshape(weight.shape)
         assert torch.equal(written["loaded"].get_submodule(choice.layer_name).weight, expected)
+
+
+def test_a_head_that_the_config_ties_is_refused_although_it_is_stored(tmp_path: Path) -> None:
+    tied = tmp_path / "tied"
+    shutil.copytree(TINY, tied)
+    config = json.loads((tied / "config.json").read_text())
+    (tied / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    weights = open_checkpoint(TINY).inventory(AnalysisOptions()).weights
+    plan = Plan(tuple(Choice(w.layer_name, w.category, w.out_features, w.in_features, "int8") for w in weights))
+    with pytest.raises(PlanError, match="lm_head: shares its weight with the embedding"):
+        write_model(tied, plan, tmp_path / "out", "compressed-tensors")
+    assert not (tmp_path / "out").exists()
 
 
 def test_others_may_read_the_folder(written: dict[str, Any]) -> None:

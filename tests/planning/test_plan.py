@@ -67,6 +67,20 @@ def test_no_plan_at_all(tmp_path: Path, text: str) -> None:
         read_plan(tmp_path / "plan.json")
 
 
+def test_an_alias_in_a_plan_means_what_it_says_everywhere() -> None:
+    assert choice("a", "int4").precision == "int4_g32" and choice("a", "int8:channel").precision == "int8"
+
+
+LAYER = {"layer_name": "a", "category": "", "out_features": 64, "in_features": 8, "precision": "int8"}
+
+
+@pytest.mark.parametrize("layers", [{"a": 1}, [[1]], [{**LAYER, "out_features": "64"}], [{**LAYER, "precision": 4}]])
+def test_a_mistyped_plan_is_named(tmp_path: Path, layers: object) -> None:
+    (tmp_path / "plan.json").write_text(json.dumps({**json.loads(plan_text(PLAN)), "layers": layers}))
+    with pytest.raises(PlanError, match="expected layers as"):
+        read_plan(tmp_path / "plan.json")
+
+
 def test_parts_of_a_fused_matrix_are_one_module() -> None:
     fused = Plan(tuple(choice(f"{QKV}.{part}") for part in "qkv"))
     assert list(fused.modules()) == [QKV]

@@ -294,3 +294,69 @@ def test_order_of_layers_decides_nothing() -> None:
     assert Counter(here.values()) == Counter(there.values())
     frame = pandas.DataFrame({"here": here, "there": there})
     assert (frame.here == frame.there).all()
+
+
+def changed(table: Table, at: str, precision: str | None = None, **changes: object) -> Table:
+    """Return the table with the rows of one layer changed."""
+    rows = [
+        low_bit_row(r.layer_name, r.precision, r.alpha, **changes)  # type: ignore[arg-type]
+        if r.layer_name == at and precision in (None, r.precision)
+        else r
+        for r in table
+    ]
+    return Table.from_rows(rows, table.precisions)
+
+
+def test_partners_of_a_layer_without_alpha_are_listed_too() -> None:
+    found = recommend(changed(low_bit_table(), LAYERS[0], **failed()))
+    assert [choice.layer_name for choice in found.kept] == list(LAYERS[:3])
+    assert found.kept[1].reason == f"shares a format with {LAYERS[0]}, which stays at 16 bits"
+
+
+def test_thresholds_give_no_partner_a_format_that_failed_on_it() -> None:
+    alphas = {LAYERS[0]: 2.7, LAYERS[1]: 2.0, LAYERS[2]: 2.0}
+    table = changed(low_bit_table(alphas), LAYERS[1], "fp8_e4m3", **failed())
+    found = recommend(table, RecommendOptions(policy="thresholds"))
+    assert set(chosen(found).values()) == {"bf16"}
+    assert f"{LAYERS[1]}, where fp8_e4m3 failed" in found.plan.choices[0].reason
+
+
+def test_keep_takes_with_it_what_shares_a_format() -> None:
+    found = recommend(low_bit_table(), RecommendOptions(avg_bits=5, keep=r"layers\.0\..*k_proj"))
+    assert [choice.layer_name for choice in found.plan.choices if not choice.budgeted] == list(LAYERS[:3])
+    alone = recommend(low_bit_table(), RecommendOptions(avg_bits=5, keep=r"layers\.0\..*k_proj", untied=True))
+    assert [choice.layer_name for choice in alone.plan.choices if not choice.budgeted] == [LAYERS[1]]
+
+
+@pytest.mark.parametrize("precisions", [("fp32", "int4_g32"), ("fp32", "fp8_e4m3", "int4_g32")])
+@pytest.mark.parametrize("layers", [1, 2, 28])
+def test_the_default_budget_is_never_refused(precisions: tuple[str, ...], layers: int) -> None:
+    table = low_bit_table({name: 2.0 + i for i, name in enumerate(LAYERS[:layers])}, precisions)
+    for t in (table, changed(table, LAYERS[0], **failed())):
+        found = recommend(t)
+        assert all(c.low_bit for c in found.plan.choices if c not in found.kept)
+        assert found.plan.average_bits() <= found.plan.settings["avg_bits"] + 0.01
+
+
+def test_16_bits_fill_no_gap_below_the_finest_low_bit_format() -> None:
+    equal = Table.from_rows(
+        [
+            low_bit_row(r.layer_name, r.precision, r.alpha, out_features=64, in_features=512)
+            for r in low_bit_table(precisions=("fp32", "int8", "int4_g32"))
+        ],
+        ("fp32", "int8", "int4_g32"),
+    )
+    with pytest.raises(PlanError, match="Nearest below"):
+        recommend(equal, RecommendOptions(avg_bits=8.0))
+
+
+@pytest.mark.parametrize("options", [{"avg_bits": math.nan}, {"gamma": math.inf}, {"bounds": (math.nan, 3.0)}])
+def test_numbers_must_be_finite(options: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match="expected a finite number"):
+        RecommendOptions(**options)  # type: ignore[arg-type]
+
+
+def test_any_gamma_is_a_plan() -> None:
+    for gamma in (-1e6, 1e6):
+        found = recommend(low_bit_table(), RecommendOptions(policy="alphaq", avg_bits=5, gamma=gamma))
+        assert abs(found.plan.average_bits() - 5) <= 0.01
