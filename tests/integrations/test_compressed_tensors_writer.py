@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import alpha_callbacks
@@ -124,6 +125,9 @@ def test_a_head_that_the_config_ties_is_refused_although_it_is_stored(tmp_path: 
     shutil.copytree(TINY, tied)
     config = json.loads((tied / "config.json").read_text())
     (tied / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    tensors = load_file(tied / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, tied / "model.safetensors", metadata={"format": "pt"})
     weights = open_checkpoint(TINY).inventory(AnalysisOptions()).weights
     plan = Plan(tuple(Choice(w.layer_name, w.category, w.out_features, w.in_features, "int8") for w in weights))
     with pytest.raises(PlanError, match="lm_head: shares its weight with the embedding"):
