@@ -175,7 +175,9 @@ def test_a_tied_head_below_16_bits_is_refused() -> None:
     model = Tied()
     before = weights(model)
     tied = Plan((Choice("fc", "other", 64, 64, "int4"), Choice("lm_head", "lm_head", 96, 64, "int4")))
-    refused = r"lm_head: expected 16 bits for what shares its storage with the embedding, got int4_g32\. Keep it at bf16"
+    refused = (
+        r"lm_head: expected 16 bits for what shares its storage with the embedding, got int4_g32\. Keep it at bf16"
+    )
     with pytest.raises(PlanError, match=refused), Applied(model, tied) as applied:
         applied.use(tied)
     assert same(weights(model), before)
