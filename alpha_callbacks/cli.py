@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+_FLAGS = {"include": "filter_layers", "exclude": "exclude_layers"}  # of the Python interface -> of the command
 _NUMBERS, _LAYERS, _OUTPUT, _MACHINE = "What to compute", "Which layers", "Output", "Machine"
 
 
@@ -291,12 +292,22 @@ def main() -> None:
         app()
     except (AlphaCallbacksError, OSError) as error:
         logging.getLogger(__name__).debug("details", exc_info=True)
-        typer.secho(f"alpha-hill: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(f"alpha-hill: {_as_typed(error)}", fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
     except Exception:
         traceback.print_exc()
         typer.secho("alpha-hill: this is a fault of alpha_callbacks; please report it.", fg=typer.colors.RED, err=True)
         raise SystemExit(3) from None
+
+
+def _as_typed(error: Exception) -> str:
+    """Return the message of an error with the option as it is typed here: "include: ..." is --filter-layers."""
+    name, colon, rest = str(error).partition(": ")
+    flag = _FLAGS.get(name, name)
+    typed = name in _FLAGS or ("_" in name and name.replace("_", "").isalpha())
+    return (
+        f"--{flag.replace('_', '-')}{colon}{rest}" if isinstance(error, AlphaCallbacksError) and typed else str(error)
+    )
 
 
 def _finish(console: "Console", result: "ScanResult | None") -> None:

@@ -13,5 +13,10 @@ LogLevel = Annotated[
 
 
 def set_log_level(level: str) -> None:
-    """Send log records of this level and above to stderr."""
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Send our log records of this level and above to stderr; other packages' go where they send them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    for name in ("alpha_callbacks", "alpha_integrations"):
+        logger = logging.getLogger(name)
+        logger.setLevel(level.upper())
+        logger.handlers = [handler]

@@ -1,5 +1,6 @@
 """Commands about quantization: precisions, recommend, export, quantize, evaluate."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -140,13 +141,15 @@ def recommend(
         ),
     ] = None,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
-            help="plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor, bitsandbytes.",
+            help="Of --export-config: plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor, "
+            "bitsandbytes. \\[default: plan]",
             rich_help_panel=_OUTPUT,
+            show_default=False,
         ),
-    ] = "plan",
+    ] = None,
     every_layer: Annotated[
         bool, typer.Option("--all", help="Print every layer with its reason.", rich_help_panel=_OUTPUT)
     ] = False,
@@ -167,12 +170,17 @@ def recommend(
     """
     set_log_level(log_level)
     from alpha_callbacks.csv_reader import read_results
+    from alpha_callbacks.errors import OptionError
     from alpha_callbacks.planning.options import RecommendOptions
     from alpha_callbacks.planning.recommend import recommend as make
     from alpha_callbacks.planning.recommend_files import PLAN, RECOMMENDATIONS, write_recommendation
     from alpha_callbacks.planning.report import print_recommendation
     from alpha_callbacks.precision import parse_precisions
 
+    if calibration is not None and sensitivity == "none":
+        raise OptionError("calibration: it is read for --sensitivity fisher only. Give that too, or leave it out.")
+    if target is not None and export_config is None:
+        raise OptionError("export_config: expected a file for --format. Give --export-config FILE, or leave both out.")
     table = read_results(results)
     folder = results if results.is_dir() else results.parent
     options = RecommendOptions(
@@ -188,9 +196,12 @@ def recommend(
         quantize_head=quantize_head,
     )
     source = model or _scanned(folder)
-    fisher = _fisher(source, calibration) if sensitivity == "fisher" else None
+    fisher = None
+    if sensitivity == "fisher":
+        make(table, replace(options, policy="measured"))  # whether there is such a plan at all, before minutes of work
+        fisher = _fisher(source, calibration)
     found = make(table, options, fisher=fisher, model=source)
-    exported = _export(found.plan, target, export_config) if export_config else ""
+    exported = _export(found.plan, target or "plan", export_config) if export_config else ""
     write_recommendation(found, output_dir or folder)
     print_recommendation(found, every_layer=every_layer)
     typer.echo(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")

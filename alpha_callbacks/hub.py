@@ -13,6 +13,7 @@ _FORMATS = (
     ("", ".gguf", ""),
 )
 _TRANSPORT = ("httpx", "httpcore", "requests", "urllib3")  # packages whose errors mean "not reached"
+_PATIENCE = 20.0  # seconds for the first answer of the hub
 
 
 def fetch_model(model_id: str, revision: str | None = None) -> Path:
@@ -38,7 +39,8 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
     try:
         if constants.HF_HUB_OFFLINE:
             return _from_cache(model_id, revision, "offline mode")
-        wanted = _wanted(model_id, HfApi().list_repo_files(model_id, revision=revision))
+        files = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
+        wanted = _wanted(model_id, [file.rfilename for file in files])
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
         raise CheckpointError(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import entry_points
 
@@ -153,8 +154,12 @@ def get_precision(name: str) -> Precision:
                 return _member(family, options)
             except OptionError as error:
                 raise OptionError(f"precision {name!r}: {error}") from None
-    known = ", ".join([*dict.fromkeys(p.name for p in _REGISTRY.values()), *(family.name for family in families())])
-    raise OptionError(f"precision: expected one of {known}, got {name!r}. See `alpha-hill precisions`.")
+    known = [*dict.fromkeys(p.name for p in _REGISTRY.values()), *(family.name for family in families())]
+    near = get_close_matches(wanted, [*_REGISTRY, *(alias for alias, _ in _by_length())], n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise OptionError(
+        f"precision: expected one of {', '.join(known)}, got {name!r}.{meant} See `alpha-hill precisions`."
+    )
 
 
 @lru_cache(maxsize=256)

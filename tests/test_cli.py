@@ -66,8 +66,8 @@ def test_report_tells_what_was_learned(tmp_path: Path) -> None:
     [
         (["no/such/thing"], "no/such/thing"),
         (["--precisions", "fp7"], "expected one of fp64, fp32, fp16, bf16"),
-        (["--k-frac", "2"], "k_frac: expected a share between 0 and 1, got 2.0"),
-        (["--filter-layers", "("], "expected a regular expression"),
+        (["--k-frac", "2"], "alpha-hill: --k-frac: expected a share between 0 and 1, got 2.0"),
+        (["--filter-layers", "("], "alpha-hill: --filter-layers: expected a regular expression"),
         (["--shard", "3/2"], "shard: expected i/n"),
         (["--device", "cuda:77"], "device: expected one of"),
     ],

@@ -118,14 +118,21 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     ("arguments", "message"),
     [
         (("recommend", "nowhere"), "nowhere: expected the results of `alpha-hill scan`"),
-        (("recommend", "SCAN", "--avg-bits", 2), "avg_bits: expected a mean"),
+        (("recommend", "SCAN", "--avg-bits", 2), "--avg-bits: expected a mean"),
         (("recommend", "SCAN", "--bounds", "3"), "bounds: expected two numbers"),
         (("recommend", "SCAN", "--sensitivity", "fisher"), "--calibration FILE"),
+        (
+            ("recommend", "SCAN", "--calibration", "SCAN/run.json"),
+            "calibration: it is read for --sensitivity fisher only",
+        ),
+        (("recommend", "SCAN", "--format", "gguf"), "Give --export-config FILE"),
+        (("recommend", "SCAN", "--sensitivity", "fisher", "--calibration", "nowhere", "--avg-bits", 2), "a mean"),
+        (("recommend", "SCAN", "--policy", "thresholds", "--candidates", "int4"), "expected a candidate of 8 bits"),
         (("recommend", "SCAN", "--export-config", "x", "--format", "onnx"), "format: expected one of plan, "),
         (("export", "SCAN/run.json", "--format", "plan", "-o", "x"), "Make a plan with `alpha-hill recommend`"),
         (("quantize", EMBEDDED, "--plan", "SCAN/run.json", "--dry-run"), "Make a plan with `alpha-hill recommend`"),
         (("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run"), "nowhere.json: expected a plan or a layer"),
-        (("quantize", EMBEDDED, "--plan", "nowhere.json"), "output_dir: expected a folder"),
+        (("quantize", EMBEDDED, "--plan", "nowhere.json"), "--output-dir: expected a folder"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(

@@ -88,7 +88,7 @@ def test_parse() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("fp33", "expected one of fp64, fp32, fp16, bf16, fp8_e4m3, .*int2.*, got 'fp33'. See `alpha-hill precisions`"),
+        ("fp33", r"one of fp64, fp32, fp16, bf16, fp8_e4m3, .*int2.*, got 'fp33'\. .* See `alpha-hill precisions`"),
         ("int44", "expected one of fp64.*, got 'int44'"),
         ("", "at least one"),
         ("fp16,half", "'fp16' twice"),
@@ -112,6 +112,13 @@ def test_parse() -> None:
 def test_bad_names(names: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         parse_precisions(names)
+
+
+def test_a_slip_of_the_pen_is_told_the_name_meant() -> None:
+    with pytest.raises(OptionError, match=r"got 'bf61'\. Did you mean bf16\?"):
+        get_precision("bf61")
+    with pytest.raises(OptionError, match=r"got 'onnx'\. See"):
+        get_precision("onnx")
 
 
 def test_only_a_torch_dtype_can_be_loaded_as() -> None:

@@ -1,5 +1,6 @@
 """What a plan does to the predictions of a model: KL divergence and perplexity, beside uniform and random plans."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -9,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluation.applied import Applied
 from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.machine import available_memory
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precision import get_precision
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -64,12 +68,18 @@ def evaluate(
         on_progress: told (windows done, windows in all, name of the plan).
 
     Returns:
-        Base first, then uniform plans from coarse to fine, the plan, the random plans.
+        Base first, then uniform plans from coarse to fine, the plan, the random plans. Where none can be dealt at the
+        plan's bits, they are left out with a warning.
 
     Raises:
-        PlanError: the plan does not belong to the model, or no random plan at its bits was found.
+        PlanError: the plan does not belong to the model.
     """
-    dealt = {f"random {i}": other for i, other in enumerate(random_plans(plan, random, seed=seed), 1)}
+    try:
+        others = random_plans(plan, random, seed=seed)
+    except PlanError as error:  # a plan of few layers: the rest is worth having
+        _log.warning("%s", error)
+        others = []
+    dealt = {f"random {i}": other for i, other in enumerate(others, 1)}
     return compare(model, {**uniform_plans(plan), PLAN: plan, **dealt}, windows, on_progress=on_progress)
 
 
@@ -111,8 +121,10 @@ def compare(
         The base, then one score a plan, in their order.
 
     Raises:
-        PlanError: a plan does not belong to the model.
+        PlanError: no plan, or one that does not belong to the model.
     """
+    if not plans:
+        raise PlanError("plans: expected at least one plan to compare with the base, got none.")
     tallies = {BASE: _Tally(), **{name: _Tally() for name in plans}}
     done, total = 0, len(tallies) * len(windows)
     for chunk in windows.split(_windows_at_a_time(model, windows)):

@@ -112,7 +112,7 @@ class _Deck:
         raise PlanError(
             f"random plans: expected formats that can be dealt out anew at {average:.3f} +- {tolerance:g} bits, found "
             f"none in {_ATTEMPTS} attempts for {len(self.groups)} groups of layers. "
-            "Compare with uniform plans only (--random 0)."
+            "There is nothing random to compare with; the uniform plans remain."
         )
 
     def _by_shares(self, source: random.Random) -> list[str]:

@@ -21,6 +21,7 @@ _POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
 
 _KEPT = {"embedding": "an embedding", "lm_head": "the language head", "moe_router": "a router", "conv": "a convolution"}
+_USUAL = {8: "fp8_e4m3", 4: "int4_g32"}  # of "thresholds", where none of that size was scanned
 _BY_OPTION = "kept by --keep"
 _HALF = {"float16", "F16"}
 
@@ -192,9 +193,15 @@ class _Problem:
 
     def lacks(self, policy: str) -> str:
         """Return what a policy needs and is not there, or ""."""
-        if policy == "thresholds":
-            return ""
         candidates = self.about.candidates[:-1]
+        if policy == "thresholds":
+            named = self.options.candidates is not None
+            lost = [bits for bits in (8, 4) if named and not self._of_size(bits)]
+            return (
+                f"a candidate of {lost[0]} bits, got {', '.join(candidates)}. Name one of 8 and one of 4"
+                if lost
+                else ""
+            )
         if not candidates:
             return "low-bit formats to choose from. Scan with e.g. --precisions bf16,fp8,int4, or name --candidates"
         if policy == "alphaq":
@@ -222,7 +229,8 @@ class _Problem:
         options, about = self.options, self.about
         protect = options.protect or _PROTECTS.get(policy, "low-alpha")
         if policy == "thresholds":
-            rule = Thresholds(options.bounds, options.variation, self._of_size(8), self._of_size(4), protect)
+            middle, low = (self._of_size(bits) or usual for bits, usual in _USUAL.items())
+            rule = Thresholds(options.bounds, options.variation, middle, low, protect)
             return rule.decide(about)
         assert budget is not None
         if policy == "alphaq":
@@ -234,9 +242,8 @@ class _Problem:
         return chosen, budget_reasons(about, chosen)
 
     def _of_size(self, bits: int) -> str:
-        """Return the first candidate with codes of so many bits, else the usual format of that size."""
-        found = (name for name in self.about.candidates[:-1] if round(get_precision(name).bits) == bits)
-        return next(found, {8: "fp8_e4m3", 4: "int4_g32"}[bits])
+        """Return the first candidate with codes of so many bits, or ""."""
+        return next((name for name in self.about.candidates[:-1] if round(get_precision(name).bits) == bits), "")
 
     def plan(self, policy: str, budget: float | None, chosen: list[str], reasons: list[str], model: str) -> Plan:
         names = [layer.first.layer_name for layer in self.about.layers]

@@ -128,6 +128,29 @@ def test_order_and_progress(tiny: LanguageModel) -> None:
         assert score.seconds > 0
 
 
+def test_a_plan_that_cannot_be_dealt_anew_is_scored_without_random_ones(
+    tiny: LanguageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = plan_of(tiny.model, "int4")
+    names = ("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj")  # which are dealt as one
+    picked = dict(zip(names, ("int4_g32", "int8"), strict=True))
+    uneven = replace(
+        whole,
+        choices=tuple(
+            replace(c, precision=picked.get(c.layer_name, "bf16"), budgeted=c.layer_name in picked)
+            for c in whole.choices
+        ),
+    )
+    scores = evaluate(tiny.model, uneven, licence(tiny), random=2)
+    assert [score.name for score in scores] == ["base", "uniform int4_g32", "uniform int8", "plan"]
+    assert "random plans: expected formats that can be dealt out anew" in caplog.text
+
+
+def test_nothing_to_compare_is_said(tiny: LanguageModel) -> None:
+    with pytest.raises(PlanError, match="plans: expected at least one plan"):
+        compare(tiny.model, {}, licence(tiny))
+
+
 def test_little_memory_gives_the_same_numbers(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, windows = plan_of(tiny.model, "int3", "int4"), licence(tiny)
     scores = evaluate(tiny.model, plan, windows)
