@@ -45,5 +45,8 @@ class MissingExtraError(AlphaCallbacksError, ImportError):
     """An optional package is needed; the text names the extra that brings it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f'{what} needs an optional package. Run: pip install "alpha-callbacks[{extra}]"')
+        super().__init__(
+            f"{what} needs an optional package. In the folder of alpha_callbacks' sources run: "
+            f'pip install -c constraints.txt ".[{extra}]"'
+        )
         self.extra = extra

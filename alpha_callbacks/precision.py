@@ -98,7 +98,8 @@ class Family:
         aliases: other names for it.
         make: options -> format, whose name is canonical.
         options: the options in words, for messages and help.
-        examples: options of the members that tables list, the default first.
+        examples: options of the members that tables list, the default first; none where its package is absent.
+        extra: the extra of this package that brings what it needs.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Family:
     make: Callable[[Sequence[str]], Precision]
     options: str
     examples: tuple[tuple[str, ...], ...] = field(default=((),))
+    extra: str = ""
 
 
 _REGISTRY: dict[str, Precision] = {}

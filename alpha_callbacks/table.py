@@ -142,7 +142,7 @@ class LayerRows:
         return 2 * max((error for error in errors if not math.isnan(error)), default=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Layers in module order, each with one row a precision in the order asked.
 
@@ -189,6 +189,13 @@ class Table:
 
         derived = ("alpha_ratio", "stable_rank", "sqnr_db")
         return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
+
+    def __repr__(self) -> str:
+        """Return a line, not thousands of rows: those are in `to_frame`."""
+        model = f"{self.model}: " if self.model else ""
+        lost = len({row.layer_name for row in self if not row.ok})
+        failed = f", {lost} with a row without alpha" if lost else ""
+        return f"<Table {model}{len(self)} layers at {', '.join(self.precisions)}{failed}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""

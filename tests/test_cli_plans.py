@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from typer.testing import CliRunner
 
 from alpha_callbacks.cli import app, main
 from alpha_callbacks.planning.plan_files import read_plan
-from alpha_callbacks.precision import all_precisions
+from alpha_callbacks.precision import all_precisions, families
 from alpha_callbacks.scanner import EMBEDDED
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"})
@@ -49,6 +50,15 @@ def test_precisions_lists_every_format() -> None:
         assert f" {precision.name} " in output
         if family is not None:
             assert all(alias in output for alias in family.aliases)
+
+
+def test_precisions_tells_what_a_family_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(next(family for family in families() if family.name == "gguf"), examples=())
+    monkeypatch.setattr("alpha_callbacks.planning.report.families", lambda: (absent,))
+    monkeypatch.setattr("alpha_callbacks.planning.report.all_precisions", list)
+    assert "gguf; options: q8_0, q5_1, q5_0, q4_1, q4_0, mxfp4, tq2_0, tq1_0; not here: needs the extra gguf" in run(
+        "precisions"
+    )
 
 
 def test_recommend_writes_a_plan_and_a_reason_for_every_layer(scanned: Path, tmp_path: Path) -> None:

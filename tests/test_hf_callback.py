@@ -341,4 +341,4 @@ def test_without_transformers_the_extra_is_named() -> None:
         "import alpha_callbacks; alpha_callbacks.AlphaHillTrainerCallback"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
-    assert 'pip install "alpha-callbacks[hf]"' in done.stderr.splitlines()[-1]
+    assert 'pip install -c constraints.txt ".[hf]"' in done.stderr.splitlines()[-1]

@@ -474,4 +474,4 @@ def test_without_lightning_the_extra_is_named() -> None:
         "import alpha_callbacks; alpha_callbacks.AlphaHillCallback"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
-    assert 'pip install "alpha-callbacks[lightning]"' in done.stderr.splitlines()[-1]
+    assert 'pip install -c constraints.txt ".[lightning]"' in done.stderr.splitlines()[-1]

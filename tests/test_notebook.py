@@ -44,7 +44,15 @@ def test_short_whatever_the_size() -> None:
     assert len(table(names)._repr_html_()) < 4000
 
 
+def test_printed_it_is_one_line() -> None:
+    failed = [row("x", name, 1.0, status="failed") for name in ("fp32", "bf16")]
+    rows = [*table(precisions=("fp32", "bf16")), *failed]
+    told = f"<Table tiny: {len(LAYERS) + 1} layers at fp32, bf16, 1 with a row without alpha>"
+    assert repr(Table.from_rows(rows, ("fp32", "bf16"), "tiny")) == told
+
+
 def test_nothing_at_all() -> None:
+    assert repr(Table((), ())) == "<Table 0 layers at >"
     assert "0 layers" in Table((), ())._repr_html_()
     assert "–" in Table.from_rows([row("a", "fp32", 1.0, status="failed")], ("fp32",))._repr_html_()
 

@@ -14,7 +14,7 @@ from alpha_callbacks.csv_files import cell, csv_text
 from alpha_callbacks.evaluation.evaluate import Score
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.recommend import Advice, Recommendation
-from alpha_callbacks.precision import all_precisions
+from alpha_callbacks.precision import all_precisions, families
 
 _SHAPE = (4096, 4096)  # that effective bits are quoted for
 
@@ -164,6 +164,9 @@ def print_precisions() -> None:
             default = f" = {precision.name}" if precision.name != family.name else ""
             options = f"; options: {family.options}" if family.options else ""
             lines[family.name] = f"{family.name}{others}{default}{options}"
+    for family in families():
+        if not family.examples:
+            lines[family.name] = f"{family.name}; options: {family.options}; not here: needs the extra {family.extra}"
     out = RichConsole(highlight=False, soft_wrap=True)
     out.print(grid)
     out.print(f"bits: a weight of a {_SHAPE[0]}x{_SHAPE[1]} matrix, scales included.")

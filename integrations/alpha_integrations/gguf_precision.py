@@ -50,4 +50,4 @@ def _round_trip(kind: Any, rows: Tensor, largest: float) -> Tensor:
 
 
 _LISTED = (("q8_0",), ("q4_0",)) if find_spec("gguf") else ()  # tables list only what can be had
-FAMILY = Family(_PREFIX, (), _make, ", ".join(_NAMES), _LISTED)
+FAMILY = Family(_PREFIX, (), _make, ", ".join(_NAMES), _LISTED, extra=_PREFIX)
