@@ -2,6 +2,7 @@
 
     python -m benchmarks.report                 # a minute; needs chromium for the last figures
     python -m benchmarks.report --keep out      # leave report.html and its folder in out/
+    python -m benchmarks.report --results DIR   # of a scan: its report is built anew there
 
 The spectra are made up (noise with a power-law tail, another draw for each precision), so that no two decompositions
 are shared and every curve is in the page: more than a real scan of bf16 weights has.
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from alpha_callbacks.categories import block_index, categorize
+from alpha_callbacks.csv_reader import read_results
 from alpha_callbacks.estimators import hill_alpha
 from alpha_callbacks.machine import cpu_threads
 from alpha_callbacks.null import alpha_null
@@ -107,7 +109,8 @@ def _visit(browser: Any, page: Path) -> dict[str, float]:
     times |= tab.evaluate(
         """async () => {
           const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-          const cell = document.querySelectorAll("#heat .cell")[40];
+          const cells = document.querySelectorAll("#heat .cell");
+          const cell = cells[Math.floor(cells.length / 2)];
           let start = performance.now();
           cell.click();
           while (!document.querySelector("#panel .js-plotly-plot .trace")) await frame();
@@ -117,7 +120,7 @@ def _visit(browser: Any, page: Path) -> dict[str, float]:
           await frame();
           const next = performance.now() - start;
           start = performance.now();
-          AH.view.set({metric: "relative_error", precision: 4});
+          AH.view.set({metric: "relative_error", precision: 2});
           await frame();
           const other = performance.now() - start;
           return {"panel after a click": panel, "next layer": next, "another metric and precision": other};
@@ -131,11 +134,14 @@ def main() -> None:
     """Build, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="folder to leave everything in")
+    parser.add_argument(
+        "--results", type=Path, help="results folder of a scan, with spectra/, in place of made-up ones"
+    )
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        table = made_up(folder)
+        folder = options.results or options.keep or Path(temporary)
+        table = read_results(folder) if options.results else made_up(folder)
         writing = _writing(folder)
         times = []
         for _ in range(options.repeat):
