@@ -7,7 +7,7 @@ from typing import Any
 
 from alpha_callbacks.planning.exporters import Export
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_integrations.plan_modules import Modules, refuse_ragged, refuse_unheld, split_modules
+from alpha_integrations.plan_modules import Modules, fused_notes, refuse_ragged, refuse_unheld, split_modules
 from alpha_integrations.precision_words import words_of
 
 _TARGET = "compressed-tensors"
@@ -128,7 +128,7 @@ def _notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
             f"vLLM fuses q, k, v and gate, up, and wants one scheme for each: {len(differing)} groups have several, "
             f"e.g. that of {differing[0]}."
         )
-    return tuple(notes)
+    return (*notes, *fused_notes(low))
 
 
 def _differing(low: Mapping[str, Choice]) -> list[str]:

@@ -11,7 +11,7 @@ from alpha_callbacks.formats.minifloat import E2M1, E4M3, power_of_two_below
 from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.compressed_tensors_export import checked_modules, quantization_config
 from alpha_integrations.model_folder import check_layers, load_model, planned_dtype, save_companions, whole_folder
-from alpha_integrations.plan_modules import refuse_unheld
+from alpha_integrations.plan_modules import fused_notes, refuse_unheld
 from alpha_integrations.precision_words import words_of
 
 _TARGET, _EXTRA = "compressed-tensors", "quantize"
@@ -55,7 +55,7 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         loaded.save_pretrained(folder)
         compressor.update_config(str(folder))
         save_companions(model, folder)
-    return _notes(stored, loaded.dtype, dtype)
+    return (*_notes(stored, loaded.dtype, dtype), *fused_notes(modules.low))
 
 
 def _fill(module: Any, weight: Tensor, name: str) -> None:

@@ -56,6 +56,25 @@ def split_modules(plan: Plan, target: str) -> Modules:
     return Modules(low, tuple(name for name in modules if name not in low))
 
 
+def fused_notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
+    """Say where a scale of the whole matrix was measured for each part and will be stored once for all of them.
+
+    Args:
+        low: module path -> choice, those to be quantized; a fused module has the choice of its first part.
+    """
+    whole = [
+        name
+        for name, c in low.items()
+        if c.layer_name != name and c.format.storage is not None and c.format.storage.tensor
+    ]
+    if not whole:
+        return ()
+    return (
+        f"{len(whole)} fused modules (e.g. {whole[0]}) have one scale of the whole matrix; it was measured for each "
+        "part (q, k, v or gate, up) by itself.",
+    )
+
+
 def refuse_unheld(target: str, low: Mapping[str, Choice], holds: Callable[[str], bool], can_hold: str) -> None:
     """Raise if there is a precision that the target cannot hold.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from alpha_callbacks.planning.exporters import Export
 from alpha_callbacks.planning.plan import Plan
-from alpha_integrations.plan_modules import Modules, refuse_ragged, refuse_unheld, split_modules
+from alpha_integrations.plan_modules import Modules, fused_notes, refuse_ragged, refuse_unheld, split_modules
 from alpha_integrations.precision_words import Words, words_of
 
 _TARGET = "torchao"
@@ -28,7 +28,7 @@ def export(plan: Plan) -> Export:
     notes = ["Weights are quantized in the model's own dtype: in bf16 scales and quotients are rounded to 8 bits."]
     if any(choice.category == "lm_head" for choice in modules.low.values()):
         notes.append("The language head is in the plan: TorchAoConfig needs modules_to_not_convert=[] to reach it.")
-    return Export(json.dumps(fqn_to_config(modules), indent=1) + "\n", ".json", tuple(notes))
+    return Export(json.dumps(fqn_to_config(modules), indent=1) + "\n", ".json", (*notes, *fused_notes(modules.low)))
 
 
 def checked_modules(plan: Plan) -> Modules:

@@ -5,6 +5,7 @@ from pathlib import Path
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.model_folder import check_layers, load_model, planned_dtype, save_companions, whole_folder
+from alpha_integrations.plan_modules import fused_notes
 from alpha_integrations.torchao_export import checked_modules, fqn_to_config
 
 _TARGET = _EXTRA = "torchao"
@@ -45,4 +46,5 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         loaded.save_pretrained(folder)
         save_companions(model, folder)
     name = str(loaded.dtype).removeprefix("torch.")
-    return (f"Weights were cast to {name} and quantized in it, scales too; they were measured with fp32 scales.",)
+    cast = f"Weights were cast to {name} and quantized in it, scales too; they were measured with fp32 scales."
+    return (cast, *fused_notes(modules.low))

@@ -150,6 +150,17 @@ def test_fused_parts_with_two_precisions_are_refused() -> None:
             export_plan(plan, target)
 
 
+@pytest.mark.parametrize("target", ["compressed-tensors", "torchao", "llm-compressor"])
+def test_a_scale_of_a_whole_fused_matrix_is_noted(target: str) -> None:
+    parts = ["h.0.qkv_proj.q", "h.0.qkv_proj.k", "h.0.qkv_proj.v", "h.0.o_proj"]
+    note = export_plan(plan_of(dict.fromkeys(parts, "nvfp4")), target).notes[-1]
+    assert note.startswith("1 fused modules (e.g. h.0.qkv_proj) have one scale of the whole matrix")
+    for precision, names in (("int8", parts), ("nvfp4", parts[3:])):
+        assert not any(
+            "fused modules" in note for note in export_plan(plan_of(dict.fromkeys(names, precision)), target).notes
+        )
+
+
 def test_unknown_target() -> None:
     with pytest.raises(PlanError, match=r"format: expected one of plan, bitsandbytes, .*, got 'awq'"):
         export_plan(plan_of({"fc": "int8"}), "awq")
