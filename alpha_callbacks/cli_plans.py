@@ -308,10 +308,24 @@ def quantize(
         write_plan(wanted, save_plan)
         typer.echo(f"Plan written to {save_plan}")
     if dry_run or output_dir is None:
+        _foresee(wanted, target)
         return
     for note in write_model(path, wanted, output_dir, target):
         typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
     typer.echo(f"Checkpoint written to {output_dir}")
+
+
+def _foresee(plan: "Plan", target: str) -> None:
+    """Print what the words of a target say of a plan: notes, or that it cannot hold it."""
+    from alpha_callbacks.errors import PlanError
+    from alpha_callbacks.planning.exporters import export_plan
+
+    try:
+        notes = export_plan(plan, target).notes
+    except PlanError as error:
+        notes = (f"it would be refused: {error}",)
+    for note in notes:
+        typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
 
 
 def evaluate(

@@ -115,7 +115,9 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     config.write_text(json.dumps({"default": {"wq": "int8", "group_size": 32}, "overrides": patterns}))
     saved = tmp_path / "plan.json"
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--save-plan", saved)
-    assert "29 matrices" in output and not (tmp_path / "out").exists()
+    assert "29 matrices" in output and "refused" not in output and not (tmp_path / "out").exists()
+    output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--format", "gguf")
+    assert "note: it would be refused: gguf: cannot hold" in output
     precisions = {choice.layer_name: choice.precision for choice in read_plan(saved).choices}
     assert precisions["model.layers.0.mlp.up_proj"] == "bf16" == precisions["lm_head"]
     assert precisions["model.layers.1.mlp.up_proj"] == "int4_g32"
