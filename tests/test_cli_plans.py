@@ -77,6 +77,12 @@ def test_recommend_writes_a_plan_and_a_reason_for_every_layer(scanned: Path, tmp
         assert words in output
 
 
+def test_alphas_of_a_low_bit_format_are_called_so(scanned: Path, tmp_path: Path) -> None:
+    assert "Alpha is that of" not in run("recommend", scanned, "-o", tmp_path)
+    run("scan", "-p", "int8,int4", "--filter-layers", "layers.0.mlp", "--no-plots", "--no-report", "-o", tmp_path)
+    assert "Alpha is that of int8: no wider precision was scanned." in run("recommend", tmp_path)
+
+
 def test_export_config_takes_the_words_of_a_quantizer(scanned: Path, tmp_path: Path) -> None:
     target = tmp_path / "config.json"
     run("recommend", scanned, "--candidates", "int8,int4", "-o", tmp_path, "--export-config", target, "--format",

@@ -92,12 +92,14 @@ class Recommendation:
         layers: the same with the figures.
         rivals: the plan itself first, then other policies (at the same bits where they have a budget).
         correlations: alpha against measured error, one a low-bit format.
+        reference: precision of the alphas.
     """
 
     plan: Plan
     layers: tuple[Advice, ...]
     rivals: tuple[Rival, ...]
     correlations: tuple[Correlation, ...]
+    reference: str
 
     @property
     def kept(self) -> list[Choice]:
@@ -151,6 +153,7 @@ def recommend(
         layers=tuple(problem.advice(choice, others) for choice in plan.choices),
         rivals=tuple(problem.rival(name, picks, chosen) for name, picks in others.items()),
         correlations=tuple(problem.correlation(name) for name in problem.measured),
+        reference=table.reference,
     )
 
 

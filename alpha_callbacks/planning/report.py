@@ -14,7 +14,7 @@ from alpha_callbacks.csv_files import cell, csv_text
 from alpha_callbacks.evaluation.evaluate import Score
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.recommend import Advice, Recommendation
-from alpha_callbacks.precision import all_precisions, families
+from alpha_callbacks.precision import all_precisions, families, get_precision
 
 _SHAPE = (4096, 4096)  # that effective bits are quoted for
 
@@ -47,6 +47,8 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
         + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} kept by rule" if rest else "")
         + f". {plan.nbytes / 1e9:.3f} GB in all, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
     )
+    if get_precision(found.reference).low_bit:
+        out.print(f"[yellow]• Alpha is that of {found.reference}: no wider precision was scanned.[/yellow]")
     for choice in found.kept:
         out.print(f"[yellow]• {escape(choice.layer_name)}: {escape(choice.reason)}.[/yellow]")
     for correlation in found.correlations:
