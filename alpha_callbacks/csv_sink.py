@@ -1,5 +1,9 @@
 """Snapshots as CSV files: the two of a scan in a folder a step, and the history of the run."""
 
+import logging
+import shlex
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from alpha_callbacks import csv_files
@@ -9,7 +13,9 @@ from alpha_callbacks.snapshot import Snapshot
 
 
 class CsvSink:
-    """Writes into the output folder of a run.
+    """Writes into the output folder of a run, and at its end says on stderr where that is.
+
+    `logging.getLogger("alpha_callbacks").setLevel("WARNING")` turns the line off.
 
     | file | meaning, unit | when |
     |---|---|---|
@@ -23,6 +29,7 @@ class CsvSink:
     def __init__(self, host: Host) -> None:
         self._directory = host.output_dir
         self._history = History(host.output_dir / HISTORY)
+        self._states = 0
 
     def log(self, snapshot: Snapshot) -> None:
         """Append to the history and write the two files; folders of later steps go where their rows are kept."""
@@ -32,9 +39,15 @@ class CsvSink:
         folder = self._directory / f"step_{snapshot.step:08d}"
         csv_files.write_results(snapshot.table, folder / csv_files.RESULTS, solver=snapshot.solver)
         csv_files.write_summary(snapshot.table, folder / csv_files.SUMMARY, solver=snapshot.solver)
+        self._states += 1
 
     def close(self) -> None:
-        """Do nothing: every file is whole after each `log`."""
+        """Say where the results are; every file is whole after each `log`."""
+        states, self._states = self._states, 0  # said once
+        if states and logging.getLogger("alpha_callbacks").level <= logging.INFO and sys.stderr is not None:
+            line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "
+            with suppress(OSError, ValueError):  # a stream that is closed is no reason to fail
+                print(f"{line}alpha-hill history {shlex.quote(str(self._directory))}", file=sys.stderr)
 
     def _move_later(self, step: int, to: Path) -> None:
         for folder in sorted(self._directory.glob("step_*")):

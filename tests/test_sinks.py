@@ -1,5 +1,7 @@
 """Which sinks a run gets."""
 
+import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,41 @@ def test_sinks_of_third_parties_are_found(host: Host, monkeypatch: pytest.Monkey
     monkeypatch.setattr("alpha_callbacks.sinks.entry_points", lambda group: [Point()])
     assert open_sinks("auto", host) == []
     assert isinstance(open_sinks(["trackio"], host)[0], MemorySink)
+
+
+def test_csv_says_once_where_it_is(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    sink = CsvSink(host)
+    sink.close()
+    assert capsys.readouterr().err == "", "nothing was measured"
+    for step in (0, 10):
+        sink.log(snapshot(step))
+    sink.close()
+    sink.close()
+    folder = host.output_dir
+    told = f"alpha-Hill: 2 states in {folder}. To see them as a page: alpha-hill history {folder}\n"
+    assert capsys.readouterr().err == told
+
+
+def test_csv_can_be_told_to_be_silent(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("alpha_callbacks")
+    level, sink = logger.level, CsvSink(host)
+    sink.log(snapshot(1))
+    logger.setLevel("WARNING")
+    try:
+        sink.close()
+    finally:
+        logger.setLevel(level)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_csv_needs_no_stderr(host: Host, stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    sink = CsvSink(host)
+    sink.log(snapshot(1))
+    monkeypatch.setattr("sys.stderr", closed if stream else None)
+    sink.close()
 
 
 def test_folders_of_later_steps_go_with_their_rows(host: Host) -> None:
