@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,10 @@ from alpha_callbacks.table import LayerRows, Table
 from alpha_callbacks.weight import CAST
 
 _PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
+
+# With fewer layers than this, prose gives their values one by one. Two random orders have a rank correlation beyond 0.7
+# either way once in eleven times for 7 layers, once in four for 5; and quartiles of so few are single layers.
+TOO_FEW = 8
 
 SUMMARY_COLUMNS = ("precision", "count", "mean", "std", "min", "median", "max", "q25", "q75")
 
@@ -62,6 +67,17 @@ def most_drifted(table: Table, count: int = 5) -> list[tuple[LayerRows, str, flo
     return sorted(measured, key=lambda entry: -abs(entry[2]))[:count]
 
 
+def one_by_one(values: Iterable[tuple[str, str]]) -> str:
+    """Return the values of fewer than `TOO_FEW` layers as (name, text), and that they are no more than that.
+
+    Examples:
+        >>> one_by_one([("fc1", "0.92"), ("fc2", "1.02")])
+        'fc1 (0.92), fc2 (1.02); 2 layers are too few to speak of a trend.'
+    """
+    texts = [f"{name} ({text})" for name, text in values]
+    return f"{', '.join(texts)}; {len(texts)} layer{'s are' if len(texts) > 1 else ' is'} too few to speak of a trend."
+
+
 def findings(table: Table) -> list[str]:
     """Return what was learned, a sentence each."""
     return [*_about_storage(table), *_about_noise(table), *_about_failures(table)]
@@ -109,6 +125,11 @@ def _about_noise(table: Table) -> list[str]:
     ratios = [layer[table.reference].alpha_ratio for layer in table.layers if layer[table.reference].ok]
     if not ratios:
         return []
+    if len(ratios) < TOO_FEW:
+        names = [layer.first.layer_name for layer in table.layers if layer[table.reference].ok]
+        return [
+            f"alpha / alpha of pure noise: {one_by_one((n, f'{r:.2f}') for n, r in zip(names, ratios, strict=True))}"
+        ]
     noisy = sum(ratio > 0.9 for ratio in ratios)
     return [
         f"alpha / alpha of pure noise: median {float(np.median(ratios)):.2f}; {noisy} of {len(ratios)} layers are "
@@ -118,7 +139,12 @@ def _about_noise(table: Table) -> list[str]:
 
 def _about_failures(table: Table) -> list[str]:
     counts = Counter((row.status, row.precision) for row in table if not row.ok)
-    return [f"{count} layers are {status} at {name}; their alpha is empty." for (status, name), count in counts.items()]
+    return [
+        f"{count} layers are {status} at {name}; their alpha is empty."
+        if count > 1
+        else f"1 layer is {status} at {name}; its alpha is empty."
+        for (status, name), count in counts.items()
+    ]
 
 
 def _join(names: list[str]) -> str:

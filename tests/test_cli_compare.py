@@ -67,7 +67,8 @@ def run(tmp_path: Path) -> Path:
 def test_two_scans(tmp_path: Path) -> None:
     a, b = scanned(tmp_path / "a", table()), scanned(tmp_path / "b", table(shift=0.5))
     shown = command("compare", a, b / RESULTS, "-o", tmp_path / "out", "--plot-format", "svg")
-    assert "4 layers compared: alpha changes by +0.5 in the median" in shown and "A: a, fp32" in shown
+    assert "4 layers compared: model.layers.0.self_attn.q_proj (2.0000 to 2.5000, +0.5)" in shown
+    assert "A: a, fp32" in shown
     assert [line["delta"] for line in lines(tmp_path / "out")] == ["0.5"] * 4
     assert {path.suffix for path in (tmp_path / "out" / "plots").iterdir()} == {".svg"}
     page = (tmp_path / "out" / "compare.html").read_text()

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from alpha_callbacks.comparing.unlike import unlike
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.table import LayerRows, Row, Table
 
@@ -142,8 +143,8 @@ def compare(
     pairs = [_pair(*rows, labels) for rows in both if rows != (None, None)]
     if all(pair.side != "both" for pair in pairs):
         raise OptionError(
-            f"{labels[0]} and {labels[1]}: expected layers in common, found none "
-            f"(e.g. {_example(ours)} and {_example(theirs)}). Compare two states of one architecture."
+            f"{labels[0]} and {labels[1]}: expected layers in common, found none among {len(ours)} and {len(theirs)} "
+            f"({unlike(list(ours), list(theirs), labels)}). Compare two states of one architecture."
         )
     _check_tails(pairs, labels)
     return Comparison(tuple(pairs), (first, second), labels)
@@ -234,7 +235,3 @@ def _check_tails(pairs: Sequence[Pair], labels: tuple[str, str]) -> None:
                 f"{pair.row.layer_name}: expected alphas of the same tail, got {told}. They cannot be compared: scan "
                 "both with the same k_frac, k_min and threshold."
             )
-
-
-def _example(rows: Iterable[str]) -> str:
-    return next(iter(rows), "no layer")

@@ -1,11 +1,14 @@
 """One value of every layer over the steps of a run, and what makes a long one readable."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from alpha_callbacks.categories import CATEGORIES
+from alpha_callbacks.labels import row_labels
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,16 @@ class Series:
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.layers)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What each layer is called beside its category: the number of its block where that will do, else its name."""
+        return tuple(row_labels(self.layers, self.categories, self.blocks))
+
+    @cached_property
+    def named(self) -> tuple[bool, ...]:
+        """True for the layers whose label is a name."""
+        return tuple(label != str(block) for label, block in zip(self.labels, self.blocks, strict=True))
 
 
 def change(series: Series) -> Series:
@@ -65,7 +78,7 @@ def folded(series: Series, most: int) -> Series:
     for i, place in enumerate(zip(series.categories, series.blocks, strict=True)):
         places.setdefault(place, []).append(i)
     names = tuple(
-        series.layers[rows[0]] if len(rows) == 1 else f"{category}, block {block}, median of {len(rows)}"
+        series.layers[rows[0]] if len(rows) == 1 else f"{category}, {_where(block)}, median of {len(rows)}"
         for (category, block), rows in places.items()
     )
     with warnings.catch_warnings():  # a column of nan has the median nan
@@ -95,6 +108,19 @@ def reach(values: np.ndarray, share: float = 99.0) -> float:
 def lost(series: Series) -> int:
     """Return how many places have no alpha."""
     return int(np.isnan(series.values).sum())
+
+
+def spaced(places: Sequence[float], apart: float, order: Iterable[int]) -> list[int]:
+    """Return the places that get a label, no two of them closer than `apart`; of two the first in `order` gets it."""
+    kept: list[int] = []
+    for i in order:
+        if all(abs(places[i] - places[j]) >= apart for j in kept):
+            kept.append(i)
+    return sorted(kept)
+
+
+def _where(block: int | None) -> str:
+    return "outside blocks" if block is None else f"block {block}"
 
 
 def _taken(series: Series, rows: list[int]) -> Series:

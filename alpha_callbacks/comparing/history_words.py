@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from alpha_callbacks.comparing.history_reader import AlphaHistory
-from alpha_callbacks.comparing.history_series import change
+from alpha_callbacks.comparing.history_series import Series, change
+from alpha_callbacks.comparing.words import layers_text, signed
+from alpha_callbacks.summary import TOO_FEW, one_by_one
 
 _NO_ALPHA = ("ok", "skipped")  # a layer that time did not allow for is no failure
 
@@ -15,24 +17,35 @@ def history_findings(history: AlphaHistory, precision: str | None = None) -> lis
     series = history.series(precision)
     steps, name = series.steps, precision or history.reference
     states = f"{len(steps)} states, step {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"one state, step {steps[0]}"
-    told = [f"{len(series)} layers, {states}; alpha at {name}."]
-    moved = change(series)
-    last = np.array([_last(row) for row in moved.values])
+    told = [f"{layers_text(len(series))}, {states}; alpha at {name}."]
+    return [*told, *(_changes(series) if len(steps) > 1 else []), *_holes(history, series.values)]
+
+
+def _changes(series: Series) -> list[str]:
+    """Say how far alpha went from the first state to the last."""
+    last = np.array([_last(row) for row in change(series).values])
     known = last[np.isfinite(last)]
-    if len(steps) > 1 and known.size:
-        low, middle, high = (float(q) for q in np.quantile(known, [0.25, 0.5, 0.75]))
-        rises, falls = int((known > 0).sum()), int((known < 0).sum())
-        told.append(
-            f"From the first alpha of a layer to its last: {middle:+.2g} in the median (half of the layers between "
-            f"{low:+.2g} and {high:+.2g}); {rises} rise, {falls} fall."
-        )
-        far = int(np.nanargmax(np.abs(last)))
-        if last[far]:
-            told.append(f"Farthest: {series.layers[far]} ({last[far]:+.2g}).")
-        still = [layer for layer, value in zip(series.layers, last, strict=True) if value == 0]
-        if still and len(still) < len(series):
-            told.append(f"{len(still)} layers did not move at all (frozen, or measured once).")
-    return [*told, *_holes(history, series.values)]
+    if not known.size:
+        return []
+    if known.size < TOO_FEW:
+        ends = [
+            (layer, f"{_last(row[::-1]):.4f} to {_last(row):.4f}, {signed(moved)}")
+            for layer, row, moved in zip(series.layers, series.values, last.tolist(), strict=True)
+            if math.isfinite(moved)
+        ]
+        return [f"From first alpha to last: {one_by_one(ends)}"]
+    low, middle, high = (signed(float(q)) for q in np.quantile(known, [0.25, 0.5, 0.75]))
+    told = [
+        f"From the first alpha of a layer to its last: {middle} in the median (half of the layers between {low} and "
+        f"{high}); {int((known > 0).sum())} rise, {int((known < 0).sum())} fall."
+    ]
+    far = int(np.nanargmax(np.abs(last)))
+    if last[far]:
+        told.append(f"Farthest: {series.layers[far]} ({signed(last[far])}).")
+    still = int((known == 0).sum())
+    if 0 < still < len(series):
+        told.append(f"{layers_text(still)} did not move at all (frozen, or measured once).")
+    return told
 
 
 def failed(history: AlphaHistory) -> list[str]:
@@ -46,7 +59,10 @@ def _holes(history: AlphaHistory, values: np.ndarray) -> list[str]:
     holes = np.isnan(values)
     if holes.any():
         some = int(holes.any(axis=1).sum())
-        told.append(f"{some} layers have steps without alpha ({int(holes.sum())} in all): not measured, or no alpha.")
+        have = "has" if some == 1 else "have"
+        told.append(
+            f"{layers_text(some)} {have} steps without alpha ({int(holes.sum())} in all): not measured, or no alpha."
+        )
     if history.changed_tail:
         told.append(
             f"The size of the tail changed during the run (first seen in {history.changed_tail}): alphas before and "

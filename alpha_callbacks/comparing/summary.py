@@ -8,6 +8,7 @@ import numpy as np
 
 from alpha_callbacks.categories import CATEGORIES
 from alpha_callbacks.comparing.comparison import Comparison, Pair
+from alpha_callbacks.summary import TOO_FEW
 
 COMPARISON_COLUMNS = (
     "layers", "count", "median", "mean", "min", "q05", "q25", "q75", "q95", "max", "median_abs", "rises", "falls",
@@ -54,6 +55,11 @@ class DeltaSummary:
     def moves(self) -> bool:
         """True if a layer's alpha has changed by more than the error of its delta."""
         return self.rises + self.falls > 0
+
+    @property
+    def few(self) -> bool:
+        """True if these layers are too few to tell of a median or a rank correlation, which the CSV holds anyway."""
+        return self.count < TOO_FEW
 
 
 def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary:

@@ -1,11 +1,13 @@
 """A comparison -> what was learned, a sentence each. No p-values: layers of one network are not independent draws."""
 
 import math
-from collections import Counter
 
-from alpha_callbacks.comparing.comparison import Comparison
+from alpha_callbacks.comparing.comparison import Comparison, Pair
 from alpha_callbacks.comparing.summary import DeltaSummary, by_category, movers, summarize_deltas
+from alpha_callbacks.comparing.unlike import unlike
+from alpha_callbacks.summary import one_by_one
 
+_SHAPES, _LOST = "of different shapes", "without alpha"
 _LARGE = 0.1  # share of the spread between layers from which a shift is called one of levels
 
 
@@ -13,19 +15,82 @@ def comparison_findings(comparison: Comparison) -> list[str]:
     """Return the findings, the most important first."""
     whole = summarize_deltas(comparison.pairs)
     if not whole.count:
-        return [f"No layer has an alpha on both sides, so nothing was compared. {_left_out(comparison)}".strip()]
+        return _nothing(comparison)
     if not whole.moves:
-        told = f"{_layers(whole.count)} compared: alpha is the same in every one, to within what is known of it."
+        told = f"{layers_text(whole.count)} compared: alpha is the same in every one, to within what is known of it."
+    elif whole.few:
+        told = f"{layers_text(whole.count)} compared: {one_by_one(map(_change, comparison.compared))}"
     else:
         told = _levels(whole)
-    sentences = [told, _order(whole), _categories(comparison), _farthest(comparison), _against_stderr(comparison)]
-    return [sentence for sentence in (*sentences, _storage(comparison), _left_out(comparison)) if sentence]
+    sentences = [told, _against_stderr(comparison), _storage(comparison), _left_out(comparison)]
+    if not whole.few:
+        sentences[1:1] = [_order(whole), _categories(comparison), _farthest(comparison)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def left_out_kinds(comparison: Comparison) -> dict[str, list[Pair]]:
+    """Return the layers that are not compared by what is in the way, the most frequent first."""
+    kinds: dict[str, list[Pair]] = {}
+    for pair in comparison.left_out:
+        kinds.setdefault(pair.reason if pair.side != "both" else _kind(pair), []).append(pair)
+    return dict(sorted(kinds.items(), key=lambda entry: -len(entry[1])))
+
+
+def nothing_text(comparison: Comparison) -> str:
+    """Return that nothing could be compared, and the counts of what is in the way."""
+    return f"Nothing could be compared: {_counts(comparison)}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Return a change with its sign, "" where there is none.
+
+    Examples:
+        >>> signed(0.12345), signed(-0.0), signed(math.nan)
+        ('+0.12', '0', '')
+    """
+    return "" if math.isnan(value) else f"{value:+.{digits}g}" if value else "0"
+
+
+def layers_text(count: int) -> str:
+    """Return "1 layer", "2 layers"."""
+    return f"{count} layer" if count == 1 else f"{count} layers"
+
+
+def _nothing(comparison: Comparison) -> list[str]:
+    """Say why nothing could be compared, with an example of each obstacle, and what to do."""
+    told = [f"{nothing_text(comparison)}."]
+    kinds = left_out_kinds(comparison)
+    sides = [[pair.row.layer_name for pair in comparison.left_out if pair.side == side] for side in "ab"]
+    if all(sides):
+        told.append(f"Names do not agree, {unlike(sides[0], sides[1], comparison.labels)}.")
+    if _SHAPES in kinds:
+        pair = kinds[_SHAPES][0]
+        told.append(f"{pair.row.layer_name}: {pair.reason}. Compare two states of one architecture.")
+    if _LOST in kinds:
+        pair = kinds[_LOST][0]
+        told.append(f"{pair.row.layer_name}: {pair.reason}. Mend what is said there, then scan that side again.")
+    return told
+
+
+def _kind(pair: Pair) -> str:
+    return _SHAPES if pair.reason.startswith("different shapes") else _LOST
+
+
+def _counts(comparison: Comparison) -> str:
+    return ", ".join(f"{len(pairs)} {kind}" for kind, pairs in left_out_kinds(comparison).items()) or "no layer at all"
+
+
+def _change(pair: Pair) -> tuple[str, str]:
+    """Return the name of a layer, and what its alpha did."""
+    delta = f", {signed(pair.delta)}" if pair.moved else ", not told apart"
+    return pair.row.layer_name, _both(pair) + delta
 
 
 def _levels(whole: DeltaSummary) -> str:
+    low, middle, high = (signed(q) for q in (whole.q25, whole.median, whole.q75))
     sentence = (
-        f"{_layers(whole.count)} compared: alpha changes by {whole.median:+.2g} in the median (half of the layers "
-        f"between {whole.q25:+.2g} and {whole.q75:+.2g}); {whole.rises} rise, {whole.falls} fall"
+        f"{layers_text(whole.count)} compared: alpha changes by {middle} in the median (half of the layers between "
+        f"{low} and {high}); {whole.rises} rise, {whole.falls} fall"
     )
     sentence += f", {whole.unmoved} stay, to within what is known of alpha." if whole.unmoved else "."
     if whole.spread > 0:
@@ -46,14 +111,14 @@ def _order(whole: DeltaSummary) -> str:
 
 
 def _categories(comparison: Comparison) -> str:
-    groups = [group for group in by_category(comparison) if group.moves]
+    groups = [group for group in by_category(comparison) if group.moves and group.count > 1]  # one is no category
     if len(groups) < 2:
         return ""
     groups.sort(key=lambda group: -group.median_abs)
     most, least = groups[0], groups[-1]
     return (
-        f"By category, {most.layers} moves most (median |change| {most.median_abs:.2g}, {_layers(most.count)}) and "
-        f"{least.layers} least ({least.median_abs:.2g}, {_layers(least.count)})."
+        f"By category, {most.layers} moves most (median |change| {most.median_abs:.2g}, {layers_text(most.count)}) and "
+        f"{least.layers} least ({least.median_abs:.2g}, {layers_text(least.count)})."
     )
 
 
@@ -61,11 +126,11 @@ def _farthest(comparison: Comparison) -> str:
     top = movers(comparison, 1)
     if not top:
         return ""
-    return f"Farthest: {top[0].row.layer_name}, {_both(comparison, top[0].a, top[0].b)} ({top[0].delta:+.2g})."
+    return f"Farthest: {top[0].row.layer_name}, {_both(top[0])} ({signed(top[0].delta)})."
 
 
-def _both(comparison: Comparison, *rows: object) -> str:
-    return " to ".join(f"{getattr(row, 'alpha', math.nan):.4f}" for row in rows)
+def _both(pair: Pair) -> str:
+    return " to ".join(f"{getattr(row, 'alpha', math.nan):.4f}" for row in (pair.a, pair.b))
 
 
 def _against_stderr(comparison: Comparison) -> str:
@@ -74,7 +139,7 @@ def _against_stderr(comparison: Comparison) -> str:
         return ""
     beyond = sum(abs(pair.delta_in_stderr) > 1 for pair in known)
     return (
-        f"{beyond} of {_layers(len(known))} move by more than the standard error of the fit, which is a guide for "
+        f"{beyond} of {layers_text(len(known))} move by more than the standard error of the fit, which is a guide for "
         "independent samples and wide for two states of one network."
     )
 
@@ -93,16 +158,9 @@ def _storage(comparison: Comparison) -> str:
 def _left_out(comparison: Comparison) -> str:
     if not comparison.left_out:
         return ""
-    kinds = Counter(
-        pair.reason if pair.side != "both" else "different shapes" if pair.reason.startswith("diff") else "no alpha"
-        for pair in comparison.left_out
+    return (
+        f"Not compared: {_counts(comparison)}. Each is in the table with its reason and takes no part in the numbers."
     )
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return f"Not compared: {listed}. Each is in the table with its reason and takes no part in the numbers."
-
-
-def _layers(count: int) -> str:
-    return f"{count} layer" if count == 1 else f"{count} layers"
 
 
 def _percent(share: float) -> str:

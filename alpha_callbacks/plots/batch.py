@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from alpha_callbacks.labels import labels
 from alpha_callbacks.plots.canvas import FAINT, GREY, INK, NOISE, add_axes, new_figure, precision_colors, styled
 from alpha_callbacks.plots.drift import drift_of, scale_drift_axis, status_text, usable_alpha
 from alpha_callbacks.plots.groups import lost_text
@@ -17,6 +18,7 @@ from alpha_callbacks.table import LayerRows, Table
 _BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as its value's text, and the gap between two layers
 _ALPHA_WIDTH, _DRIFT_WIDTH, _VALUES = 4.6, 2.6, 0.85
 _BOTTOM, _HEADING = 0.66, 0.78
+_NAME = 48  # characters of a name for which there is room
 
 
 @styled
@@ -33,7 +35,7 @@ def plot_batch(layers: Sequence[LayerRows], table: Table, index: int, total: int
         The figure and its axes: alpha, drift.
     """
     colors = precision_colors(table.precisions)
-    names = [fit(layer.first.layer_name, 3.6, 8.5) for layer in layers]
+    names = [fit(name, 3.6, 8.5) for name in labels([layer.first.layer_name for layer in layers], _NAME)]
     left = 0.3 + max(text_width(name, 8.5) for name in names)
     width = left + _ALPHA_WIDTH + 0.3 + _DRIFT_WIDTH + _VALUES
     pitch = _BETWEEN + _BAR * len(colors)

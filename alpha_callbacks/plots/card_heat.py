@@ -39,7 +39,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     Returns:
         The figure and its axes: cells, colour bar.
     """
-    grid = make_grid(table)
+    grid = make_grid(table, named=False)  # the cards of bars name every layer
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
     scale = color_scale(table, grid, value, precision)
     unit = _unit(cells.values()) if value == "drift" else 1.0
@@ -52,7 +52,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     figure = new_figure(WIDTH, HEIGHT, dpi=DPI)
     axes = add_axes(figure, left, BOTTOM, inner, height)
     bar_axes = add_axes(figure, left + inner + 0.08, BOTTOM, _BAR, height)
-    columns, rows = max(1, len(grid.blocks)), max(1, len(grid.columns))
+    columns, rows = max(1, len(grid.rows)), max(1, len(grid.columns))
     longest = max((text_width(cell.text, _TEXT) for cell in cells.values()), default=0.0)
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
@@ -61,7 +61,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     for spine in axes.spines.values():
         spine.set_visible(False)
     draw_cells(axes, grid, cells, scale, printed=longest < height / rows and inner / columns > 0.1, across=True)
-    label_blocks(axes, grid.blocks, start=0.5, ticks=False)
+    label_blocks(axes, [row for row in grid.rows if not isinstance(row, str)], start=0.5, ticks=False)
     _color_bar(figure, bar_axes, scale, value, unit)
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, "no usable alpha")

@@ -29,7 +29,7 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
     present = {layer.first.category for layer in table.layers}
     names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
     cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
-    if len(make_grid(table).places) > 1:  # a single cell would say nothing
+    if len(make_grid(table, named=False).places) > 1:  # a single cell would say nothing
         cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
     if "heat_alpha" in cards and (drifted := _last_measured(table)):
         cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 
 from alpha_callbacks.comparing.comparison import Comparison, Pair
 from alpha_callbacks.comparing.summary import summarize_deltas
+from alpha_callbacks.comparing.words import nothing_text
 from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
 from alpha_callbacks.plots.category_colors import category_color, category_handles, category_marker, in_order
 from alpha_callbacks.plots.groups import median
 from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, say
 from alpha_callbacks.plots.text import counted, fit, joined
+from alpha_callbacks.summary import TOO_FEW
 
 _LEFT, _GAP, _SIDE, _BOTTOM = 0.75, 1.0, 4.4, 0.6
 _MANY = 2000  # points; beyond, they become an image inside pdf and svg
@@ -48,14 +50,13 @@ def plot_comparison(comparison: Comparison) -> tuple[Figure, Sequence[Axes]]:
         alphas.set_ylim(low, high)
         _points(deltas, used, names, lambda pair: pair.known_delta)
         deltas.axhline(0, color=GREY, linewidth=0.8, zorder=1)
-        middle = median(pair.known_delta for pair in used)
-        deltas.axhline(middle, color=INK, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1)
-        deltas.annotate(f"median {middle:+.2g}", (1, middle), (-2, 3), xycoords=("axes fraction", "data"),
-                        textcoords="offset points", ha="right", size=8, color=INK)  # fmt: skip
+        if len(used) >= TOO_FEW:
+            _draw_median(deltas, median(pair.known_delta for pair in used))
         add_legend(alphas, handles, 2 * _SIDE, _SIDE)
     else:
-        say(alphas, "no layer to compare")
-        say(deltas, "no layer to compare")
+        for axes in (alphas, deltas):
+            axes.set_axis_off()
+            say(axes, "no layer to compare")
     add_heading(figure, "alpha of A and of B", subtitle(comparison))
     return figure, (alphas, deltas)
 
@@ -71,6 +72,12 @@ def _points(axes: Axes, pairs: Sequence[Pair], names: Sequence[str], height: Cal
         axes.scatter([x for x, _ in mine], [y for _, y in mine], 17, alpha=0.8, linewidths=0, zorder=3, **look)
 
 
+def _draw_median(axes: Axes, middle: float) -> None:
+    axes.axhline(middle, color=INK, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1)
+    axes.annotate(f"median {middle:+.2g}", (1, middle), (-2, 3), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", ha="right", size=8, color=INK)  # fmt: skip
+
+
 def side_names(comparison: Comparison) -> tuple[str, str]:
     """Return "A: <label> (<precision>)" and the same of B."""
     first, second = (
@@ -83,7 +90,10 @@ def side_names(comparison: Comparison) -> tuple[str, str]:
 def subtitle(comparison: Comparison) -> str:
     """Return a line that says how many layers are compared and how well their order agrees."""
     whole = summarize_deltas(comparison.pairs)
-    rank = "" if math.isnan(whole.spearman_alpha) else f"rank correlation {whole.spearman_alpha:.4f}"
-    ratio = "" if math.isnan(whole.spearman_ratio) else f"of alpha / noise {whole.spearman_ratio:.4f}"
+    if not whole.count:
+        return nothing_text(comparison)
+    told = not (whole.few or math.isnan(whole.spearman_alpha))
+    rank = f"rank correlation {whole.spearman_alpha:.4f}" if told else ""
+    ratio = f"of alpha / noise {whole.spearman_ratio:.4f}" if told and not math.isnan(whole.spearman_ratio) else ""
     out = counted(len(comparison.left_out), "layer") + " not compared" if comparison.left_out else ""
     return joined(counted(whole.count, "layer"), rank, ratio, out)

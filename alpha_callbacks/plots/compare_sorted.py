@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from alpha_callbacks.comparing.comparison import Comparison, Pair
 from alpha_callbacks.comparing.summary import movers, summarize_deltas
+from alpha_callbacks.comparing.words import nothing_text
+from alpha_callbacks.labels import labels
 from alpha_callbacks.plots.canvas import FAINT, GREY, add_axes, new_figure, styled
 from alpha_callbacks.plots.category_colors import category_color, category_handles, category_marker, in_order
 from alpha_callbacks.plots.compare_scatter import side_names
@@ -16,6 +18,7 @@ from alpha_callbacks.plots.text import counted, fit, joined, text_width
 
 _LEFT, _SIDE, _WIDEST, _TOP_WIDTH, _HEIGHT, _BOTTOM = 0.8, 4.8, 3.4, 2.8, 4.3, 0.55
 _TOP = 14  # layers by name
+_NAME = 46  # characters of a name for which there is room
 _MANY = 2000
 
 
@@ -30,7 +33,7 @@ def plot_comparison_sorted(comparison: Comparison) -> tuple[Figure, Sequence[Axe
     names = in_order(pair.row.category for pair in pairs)
     handles = category_handles(names)
     top_pairs = movers(comparison, _TOP)
-    top_names = [fit(pair.row.layer_name, _WIDEST, 8.5) for pair in top_pairs]
+    top_names = [fit(name, _WIDEST, 8.5) for name in labels([pair.row.layer_name for pair in top_pairs], _NAME)]
     between = 0.5 + max((text_width(name, 8.5) for name in top_names), default=0.0)
     width = _LEFT + _SIDE + between + _TOP_WIDTH + 0.2
     figure = new_figure(width, _BOTTOM + _HEIGHT + 0.85 + legend_height(handles, width - _LEFT - 0.3))
@@ -38,15 +41,18 @@ def plot_comparison_sorted(comparison: Comparison) -> tuple[Figure, Sequence[Axe
     top = add_axes(figure, _LEFT + _SIDE + between, _BOTTOM, _TOP_WIDTH, _HEIGHT)
     if pairs:
         _draw_every(every, pairs, names)
+        _draw_top(top, top_pairs, top_names)
         add_legend(every, handles, width - _LEFT - 0.3, _HEIGHT)
     else:
+        every.set_axis_off()
+        top.set_axis_off()
         say(every, "no layer to compare")
-    _draw_top(top, top_pairs, top_names)
     whole = summarize_deltas(pairs)
     stay = f"{whole.unmoved} within what is known of alpha" if whole.unmoved else ""
     a, b = side_names(comparison)
     counts = f"{counted(whole.count, 'layer')}: {whole.rises} rise, {whole.falls} fall"
-    add_heading(figure, "Changes of alpha, sorted", joined(a, b, counts, stay))
+    told = joined(counts, stay) if pairs else nothing_text(comparison)
+    add_heading(figure, "Changes of alpha, sorted", joined(a, b, told))
     return figure, (every, top)
 
 

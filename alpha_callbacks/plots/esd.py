@@ -5,17 +5,13 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 from alpha_callbacks.curves import NoiseLaw, log_density
-from alpha_callbacks.plots.canvas import FAINT, GREY, NOISE, add_axes, new_figure, styled
-from alpha_callbacks.plots.legend import add_heading
+from alpha_callbacks.plots.canvas import GREY, NOISE, styled
+from alpha_callbacks.plots.spectrum_axes import DATA, TAIL, set_x_range, spectrum_axes
 from alpha_callbacks.plots.subject import Subject, subject
 from alpha_callbacks.table import Row
-
-DATA, TAIL = "#0072b2", "#d55e00"
-_WIDTH, _HEIGHT = 6.4, 4.3
 
 
 @styled
@@ -54,11 +50,9 @@ def plot_esd(
         ('log', 'noise (Marchenko-Pastur)')
     """
     what = subject(evals, row, k, shape, title)
-    figure = new_figure(_WIDTH, _HEIGHT)
-    axes = add_axes(figure, 0.8, 0.6, _WIDTH - 1.0, _HEIGHT - 1.35)
+    figure, axes = spectrum_axes(what, 4.3, "eigenvalue (squared singular value)", "density")
     found = log_density(what.evals, bins=bins)
     centres, seen = np.sqrt(found.edges[:-1] * found.edges[1:]), found.counts > 0
-    axes.set_xscale("log")
     axes.set_yscale("log")
     axes.plot(centres[seen], found.density[seen], ".", color=DATA, markersize=5, label="eigenvalues")
     _draw_noise(axes, what)
@@ -67,25 +61,10 @@ def plot_esd(
     bulk = centres >= what.evals[math.floor(0.9 * (len(what.evals) - 1))]
     shown = found.density[seen & bulk]
     if len(shown):
-        left, right = centres[bulk][0] / 1.1, found.edges[-1] * 1.15
-        axes.set_xlim(left, right)
-        log_ticks(axes, left, right)
+        set_x_range(axes, centres[bulk][0] / 1.1, found.edges[-1] * 1.15)
         axes.set_ylim(shown.min() / 3, shown.max() * 3)
-    axes.grid(color=FAINT, linewidth=0.5)
-    axes.set_xlabel("eigenvalue (squared singular value)")
-    axes.set_ylabel("density")
     axes.legend(loc="lower left")
-    add_heading(figure, what.title, what.subtitle)
     return figure, axes
-
-
-def log_ticks(axes: Axes, left: float, right: float) -> None:
-    """Put ticks at round numbers of a logarithmic x-axis, at least two and none over another."""
-    decades = math.log10(right / left)
-    steps = (1.0,) if decades > 4 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_noise(axes: Axes, what: Subject) -> None:

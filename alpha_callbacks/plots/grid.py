@@ -1,16 +1,18 @@
-"""Table -> the cells of a heat map: one a block and category."""
+"""Layers -> the cells of a heat map: one a block and category."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
-from alpha_callbacks.categories import CATEGORIES
+from alpha_callbacks.plots.category_colors import in_order
 from alpha_callbacks.plots.drift import drift_of, row_of, usable_alpha
 from alpha_callbacks.plots.groups import median
 from alpha_callbacks.plots.text import bound_text
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.table import LayerRows, Row, Table
 
+T = TypeVar("T")
+Place = tuple[int | str | None, str]
 Value = Literal["alpha", "alpha_ratio", "drift", "relative_error"]
 
 LOST = "×"  # the text of a cell whose layers have no usable alpha
@@ -25,39 +27,63 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Generic[T]):
     """Where layers stand in a heat map.
 
     Attributes:
-        blocks: rows; None only where no layer of the table is inside a block.
-        columns: categories.
+        rows: blocks. Where no layer is inside a block: the names of all layers, or None as the only row.
+        columns: categories; a single one without a name where rows are names.
         places: the layers of each cell.
         outside: layers outside blocks, which have no cell.
     """
 
-    blocks: tuple[int | None, ...]
+    rows: tuple[int | str | None, ...]
     columns: tuple[str, ...]
-    places: dict[tuple[int | None, str], list[LayerRows]]
-    outside: tuple[LayerRows, ...]
+    places: dict[Place, list[T]]
+    outside: tuple[T, ...]
 
     @property
-    def layers(self) -> list[LayerRows]:
+    def layers(self) -> list[T]:
         """Return the layers that have a cell."""
         return [layer for layers in self.places.values() for layer in layers]
 
+    @property
+    def named(self) -> bool:
+        """True if rows are the names of layers."""
+        return isinstance(next(iter(self.rows), None), str)
 
-def make_grid(table: Table) -> Grid:
-    """Return the grid of a table."""
-    inside = [layer for layer in table.layers if layer.first.block is not None]
-    places: dict[tuple[int | None, str], list[LayerRows]] = {}
-    for layer in inside or table.layers:
-        places.setdefault((layer.first.block, layer.first.category), []).append(layer)
+    @property
+    def most(self) -> int:
+        """The number of layers in the fullest cell."""
+        return max((len(layers) for layers in self.places.values()), default=0)
+
+
+def arrange(layers: Sequence[T], row: Callable[[T], Row], *, named: bool = True) -> Grid[T]:
+    """Return where layers stand.
+
+    Args:
+        layers: in the order of the network.
+        row: gives the name, category and block of each.
+        named: where no layer is inside a block, give each one a row; False: one row for all, a cell a category.
+    """
+    inside = [layer for layer in layers if row(layer).block is not None]
+    places: dict[Place, list[T]] = {}
+    for layer in inside or layers:
+        one = row(layer)
+        place = (one.block, one.category) if inside or not named else (one.layer_name, "")
+        places.setdefault(place, []).append(layer)
+    rows = dict.fromkeys(place for place, _ in places)
     return Grid(
-        tuple(sorted({block for block, _ in places}, key=lambda block: -1 if block is None else block)),
-        tuple(sorted({category for _, category in places}, key=_rank)),
+        tuple(sorted(rows, key=lambda block: block if isinstance(block, int) else -1)),  # names stay in order
+        tuple(in_order(category for _, category in places)),
         places,
-        tuple(layer for layer in table.layers if layer.first.block is None) if inside else (),
+        tuple(layer for layer in layers if inside and row(layer).block is None),
     )
+
+
+def make_grid(table: Table, *, named: bool = True) -> Grid[LayerRows]:
+    """Return the grid of a table; `named` as in `arrange`."""
+    return arrange(table.layers, lambda layer: layer.first, named=named)
 
 
 def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference: str) -> Cell:
@@ -79,8 +105,3 @@ def _number(layer: LayerRows, value: Value, precision: str) -> float:
         return math.nan if row is None else row.relative_error
     alpha = usable_alpha(layer, precision)
     return alpha if value == "alpha" else alpha / (layer.first.alpha_null or math.nan)
-
-
-def _rank(category: str) -> tuple[int, str]:
-    """Order columns as the table of categories does."""
-    return (CATEGORIES.index(category) if category in CATEGORIES else len(CATEGORIES), category)

@@ -9,13 +9,11 @@ from torch import Tensor
 
 from alpha_callbacks.curves import hill_curve, hill_sizes
 from alpha_callbacks.null import alpha_null
-from alpha_callbacks.plots.canvas import FAINT, GREY, NOISE, add_axes, new_figure, styled
-from alpha_callbacks.plots.esd import DATA, TAIL, log_ticks
-from alpha_callbacks.plots.legend import add_heading
+from alpha_callbacks.plots.canvas import GREY, NOISE, styled
+from alpha_callbacks.plots.spectrum_axes import DATA, TAIL, set_x_range, spectrum_axes
 from alpha_callbacks.plots.subject import subject
 from alpha_callbacks.table import Row
 
-_WIDTH, _HEIGHT = 6.4, 4.0
 _POINTS, _NOISE_POINTS = 200, 40
 _SETTLED = 5  # tail sizes below it take no part in the height: single eigenvalues make alpha jump there
 
@@ -57,9 +55,7 @@ def plot_hill(
     n, fit = len(what.evals), what.fit
     sizes = np.array(hill_sizes(n, points=_POINTS, k=fit.k))
     alphas = hill_curve(what.evals, sizes.tolist(), threshold=what.threshold)
-    figure = new_figure(_WIDTH, _HEIGHT)
-    axes = add_axes(figure, 0.7, 0.6, _WIDTH - 0.9, _HEIGHT - 1.35)
-    axes.set_xscale("log")
+    figure, axes = spectrum_axes(what, 4.0, "tail size k", "alpha (tail exponent, no unit)")
     error = (alphas - 1) / np.sqrt(sizes)
     axes.fill_between(
         sizes, alphas - error, alphas + error, color=DATA, alpha=0.15, linewidth=0, label="± stderr (i.i.d. guide)"
@@ -75,11 +71,6 @@ def plot_hill(
     if fit.status == "ok":
         axes.plot([fit.k], [fit.alpha], "o", color=TAIL, markersize=6, label=f"used: k = {fit.k}", zorder=4)
     axes.set_ylim(1, 1.12 * float(np.nanmax(heights)))
-    axes.set_xlim(sizes[0], max(sizes[-1], sizes[0] + 1))
-    log_ticks(axes, float(sizes[0]), float(max(sizes[-1], sizes[0] + 1)))
-    axes.grid(color=FAINT, linewidth=0.5)
-    axes.set_xlabel("tail size k")
-    axes.set_ylabel("alpha (tail exponent, no unit)")
+    set_x_range(axes, float(sizes[0]), float(max(sizes[-1], sizes[0] + 1)))
     axes.legend(loc="best")
-    add_heading(figure, what.title, what.subtitle)
     return figure, axes

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -12,14 +12,25 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from alpha_callbacks.comparing.history_reader import AlphaHistory
-from alpha_callbacks.comparing.history_series import Series, by_category, change, folded, lost, reach, span, thinned
+from alpha_callbacks.comparing.history_series import (
+    Series,
+    by_category,
+    change,
+    folded,
+    lost,
+    reach,
+    spaced,
+    span,
+    thinned,
+)
 from alpha_callbacks.plots.canvas import GREY, INK, add_axes, new_figure, styled
 from alpha_callbacks.plots.legend import add_heading, say
 from alpha_callbacks.plots.text import counted, fit, joined, text_width
 
 MOST_LAYERS, MOST_STEPS = 400, 600  # rows and columns of a picture; beyond, medians of a block and fewer steps
 _RIGHT, _TOP, _BOTTOM = 1.25, 0.75, 0.85
-_WIDTH, _ROW, _LOWEST, _TALLEST = 7.6, 0.13, 2.2, 13.0
+_WIDTH, _ROW, _LOWEST, _TALLEST = 7.6, 0.14, 2.2, 13.0
+_LABEL, _LABEL_ROW = 7.0, 0.125  # font size of the label of a row, and the inches that it needs
 TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "change": "Change of alpha since the start"}
 
 _UNITS = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise", "change": "alpha − first alpha (no unit)"}
@@ -41,23 +52,27 @@ def plot_history(
     """
     series, note = prepared(history, value, precision)
     height = min(_TALLEST, max(_LOWEST, _ROW * len(series)))
-    left = 0.75 + max(text_width(name, 8.5) for name in series.categories)
+    labels = [fit(label, 2.2, _LABEL) for label in series.labels]
+    beside = 0.2 + max(text_width(label, _LABEL) for label in labels)
+    left = 0.14 + max(text_width(name, 8.5) for name in series.categories) + beside
     figure = new_figure(left + _WIDTH + _RIGHT, _BOTTOM + height + _TOP)
     axes = add_axes(figure, left, _BOTTOM, _WIDTH, height)
     bar_axes = add_axes(figure, left + _WIDTH + 0.2, _BOTTOM + height - min(4.0, height), 0.18, min(4.0, height))
     scale = _scale(series.values, value)
     axes.patch.set(facecolor="white", edgecolor="#b5b5b5", hatch="//////", linewidth=0)
-    rows, columns = series.values.shape
+    high = _heights(series, height)
     if scale is None:
         say(axes, "no usable alpha" if np.isnan(series.values).all() else "no layer moved")
         bar_axes.set_axis_off()
     else:
-        colors = scale.to_rgba(np.ma.masked_invalid(series.values))
-        axes.imshow(colors, aspect="auto", interpolation="nearest", extent=(0, columns, rows, 0))
+        colors = scale.to_rgba(np.ma.masked_invalid(np.repeat(series.values, high, axis=0)))
+        extent = (0, len(series.steps), high.sum(), 0)
+        axes.imshow(colors, aspect="auto", interpolation="nearest", extent=extent)
         bar = figure.colorbar(scale, cax=bar_axes, extend="both")
         bar.outline.set_visible(False)
         bar.set_label(_UNITS[value])
-    _frame(axes, series, height)
+    _label_steps(axes, series)
+    _label_rows(axes, series, labels, np.concatenate([[0], high.cumsum()]), (beside, height))
     add_heading(figure, f"{TITLES[value]}, {precision or history.reference}", _subtitle(history, note))
     holes = "hatched: not measured, or no alpha" if lost(series) else ""
     colours = "colours end at the 1st and 99th percentile" if scale is not None else ""
@@ -93,11 +108,15 @@ def _scale(values: np.ndarray, value: str) -> ScalarMappable | None:
     return ScalarMappable(Normalize(*span(values)), matplotlib.colormaps["viridis"])
 
 
-def _frame(axes: Axes, series: Series, height: float) -> None:
-    """Label bands of categories, blocks where they fit, and some of the steps."""
-    rows, columns = series.values.shape
+def _heights(series: Series, height: float) -> np.ndarray:
+    """Return how many units high each row is: 1, where a name must fit beside it as many as the name needs."""
+    enough = math.ceil(_LABEL_ROW * len(series) / height)
+    return np.array([enough if named else 1 for named in series.named])
+
+
+def _label_steps(axes: Axes, series: Series) -> None:
+    columns = len(series.steps)
     axes.set_xlim(0, max(1, columns))
-    axes.set_ylim(max(1, rows), 0)
     axes.tick_params(length=2)
     widest = max((text_width(str(step), 8.5) for step in series.steps), default=0.2) + 0.15
     every = max(1, math.ceil(columns * widest / _WIDTH))
@@ -106,16 +125,31 @@ def _frame(axes: Axes, series: Series, height: float) -> None:
     axes.set_xlabel("step (one column a measured state)")
     for spine in axes.spines.values():
         spine.set_visible(False)
-    labelled, start = [], 0
-    each = max(1, math.ceil(0.15 * rows / height))
-    for category, group in groupby(series.categories):
-        count = len(list(group))
+
+
+def _label_rows(
+    axes: Axes, series: Series, labels: Sequence[str], edges: np.ndarray, size: tuple[float, float]
+) -> None:
+    """Write the categories at the left, and beside the rows their labels: names first, then blocks where they fit.
+
+    Args:
+        axes: the cells.
+        series: the rows.
+        labels: their labels, as they are drawn.
+        edges: where each row begins, and where the last one ends.
+        size: inches that the labels of rows take, and that all rows take.
+    """
+    beside, height = size
+    axes.set_ylim(edges[-1], 0)
+    starts = [0, *(i for i in range(1, len(series)) if series.categories[i] != series.categories[i - 1]), len(series)]
+    for start, end in pairwise(starts):
         if start:
-            axes.axhline(start, color="white", linewidth=1.6)
-        across = (-0.42 * 72, 0)
-        axes.annotate(fit(category, 2.5, 8.5), (0, start + count / 2), across, xycoords="data",
-                      textcoords="offset points", ha="right", va="center", size=8.5, color=INK)  # fmt: skip
-        labelled += [i for i in range(start, start + count) if (i - start) % each == 0 and count > 1]
-        start += count
-    axes.set_yticks([i + 0.5 for i in labelled], ["" if (b := series.blocks[i]) is None else str(b) for i in labelled],
-                    size=6.5)  # fmt: skip
+            axes.axhline(edges[start], color="white", linewidth=1.6)
+        place = (0, (edges[start] + edges[end]) / 2), (-72 * beside, 0)
+        axes.annotate(fit(series.categories[start], 2.5, 8.5), *place, xycoords="data", textcoords="offset points",
+                      ha="right", va="center", size=8.5, color=INK)  # fmt: skip
+    middles = (edges[:-1] + edges[1:]) / 2
+    order = sorted(range(len(series)), key=lambda i: (not series.named[i], i not in starts, i))
+    shown = spaced((middles * height / edges[-1]).tolist(), _LABEL_ROW, order)
+    told = ["" if labels[i] == series.categories[i] else labels[i] for i in shown]  # lm_head is its own category
+    axes.set_yticks([float(middles[i]) for i in shown], told, size=_LABEL)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from alpha_callbacks.comparing.history_reader import AlphaHistory
@@ -23,6 +24,9 @@ _LEFT, _TOP, _BOTTOM, _RIGHT = 0.65, 0.95, 0.5, 1.0
 _ACROSS = 4
 _MANY_LINES = 150  # of one category; beyond, medians of the blocks
 _POINTS = 12  # states up to which each has a dot
+_KEY, _KEY_SIZE = 0.13, 7.0  # a line of the legend below a panel: inches, font size
+# Layers outside blocks, the first ones by name; the others of a panel share the last colour.
+_OUTSIDE = (INK, "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", GREY)
 
 
 @styled
@@ -45,8 +49,10 @@ def plot_history_lines(
     names = list(dict.fromkeys(series.categories))
     across = min(_ACROSS, len(names))
     down = math.ceil(len(names) / across)
+    keys = [_keys(series, name) for name in names]
+    below = [_KEY * max(map(len, keys[row * across : (row + 1) * across])) for row in range(down)]
     width = _LEFT + max(across * (_PANEL + _GAP), 5.6) - _GAP + _RIGHT
-    height = _TOP + down * (_HIGH + _ROW_GAP) - _ROW_GAP + _BOTTOM
+    height = _TOP + down * (_HIGH + _ROW_GAP) - _ROW_GAP + sum(below) + _BOTTOM
     figure = new_figure(width, height)
     blocks = [block for block in series.blocks if block is not None]
     ends = min(blocks, default=0), max(max(blocks, default=0), 1)
@@ -55,9 +61,12 @@ def plot_history_lines(
     panels = []
     for i, name in enumerate(names):
         row, column = divmod(i, across)
-        bottom = height - _TOP - row * (_HIGH + _ROW_GAP) - _HIGH
+        bottom = height - _TOP - row * (_HIGH + _ROW_GAP) - sum(below[:row]) - _HIGH
         axes = add_axes(figure, _LEFT + column * (_PANEL + _GAP), bottom, _PANEL, _HIGH)
         _draw(axes, series, name, scale)
+        handles = [Line2D([], [], color=color, label=label) for label, color in keys[i].items()]
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.42 / _HIGH), borderaxespad=0, borderpad=0,
+                    handlelength=1.2, handletextpad=0.5, labelspacing=0.2, fontsize=_KEY_SIZE)  # fmt: skip
         axes.set_title(fit(name, _PANEL, 9.5, weight="bold"), loc="left", size=9.5, weight="bold", color=INK, pad=4)
         if i + across >= len(names):
             axes.set_xlabel("step")
@@ -77,20 +86,36 @@ def plot_history_lines(
     return figure, panels
 
 
+def _outside(series: Series, category: str) -> dict[int, str]:
+    """Return the colour of each layer of a category outside blocks, by its place in the series."""
+    rows = [i for i, name in enumerate(series.categories) if name == category and series.blocks[i] is None]
+    return {row: _OUTSIDE[min(i, len(_OUTSIDE) - 1)] for i, row in enumerate(rows)}
+
+
+def _keys(series: Series, category: str) -> dict[str, str]:
+    """Return label -> colour of the layers that a panel must name: those outside blocks."""
+    colors = _outside(series, category)
+    named = {fit(series.labels[i], _PANEL - 0.3, _KEY_SIZE): color for i, color in colors.items() if color != GREY}
+    if more := len(colors) - len(named):
+        named[f"{more} more"] = GREY
+    return {} if list(named) == [category] else named  # lm_head says its name already
+
+
 def _draw(axes: Axes, series: Series, category: str, scale: ScalarMappable) -> None:
     axes.grid(color=FAINT, linewidth=0.5)
     marker = "o" if len(series.steps) <= _POINTS else ""
+    outside = _outside(series, category)
     found = False
-    for name, block, values in zip(series.categories, series.blocks, series.values, strict=True):
+    for i, (name, block, values) in enumerate(zip(series.categories, series.blocks, series.values, strict=True)):
         if name != category or np.isnan(values).all():
             continue
         found = True
         lonely = np.isfinite(values).sum() == 1  # a line of one point would not be seen
-        color = INK if block is None else scale.to_rgba(np.array([float(block)]))[0]
+        color = outside[i] if block is None else scale.to_rgba(np.array([float(block)]))[0]
         axes.plot(series.steps, values, color=color, linewidth=1.0, marker="o" if lonely else marker, markersize=2.6)
     if not found:
         axes.text(0.5, 0.5, "no usable alpha", transform=axes.transAxes, ha="center", color=GREY)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     first, last = series.steps[0], series.steps[-1]
     axes.set_xlim(first, last if last > first else first + 1)

@@ -10,7 +10,7 @@ from alpha_callbacks.files import write_text
 from alpha_callbacks.names import model_name
 from alpha_callbacks.report.columns import layer_columns
 from alpha_callbacks.report.files import Advice, Coverage, read_advice, read_coverage, read_run
-from alpha_callbacks.report.page import Section, fill, render_page
+from alpha_callbacks.report.page import Section, fill, headline, render_page
 from alpha_callbacks.report.thinned import curve_columns
 from alpha_callbacks.report.words import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.spectra import open_spectra
@@ -19,8 +19,8 @@ from alpha_callbacks.table import Table
 
 REPORT = "report.html"
 _SCRIPTS = (
-    "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "heat.js",
-    "table.js", "report.js",
+    "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
+    "heat.js", "table.js", "report.js",
 )  # fmt: skip
 _SHOWN = 100  # names of one reason; all are in the tables
 
@@ -67,16 +67,15 @@ def report_html(directory: Path, table: Table) -> str:
 
 
 def _findings(table: Table) -> Section:
-    html = fill("findings.html", tiles=tiles(table), sentences=sentences(table), groups=standouts(table))
+    html = fill("findings.html", headline=headline(tiles(table), sentences(table)), groups=standouts(table))
     return Section("findings", "Findings", html)
 
 
 def _map(table: Table, directory: Path) -> Section:
     data = {"layers": layer_columns(table), "curves": curve_columns(table, open_spectra(directory))}
-    intro = (
-        "One cell a block and projection. Open a cell to see its layers: click, or move with the arrow keys and press "
-        "Enter; Escape closes."
-    )
+    inside = any(layer.first.block is not None for layer in table.layers)
+    what = "One cell a block and projection. Open a cell to see its layers" if inside else "One tile a layer. Open it"
+    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes."
     return Section("map", "Map", fill("map.html"), data=data, intro=intro)
 
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from alpha_callbacks.labels import TILE, labels
 from alpha_callbacks.report.packing import Kind, coded, packed
+from alpha_callbacks.summary import TOO_FEW
 from alpha_callbacks.table import LayerRows, Row, Table
 
 _NUMBERS: dict[str, Kind] = {
@@ -40,6 +42,8 @@ def layer_columns(table: Table) -> dict[str, Any]:
         "reference": table.precisions.index(table.reference),
         "name": [layer.first.layer_name for layer in table.layers],
         "block": [layer.first.block for layer in table.layers],
+        "label": labels([layer.first.layer_name for layer in table.layers if layer.first.block is None], TILE),
+        "few": TOO_FEW,
         "out_features": packed([layer.first.out_features for layer in table.layers], "u4"),
         "in_features": packed([layer.first.in_features for layer in table.layers], "u4"),
         "alpha_null": packed([layer.first.alpha_null for layer in table.layers], "f8"),

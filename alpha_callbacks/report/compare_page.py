@@ -6,9 +6,12 @@ from typing import Any
 
 from alpha_callbacks.comparing.comparison import Comparison, Pair, shape
 from alpha_callbacks.comparing.summary import DeltaSummary, by_category, summarize_deltas
-from alpha_callbacks.comparing.words import comparison_findings
+from alpha_callbacks.comparing.words import comparison_findings, left_out_kinds
+from alpha_callbacks.labels import TILE, labels
 from alpha_callbacks.report.packing import coded, packed
-from alpha_callbacks.report.page import Section, fill, render_page
+from alpha_callbacks.report.page import Section, Tile, fill, headline, render_page
+from alpha_callbacks.report.words import middle, signed
+from alpha_callbacks.table import Row
 
 COMPARE_PAGE = "compare.html"
 
@@ -36,8 +39,8 @@ def compare_page(comparison: Comparison, *, model: str = "") -> str:
     """
     whole, both = summarize_deltas(comparison.pairs), " and ".join(comparison.labels)
     sides = list(zip("AB", comparison.labels, comparison.precisions, strict=True))
-    head = fill("compare.html", sides=sides, tiles=_tiles(comparison, whole), sentences=comparison_findings(comparison))
-    sections = [Section("summary", "Summary", head)]
+    found = headline(_tiles(comparison, whole), comparison_findings(comparison))
+    sections = [Section("summary", "Summary", fill("compare.html", sides=sides, headline=found))]
     if comparison.compared:
         sections += _charts(comparison, whole)
     if comparison.left_out:
@@ -47,7 +50,7 @@ def compare_page(comparison: Comparison, *, model: str = "") -> str:
         sections,
         kind="alpha-Hill comparison",
         subtitle=f"alpha of {len(comparison.pairs):,} layers, side by side",
-        scripts=("sorted.js", "compare.js") if comparison.compared else (),
+        scripts=("categories.js", "table.js", "strip.js", "compare.js") if comparison.compared else (),
         styles=("states.css",),
         plotly=bool(comparison.compared),
     )
@@ -61,27 +64,37 @@ def _charts(comparison: Comparison, whole: DeltaSummary) -> list[Section]:
         "of its own."
     )
     where = "Red: alpha is larger in B. Blue: it is smaller."
-    rows = [(group.layers, _cells(group)) for group in (*groups, whole)]
-    categories = fill("compare_categories.html", names=_NAMES[1:], rows=rows)
+    ranked = any(not group.few for group in groups)  # those of all layers stand at the top
+    columns = len(_NAMES) - (0 if ranked else 2)
+    rows = [(group.layers, _cells(group)[: columns - 1]) for group in (*groups, whole)]
+    categories = fill("compare_categories.html", names=_NAMES[1:columns], rows=rows)
     table = fill("compare_table.html")
+    data = {**_data(comparison, kinds), "few": whole.few}
     return [
-        Section("alphas", "A against B", fill("compare_charts.html"), data=_data(comparison, kinds), intro=against),
+        Section("alphas", "A against B", fill("compare_charts.html"), data=data, intro=against),
         Section("where", "Where it changes", fill("compare_map.html"), intro=where),
         Section("categories", "Categories", categories),
         Section("layers", "Layers", table),
     ]
 
 
-def _tiles(comparison: Comparison, whole: DeltaSummary) -> list[tuple[str, str, bool]]:
+def _tiles(comparison: Comparison, whole: DeltaSummary) -> list[Tile]:
+    if not whole.count:
+        obstacles = left_out_kinds(comparison).items()
+        return [Tile("0", "layers compared", True), *(Tile(f"{len(pairs):,}", kind) for kind, pairs in obstacles)]
+    deltas = [pair.known_delta for pair in comparison.compared]
     tiles = [
-        (f"{whole.count:,}", "layers compared", False),
-        (_signed(whole.median if whole.moves else 0.0), "median change of alpha", False),
-        (f"{whole.rises} / {whole.falls}", "rise / fall", False),
-        (_rank(whole.spearman_alpha), "rank correlation of alpha", False),
-        (_rank(whole.spearman_ratio), "rank correlation of alpha / noise", False),
+        Tile(f"{whole.count:,}", "layers compared"),
+        Tile(middle(deltas, signed), f"{'' if whole.few else 'median '}change of alpha"),
+        Tile(f"{whole.rises} / {whole.falls}", "rise / fall"),
     ]
+    if not whole.few:
+        tiles += [
+            Tile(_rank(whole.spearman_alpha), "rank correlation of alpha"),
+            Tile(_rank(whole.spearman_ratio), "rank correlation of alpha / noise"),
+        ]
     out = len(comparison.left_out)
-    return [*tiles, (f"{out:,}", "layers not compared", True)] if out else tiles
+    return [*tiles, Tile(f"{out:,}", "layers not compared", True)] if out else tiles
 
 
 def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
         "kinds": list(kinds),
         "name": [pair.row.layer_name for pair, _, _ in pairs],
         "block": [pair.row.block for pair, _, _ in pairs],
+        "label": _labels([pair.row for pair, _, _ in pairs]),
         "shape": [shape(a) for _, a, _ in pairs],
         "category": coded(pair.row.category for pair, _, _ in pairs),
         "alpha_a": packed([a.alpha for _, a, _ in pairs], "f8"),
@@ -101,12 +115,19 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _labels(rows: Sequence[Row]) -> list[str | None]:
+    """Return what the map calls layers outside blocks, None for the others."""
+    short = iter(labels([row.layer_name for row in rows if row.block is None], TILE))
+    return [next(short) if row.block is None else None for row in rows]
+
+
 def _cells(group: DeltaSummary) -> list[str]:
     if not group.count:
         return ["0", *["–"] * (len(_NAMES) - 2)]
-    changes = [_signed(value if group.moves else 0.0) for value in (group.median, group.min, group.max)]
+    changes = [signed(value if group.moves else 0.0) for value in (group.median, group.min, group.max)]
     counts = [str(count) for count in (group.rises, group.falls, group.unmoved)]
-    return [str(group.count), *changes, *counts, _rank(group.spearman_alpha), _rank(group.spearman_ratio)]
+    ranks = (math.nan, math.nan) if group.few else (group.spearman_alpha, group.spearman_ratio)
+    return [str(group.count), *changes, *counts, *map(_rank, ranks)]
 
 
 def _left_out(comparison: Comparison) -> Section:
@@ -120,11 +141,5 @@ def _names(pair: Pair) -> tuple[str, str, str, str]:
     return pair.row.layer_name, {"both": "both", "a": "A", "b": "B"}[pair.side], a, b
 
 
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}") if value else "0"
-
-
 def _rank(value: float) -> str:
-    return "–" if math.isnan(value) else f"{math.trunc(value * 1e4) / 1e4:.4g}"
+    return "–" if math.isnan(value) else f"{math.trunc(value * 1e4) / 1e4:.4g}".replace("-", "\N{MINUS SIGN}")

@@ -10,7 +10,9 @@ from alpha_callbacks.comparing.history_series import Series, by_category, change
 from alpha_callbacks.comparing.history_words import history_findings
 from alpha_callbacks.names import model_name
 from alpha_callbacks.report.packing import coded, packed
-from alpha_callbacks.report.page import Section, fill, render_page
+from alpha_callbacks.report.page import Section, Tile, fill, headline, render_page
+from alpha_callbacks.report.words import middle, signed
+from alpha_callbacks.summary import TOO_FEW
 
 HISTORY_PAGE = "history.html"
 
@@ -34,6 +36,7 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
     one = series[first]
     data = {
         "name": list(one.layers),
+        "label": list(one.labels),
         "category": coded(one.categories),
         "block": list(one.blocks),
         "steps": list(one.steps),
@@ -42,7 +45,7 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         "alpha_null": packed(_noise(history, first)),
     }
     notes = _notes(history, one)
-    head = fill("history.html", tiles=_tiles(history, one), sentences=[*history_findings(history, first), *notes])
+    head = headline(_tiles(history, one), [*history_findings(history, first), *notes])
     sections = [
         Section("summary", "Summary", head),
         Section("map", "Layers over steps", fill("history_map.html"), data=data, intro=_MAP),
@@ -55,13 +58,13 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         sections,
         kind="alpha-Hill over training",
         subtitle=f"{len(history.layers):,} layers at {', '.join(history.precisions)}, {_states(history)}",
-        scripts=("sorted.js", "history.js"),
+        scripts=("categories.js", "table.js", "history.js"),
         styles=("states.css",),
     )
 
 
 _MAP = "One row a layer, by category and block; one column a measured state. Drag to zoom in, double-click to zoom out."
-_LINES = "One line a layer; blocks from dark (first) to bright (last), layers outside blocks in the colour of the text."
+_LINES = "One line a layer; blocks from dark (first) to bright (last), layers outside blocks in colours of their own."
 
 
 def _shown(history: AlphaHistory, precision: str) -> Series:
@@ -88,18 +91,15 @@ def _notes(history: AlphaHistory, shown: Series) -> list[str]:
     return notes
 
 
-def _tiles(history: AlphaHistory, shown: Series) -> list[tuple[str, str, bool]]:
+def _tiles(history: AlphaHistory, shown: Series) -> list[Tile]:
     moved = change(shown).values
-    last = [row[np.isfinite(row)][-1] for row in moved if np.isfinite(row).any()]
-    middle = float(np.median(last)) if last else math.nan
-    signed = "–" if math.isnan(middle) else f"{middle:+.3g}".replace("-", "\N{MINUS SIGN}") if middle else "0"
-    tiles: list[tuple[str, str, bool]] = [
-        (f"{len(history.layers):,}", "layers", False),
-        (f"{len(history.steps):,}", "measured states", False),
-        (signed, "median change of alpha, first to last", False),
-    ]
+    last = [float(row[np.isfinite(row)][-1]) for row in moved if np.isfinite(row).any()]
+    tiles = [Tile(f"{len(history.layers):,}", "layers"), Tile(f"{len(history.steps):,}", "measured states")]
+    if last:
+        median = "median " if len(last) >= TOO_FEW else ""
+        tiles.append(Tile(middle(last, signed), f"{median}change of alpha, first to last"))
     holes = int(np.isnan(shown.values).sum())
-    return [*tiles, (f"{holes:,}", "gaps: not measured, or no alpha", True)] if holes else tiles
+    return [*tiles, Tile(f"{holes:,}", "gaps: not measured, or no alpha", True)] if holes else tiles
 
 
 def _states(history: AlphaHistory) -> str:

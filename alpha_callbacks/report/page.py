@@ -18,13 +18,14 @@ with.
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from alpha_callbacks import __version__
 
@@ -50,6 +51,15 @@ class Section:
     data: Any = None
     intro: str = ""
     aside: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure with what it means; `warn` where it asks for attention."""
+
+    value: str
+    what: str
+    warn: bool = False
 
 
 def render_page(
@@ -96,6 +106,21 @@ def fill(template: str, **values: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**values))
 
 
+def headline(tiles: Sequence[Tile], sentences: Sequence[str]) -> Markup:
+    """Return what a page begins with: figures, and what was learned."""
+    return fill("headline.html", tiles=tiles, sentences=sentences)
+
+
+def breakable(name: str) -> Markup:
+    """Return a layer's name that a line may break after a dot or an underscore, not inside a word.
+
+    Examples:
+        >>> str(breakable("mlp.up_proj"))
+        'mlp.<wbr>up_<wbr>proj'
+    """
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
+
+
 def json_text(value: Any) -> Markup:
     r"""Return JSON that may stand inside a script element: no character of it can end the element or begin a comment.
 
@@ -119,13 +144,15 @@ def asset(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("alpha_callbacks.report", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment
 
 
 @cache

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpha_callbacks.report.columns import row_of, usable
-from alpha_callbacks.summary import findings, most_drifted
+from alpha_callbacks.report.page import Tile
+from alpha_callbacks.summary import TOO_FEW, findings, most_drifted
 from alpha_callbacks.table import LayerRows, Row, Table
 
 _FEW = 4
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A figure with what it means; `warn` where it asks for attention."""
-
-    value: str
-    what: str
-    warn: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,9 +45,10 @@ def tiles(table: Table) -> list[Tile]:
     found = [Tile(f"{len(table):,}", f"matrices, {_scaled(weights)} weights")]
     if ratios:
         noisy = sum(ratio > 0.9 for ratio in ratios)
+        median = "median " if len(ratios) >= TOO_FEW else ""
         found += [
-            Tile(f"{float(np.median(alphas)):.3f}", f"median alpha at {table.reference}"),
-            Tile(f"{float(np.median(ratios)):.2f}", "median of alpha / alpha of noise (1 = no tail)"),
+            Tile(middle(alphas, "{:.3f}".format), f"{median}alpha at {table.reference}"),
+            Tile(middle(ratios, "{:.2f}".format), f"{median}alpha / alpha of noise (1 = no tail)"),
             Tile(f"{noisy:,}", "layers within 10 % of noise, or above it", noisy > 0),
         ]
     return [*found, Tile(f"{lost:,}", "layers with a precision without alpha", lost > 0)]
@@ -65,13 +58,14 @@ def standouts(table: Table) -> list[Standouts]:
     """Return the layers to look at first."""
     reference = table.reference
     ratios = sorted(usable(table, reference, lambda row: row.alpha_ratio), key=lambda entry: entry[1])
-    found = [
-        Standouts("Heaviest tails for their shape", _of(ratios[:_FEW], reference, "{:.3f} of noise")),
-        Standouts("Closest to noise", _of(ratios[: -_FEW - 1 : -1], reference, "{:.3f} of noise")),
-    ]
-    drifts = [
-        Standout(layer.first.layer_name, _signed(drift), name) for layer, name, drift in most_drifted(table, _FEW)
-    ]
+    if len(ratios) < TOO_FEW:  # two lists would have the same layers
+        found = [Standouts("Tails for their shape, the heaviest first", _of(ratios, reference, "{:.3f} of noise"))]
+    else:
+        found = [
+            Standouts("Heaviest tails for their shape", _of(ratios[:_FEW], reference, "{:.3f} of noise")),
+            Standouts("Closest to noise", _of(ratios[: -_FEW - 1 : -1], reference, "{:.3f} of noise")),
+        ]
+    drifts = [Standout(layer.first.layer_name, signed(drift), name) for layer, name, drift in most_drifted(table, _FEW)]
     found.append(Standouts(f"Largest drift of alpha from {reference}", tuple(drifts)))
     if low_bit := _low_bit(table):
         worst = sorted(usable(table, low_bit[-1], lambda row: row.relative_error), key=lambda entry: -entry[1])
@@ -79,14 +73,28 @@ def standouts(table: Table) -> list[Standouts]:
     return [group for group in found if group.entries]
 
 
-def _signed(number: float) -> str:
+def middle(values: Sequence[float], text: Callable[[float], str]) -> str:
+    """Return the median as text; of few values the smallest and the largest.
+
+    Examples:
+        >>> middle([2.0, 3.0], "{:.1f}".format), middle([2.0], "{:.1f}".format), middle([2.0] * 9, "{:.1f}".format)
+        ('2.0 to 3.0', '2.0', '2.0')
+    """
+    if len(values) >= TOO_FEW:
+        return text(float(np.median(values)))
+    return " to ".join(dict.fromkeys(text(end) for end in (min(values), max(values))))
+
+
+def signed(number: float) -> str:
     """Return a number with its sign and three digits.
 
     Examples:
-        >>> _signed(-0.5746), _signed(1.2e-5)
-        ('\N{MINUS SIGN}0.575', '+1.2e-05')
+        >>> signed(-0.5746), signed(1.2e-5), signed(0.0), signed(math.nan)
+        ('\N{MINUS SIGN}0.575', '+1.2e-05', '0', '–')
     """
-    return f"{number:+.3g}".replace("-", "\N{MINUS SIGN}", 1) if number < 0 else f"{number:+.3g}"
+    if math.isnan(number):
+        return "–"
+    return f"{number:+.3g}".replace("-", "\N{MINUS SIGN}", number < 0) if number else "0"
 
 
 def _of(entries: Sequence[tuple[LayerRows, float]], precision: str, text: str) -> tuple[Standout, ...]:
@@ -96,9 +104,11 @@ def _of(entries: Sequence[tuple[LayerRows, float]], precision: str, text: str) -
 def _about_categories(table: Table) -> list[str]:
     """Say in which projections tails are heaviest and lightest."""
     medians = _medians(table, lambda row: row.alpha_ratio, table.reference)
-    if len(medians) < 2:
+    if len(medians) < 2 or len(table) < TOO_FEW:
         return []
     (first, low), *_, (last, high) = sorted(medians.items(), key=lambda entry: entry[1])
+    if f"{low:.2f}" == f"{high:.2f}":
+        return []
     return [f"Tails are heaviest in {first} (median {low:.2f} of noise) and lightest in {last} ({high:.2f})."]
 
 
@@ -110,12 +120,13 @@ def _about_formats(table: Table) -> list[str]:
         if not errors:
             continue
         medians = _medians(table, lambda row: row.relative_error, name)
-        worst = max(medians, key=lambda category: medians[category])
+        worst = max(medians, key=lambda category: medians[category], default="")
         bits = float(np.median([value for _, value in usable(table, name, lambda row: row.effective_bits)]))
-        where = f", most in {worst} ({medians[worst]:.2%})" if len(medians) > 1 else ""
+        few, size = len(errors) < TOO_FEW, middle(errors, "{:.2%}".format)
+        where = f", most in {worst} ({medians[worst]:.2%})" if len(medians) > 1 and not few else ""
         found.append(
-            f"{name} ({bits:.4g} bits a weight): rounding changes a weight matrix by {float(np.median(errors)):.2%} of "
-            f"its norm in the median{where}."
+            f"{name} ({bits:.4g} bits a weight): rounding changes a weight matrix by {size} of its "
+            f"norm{'' if few else ' in the median'}{where}."
         )
     return found
 
@@ -130,11 +141,11 @@ def _low_bit(table: Table) -> list[str]:
 
 
 def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dict[str, float]:
-    """Return category -> median over its layers."""
+    """Return category -> median over its layers, of the categories that have several."""
     grouped: dict[str, list[float]] = {}
     for layer, number in usable(table, precision, value):
         grouped.setdefault(layer.first.category, []).append(number)
-    return {category: float(np.median(numbers)) for category, numbers in grouped.items()}
+    return {category: float(np.median(numbers)) for category, numbers in grouped.items() if len(numbers) > 1}
 
 
 def _scaled(number: float) -> str:

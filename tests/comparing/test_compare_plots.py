@@ -4,10 +4,12 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -100,7 +102,44 @@ def test_any_number_of_layers_and_any_name(plot: object, size: int, tmp_path: Pa
 def test_nothing_to_compare_is_said(plot: object, tmp_path: Path) -> None:
     figure, _ = plot(compare(lost(), lost()))  # type: ignore[operator]
     figure.savefig(tmp_path / "x.png")
-    assert "no layer" in words(figure)
+    assert "Nothing could be compared: 1 without alpha" in words(figure)
+    assert "0 layers" not in words(figure)
+
+
+CONVS = tuple(f"net.stage{i}.a_projection_of_the_residual_stream" for i in range(5))
+
+
+def ticks(axes: Axes, which: str = "y") -> list[str]:
+    return [label.get_text() for label in getattr(axes, f"get_{which}ticklabels")()]
+
+
+def test_a_model_without_blocks_has_a_named_row_a_layer() -> None:
+    a, b = table((*CONVS, "net.head"), ("fp32",)), table((*CONVS, "net.head"), ("fp32",), 0.5)
+    figure, (cells, _) = plot_comparison_heatmap(compare(a, b))
+    names = ticks(cells)
+    assert len(set(names)) == 6 and names[-1] == "head" and "stage3." in names[3]
+    assert words(figure).count("+0.500") == 6 and "none" not in words(figure) and not cells.get_ylabel()
+
+
+def test_names_of_the_farthest_layers_stay_apart_however_long() -> None:
+    names = tuple(f"a.network.stage{i}.with_a_bottleneck.a_projection_of_the_residual_stream" for i in range(5))
+    a, b = table(names, ("fp32",)), table(names, ("fp32",), 0.5)
+    shown = ticks(plot_comparison_sorted(compare(a, b))[1][1])
+    assert {label.split(".")[0] for label in shown} == {f"stage{i}" for i in range(5)}
+
+
+def test_layers_outside_blocks_are_noted_under_the_map() -> None:
+    names = ("model.layers.0.mlp.up_proj", *(f"head{i}" for i in range(6)))
+    figure, (cells, _) = plot_comparison_heatmap(compare(table(names), table(names, shift=0.5)))
+    assert ticks(cells) == ["0"] and "outside blocks: head0 +0.500, head1" in words(figure)
+    assert "head3 +0.500 and 2 more" in words(figure)
+
+
+def test_few_layers_have_no_median_and_no_rank() -> None:
+    names = tuple(f"model.layers.{i}.mlp.up_proj" for i in range(8))
+    enough, few = (plot_comparison(compare(table(names[:n]), table(names[:n], shift=0.5)))[0] for n in (8, 7))
+    assert "median +0.5" in words(enough) and "rank correlation 1.0000" in words(enough)
+    assert "median" not in words(few) and "rank" not in words(few) and "7 layers" in words(few)
 
 
 def test_files_in_every_format(moved: Comparison, tmp_path: Path) -> None:
@@ -135,6 +174,35 @@ def test_history_heat_map_has_layers_by_category_and_steps(tmp_path: Path) -> No
     shown = words(figure)
     assert "4 layers" in shown and "5 states, steps 0 to 400" in shown and "attn_q" in shown and "400" in shown
     assert "Change of alpha since the start, bf16" in words(plot_history(history, "change", "bf16")[0])
+
+
+def test_every_row_of_the_history_says_which_layer_it_is(tmp_path: Path) -> None:
+    names = ("model.layers.0.mlp.up_proj", "model.layers.1.mlp.up_proj", *CONVS, "lm_head")
+    figure, (cells, _) = plot_history(run(tmp_path, table(names), table(names, shift=1)))
+    *labels, _ = ticks(cells)
+    assert labels[:2] == ["0", "1"] and "lm_head" in words(figure) and "other" in words(figure)
+    assert [f"stage{i}." in label for i, label in enumerate(ticks(cells)[3:])] == [True] * 5
+
+
+def test_rows_with_names_are_high_enough_for_them(tmp_path: Path) -> None:
+    blocks = tuple(f"model.layers.{i}.self_attn.{p}_proj" for i in range(60) for p in "qkvo")
+    names = (*blocks, "wte", "wpe", "lm_head", "score")
+    figure, (cells, _) = plot_history(run(tmp_path, table(names), table(names, shift=1)))
+    figure.canvas.draw()
+    shown = sorted((one.get_window_extent() for one in cells.get_yticklabels() if one.get_text()), key=lambda b: b.y0)
+    assert {"wte", "wpe", "score"} <= set(ticks(cells)) and len(shown) > 60
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(shown)), "labels overlap"
+
+
+def test_lines_outside_blocks_have_their_own_colours_and_names(tmp_path: Path) -> None:
+    names = (*(f"part{i}" for i in range(9)), "model.layers.0.mlp.up_proj", "lm_head")
+    _, axes = plot_history_lines(run(tmp_path, table(names), table(names, shift=1)))
+    up, head, other = axes[:3]
+    assert not up.get_legend().get_texts() and not head.get_legend().get_texts()
+    told = [text.get_text() for text in other.get_legend().get_texts()]
+    assert told == [*(f"part{i}" for i in range(6)), "3 more"]
+    keys = [handle.get_color() for handle in other.get_legend().legend_handles]
+    assert len(set(keys)) == 7 and [line.get_color() for line in other.lines[:7]] == keys
 
 
 def test_history_lines_have_a_panel_a_category(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from scipy import stats
 
 from alpha_callbacks.comparing.comparison import Comparison, compare
 from alpha_callbacks.comparing.summary import by_category, movers, spearman, summarize_deltas
-from alpha_callbacks.comparing.words import comparison_findings
+from alpha_callbacks.comparing.unlike import unlike
+from alpha_callbacks.comparing.words import comparison_findings, left_out_kinds
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.table import LayerRows, Row, Table
 from tests.rows import row, table
@@ -127,7 +128,7 @@ def test_failed_rows_and_other_shapes_are_named_and_take_no_part() -> None:
     }
     assert summarize_deltas(comparison.pairs).max == 0
     told = comparison_findings(comparison)[-1]
-    assert "1 different shapes" in told and "1 no alpha" in told
+    assert "1 of different shapes" in told and "1 without alpha" in told
 
 
 def test_the_same_layer_spelled_differently() -> None:
@@ -201,8 +202,10 @@ def test_a_history_without_thresholds_is_compared() -> None:
 
 
 def test_wrong_usage() -> None:
-    with pytest.raises(OptionError, match="base and B: expected layers in common, found none"):
+    with pytest.raises(OptionError, match=r"base and B: expected layers in common, found none among 4 and 1 \(such as"):
         compare(table(), table(layers=("something.else",)), labels=("base", "B"))
+    with pytest.raises(OptionError, match=r"a in A and net.a in B, which differ by the prefix 'net.': save one side"):
+        compare(table(layers=("a", "b")), table(layers=("net.a", "net.b")))
     with pytest.raises(OptionError, match="precision: expected one that both have, got fp32 in A and bf16 in B"):
         compare(table(precisions=("fp32",)), table(precisions=("bf16",)))
     with pytest.raises(OptionError, match="precision: expected one of fp32, bf16 for A, got 'fp16'"):
@@ -221,7 +224,59 @@ def test_words() -> None:
     assert same[0] == "24 layers compared: alpha is the same in every one, to within what is known of it."
 
 
+def test_few_layers_are_told_one_by_one() -> None:
+    """A median, a quartile or a rank correlation of 7 layers would claim what they cannot show."""
+    a = drawn(1, NAMES[:7])
+    b = Table.from_rows([replace(r, alpha=r.alpha + 0.25) for r in a], a.precisions)
+    told = comparison_findings(compare(a, b))
+    first = a.layers[0].first
+    assert f"{first.layer_name} ({first.alpha:.4f} to {first.alpha + 0.25:.4f}, +0.25)" in told[0]
+    assert told[0].count("+0.25") == 7 and told[0].endswith("7 layers are too few to speak of a trend.")
+    assert not any(word in " ".join(told) for word in ("median", "rank", "levels", "By category"))
+    enough = compare(drawn(1, NAMES[:8]), drawn(2, NAMES[:8]))
+    assert "in the median" in comparison_findings(enough)[0] and "rank correlation" in comparison_findings(enough)[1]
+
+
+def test_a_layer_that_did_not_move_is_told_as_such_among_few() -> None:
+    a = drawn(1, NAMES[:2])
+    rows = [replace(r, alpha=r.alpha + (r.layer_name == NAMES[1])) for r in a]
+    told = comparison_findings(compare(a, Table.from_rows(rows, a.precisions)))[0]
+    assert f"{NAMES[0]} (" in told and "not told apart)" in told and "+1)" in told
+
+
+def test_a_category_of_one_layer_is_not_ranked_with_the_others() -> None:
+    a = drawn(1, (*NAMES, "lm_head"))
+    rows = [replace(r, alpha=r.alpha + (9.0 if r.layer_name == "lm_head" else 0.1)) for r in a]
+    told = comparison_findings(compare(a, Table.from_rows(rows, a.precisions)))
+    (ranked,) = [sentence for sentence in told if sentence.startswith("By category")]
+    assert "lm_head" not in ranked and any(sentence.startswith("Farthest: lm_head") for sentence in told)
+
+
 def test_words_without_a_layer_to_compare() -> None:
-    lost = Table.from_rows([row("lm_head", "fp32", 1.0, status="degenerate")], ("fp32",))
-    (told,) = comparison_findings(compare(lost, lost))
-    assert told.startswith("No layer has an alpha on both sides") and "1 no alpha" in told
+    names = ("net.score", "net.mixer", "net.out")
+    failed = row("norm", "fp32", 1.0, status="failed", reason="SolverError: no luck")
+    a = Table.from_rows([row(names[0], "fp32", 3.0), row("head", "fp32", 3.0), failed], ("fp32",))
+    b = Table.from_rows([row("score", "fp32", 3.0), row("head", "fp32", 3.0, out_features=512), failed], ("fp32",))
+    comparison = compare(a, b, labels=("base", "tuned"))
+    assert {kind: len(pairs) for kind, pairs in left_out_kinds(comparison).items()} == {
+        "only in base": 1, "of different shapes": 1, "without alpha": 1, "only in tuned": 1,
+    }  # fmt: skip
+    told, unlike_names, shapes, lost = comparison_findings(comparison)
+    assert told.startswith("Nothing could be compared: ") and "1 only in base" in told and "1 without alpha" in told
+    assert "such as net.score in base and score in tuned, which differ by the prefix 'net.'" in unlike_names
+    assert shapes.startswith("head: different shapes: 64x48 and 512x48. Compare two states of one architecture")
+    assert lost.startswith("norm: base: failed (SolverError: no luck)") and "scan" in lost
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (("net.a", "net.b"), ("a", "b"), "such as net.a in A and a in B, which differ by the prefix 'net.'"),
+        (("a", "b"), ("x.net.b", "other"), "such as b in A and x.net.b in B, which differ by the prefix 'x.net.'"),
+        (("a.0", "b.0", "c.0", "d.0"), ("0", "p", "q", "r"), "such as a.0 in A and 0 in B"),
+        (("a",), (), "such as a in A and no layer in B"),
+    ],
+)
+def test_names_with_nothing_in_common(ours: tuple[str, ...], theirs: tuple[str, ...], told: str) -> None:
+    found = unlike(ours, theirs, ("A", "B"))
+    assert found.startswith(told) and ("prefix" in found) == ("prefix" in told)

@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from alpha_callbacks.comparing.history_reader import find_history, read_history
-from alpha_callbacks.comparing.history_series import by_category, change, folded, reach, span, thinned
+from alpha_callbacks.comparing.history_series import by_category, change, folded, reach, spaced, span, thinned
 from alpha_callbacks.comparing.history_words import failed, history_findings
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.history import HISTORY, History
@@ -102,7 +102,34 @@ def test_other_options_after_a_resume_are_told(tmp_path: Path) -> None:
 def test_findings_of_a_run(path: Path) -> None:
     told = history_findings(read_history(path))
     assert told[0] == "4 layers, 3 states, step 0 to 20; alpha at fp32."
-    assert "+0.02 in the median" in told[1] and "4 rise, 0 fall" in told[1]
+    assert "lm_head (5.0000 to 5.0200, +0.02); 4 layers are too few to speak of a trend." in told[1]
+    assert "median" not in told[1] and len(told) == 2
+
+
+def test_findings_of_enough_layers(tmp_path: Path) -> None:
+    names = tuple(f"model.layers.{i}.mlp.up_proj" for i in range(8))
+    told = history_findings(read_history(written(tmp_path, *(snapshot(i, table(names, shift=i / 50)) for i in (0, 1)))))
+    assert "+0.02 in the median" in told[1] and "8 rise, 0 fall" in told[1] and told[2].startswith("Farthest: ")
+
+
+def test_labels_of_rows(tmp_path: Path) -> None:
+    names = (*LAYERS, "model.layers.0.self_attn.q_lin", "net.a_head_with_a_name_that_is_much_too_long")
+    series = read_history(written(tmp_path, snapshot(0, table(names)))).series()
+    assert series.labels[:4] == (LAYERS[0], "0", "1", "lm_head"), "two attn_q in block 0 need their names"
+    assert series.labels[4] == names[4]
+    assert len(series.labels[5]) <= 32 and series.labels[5].endswith("too_long")
+    assert series.named == (True, False, False, True, True, True)
+
+
+def test_labels_do_not_touch_and_the_first_in_order_wins() -> None:
+    places = [0.0, 0.5, 1.0, 1.6, 2.0]
+    assert spaced(places, 1.0, range(5)) == [0, 2, 4]
+    assert spaced(places, 1.0, [3, *range(5)]) == [0, 3]
+
+
+def test_medians_outside_blocks_say_so(tmp_path: Path) -> None:
+    series = folded(read_history(written(tmp_path, snapshot(0, table(("a", "b", "c"))))).series(), 2)
+    assert series.layers == ("other, outside blocks, median of 3",)
 
 
 def test_what_cannot_be_read(tmp_path: Path, path: Path) -> None:

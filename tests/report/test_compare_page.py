@@ -62,15 +62,60 @@ def test_two_precisions_of_one_model(tmp_path: Path) -> None:
     html = compare_page(same, model="tiny")
     assert "<h1>tiny: fp32 and bf16</h1>" in html
     with opened(html, tmp_path, theme="dark") as it:
-        assert "+0.01\nmedian change of alpha" in it.text()
+        assert "+0.01\nchange of alpha" in it.text() and "too few to speak of a trend" in it.text()
+        assert "rank correlation" not in it.text() and "median" not in it.page.inner_text("#scatter-deltas")
 
 
 def test_nothing_to_compare_is_a_page_without_charts(tmp_path: Path) -> None:
     lost = Table.from_rows([row(NASTY, "fp32", 1.0, status="failed", reason="no")], ("fp32",))
     html = compare_page(compare(lost, lost))
-    assert len(html) < 100_000 and "No layer has an alpha on both sides" in html
+    assert len(html) < 100_000 and "Nothing could be compared: 1 without alpha." in html
     with opened(html, tmp_path) as it:
-        assert "Not compared" in it.text()
+        assert it.page.locator(".tile").all_inner_texts() == ["0\nlayers compared", "1\nwithout alpha"]
+        assert "scan that side again" in it.text() and "Not compared" in it.text() and "median" not in it.text()
+
+
+def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison, tmp_path: Path) -> None:
+    with opened(compare_page(comparison), tmp_path) as it:
+        tile = it.page.locator("#compare-strip .cell")
+        delta = next(pair.delta for pair in comparison.compared if pair.row.layer_name == "lm_head")
+        name, change = tile.inner_text().split("\n")
+        assert name == "lm_head" and float(change.replace("−", "-")) == pytest.approx(delta, rel=1e-2)
+        assert it.page.inner_text("#compare-strip h3") == "Outside blocks (1)"
+        it.page.get_by_role("radio", name="Change / stderr", exact=True).click()
+        assert tile.get_attribute("title").startswith("lm_head: A ") and "change / stderr" in tile.get_attribute(
+            "title"
+        )
+        assert it.page.locator("#compare-heat .heatmaplayer").count() == 1
+
+
+def test_a_model_without_blocks_has_a_tile_a_layer(tmp_path: Path) -> None:
+    names = tuple(f"net.stage{i}.a_projection_of_the_residual_stream" for i in range(9))
+    with opened(compare_page(compare(table(names), table(names, shift=0.5))), tmp_path) as it:
+        tiles = it.page.locator("#compare-strip .cell")
+        assert it.page.locator("#compare-heat").is_hidden() and it.page.inner_text("#compare-strip h3") == "Layers (9)"
+        shown = tiles.locator(".outside-name").all_inner_texts()
+        assert len(set(shown)) == 9 and all(f"stage{i}." in text for i, text in enumerate(shown))
+        assert all(tiles.nth(i).get_attribute("title").startswith(name) for i, name in enumerate(names))
+        clipped = "found => found.filter(name => name.scrollWidth > name.clientWidth).length"
+        assert tiles.locator(".outside-name").evaluate_all(clipped) == 0
+
+
+def test_names_break_after_dots_and_underscores(tmp_path: Path) -> None:
+    name = "net.a_long_name_that_needs_two_lines.of_words.that_are_not_to_be_broken.anywhere"
+    names = (name, *(f"x{i}" for i in range(8)))
+    with opened(compare_page(compare(table(names), table(names, shift=0.5))), tmp_path) as it:
+        it.page.set_viewport_size({"width": 700, "height": 900})
+        cell = it.page.locator("#compare-table td", has_text=name)
+        assert cell.inner_text() == name, "what is copied has no break in it"
+        lines = cell.evaluate(
+            "cell => { const range = document.createRange(), lines = new Map();"
+            " for (const node of cell.childNodes) if (node.nodeType === 3) { range.selectNodeContents(node);"
+            "  const tops = [...range.getClientRects()].map(box => box.top);"
+            "  lines.set(node.textContent, new Set(tops).size); } return [...lines]; }"
+        )
+        assert len(lines) > 10 and all(count == 1 for _, count in lines), "a word is broken"
+        assert cell.bounding_box()["height"] > 30, "there was no need for a break"
 
 
 def test_thousands_of_experts_stay_below_ten_megabytes() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from alpha_callbacks.history import HISTORY, History
 from alpha_callbacks.report.history_page import history_page
 from alpha_callbacks.report.packing import unpacked
 from alpha_callbacks.table import Table
-from tests.report.states import NASTY, opened
+from tests.report.states import NASTY, Opened, opened
 from tests.rows import row, snapshot, table
 
 NAMES = (NASTY, *(f"model.layers.{i}.mlp.up_proj" for i in range(1, 4)), "lm_head")
@@ -56,6 +57,45 @@ def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory,
         for share in (0.1, 0.2, 0.4):
             it.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + 10 + box["height"] * share)
             it.page.wait_for_timeout(60)
+
+
+def row_labels(it: Opened) -> tuple[list[str], list[dict[str, float]]]:
+    """Return the labels of the map from top to bottom, and where they are."""
+    found = [(tick.bounding_box(), tick.text_content()) for tick in it.page.locator("#history-heat .ytick text").all()]
+    found.sort(key=lambda one: one[0]["y"])
+    return [text for _, text in found], [box for box, _ in found]
+
+
+def test_every_row_says_which_layer_it_is(tmp_path: Path) -> None:
+    convs = tuple(f"net.stage{i}.a_projection_of_the_residual_stream" for i in range(9))
+    names = (*convs, *(f"model.layers.{i}.mlp.up_proj" for i in range(3)), "lm_head")
+    with opened(history_page(run(tmp_path, table(names), table(names, shift=1))), tmp_path) as it:
+        labels, boxes = row_labels(it)
+        assert labels[:4] == ["mlp_up  0", "1", "2", "lm_head"] and labels[4].startswith("other  ")
+        assert len(labels) == 13 and all(f"stage{i}." in label for i, label in enumerate(labels[4:]))
+        assert all(a["y"] + a["height"] <= b["y"] + 2 for a, b in pairwise(boxes)), "labels overlap"
+        keys = it.page.locator("#panels .keys")
+        assert keys.count() == 1 and keys.locator("span").count() == 7 and "3 more" in keys.inner_text()
+        assert keys.locator("span").first.get_attribute("title") == convs[0]
+        it.page.locator("#history-heat").scroll_into_view_if_needed()
+        box = it.page.locator("#history-heat .nsewdrag").bounding_box()
+        it.page.mouse.move(box["x"] + 20, box["y"] + 4.5 * box["height"] / 13)
+        it.page.wait_for_selector("#history-heat .hovertext")
+        assert convs[0] in it.page.locator("#history-heat .hovertext").text_content(), "the full name"
+
+
+def test_many_rows_keep_the_names_and_drop_numbers(tmp_path: Path) -> None:
+    blocks = tuple(f"model.layers.{i}.self_attn.{p}_proj" for i in range(60) for p in "qkvo")
+    names = (*blocks, "wte", "wpe", "lm_head", "score")
+    with opened(history_page(run(tmp_path, table(names))), tmp_path) as it:
+        labels, _ = row_labels(it)
+        assert {"embedding  wte", "wpe", "lm_head", "other  score"} <= set(labels) and 60 < len(labels) < 180
+        assert {"attn_q  0", "attn_k  0", "attn_v  0", "attn_o  0"} <= set(labels)
+
+
+def test_few_layers_have_a_range_and_no_median(tmp_path: Path) -> None:
+    html = history_page(run(tmp_path, table(NAMES[1:]), table(NAMES[1:], shift=0.5)))
+    assert "median" not in html.split("<main")[1].split("</main>")[0] and "too few to speak of a trend" in html
 
 
 def test_the_page_holds_every_value(history: AlphaHistory) -> None:

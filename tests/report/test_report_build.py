@@ -110,7 +110,39 @@ def test_words(tmp_path: Path) -> None:
 
 def test_words_of_a_table_without_alpha() -> None:
     lost = Table.from_rows([row("a", "fp32", math.nan, status="failed", reason="no")], ("fp32",))
-    assert len(tiles(lost)) == 2 and standouts(lost) == [] and "1 layers are failed" in sentences(lost)[-1]
+    assert len(tiles(lost)) == 2 and standouts(lost) == [] and "1 layer is failed" in sentences(lost)[-1]
+
+
+def test_few_layers_are_told_one_by_one(tmp_path: Path) -> None:
+    few = table(tuple(f"net.fc{i}" for i in range(7)))
+    told = " ".join(sentences(few))
+    assert "net.fc0 (0.40), net.fc1 (0.60)" in told and "7 layers are too few to speak of a trend" in told
+    shown = {tile.what: tile.value for tile in tiles(few)}
+    assert (
+        shown["alpha at fp32"] == "2.000 to 8.000" and shown["alpha / alpha of noise (1 = no tail)"] == "0.40 to 1.60"
+    )
+    (tails, _) = standouts(few)
+    assert tails.title.startswith("Tails for their shape") and len(tails.entries) == 7
+    assert "median" not in told + " ".join(shown) and "Tails are heaviest" not in told
+    enough = table(tuple(f"net.fc{i}" for i in range(8)))
+    assert "median alpha at fp32" in [tile.what for tile in tiles(enough)] and "median 1.10" in " ".join(
+        sentences(enough)
+    )
+
+
+def test_a_format_of_few_layers_has_a_range(tmp_path: Path) -> None:
+    rows = [row(f"fc{i}", "nf4", 3.0, relative_error=0.08 + i / 100, effective_bits=4.5) for i in range(2)]
+    told = sentences(Table.from_rows(rows, ("nf4",)))[-1]
+    assert told == "nf4 (4.5 bits a weight): rounding changes a weight matrix by 8.00% to 9.00% of its norm."
+
+
+def test_few_layers_have_points_and_no_box(tmp_path: Path) -> None:
+    width = "document.getElementById('distribution-plot').data.map((box) => box.line.width)"
+    for count, drawn in ((7, 0), (8, 1.6)):
+        names = tuple(f"net.fc{i}" for i in range(count))
+        with opened(report_html(tmp_path, table(names, ("fp32",))), tmp_path) as it:
+            assert it.page.evaluate(width) == [drawn]
+            assert "One tile a layer" in it.page.inner_text("#map")
 
 
 def test_scan_writes_it_and_the_command_writes_it_anew(tmp_path: Path) -> None:

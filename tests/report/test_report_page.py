@@ -353,6 +353,7 @@ def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
     with opened(report_html(tmp_path, Table.from_rows(rows, ("fp32", "bf16"))), tmp_path) as it:
         assert it.page.locator("#heat .cell").count() == 0
         assert it.page.locator("#strip .cell").count() == 240 and "60 more in the table" in it.page.inner_text("#strip")
+        assert it.page.locator("#strip .outside-name").nth(7).inner_text() == "conv7"
         it.page.locator("#strip .cell").nth(7).click()
         assert it.page.inner_text("#panel-title") == "conv7"
         it.page.locator("#layer-table input").fill("conv299")

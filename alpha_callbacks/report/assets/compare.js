@@ -48,8 +48,8 @@
     AH.plot(plots[1], () => ({data: points(change), layout: {
       xaxis: AH.axis({title: {text: `${title} of A`}, zeroline: false}), yaxis: AH.axis({title: {text: "change, B − A"}, zeroline: false, exponentformat: "power"}),
       shapes: [line({xref: "paper", x0: 0, x1: 1, y0: 0, y1: 0}),
-        line({xref: "paper", x0: 0, x1: 1, y0: middle, y1: middle, line: {dash: "dash", color: AH.token("ink")}})],
-      annotations: [{xref: "paper", x: 1, y: middle, yanchor: "bottom", xanchor: "right", showarrow: false,
+        ...(source.few ? [] : [line({xref: "paper", x0: 0, x1: 1, y0: middle, y1: middle, line: {dash: "dash", color: AH.token("ink")}})])],
+      annotations: source.few ? [] : [{xref: "paper", x: 1, y: middle, yanchor: "bottom", xanchor: "right", showarrow: false,
         bgcolor: AH.token("card"), opacity: 0.85, text: `median ${AH.signed(middle)}`}],
     }}));
   }
@@ -64,20 +64,20 @@
   }).group);
   drawScatters();
 
-  /* Map: one cell a block and category, their median; the colours end at the 98th percentile of the sizes. */
+  /* Map: one cell a block and category, their median, and a tile a layer outside blocks. Where there are many,
+     the colours end at the 98th percentile of the sizes. */
   const SHOWN = {
     change: {label: "Change", title: "B − A", of: delta},
     ratio: {label: "Change of alpha / noise", title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
     stderr: {label: "Change / stderr", title: "change / stderr", of: (i) => delta(i) / numbers.stderr[i]},
   };
   const heat = document.getElementById("compare-heat");
-  const inside = all.some((i) => source.block[i] !== null) ? all.filter((i) => source.block[i] !== null) : all;
-  const blockName = (i) => (source.block[i] === null ? "none" : String(source.block[i]));
-  const blocks = [...new Set(inside.map(blockName))].sort((a, b) => Number(a) - Number(b));
+  const inside = all.filter((i) => source.block[i] !== null), outside = all.filter((i) => source.block[i] === null);
+  const blocks = [...new Set(inside.map((i) => source.block[i]))].sort((a, b) => a - b).map(String);
   const columns = kinds.filter((kind) => inside.some((i) => category(i) === kind));
   const members = new Map();
   for (const i of inside) {
-    const place = `${blockName(i)} ${category(i)}`;
+    const place = `${source.block[i]} ${category(i)}`;
     if (!members.has(place)) members.set(place, []);
     members.get(place).push(i);
   }
@@ -85,12 +85,29 @@
   const rows = across ? columns : blocks, places = across ? blocks : columns;
   const at = (row, place) => members.get(across ? `${place} ${row}` : `${row} ${place}`) || [];
   heat.style.height = `${Math.max(170, 32 * rows.length + 74)}px`;
+  heat.hidden = !inside.length;
+  const several = Math.max(0, ...[...members.values()].map((mine) => mine.length));
+  const tiles = outside.length ? AH.strip(document.getElementById("compare-strip"), {
+    layers: outside, name: (i) => names[i], label: (i) => source.label[i], alone: !inside.length,
+  }) : [];
 
-  function drawHeat(key) {
+  function drawMap(key) {
     const {title, of} = SHOWN[key];
     const z = rows.map((row) => places.map((place) => AH.median(at(row, place).map(of))));
-    const sizes = z.flat().filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
-    const end = sizes[Math.floor(0.98 * (sizes.length - 1))] || sizes.at(-1) || 1;
+    const sizes = (inside.length ? z.flat() : outside.map(of)).filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
+    const end = sizes[Math.ceil(0.98 * (sizes.length - 1))] || sizes.at(-1) || 1;
+    document.getElementById("compare-note").textContent = [
+      sizes.at(-1) > end ? "Colours end at the 98th percentile of the changes." : "",
+      several > 1 ? `Cells show the median of up to ${several} layers.` : "",
+    ].filter(Boolean).join(" ");
+    for (const {element, value, i} of tiles) {
+      const change = of(i), text = key === "change" ? deltaText(i) : AH.signed(change, 3);
+      const {fill, ink} = AH.color("diverging", Number.isFinite(change) ? 0.5 + change / (2 * end) : 0.5);
+      Object.assign(element.style, {background: fill, color: ink});
+      value.textContent = text;
+      element.title = `${names[i]}: A ${AH.number(numbers.alpha_a[i], 6)}, B ${AH.number(numbers.alpha_b[i], 6)}, ${title} ${text}`;
+    }
+    if (!inside.length) return;
     const text = rows.map((row) => places.map((place) => {
       const mine = at(row, place);
       if (!mine.length) return "no such layer compared";
@@ -107,22 +124,15 @@
     }));
   }
   document.getElementById("compare-tools").append(
-    AH.choice("Value", Object.entries(SHOWN).map(([key, {label}]) => [key, label]), "change", drawHeat).group);
-  const outside = all.filter((i) => !inside.includes(i));
-  const several = Math.max(0, ...[...members.values()].map((mine) => mine.length));
-  document.getElementById("compare-note").textContent = [
-    "Colours end at the 98th percentile of the changes.",
-    several > 1 ? `Cells show the median of up to ${several} layers.` : "",
-    outside.length ? `Outside blocks: ${outside.slice(0, 4).map((i) => `${names[i]} ${deltaText(i)}`).join(", ")}${outside.length > 4 ? ", …" : ""}.` : "",
-  ].join(" ");
-  drawHeat("change");
+    AH.choice("Value", Object.entries(SHOWN).map(([key, {label}]) => [key, label]), "change", drawMap).group);
+  drawMap("change");
 
   const tone = (i) => (!resolved(i) ? "" : delta(i) > 0 ? "up" : "down");
   const size = (key, of, digits, more = {}) => ({title: key, number: true, value: of, text: (i) => AH.number(of(i), digits), ...more});
-  AH.sortedTable(document.getElementById("compare-table"), {
-    label: "Layers", count, by: 5,
+  AH.layerTable(document.getElementById("compare-table"), {
+    label: "Layers", rows: () => all, order: {column: 5, down: true}, page: 40,
     columns: [
-      {title: "layer", value: (i) => names[i], mono: true},
+      {title: "layer", value: (i) => names[i]},
       {title: "category", value: category},
       {title: "shape", value: (i) => source.shape[i]},
       size("alpha A", (i) => numbers.alpha_a[i], 6),

@@ -40,6 +40,9 @@ const AH = (() => {
   /** Text for plotly, which takes some tags for markup. */
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
+  /** A layer's name as nodes that a line may break after a dot or an underscore, not inside a word. */
+  const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
+
   const power = (value, digits) => value.toExponential(digits).replace("e+", "e").replace("-", "−").replace("e-", "e−");
 
   /** A number with so many significant digits, in powers of ten where it is very large or small. */
@@ -140,7 +143,7 @@ const AH = (() => {
   system.addEventListener("change", () => choose(chosen));
 
   return {
-    data, unpack, decode, el, plain, number, signed, count, median, color, gradient, choice, dark,
+    data, unpack, decode, el, plain, breakable, number, signed, count, median, color, gradient, choice, dark,
     /** Be told when the theme changes. */
     onTheme: (act) => listeners.push(act),
     /** The value of a CSS variable in this theme: token("ink"). */

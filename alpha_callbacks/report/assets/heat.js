@@ -1,7 +1,7 @@
 "use strict";
 /* The map: a cell a block and category; layers outside blocks as tiles below it. */
 (() => {
-  const L = AH.layers, MOST_TILES = 240, READABLE = 35; // pixels that a cell needs for its text
+  const L = AH.layers, READABLE = 35; // pixels that a cell needs for its text
   const ORDER = ["attn_q", "attn_k", "attn_v", "attn_o", "attn_qkv", "mlp_gate", "mlp_up", "mlp_down", "mlp_gate_up", "moe_router",
     "moe_expert_gate", "moe_expert_up", "moe_expert_down", "moe_expert_gate_up", "embedding", "lm_head", "conv", "other"];
   const rank = (category) => (ORDER.includes(category) ? ORDER.indexOf(category) : ORDER.length);
@@ -94,14 +94,8 @@
   }
 
   function buildStrip() {
-    const shown = outside.slice(0, MOST_TILES);
-    const tiles = shown.map((i) => add(AH.el("button", {type: "button", class: "cell outside", title: L.name(i)},
-      AH.el("span", {class: "outside-name", text: L.name(i)}), AH.el("span", {class: "outside-value"})), [i], L.name(i)));
-    const more = outside.length - shown.length;
-    const title = inside.length ? "Outside blocks" : "Layers";
-    strip.replaceChildren(AH.el("h3", {class: "below", text: `${title} (${outside.length.toLocaleString("en-US")})`}),
-      AH.el("div", {class: "strip", role: "toolbar", "aria-label": `${title}, ${AH.count(outside.length, "layer")}`}, ...tiles),
-      AH.el("p", {class: "note", text: more > 0 ? `… and ${more.toLocaleString("en-US")} more in the table below.` : ""}));
+    const tiles = AH.strip(strip, {layers: outside, name: L.name, label: L.label, alone: !inside.length, tag: "button"})
+      .map(({i, element}) => add(element, [i], L.name(i)));
     roving(strip, tiles, (at, key) => {
       const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[key];
       if (step) return Math.min(tiles.length - 1, Math.max(0, at + step));

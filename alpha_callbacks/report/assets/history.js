@@ -28,27 +28,46 @@
     return at(0.99) > at(0.01) ? [at(0.01), at(0.99)] : [at(0) - 0.5, at(0) + 0.5];
   }
 
+  /* Rows: those with a number for a label may be thin, those with a name are as high as the name where there is room. */
+  const LINE = 15, TALL = 1500, THIN = 4.6; // pixels
   const heat = document.getElementById("history-heat");
-  heat.style.height = `${Math.min(1500, Math.max(260, Math.ceil(count * (count > 120 ? 4.6 : 9)) + 80))}px`;
-  const labels = names.map(AH.plain);
+  const labels = source.label.map(AH.plain), full = names.map(AH.plain);
+  const named = (i) => source.label[i] !== String(source.block[i]);
+  const thin = Math.max(THIN, Math.min(LINE, TALL / count)), high = Math.max(thin, Math.min(LINE, TALL / all.filter(named).length));
+  const edges = all.reduce((tops, i) => [...tops, tops[i] + (named(i) ? high : thin)], [0]);
+  const middle = (i) => (edges[i] + edges[i + 1]) / 2;
+  heat.style.height = `${Math.max(170, Math.ceil(edges[count]) + 80)}px`;
   const bands = kinds.map((kind) => all.filter((i) => category(i) === kind));
+  const begins = new Set(bands.map((band) => band[0]));
   const where = (i) => (source.block[i] === null ? "" : `, block ${source.block[i]}`);
+
+  /** Rows that get a label, none over another: names first, then those that begin a category, then others. */
+  const labelled = [];
+  for (const i of [...all.filter(named), ...begins, ...all])
+    if (labelled.every((other) => Math.abs(middle(i) - middle(other)) >= LINE - 3)) labelled.push(i);
+  function rowText(i) {
+    if (!begins.has(i)) return labels[i];
+    const kind = AH.plain(category(i));
+    return source.label[i] === category(i) ? `<b>${kind}</b>` : `<b>${kind}</b>  ${labels[i]}`;
+  }
+
   function drawHeat() {
     const z = all.map((i) => shown(i, value));
     const around = value === "change", [zmin, zmax] = ends(z, around);
     AH.plot(heat, () => ({
       data: [{
-        type: "heatmap", x: steps.map(String), y: labels, z, zmin, zmax, hoverongaps: false,
+        type: "heatmap", x: steps.map(String), y: edges, z, zmin, zmax, hoverongaps: false,
+        text: all.map((i) => Array(wide).fill(full[i])),
         colorscale: AH.plotlyScale(around ? "diverging" : "sequential"),
-        hovertemplate: `<b>%{y}</b><br>step %{x}: ${around ? "%{z:+.4g}" : "%{z:.5g}"}<extra></extra>`,
-        colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power"},
+        hovertemplate: `<b>%{text}</b><br>step %{x}: ${around ? "%{z:+.4g}" : "%{z:.5g}"}<extra></extra>`,
+        colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(edges[count], 420), y: 1, yanchor: "top"},
       }],
       layout: {
         plot_bgcolor: AH.token("hole"),
         xaxis: AH.axis({type: "category", showgrid: false, nticks: 12, tickangle: 0, title: {text: "step"}}),
-        yaxis: AH.axis({type: "category", showgrid: false, autorange: "reversed", ticks: "",
-          tickvals: bands.map((band) => band[(band.length - 1) >> 1]), ticktext: kinds.map(AH.plain)}),
-        shapes: bands.slice(1).map((band) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: band[0] - 0.5, y1: band[0] - 0.5,
+        yaxis: AH.axis({showgrid: false, zeroline: false, range: [edges[count], 0], ticks: "",
+          tickvals: labelled.map(middle), ticktext: labelled.map(rowText)}),
+        shapes: bands.slice(1).map((band) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: edges[band[0]], y1: edges[band[0]],
           line: {color: AH.token("card"), width: 2}})),
       },
     }));
@@ -56,18 +75,29 @@
 
   const blocks = all.map((i) => source.block[i]).filter((block) => block !== null);
   const most = Math.max(1, ...blocks), least = Math.min(...blocks, most);
-  const ink = (i) => (source.block[i] === null ? AH.token("ink")
-    : AH.color("sequential", (AH.dark() ? 0.15 : 0) + 0.85 * ((source.block[i] - least) / (most - least || 1))).fill);
-  const panels = kinds.map((kind) => {
+  /* Layers outside blocks have a colour each, the last ones of many together. */
+  const OUTSIDE = ["var(--ink)", "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", "var(--faint)"];
+  const outside = bands.map((band) => band.filter((i) => source.block[i] === null));
+  const own = new Map(outside.flatMap((mine) => mine.map((i, at) => [i, OUTSIDE[Math.min(at, OUTSIDE.length - 1)]])));
+  const resolved = (color) => (color.startsWith("var(--") ? AH.token(color.slice(6, -1)) : color);
+  const ink = (i) => (own.has(i) ? resolved(own.get(i))
+    : AH.color("sequential", (AH.dark() ? 0.3 : 0) + (AH.dark() ? 0.7 : 0.85) * ((source.block[i] - least) / (most - least || 1))).fill);
+  function keysOf(kind, mine) {
+    if (!mine.length || (mine.length === 1 && source.label[mine[0]] === kind)) return null; // its name is the heading
+    const told = mine.slice(0, OUTSIDE.length - 1).map((i) => AH.key(source.label[i], own.get(i), {title: names[i]}));
+    const rest = mine.length - told.length;
+    return AH.el("div", {class: "keys"}, ...told, rest ? AH.key(`${rest} more`, OUTSIDE.at(-1)) : null);
+  }
+  const panels = kinds.map((kind, at) => {
     const plot = AH.el("div", {class: "plot", role: "img", "aria-label": `${kind} over the steps`});
-    document.getElementById("panels").append(AH.el("div", {}, AH.el("h3", {text: kind}), plot));
+    document.getElementById("panels").append(AH.el("div", {}, AH.el("h3", {text: kind}), plot, keysOf(kind, outside[at])));
     return plot;
   });
   function drawLines() {
     kinds.forEach((kind, at) => AH.plot(panels[at], () => ({
       data: bands[at].map((i) => ({
         type: "scatter", mode: wide > 12 ? "lines" : "lines+markers", x: steps, y: shown(i, linesValue), connectgaps: false,
-        name: labels[i], line: {color: ink(i), width: 1.2}, marker: {size: 4, color: ink(i)},
+        name: full[i], line: {color: ink(i), width: 1.2}, marker: {size: 4, color: ink(i)},
         hovertemplate: `<b>%{fullData.name}</b>${where(i)}<br>step %{x}: %{y:.5g}<extra></extra>`,
       })),
       layout: {
@@ -77,25 +107,21 @@
     })));
   }
 
-  function fillTable() {
-    const from = all.map((i) => first(row(i))), to = all.map((i) => last(row(i)));
-    const gaps = all.map((i) => row(i).reduce((sum, alpha) => sum + Number.isNaN(alpha), 0));
-    const moved = (i) => to[i] - from[i];
-    const plainNumber = (title, of, digits) => ({title, number: true, value: of, text: (i) => AH.number(of(i), digits)});
-    AH.sortedTable(document.getElementById("history-table"), {
-      label: "Layers", count, by: 4,
-      columns: [
-        {title: "layer", value: (i) => names[i], mono: true},
-        {title: "category", value: category},
-        plainNumber("first alpha", (i) => from[i], 6),
-        plainNumber("last alpha", (i) => to[i], 6),
-        plainNumber("|change|", (i) => Math.abs(moved(i)), 3),
-        {title: "change", number: true, value: moved, text: (i) => AH.signed(moved(i), 3), tone: (i) => (moved(i) > 0 ? "up" : moved(i) < 0 ? "down" : "")},
-        plainNumber("last / noise", (i) => to[i] / noise[i], 4),
-        plainNumber("gaps", (i) => gaps[i], 4),
-      ],
-    });
-  }
+  const from = (i) => first(row(i)), to = (i) => last(row(i)), moved = (i) => to(i) - from(i);
+  const size = (title, of, digits) => ({title, number: true, value: of, text: (i) => AH.number(of(i), digits)});
+  const table = AH.layerTable(document.getElementById("history-table"), {
+    label: "Layers", rows: () => all, order: {column: 4, down: true}, page: 40,
+    columns: [
+      {title: "layer", value: (i) => names[i]},
+      {title: "category", value: category},
+      size("first alpha", from, 6),
+      size("last alpha", to, 6),
+      size("|change|", (i) => Math.abs(moved(i)), 3),
+      {title: "change", number: true, value: moved, text: (i) => AH.signed(moved(i), 3), tone: (i) => (moved(i) > 0 ? "up" : moved(i) < 0 ? "down" : "")},
+      size("last / noise", (i) => to(i) / noise[i], 4),
+      size("gaps", (i) => row(i).reduce((sum, alpha) => sum + Number.isNaN(alpha), 0), 4),
+    ],
+  });
 
   const options = Object.entries(VALUES).map(([key, {label}]) => [key, label]);
   const tools = document.getElementById("history-tools");
@@ -104,7 +130,7 @@
       precision = Number(chosen);
       drawHeat();
       drawLines();
-      fillTable();
+      table.fill();
     }).group);
   tools.append(AH.choice("Value", options, value, (chosen) => { value = chosen; drawHeat(); }).group);
   document.getElementById("lines-tools").append(
@@ -112,5 +138,4 @@
   document.getElementById("history-note").textContent = "Colours end at the 1st and 99th percentile; empty places were not measured or have no alpha.";
   drawHeat();
   drawLines();
-  fillTable();
 })();

@@ -13,6 +13,7 @@ AH.layers = (() => {
   const number = (key, i, p) => numbers[key][EACH.includes(key) ? i : i * width + p];
   const word = (key, i, p) => words[key](LAYER_WORDS.includes(key) ? i : i * width + p);
   const ok = (i, p) => word("status", i, p) === "ok";
+  const labels = new Map(source.name.map((_, i) => i).filter((i) => source.block[i] === null).map((i, at) => [i, source.label[at]]));
   const places = new Map(source.name.map((name, i) => [name, i]));
 
   return {
@@ -21,12 +22,14 @@ AH.layers = (() => {
     name: (i) => source.name[i],
     block: (i) => source.block[i],
     category: (i) => words.category(i),
+    /** What a layer outside blocks is called where room is short. */
+    label: (i) => labels.get(i),
+    /** True if that many values are too few for a box. */
+    few: (n) => n < source.few,
     shape: (i) => `${numbers.out_features[i]} × ${numbers.in_features[i]}`,
     /** The number of a layer, or undefined. */
     find: (name) => places.get(name),
     /** alpha where it may be used, else nan. */
     alpha: (i, p) => (ok(i, p) ? number("alpha", i, p) : NaN),
-    /** The last segments of a name, enough to tell it from its neighbours. */
-    short: (i) => source.name[i].split(".").slice(-2).join("."),
   };
 })();

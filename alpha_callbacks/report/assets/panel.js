@@ -74,11 +74,11 @@ AH.panel = (() => {
     title.textContent = words;
     about.textContent = `${AH.count(layers.length, "layer")}, by ${metric.title} at ${L.precisions[p]}${layers.length > MOST ? `; the first ${MOST}, all are in the table` : ""}`;
     list.replaceChildren(AH.el("ol", {class: "members"}, ...sorted.slice(0, MOST).map((i) => AH.el("li", {},
-      AH.el("button", {type: "button", class: "layer-link mono", text: L.name(i), on: {click: () => show({layer: i})}}), AH.el("span", {class: "figure", text: AH.metricText(key, i, p)})))));
+      AH.el("button", {type: "button", class: "layer-link mono", on: {click: () => show({layer: i})}}, ...AH.breakable(L.name(i))), AH.el("span", {class: "figure", text: AH.metricText(key, i, p)})))));
   }
 
   function drawLayer(i, p) {
-    title.textContent = L.name(i);
+    title.replaceChildren(...AH.breakable(L.name(i)));
     const tied = L.word("tied_to", i, 0);
     about.textContent = [L.category(i), L.block(i) === null ? "" : `block ${L.block(i)}`, L.shape(i), `stored in ${L.word("stored_dtype", i, 0) || "?"}`, tied ? `tied to ${tied}` : ""].filter(Boolean).join(" · ");
     facts.replaceChildren(...AH.layerFacts(i, p));

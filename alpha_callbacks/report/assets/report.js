@@ -43,9 +43,11 @@
       return {
         data: groups.map(([name, points, color]) => {
           const known = points.filter(([, v]) => Number.isFinite(v));
+          const few = L.few(known.length); // points, no box: its edges would be single layers
           return {
-            type: "box", name: AH.plain(name), y: known.map(([, v]) => v), text: known.map(([i]) => AH.plain(L.name(i))), quartilemethod: "linear", boxmean: true,
-            boxpoints: dots ? "all" : "outliers", jitter: 0.6, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: 1.6}, marker: {color, size: 4, opacity: dots ? (AH.dark() ? 0.7 : 0.4) : 0.8},
+            type: "box", name: AH.plain(name), y: known.map(([, v]) => v), text: known.map(([i]) => AH.plain(L.name(i))), quartilemethod: "linear", boxmean: !few,
+            boxpoints: dots || few ? "all" : "outliers", jitter: few ? 0 : 0.6, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: few ? 0 : 1.6},
+            marker: {color, size: few ? 7 : 4, opacity: dots && !few ? (AH.dark() ? 0.7 : 0.4) : 0.8},
             hoveron: "points+boxes", hovertemplate: "%{text}<br>%{y:.5g}<extra></extra>",
           };
         }),

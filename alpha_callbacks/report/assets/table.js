@@ -1,8 +1,9 @@
 "use strict";
-/* AH.layerTable: layers as rows that can be searched, filtered and sorted, a page at a time; a name opens its panel. */
-AH.layerTable = (element, {columns, rows, open, filters = [], label, page = 25}) => {
-  // columns: {title, value(row), text(row), number, tone(row)}; the first is the name. filters: {label, value(row)}.
-  let order = null, most = page;
+/* AH.layerTable: layers as rows that can be searched, filtered and sorted, a page at a time. */
+AH.layerTable = (element, {columns, rows, open = null, filters = [], order = null, label, page = 25}) => {
+  // columns: {title, value(row), text(row), number, tone(row)}; the first is the name, and a link if there is `open(row)`.
+  // filters: {label, value(row)}. order: {column, down}, null for the order of the rows.
+  let most = page;
   const search = AH.el("input", {type: "search", placeholder: "Filter: words of the name", "aria-label": "Filter by name", spellcheck: "false"});
   const found = AH.el("span", {class: "note", "aria-live": "polite"});
   const selects = filters.map((filter) => {
@@ -54,7 +55,8 @@ AH.layerTable = (element, {columns, rows, open, filters = [], label, page = 25})
       const text = column.text ? column.text(row) : column.value(row);
       const tone = [column.number ? "number" : "", column.tone ? column.tone(row) : ""].join(" ").trim() || null;
       if (at > 0) return AH.el("td", {class: tone, text});
-      return AH.el("td", {}, AH.el("button", {type: "button", class: "layer-link mono", text, on: {click: () => open(row)}}));
+      if (!open) return AH.el("td", {class: "mono"}, ...AH.breakable(text));
+      return AH.el("td", {}, AH.el("button", {type: "button", class: "layer-link mono", on: {click: () => open(row)}}, ...AH.breakable(text)));
     }))));
     if (!kept.length) body.append(AH.el("tr", {}, AH.el("td", {class: "nothing", colspan: columns.length, text: "No layer fits the filter."})));
     more.hidden = kept.length <= most;
