@@ -17,7 +17,7 @@ from alpha_callbacks.summary import TOO_FEW
 HISTORY_PAGE = "history.html"
 
 _MOST_LAYERS = 600  # lines; beyond, the median of each category and block
-_MOST_VALUES = 500_000  # in the page, 2.7 MB
+_MOST_VALUES = 400_000  # in the page, 4.3 MB
 _FEWEST_STEPS = 50
 
 
@@ -41,8 +41,8 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         "block": list(one.blocks),
         "steps": list(one.steps),
         "precisions": list(series),
-        "alpha": [packed(shown.values.ravel()) for shown in series.values()],
-        "alpha_null": packed(_noise(history, first)),
+        "alpha": [packed(shown.values.ravel(), "f8") for shown in series.values()],
+        "alpha_null": packed(_noise(history, first), "f8"),
     }
     notes = _notes(history, one)
     head = headline(_tiles(history, one), [*history_findings(history, first), *notes])

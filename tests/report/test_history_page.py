@@ -104,7 +104,7 @@ def test_the_page_holds_every_value(history: AlphaHistory) -> None:
     assert data["name"] == [NASTY, "model.layers.1.mlp.up_proj", "model.layers.2.mlp.up_proj",
                             "model.layers.3.mlp.up_proj", "lm_head"]  # fmt: skip
     fp32 = unpacked(data["alpha"][1]).reshape(5, 3)  # type: ignore[index]
-    np.testing.assert_allclose(fp32, history.series("fp32").values, rtol=1e-7)
+    np.testing.assert_array_equal(fp32, history.series("fp32").values)  # six digits and small changes are printed
     np.testing.assert_allclose(unpacked(data["alpha_null"]), 5.0, rtol=1e-7)  # type: ignore[arg-type]
 
 
