@@ -215,7 +215,7 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packa
     file.write_bytes(b"")
     real = language_model.find_spec
     monkeypatch.setattr(language_model, "find_spec", lambda name: None if name == package else real(name))
-    with pytest.raises(MissingExtraError, match=rf"alpha-callbacks\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"\.\[{extra}\]"):
         load_language_model(file)
 
 

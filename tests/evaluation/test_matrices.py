@@ -107,7 +107,7 @@ def test_gguf_names_need_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingExtraError, match=r"alpha-callbacks\[gguf\]"):
+    with pytest.raises(MissingExtraError, match=r"\.\[gguf\]"):
         targets(build("Llama", **GROUPED), [Choice("blk.0.attn_q", "attn_q", 32, 32, "int8")])
 
 

@@ -85,5 +85,5 @@ def test_notes_give_the_command() -> None:
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of({"model.layers.0.mlp.up_proj": "mxfp4:floor"})
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "alpha-callbacks\[gguf\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install -c constraints.txt "\.\[gguf\]"'):
         export(plan)

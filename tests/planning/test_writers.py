@@ -77,7 +77,7 @@ def test_a_missing_package_names_its_extra(
     if target != "gguf":
         pytest.importorskip(target.replace("-", "_"))
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingExtraError, match=rf'pip install "alpha-callbacks\[{extra}\]"') as caught:
+    with pytest.raises(MissingExtraError, match=rf'pip install -c constraints.txt "\.\[{extra}\]"') as caught:
         write_model(tmp_path, PLANS[target], tmp_path / "out", target)
     assert caught.value.extra in metadata("alpha-callbacks").get_all("Provides-Extra", [])
     assert list(tmp_path.iterdir()) == []
