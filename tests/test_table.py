@@ -69,7 +69,7 @@ def test_nothing_usable() -> None:
     (summary,) = summarize(t)
     assert summary.count == 0 and math.isnan(summary.mean)
     assert heaviest(t) == most_drifted(t) == []
-    assert findings(t) == ["fp32: no layer has a usable alpha.", "1 layers are failed at fp32; their alpha is empty."]
+    assert findings(t) == ["fp32: no layer has a usable alpha.", "1 layer is failed at fp32; its alpha is empty."]
 
 
 def test_what_stands_out() -> None:
