@@ -15,9 +15,7 @@ def test_every_extra_that_is_named_exists() -> None:
         *REPOSITORY.glob("*.md"),
     ]
     text = "\n".join(file.read_text() for file in sources)
-    named = set(re.findall(r"\.\[(\w+)\]", text)) | set(
-        re.findall(r'MissingExtraError\([^)]*"(\w+)"\)', text)
-    )
+    named = set(re.findall(r"\.\[(\w+)\]", text)) | set(re.findall(r'MissingExtraError\([^)]*"(\w+)"\)', text))
     assert named - {"extra"} <= set(PROJECT["project"]["optional-dependencies"])
     assert "gguf" in named
 

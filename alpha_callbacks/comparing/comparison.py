@@ -196,7 +196,8 @@ def _places(rows: dict[str, Row | None], skip: Iterable[str]) -> dict[tuple[obje
 def _pair(a: Row | None, b: Row | None, labels: tuple[str, str]) -> Pair:
     if a is None or b is None:
         return Pair(a, b, f"only in {labels[b is not None]}")
-    if (shape_a := shape(a)) != (shape_b := shape(b)):
+    shape_a, shape_b = shape(a), shape(b)
+    if shape_a and shape_b and shape_a != shape_b:  # a history does not say them
         return Pair(a, b, f"different shapes: {shape_a} and {shape_b}")
     lost = [f"{label}: {_why(row)}" for row, label in ((a, labels[0]), (b, labels[1])) if not _usable(row)]
     return Pair(a, b, "; ".join(lost))

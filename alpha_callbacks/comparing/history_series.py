@@ -78,7 +78,7 @@ def folded(series: Series, most: int) -> Series:
     for i, place in enumerate(zip(series.categories, series.blocks, strict=True)):
         places.setdefault(place, []).append(i)
     names = tuple(
-        series.layers[rows[0]] if len(rows) == 1 else f"{category}, {_where(block)}, median of {len(rows)}"
+        series.layers[rows[0]] if len(rows) == 1 else f"{category}{_where(block)}, median of {len(rows)}"
         for (category, block), rows in places.items()
     )
     with warnings.catch_warnings():  # a column of nan has the median nan
@@ -120,7 +120,7 @@ def spaced(places: Sequence[float], apart: float, order: Iterable[int]) -> list[
 
 
 def _where(block: int | None) -> str:
-    return "outside blocks" if block is None else f"block {block}"
+    return "" if block is None else f", block {block}"
 
 
 def _taken(series: Series, rows: list[int]) -> Series:

@@ -112,7 +112,8 @@ def _draw(axes: Axes, series: Series, category: str, scale: ScalarMappable) -> N
         found = True
         lonely = np.isfinite(values).sum() == 1  # a line of one point would not be seen
         color = outside[i] if block is None else scale.to_rgba(np.array([float(block)]))[0]
-        axes.plot(series.steps, values, color=color, linewidth=1.0, marker="o" if lonely else marker, markersize=2.6)
+        axes.plot(series.steps, values, color=color, linewidth=1.0, marker="o" if lonely else marker, markersize=2.6,
+                  zorder=2.0 if i in outside and color == GREY else 2.1)  # fmt: skip
     if not found:
         axes.text(0.5, 0.5, "no usable alpha", transform=axes.transAxes, ha="center", color=GREY)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))

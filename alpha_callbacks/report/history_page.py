@@ -95,7 +95,7 @@ def _tiles(history: AlphaHistory, shown: Series) -> list[Tile]:
     moved = change(shown).values
     last = [float(row[np.isfinite(row)][-1]) for row in moved if np.isfinite(row).any()]
     tiles = [Tile(f"{len(history.layers):,}", "layers"), Tile(f"{len(history.steps):,}", "measured states")]
-    if last:
+    if last and len(history.steps) > 1:
         median = "median " if len(last) >= TOO_FEW else ""
         tiles.append(Tile(middle(last, signed), f"{median}change of alpha, first to last"))
     holes = int(np.isnan(shown.values).sum())

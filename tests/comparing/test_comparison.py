@@ -195,6 +195,12 @@ def test_other_tails_are_refused(change: dict[str, object]) -> None:
         compare(table(), b)
 
 
+def test_a_history_without_shapes_is_compared_with_a_scan() -> None:
+    rows = [replace(r, out_features=0, in_features=0) for r in table(shift=0.5)]
+    unknown = Table.from_rows(rows, table().precisions)
+    assert len(compare(table(), unknown).compared) == 4 == len(compare(unknown, table()).compared)
+
+
 def test_a_history_without_thresholds_is_compared() -> None:
     unknown = Table(tuple(LayerRows(tuple(replace(r, threshold="") for r in layer.rows)) for layer in table().layers),
                     table().precisions)  # fmt: skip

@@ -127,9 +127,9 @@ def test_labels_do_not_touch_and_the_first_in_order_wins() -> None:
     assert spaced(places, 1.0, [3, *range(5)]) == [0, 3]
 
 
-def test_medians_outside_blocks_say_so(tmp_path: Path) -> None:
+def test_medians_outside_blocks_have_no_block(tmp_path: Path) -> None:
     series = folded(read_history(written(tmp_path, snapshot(0, table(("a", "b", "c"))))).series(), 2)
-    assert series.layers == ("other, outside blocks, median of 3",)
+    assert series.layers == ("other, median of 3",)
 
 
 def test_what_cannot_be_read(tmp_path: Path, path: Path) -> None:

@@ -138,6 +138,7 @@ def test_one_state_without_alpha(tmp_path: Path) -> None:
     lost = Table.from_rows([row("lm_head", "fp32", math.nan, status="degenerate")], ("fp32",))
     with opened(history_page(run(tmp_path, lost)), tmp_path) as it:
         assert "one state, step 0" in it.text()
+    assert "first to last" not in history_page(run(tmp_path / "known", table())), "one state has no change"
 
 
 def test_unknown_precision(history: AlphaHistory) -> None:

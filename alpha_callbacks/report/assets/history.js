@@ -36,7 +36,8 @@
   const thin = Math.max(THIN, Math.min(LINE, TALL / count)), high = Math.max(thin, Math.min(LINE, TALL / all.filter(named).length));
   const edges = all.reduce((tops, i) => [...tops, tops[i] + (named(i) ? high : thin)], [0]);
   const middle = (i) => (edges[i] + edges[i + 1]) / 2;
-  heat.style.height = `${Math.max(170, Math.ceil(edges[count]) + 80)}px`;
+  const room = Math.max(90, Math.ceil(edges[count]));
+  heat.style.height = `${room + 80}px`;
   const bands = kinds.map((kind) => all.filter((i) => category(i) === kind));
   const begins = new Set(bands.map((band) => band[0]));
   const where = (i) => (source.block[i] === null ? "" : `, block ${source.block[i]}`);
@@ -60,7 +61,7 @@
         text: all.map((i) => Array(wide).fill(full[i])),
         colorscale: AH.plotlyScale(around ? "diverging" : "sequential"),
         hovertemplate: `<b>%{text}</b><br>step %{x}: ${around ? "%{z:+.4g}" : "%{z:.5g}"}<extra></extra>`,
-        colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(edges[count], 420), y: 1, yanchor: "top"},
+        colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(room, 420), y: 1, yanchor: "top"},
       }],
       layout: {
         plot_bgcolor: AH.token("hole"),
@@ -95,7 +96,7 @@
   });
   function drawLines() {
     kinds.forEach((kind, at) => AH.plot(panels[at], () => ({
-      data: bands[at].map((i) => ({
+      data: [...bands[at]].reverse().map((i) => ({ // the first layers, which have names below the panel, on top
         type: "scatter", mode: wide > 12 ? "lines" : "lines+markers", x: steps, y: shown(i, linesValue), connectgaps: false,
         name: full[i], line: {color: ink(i), width: 1.2}, marker: {size: 4, color: ink(i)},
         hovertemplate: `<b>%{fullData.name}</b>${where(i)}<br>step %{x}: %{y:.5g}<extra></extra>`,

@@ -21,6 +21,8 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
     }}});
     return AH.el("th", {scope: "col", class: column.number ? "number" : null}, button);
   });
+  const longest = rows().reduce((most, row) => Math.max(most, String(columns[0].value(row)).length), 0);
+  heads[0].style.minWidth = `${Math.min(34, longest + 2)}ch`; // where a table is too wide, names give way no further
   const body = AH.el("tbody");
   const more = AH.el("button", {type: "button", class: "button more", on: {click: () => {
     const first = body.children.length;
