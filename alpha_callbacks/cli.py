@@ -10,7 +10,7 @@ import typer
 
 from alpha_callbacks import __version__, cli_compare, cli_plans, cli_report
 from alpha_callbacks.cli_options import LogLevel, set_log_level
-from alpha_callbacks.errors import AlphaCallbacksError
+from alpha_callbacks.errors import AlphaCallbacksError, OptionError, PlanError
 from alpha_callbacks.names import model_name
 
 if TYPE_CHECKING:  # --help must not wait for torch
@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_FLAGS = {"include": "filter_layers", "exclude": "exclude_layers"}  # of the Python interface -> of the command
+_ELSEWHERE = {"include": "filter_layers", "exclude": "exclude_layers"}  # name in Python -> parameter of `scan`
 _NUMBERS, _LAYERS, _OUTPUT, _MACHINE = "What to compute", "Which layers", "Output", "Machine"
 
 
@@ -302,12 +302,13 @@ def main() -> None:
 
 def _as_typed(error: Exception) -> str:
     """Return the message of an error with the option as it is typed here: "include: ..." is --filter-layers."""
+    if not isinstance(error, OptionError | PlanError):  # others begin with what they are about: a path, a model
+        return str(error)
+    commands = typer.main.get_group(app).commands.values()
+    flags = {option.name: max(option.opts, key=len) for command in commands for option in command.params}
     name, colon, rest = str(error).partition(": ")
-    flag = _FLAGS.get(name, name)
-    typed = name in _FLAGS or ("_" in name and name.replace("_", "").isalpha())
-    return (
-        f"--{flag.replace('_', '-')}{colon}{rest}" if isinstance(error, AlphaCallbacksError) and typed else str(error)
-    )
+    flag = flags.get(_ELSEWHERE.get(name, name), "")
+    return f"{flag}{colon}{rest}" if flag.startswith("--") and flag != f"--{name}" else str(error)
 
 
 def _finish(console: "Console", result: "ScanResult | None") -> None:

@@ -1,5 +1,6 @@
 """Commands about quantization: precisions, recommend, export, quantize, evaluate."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -235,8 +236,7 @@ def _export(plan: "Plan", target: str, file: Path) -> str:
 
     export = export_plan(plan, target)
     write_text(file, export.text)
-    for note in export.notes:
-        typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
+    _print_notes(export.notes)
     return f"; {target} in {file}"
 
 
@@ -310,8 +310,7 @@ def quantize(
     if dry_run or output_dir is None:
         _foresee(wanted, target)
         return
-    for note in write_model(path, wanted, output_dir, target):
-        typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
+    _print_notes(write_model(path, wanted, output_dir, target))
     typer.echo(f"Checkpoint written to {output_dir}")
 
 
@@ -324,6 +323,10 @@ def _foresee(plan: "Plan", target: str) -> None:
         notes = export_plan(plan, target).notes
     except PlanError as error:
         notes = (f"it would be refused: {error}",)
+    _print_notes(notes)
+
+
+def _print_notes(notes: Sequence[str]) -> None:
     for note in notes:
         typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
 

@@ -46,8 +46,9 @@ class CsvSink:
         states, self._states = self._states, 0  # said once
         if states and logging.getLogger("alpha_callbacks").level <= logging.INFO and sys.stderr is not None:
             line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "
-            with suppress(OSError, ValueError):  # a stream that is closed is no reason to fail
-                print(f"{line}alpha-hill history {shlex.quote(str(self._directory))}", file=sys.stderr)
+            # A closed stream is no reason to fail; and the line of a progress bar may not have ended yet.
+            with suppress(OSError, ValueError):
+                print(f"\n{line}alpha-hill history {shlex.quote(str(self._directory))}", file=sys.stderr)
 
     def _move_later(self, step: int, to: Path) -> None:
         for folder in sorted(self._directory.glob("step_*")):

@@ -65,6 +65,7 @@ def test_report_tells_what_was_learned(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["no/such/thing"], "no/such/thing"),
+        (["my_model"], "alpha-hill: my_model: the hub cannot be reached"),  # a name with an underscore is no option
         (["--precisions", "fp7"], "expected one of fp64, fp32, fp16, bf16"),
         (["--k-frac", "2"], "alpha-hill: --k-frac: expected a share between 0 and 1, got 2.0"),
         (["--filter-layers", "("], "alpha-hill: --filter-layers: expected a regular expression"),

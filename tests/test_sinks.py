@@ -67,7 +67,7 @@ def test_csv_says_once_where_it_is(host: Host, capsys: pytest.CaptureFixture[str
     sink.close()
     sink.close()
     folder = host.output_dir
-    told = f"alpha-Hill: 2 states in {folder}. To see them as a page: alpha-hill history {folder}\n"
+    told = f"\nalpha-Hill: 2 states in {folder}. To see them as a page: alpha-hill history {folder}\n"
     assert capsys.readouterr().err == told
 
 

@@ -232,8 +232,8 @@ class _Problem:
         options, about = self.options, self.about
         protect = options.protect or _PROTECTS.get(policy, "low-alpha")
         if policy == "thresholds":
-            middle, low = (self._of_size(bits) or usual for bits, usual in _USUAL.items())
-            rule = Thresholds(options.bounds, options.variation, middle, low, protect)
+            eight, four = (self._of_size(bits) or usual for bits, usual in _USUAL.items())
+            rule = Thresholds(options.bounds, options.variation, eight, four, protect)
             return rule.decide(about)
         assert budget is not None
         if policy == "alphaq":
