@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from alpha_callbacks.categories import block_index
 from alpha_callbacks.error_norm import spectral_norm
 from alpha_callbacks.estimators import HillFit, Tail, hill_alpha, tail_of, tail_size
 from alpha_callbacks.formats.blocks import wide
+from alpha_callbacks.lazy import lazy_property
 from alpha_callbacks.null import alpha_null
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.perturbation import alpha_error_bound
@@ -95,11 +95,20 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
 
 
 @dataclass(frozen=True)
+class _Solved:
+    """A decomposition with its fit, ready to be reported under several precisions. It does not know its matrix."""
+
+    spectrum: Spectrum
+    fit: HillFit
+    tail: Tail
+
+
+@dataclass(frozen=True)
 class _Answer:
     """The row of one precision, and the decomposition that it came from."""
 
     row: Row
-    solved: "_Solved | None" = None
+    solved: _Solved | None = None
 
 
 def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
@@ -113,21 +122,22 @@ def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
 def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
     weight, options = matrix.weight, matrix.options
     if precision.holds(weight.dtype):
-        return matrix.stored.answer(precision.name, method="lossless", bound=0.0)
+        return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
     if weight.in_features % precision.column_multiple:
         reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
         return _Answer(matrix.blank(precision.name, "unsupported", reason))
     damage = measure_damage(weight, precision, matrix.sizes.largest)
     if damage.exact:
-        return matrix.stored.answer(precision.name, method="lossless", bound=0.0)
+        return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
     if damage.infinite:
         reason = f"{damage.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
         return _with(damage, _Answer(matrix.blank(precision.name, "non_finite", reason)))
     if matrix.knows_stored:
-        bound = matrix.stored.error_bound(damage)
+        bound = matrix.error_bound(damage)
         if bound <= options.reuse_tol * matrix.stored.fit.alpha:
-            return _with(damage, matrix.stored.answer(precision.name, method="bounded", bound=bound))
-    answer = _with(damage, matrix.solve(precision).answer(precision.name, method="computed", bound=math.nan))
+            return _with(damage, matrix.answer(matrix.stored, precision.name, method="bounded", bound=bound))
+    solved = matrix.solve(precision)
+    answer = _with(damage, matrix.answer(solved, precision.name, method="computed", bound=math.nan))
     if not precision.low_bit:
         return answer
     return replace(answer, row=replace(answer.row, spectral_error=matrix.spectral_error(precision)))
@@ -135,14 +145,18 @@ def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
 
 @dataclass(frozen=True)
 class _Matrix:
-    """A finite weight that is not zero, and how to decompose it."""
+    """A finite weight that is not zero, and how to decompose it.
+
+    What it keeps must not lead back to it: in a reference cycle the weight would outlive its layer until the cyclic
+    collector runs.
+    """
 
     weight: Weight
     sizes: Sizes
     options: AnalysisOptions
 
-    @cached_property
-    def stored(self) -> "_Solved":
+    @lazy_property
+    def stored(self) -> _Solved:
         """The decomposition of the stored matrix, made when first needed."""
         return self.solve(None)
 
@@ -152,7 +166,7 @@ class _Matrix:
         asked = map(get_precision, self.options.precisions)
         return "stored" in self.__dict__ or any(precision.holds(self.weight.dtype) for precision in asked)
 
-    @cached_property
+    @lazy_property
     def norm(self) -> float:
         """||W||_2 of the stored matrix."""
         if self.knows_stored:
@@ -167,7 +181,12 @@ class _Matrix:
         blocks = short_side_blocks(self.weight, change)
         return self.sizes.largest * spectral_norm(blocks, self.weight.n_eigs, device=self.options.device)
 
-    def solve(self, precision: Precision | None) -> "_Solved":
+    def error_bound(self, damage: Damage) -> float:
+        """Return the proved bound on the change of alpha, from that of the stored matrix, that this damage can make."""
+        stored, summed = self.stored, self.weight.out_features + self.weight.in_features
+        return alpha_error_bound(stored.spectrum.evals, stored.fit, damage.error, stored.tail, summed=summed)
+
+    def solve(self, precision: Precision | None) -> _Solved:
         """Decompose the weight after the round trip (None: as stored) and fit its tail."""
         weight, options = self.weight, self.options
         eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
@@ -195,51 +214,33 @@ class _Matrix:
             spread_floor=tail.spread_floor,
             rank_floor=tail.rank_floor(result.frobenius_norm**2),
         )
-        return _Solved(self, result, fit, tail)
+        return _Solved(result, fit, tail)
 
     def blank(self, precision: str, status: Status, reason: str) -> Row:
         """Return a row without alpha."""
         return _blank(self.weight, self.options, precision, status, reason)
 
-
-@dataclass(frozen=True)
-class _Solved:
-    """A decomposition with its fit, ready to be reported under several precisions."""
-
-    matrix: _Matrix
-    spectrum: Spectrum
-    fit: HillFit
-    tail: Tail
-
-    def error_bound(self, damage: Damage) -> float:
-        """Return the proved bound on the change of alpha that this damage can make."""
-        weight = self.matrix.weight
-        summed = weight.out_features + weight.in_features
-        return alpha_error_bound(self.spectrum.evals, self.fit, damage.error, self.tail, summed=summed)
-
-    def answer(self, precision: str, *, method: Method, bound: float) -> _Answer:
-        """Return what this decomposition says of one precision."""
-        return _Answer(self._row(precision, method, bound), self)
-
-    def _row(self, precision: str, method: Method, bound: float) -> Row:
-        fit = self.fit
-        if self.spectrum.accuracy and method != "lossless":
-            bound = (0.0 if math.isnan(bound) else bound) + self.spectrum.accuracy * fit.alpha
-        return replace(
-            self.matrix.blank(precision, fit.status, _REASONS.get(fit.status, "")),
+    def answer(self, solved: _Solved, precision: str, *, method: Method, bound: float) -> _Answer:
+        """Return what a decomposition says of one precision."""
+        fit, found = solved.fit, solved.spectrum
+        if found.accuracy and method != "lossless":
+            bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
+        row = replace(
+            self.blank(precision, fit.status, _REASONS.get(fit.status, "")),
             alpha=fit.alpha,
             alpha_error_bound=bound if fit.status == "ok" else math.nan,
             k_used=fit.k,
             method=method,
-            solver=self.spectrum.solver,
+            solver=found.solver,
             x_min=fit.x_min,
             stderr=fit.stderr,
             ks_distance=fit.ks_distance,
-            spectral_norm=math.sqrt(float(self.spectrum.evals[0])),
-            frobenius_norm=self.spectrum.frobenius_norm,
+            spectral_norm=math.sqrt(float(found.evals[0])),
+            frobenius_norm=found.frobenius_norm,
             relative_error=0.0 if method == "lossless" else math.nan,
             spectral_error=0.0 if method == "lossless" else math.nan,
         )
+        return _Answer(row, solved)
 
 
 def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:

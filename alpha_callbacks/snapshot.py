@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from alpha_callbacks.lazy import lazy_property
 from alpha_callbacks.summary import summarize
 from alpha_callbacks.table import Table
 
@@ -42,7 +42,7 @@ class Snapshot:
         means = ", ".join(f"mean_{s.precision}={s.mean:.6g}" for s in summarize(self.table))
         return f"Snapshot(step={self.step}, event={self.event!r}, {len(self.table)} layers, {means})"
 
-    @cached_property
+    @lazy_property
     def scalars(self) -> Mapping[str, float]:
         """Summary name -> value: the figures that go to every logger (docs/keys.md says what each one means)."""
         found: dict[str, float] = {}
@@ -59,7 +59,7 @@ class Snapshot:
         """Number of layers without a usable alpha at some precision; those left out for lack of time do not count."""
         return sum(any(not row.ok and row.status != "skipped" for row in layer.rows) for layer in self.table.layers)
 
-    @cached_property
+    @lazy_property
     def images(self) -> "Mapping[str, numpy.ndarray]":
         """Chart name -> uint8 pixels (height, width, 3): bars by category, heat maps; drawn once for all sinks."""
         from alpha_callbacks.plots.cards import draw_cards

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+from alpha_callbacks.lazy import lazy_property
 
 if TYPE_CHECKING:
     import pandas
@@ -172,7 +173,7 @@ class Table:
         """Return the number of layers."""
         return len(self.layers)
 
-    @cached_property
+    @lazy_property
     def reference(self) -> str:
         """The precision that drift is measured from: the finest one asked for."""
         from alpha_callbacks.precision import get_precision

@@ -1,6 +1,6 @@
 """Two ranks against one, each with one CPU thread, on a checkpoint of Llama 3.1 8B's shapes at half the width.
 
-python benchmarks/ranks.py      # about 3 minutes on 2 cores
+python -m benchmarks.ranks      # about 3 minutes on 2 cores
 
 Prints the seconds of the scan itself (run.json: reading, solving, gathering; not the start of Python) and their ratio,
 and checks that the results are the same bytes.

@@ -1,7 +1,7 @@
 """What the callback costs a training run: between checkpoints, at a checkpoint, and as a share of the run.
 
-    python benchmarks/training.py                # the tiny Llama, minutes
-    python benchmarks/training.py --smollm2      # SmolLM2-135M's shapes too, 10 minutes
+    python -m benchmarks.training                # the tiny Llama, minutes
+    python -m benchmarks.training --smollm2      # SmolLM2-135M's shapes too, 10 minutes
 
 All figures of one table come from one process; runs with and without the callback alternate. A step is the time from
 one `on_train_batch_start` to the next; "quiet" steps are those in which nothing is measured.
@@ -159,13 +159,18 @@ def compare(name: str, shapes: dict[str, Any], steps: int, every: int, tokens: t
         )
 
 
+def quiet_down() -> None:
+    """Keep what Lightning says of small runs out of the figures."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
 def main() -> None:
     """Run the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smollm2", action="store_true")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    quiet_down()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, fp32 + fp16 + bf16")
     compare("tiny Llama", TINY, steps=60, every=20, tokens=(8, 64), pairs=4)
     if options.smollm2:

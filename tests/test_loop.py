@@ -1,10 +1,14 @@
+import gc
 import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from alpha_callbacks import loop, machine
+from alpha_callbacks import analyze, loop, machine
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.loop import Crew, analyze_weights, choose_crew
 from alpha_callbacks.options import AnalysisOptions
@@ -24,6 +28,80 @@ def test_values_are_the_same_bits_for_any_crew(crew: Crew) -> None:
     todo = weights(300, 40, 520, 90)
     alone = {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, Crew(1, 1))}
     assert {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, crew)} == alone
+
+
+def meeting(parties: int, solve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a solver that goes on only once `parties` threads are inside it at the same time."""
+    barrier = threading.Barrier(parties)
+
+    def solver(*args: Any, **options: Any) -> Any:
+        barrier.wait(timeout=20)  # BrokenBarrierError where the others cannot come
+        return solve(*args, **options)
+
+    return solver
+
+
+@pytest.mark.parametrize("precisions", [("fp32",), ("bf16",), ("fp32", "bf16"), ("int4",), ("fp32", "int4")])
+def test_two_workers_are_inside_the_solver_at_the_same_time(
+    precisions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for solver in ("spectrum", "spectral_norm"):
+        monkeypatch.setattr(analyze, solver, meeting(2, getattr(analyze, solver)))
+    options = AnalysisOptions(precisions=precisions)
+    results = list(analyze_weights(weights(64, 64, 64, 64), options, Crew(2, 1)))
+    assert [row.reason for result in results for row in result.rows if not row.ok] == []
+
+
+def test_one_worker_alone_never_meets_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier = threading.Barrier(2)
+    monkeypatch.setattr(analyze, "spectrum", lambda *args, **options: barrier.wait(timeout=0.05))
+    (row,) = next(iter(analyze_weights(weights(64), OPTIONS, Crew(1, 1)))).rows
+    assert row.status == "failed" and "BrokenBarrierError" in row.reason  # so the test above can fail
+
+
+class ReadAnew:
+    """A weight that is read anew at each call, and the readings that are still in memory."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._matrix, self._read = noise(80, 64, seed=seed), list[weakref.ref[torch.Tensor]]()
+        self.weight = replace(weight_of(self._matrix, name), rows=self.rows)
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        read = self._matrix[start:stop].clone()
+        self._read.append(weakref.ref(read))
+        return read
+
+    @property
+    def alive(self) -> int:
+        assert self._read
+        return sum(reference() is not None for reference in self._read)
+
+
+@pytest.mark.parametrize(
+    "precisions", [("fp32",), ("fp32", "fp16", "bf16"), ("int4", "fp8"), ("fp32", "nvfp4", "int8")]
+)
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("spectra", [False, True])
+def test_a_weight_is_freed_when_its_rows_are_made(
+    precisions: tuple[str, ...], failing: bool, spectra: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("no convergence")
+
+    if failing:
+        monkeypatch.setattr(analyze, "spectrum", fail)
+    sources = [ReadAnew(f"layer{i}", i) for i in range(3)]
+    options = AnalysisOptions(precisions=precisions)
+    gc.collect()
+    gc.disable()  # reference counts alone must free it
+    try:
+        names = [source.weight.layer_name for source in sources] if spectra else []
+        todo = [source.weight for source in sources]
+        results = list(analyze_weights(todo, options, Crew(1, 1), spectra_of=names))
+        assert [source.alive for source in sources] == [0, 0, 0]
+    finally:
+        gc.enable()
+    assert all(row.ok is not failing for result in results for row in result.rows)
 
 
 def test_the_callers_threads_are_left_alone() -> None:

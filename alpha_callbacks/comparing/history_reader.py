@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from alpha_callbacks.categories import module_order
 from alpha_callbacks.comparing.history_series import Series
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.history import HEADER, HISTORY
+from alpha_callbacks.lazy import lazy_property
 from alpha_callbacks.table import Row, Table
 
 if TYPE_CHECKING:
@@ -38,22 +38,22 @@ class AlphaHistory:
     frame: "pandas.DataFrame"
     path: Path
 
-    @cached_property
+    @lazy_property
     def steps(self) -> tuple[int, ...]:
         """The measured steps, ascending."""
         return tuple(int(step) for step in self._starts[0])
 
-    @cached_property
+    @lazy_property
     def precisions(self) -> tuple[str, ...]:
         """Every precision of the run, in the order of the file."""
         return tuple(str(name) for name in self.frame["precision"].unique())
 
-    @cached_property
+    @lazy_property
     def reference(self) -> str:
         """The finest precision."""
         return Table((), self.precisions).reference
 
-    @cached_property
+    @lazy_property
     def layers(self) -> tuple[str, ...]:
         """Every layer of the run: in the order of the file, in module order if the set of layers has changed."""
         names = tuple(str(name) for name in self.frame["layer_name"].unique())
@@ -104,14 +104,14 @@ class AlphaHistory:
         blocks = tuple(_block(first.at[name, "block"]) for name in self.layers)
         return Series(self.layers, kinds, blocks, self.steps, values)
 
-    @cached_property
+    @lazy_property
     def changed_tail(self) -> str:
         """A layer whose tail size changed during the run (other options after a resume), or ""."""
         ok = self.frame[(self.frame["status"] == "ok") & (self.frame["k_used"] > 0)]
         sizes = ok.groupby("layer_name", observed=True, sort=False)["k_used"].nunique()
         return str(sizes[sizes > 1].index[0]) if (sizes > 1).any() else ""
 
-    @cached_property
+    @lazy_property
     def _starts(self) -> tuple[np.ndarray, np.ndarray]:
         return np.unique(self.frame["step"].to_numpy(), return_index=True)
 

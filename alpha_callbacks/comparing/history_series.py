@@ -3,12 +3,12 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from alpha_callbacks.categories import CATEGORIES
 from alpha_callbacks.labels import row_labels
+from alpha_callbacks.lazy import lazy_property
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Series:
         """Return the number of layers."""
         return len(self.layers)
 
-    @cached_property
+    @lazy_property
     def labels(self) -> tuple[str, ...]:
         """What each layer is called beside its category: the number of its block where that will do, else its name."""
         return tuple(row_labels(self.layers, self.categories, self.blocks))
 
-    @cached_property
+    @lazy_property
     def named(self) -> tuple[bool, ...]:
         """True for the layers whose label is a name."""
         return tuple(label != str(block) for label, block in zip(self.labels, self.blocks, strict=True))

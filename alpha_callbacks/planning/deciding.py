@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
+from alpha_callbacks.lazy import lazy_property
 from alpha_callbacks.precision import get_precision
 from alpha_callbacks.table import LayerRows
 
@@ -54,7 +54,7 @@ class Deciding:
             return self.usable[i] and row.ok
         return self.usable[i] and self.layers[i].first.in_features % get_precision(candidate).column_multiple == 0
 
-    @cached_property
+    @lazy_property
     def stuck(self) -> dict[int, str]:
         """Layers that can only stay at 16 bits, with the reason: their own, or that of one they share a format with."""
         reasons: dict[int, str] = {}

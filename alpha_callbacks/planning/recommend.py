@@ -4,9 +4,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 from alpha_callbacks.errors import PlanError
+from alpha_callbacks.lazy import lazy_property
 from alpha_callbacks.planning.deciding import HIGH, Deciding
 from alpha_callbacks.planning.knapsack import TOLERANCE
 from alpha_callbacks.planning.options import RecommendOptions
@@ -186,11 +186,11 @@ class _Problem:
         about = Deciding(layers, groups, (*names, HIGH), table.reference, usable, highs)
         return cls(table, options, fisher, kept, about, measured)
 
-    @cached_property
+    @lazy_property
     def _by_name(self) -> dict[str, LayerRows]:
         return {layer.first.layer_name: layer for layer in self.table.layers}
 
-    @cached_property
+    @lazy_property
     def _decided(self) -> dict[str, int]:
         return {layer.first.layer_name: i for i, layer in enumerate(self.about.layers)}
 
