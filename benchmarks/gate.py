@@ -36,11 +36,14 @@ FORMATS = {
 
 
 def workers() -> dict[str, float]:
-    """Two matrices side by side against one after the other."""
+    """Two matrices side by side against one after the other, in turns."""
     shape = engine.SHAPES[0].divided(SCALE)
     batch = [engine.matrix(shape, seed) for seed in range(4)]
-    alone, together = (engine.seconds(partial(engine.ours, batch, "exact", Crew(count, 1)), 3) for count in (1, 2))
-    return {"two workers / one": alone / together}
+    best = {1: float("inf"), 2: float("inf")}
+    for _ in range(5):
+        for count in best:
+            best[count] = min(best[count], engine.seconds(partial(engine.ours, batch, "exact", Crew(count, 1)), 1))
+    return {"two workers / one": best[1] / best[2]}
 
 
 def methods() -> dict[str, float]:
