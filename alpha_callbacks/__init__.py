@@ -3,104 +3,105 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from alpha_callbacks._version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from alpha_callbacks.analyze import analyze_weight
-    from alpha_callbacks.checkpoint import open_checkpoint
-    from alpha_callbacks.comparing.comparison import Comparison, compare
-    from alpha_callbacks.comparing.history_reader import read_history
-    from alpha_callbacks.csv_reader import read_results
+    from alpha_callbacks.analysis.analyze import analyze_weight
+    from alpha_callbacks.analysis.parallel import analyze_weights
+    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+    from alpha_callbacks.comparison.comparison import Comparison, compare
+    from alpha_callbacks.comparison.read_history import read_history
     from alpha_callbacks.errors import AlphaCallbacksError
-    from alpha_callbacks.estimators import HillFit, hill_alpha, tail_size
+    from alpha_callbacks.estimators.hill import HillFit, hill_alpha, tail_size
+    from alpha_callbacks.estimators.marchenko_pastur import alpha_null
     from alpha_callbacks.evaluation.evaluate import evaluate
     from alpha_callbacks.evaluation.language_model import load_language_model
     from alpha_callbacks.evaluation.sensitivity import fisher_trace
-    from alpha_callbacks.hf_callback import AlphaHillTrainerCallback
-    from alpha_callbacks.lightning_callback import AlphaHillCallback
-    from alpha_callbacks.loop import analyze_weights
-    from alpha_callbacks.monitor import Monitor
-    from alpha_callbacks.null import alpha_null
     from alpha_callbacks.options import AnalysisOptions
-    from alpha_callbacks.planning.exporters import export_plan
-    from alpha_callbacks.planning.options import RecommendOptions
+    from alpha_callbacks.planning.export_plan import export_plan
     from alpha_callbacks.planning.plan import Choice, Plan
-    from alpha_callbacks.planning.plan_files import read_plan, write_plan
+    from alpha_callbacks.planning.plan_json import read_plan, write_plan
     from alpha_callbacks.planning.recommend import Recommendation, recommend
-    from alpha_callbacks.planning.writers import write_model
+    from alpha_callbacks.planning.recommend_options import RecommendOptions
+    from alpha_callbacks.planning.write_model import write_model
     from alpha_callbacks.plots.category import plot_category
     from alpha_callbacks.plots.compare_scatter import plot_comparison
     from alpha_callbacks.plots.distribution import plot_distribution
-    from alpha_callbacks.plots.esd import plot_esd
+    from alpha_callbacks.plots.esd_plot import plot_esd
     from alpha_callbacks.plots.heatmap import plot_heatmap
-    from alpha_callbacks.plots.hill import plot_hill
+    from alpha_callbacks.plots.hill_plot import plot_hill
     from alpha_callbacks.plots.history_heatmap import plot_history
     from alpha_callbacks.plots.layer import plot_layer
-    from alpha_callbacks.precision import Precision, register
-    from alpha_callbacks.report.build import write_report
-    from alpha_callbacks.results import Plots, ScanResult
-    from alpha_callbacks.scanner import merge, scan
-    from alpha_callbacks.sinks import Host, MemorySink, Sink
-    from alpha_callbacks.snapshot import Snapshot
-    from alpha_callbacks.sources import module_inventory
-    from alpha_callbacks.spectra import open_spectra
-    from alpha_callbacks.table import LayerRows, Row, Table
-    from alpha_callbacks.weight import Weight
-
-__version__ = "0.1.0"
+    from alpha_callbacks.precisions.precision import Precision
+    from alpha_callbacks.precisions.registry import register
+    from alpha_callbacks.report.scan_page import write_report
+    from alpha_callbacks.scanning.scan import merge, scan
+    from alpha_callbacks.scanning.write_results import Plots, ScanResult
+    from alpha_callbacks.sinks.sink import Host, MemorySink, Sink
+    from alpha_callbacks.sinks.snapshot import Snapshot
+    from alpha_callbacks.tables.read_results import read_results
+    from alpha_callbacks.tables.spectra_files import open_spectra
+    from alpha_callbacks.tables.table import LayerRows, Row, Table
+    from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback
+    from alpha_callbacks.training.lightning_callback import AlphaHillCallback
+    from alpha_callbacks.training.monitor import Monitor
+    from alpha_callbacks.weights.module_weights import module_inventory
+    from alpha_callbacks.weights.weight import Weight
 
 _HOMES = {
     "AlphaCallbacksError": "errors",
-    "AlphaHillCallback": "lightning_callback",
-    "AlphaHillTrainerCallback": "hf_callback",
+    "AlphaHillCallback": "training.lightning_callback",
+    "AlphaHillTrainerCallback": "training.hf_callback",
     "AnalysisOptions": "options",
     "Choice": "planning.plan",
-    "Comparison": "comparing.comparison",
-    "HillFit": "estimators",
-    "Host": "sinks",
-    "LayerRows": "table",
-    "MemorySink": "sinks",
-    "Monitor": "monitor",
+    "Comparison": "comparison.comparison",
+    "HillFit": "estimators.hill",
+    "Host": "sinks.sink",
+    "LayerRows": "tables.table",
+    "MemorySink": "sinks.sink",
+    "Monitor": "training.monitor",
     "Plan": "planning.plan",
-    "Plots": "results",
-    "Precision": "precision",
-    "RecommendOptions": "planning.options",
+    "Plots": "scanning.write_results",
+    "Precision": "precisions.precision",
+    "RecommendOptions": "planning.recommend_options",
     "Recommendation": "planning.recommend",
-    "Row": "table",
-    "ScanResult": "results",
-    "Sink": "sinks",
-    "Snapshot": "snapshot",
-    "Table": "table",
-    "Weight": "weight",
-    "alpha_null": "null",
-    "analyze_weight": "analyze",
-    "analyze_weights": "loop",
-    "compare": "comparing.comparison",
+    "Row": "tables.table",
+    "ScanResult": "scanning.write_results",
+    "Sink": "sinks.sink",
+    "Snapshot": "sinks.snapshot",
+    "Table": "tables.table",
+    "Weight": "weights.weight",
+    "alpha_null": "estimators.marchenko_pastur",
+    "analyze_weight": "analysis.analyze",
+    "analyze_weights": "analysis.parallel",
+    "compare": "comparison.comparison",
     "evaluate": "evaluation.evaluate",
-    "export_plan": "planning.exporters",
+    "export_plan": "planning.export_plan",
     "fisher_trace": "evaluation.sensitivity",
-    "hill_alpha": "estimators",
+    "hill_alpha": "estimators.hill",
     "load_language_model": "evaluation.language_model",
-    "merge": "scanner",
-    "module_inventory": "sources",
-    "open_checkpoint": "checkpoint",
-    "open_spectra": "spectra",
+    "merge": "scanning.scan",
+    "module_inventory": "weights.module_weights",
+    "open_checkpoint": "checkpoints.open_checkpoint",
+    "open_spectra": "tables.spectra_files",
     "plot_category": "plots.category",
     "plot_comparison": "plots.compare_scatter",
     "plot_distribution": "plots.distribution",
-    "plot_esd": "plots.esd",
+    "plot_esd": "plots.esd_plot",
     "plot_heatmap": "plots.heatmap",
-    "plot_hill": "plots.hill",
+    "plot_hill": "plots.hill_plot",
     "plot_history": "plots.history_heatmap",
     "plot_layer": "plots.layer",
-    "read_history": "comparing.history_reader",
-    "read_plan": "planning.plan_files",
-    "read_results": "csv_reader",
+    "read_history": "comparison.read_history",
+    "read_plan": "planning.plan_json",
+    "read_results": "tables.read_results",
     "recommend": "planning.recommend",
-    "register": "precision",
-    "scan": "scanner",
-    "tail_size": "estimators",
-    "write_model": "planning.writers",
-    "write_plan": "planning.plan_files",
-    "write_report": "report.build",
+    "register": "precisions.registry",
+    "scan": "scanning.scan",
+    "tail_size": "estimators.hill",
+    "write_model": "planning.write_model",
+    "write_plan": "planning.plan_json",
+    "write_report": "report.scan_page",
 }
 
 __all__ = [

@@ -7,9 +7,11 @@ from types import UnionType
 from typing import Literal, get_args
 
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.estimators import Threshold
-from alpha_callbacks.precision import dtype_of, get_precision, parse_precisions
-from alpha_callbacks.spectrum import Solver
+from alpha_callbacks.estimators.estimator import Estimator
+from alpha_callbacks.estimators.hill import Threshold
+from alpha_callbacks.estimators.registry import ESTIMATORS
+from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
+from alpha_callbacks.solvers.spectrum import Solver
 
 Adapters = Literal["base", "merged"]
 
@@ -78,6 +80,11 @@ class AnalysisOptions:
         _check_choice("solver", self.solver, get_args(Solver))
         for name in ("include", "exclude"):
             _check_regex(name, getattr(self, name))
+
+    @property
+    def estimator(self) -> Estimator:
+        """What the tails are fitted with."""
+        return ESTIMATORS["hill"](self.k_frac, self.k_min, self.threshold)
 
     def selects(self, layer_name: str) -> bool:
         """Return True if include and exclude let this layer through."""

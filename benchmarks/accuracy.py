@@ -9,8 +9,8 @@ For each kind of matrix: the error of alpha by an fp32 and an fp64 Gram matrix, 
 import torch
 from torch import Tensor
 
-from alpha_callbacks.estimators import hill_alpha
-from alpha_callbacks.perturbation import rounding_spread
+from alpha_callbacks.estimators.hill import hill_alpha
+from alpha_callbacks.estimators.hill_error_bound import rounding_spread
 
 SHAPES = ((512, 512), (1200, 1200), (2400, 600), (3000, 1000))
 

@@ -24,10 +24,10 @@ from scipy.linalg.blas import dsyrk, ssyrk
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from alpha_callbacks.loop import Crew, analyze_weights
-from alpha_callbacks.machine import cpu_threads
+from alpha_callbacks.analysis.parallel import Crew, analyze_weights
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.weight import Weight
+from alpha_callbacks.utils.machine import cpu_threads
+from alpha_callbacks.weights.weight import Weight
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

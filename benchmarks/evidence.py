@@ -20,21 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
-from alpha_callbacks.checkpoint import open_checkpoint
+from alpha_callbacks.analysis.parallel import analyze_weights, choose_crew
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.evaluation.evaluate import BASE, Score, compare
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
 from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.evaluation.sensitivity import LENGTH, WINDOWS, fisher_trace
-from alpha_callbacks.loop import analyze_weights, choose_crew
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.planning.deciding import HIGH, Deciding
-from alpha_callbacks.planning.options import RecommendOptions
 from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.plan_problem import HIGH, Deciding
 from alpha_callbacks.planning.policies import alphaq_costs, measured_costs, spend
 from alpha_callbacks.planning.recommend import recommend
+from alpha_callbacks.planning.recommend_options import RecommendOptions
 from alpha_callbacks.planning.thresholds import Protect
-from alpha_callbacks.planning.units import units
-from alpha_callbacks.table import Table
+from alpha_callbacks.planning.tied_groups import units
+from alpha_callbacks.tables.table import Table
 from benchmarks import texts
 from scripts.fetch_real_weights import GENSIM, SMOLLM2, default_cache, fetch
 from scripts.make_smollm2_folder import make_folder

@@ -5,7 +5,7 @@
 
 Both are timed in turns, on one thread, on the whole matrix and in pieces of 2^18 weights as a scan passes them; the
 better way counts for each. "differ" is how many weights come out otherwise; for the few that do, the reasons stand in
-tests/formats/oracles.py. Needs the extra "test".
+tests/support/format_oracles.py. Needs the extra "test".
 """
 
 import argparse
@@ -16,8 +16,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from alpha_callbacks.precision import Precision, all_precisions, get_precision
-from tests.formats.oracles import ORACLES, mismatches
+from alpha_callbacks.precisions.precision import Precision
+from alpha_callbacks.precisions.registry import all_precisions, get_precision
+from tests.support.format_oracles import ORACLES, mismatches
 
 PIECE = 2**18
 

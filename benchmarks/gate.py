@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from alpha_callbacks.loop import Crew
-from alpha_callbacks.machine import cpu_threads
-from alpha_callbacks.precision import get_precision
+from alpha_callbacks.analysis.parallel import Crew
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.utils.machine import cpu_threads
 from benchmarks import engine, formats, training
-from tests.formats.oracles import ORACLES
+from tests.support.format_oracles import ORACLES
 
 COMMITTED = Path(__file__).parent / "results" / "gate.csv"
 MOVED = 0.15

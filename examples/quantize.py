@@ -20,9 +20,9 @@ from alpha_callbacks import (
     scan,
     write_model,
 )
-from alpha_callbacks.planning.recommend_files import write_recommendation
-from alpha_callbacks.planning.report import print_recommendation, print_scores
-from alpha_callbacks.scanner import EMBEDDED, locate
+from alpha_callbacks.checkpoints.locate import EMBEDDED, locate
+from alpha_callbacks.cli.print_plan import print_recommendation, print_scores
+from alpha_callbacks.planning.recommendation_files import write_recommendation
 
 
 def main() -> None:

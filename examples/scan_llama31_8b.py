@@ -7,7 +7,7 @@ python examples/scan_llama31_8b.py meta-llama/Llama-3.1-8B     # 16 GB download,
 import sys
 
 from alpha_callbacks import AnalysisOptions, Plots, scan
-from alpha_callbacks.console import Console
+from alpha_callbacks.cli.console import Console
 
 
 def main(model: str | None = None, output_dir: str = "results/example") -> None:

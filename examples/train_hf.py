@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from alpha_callbacks import AlphaHillTrainerCallback
-from alpha_callbacks.scanner import EMBEDDED
+from alpha_callbacks.checkpoints.locate import EMBEDDED
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from alpha_callbacks.threads import solver_threads
-from alpha_callbacks.weight import Weight
+from alpha_callbacks.utils.solver_threads import solver_threads
+from alpha_callbacks.weights.weight import Weight
 from scripts.make_smollm2_folder import FOLDER
 
 settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
@@ -136,7 +136,7 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make every measurement of a training run fail but the first; return a list with an entry a call."""
-    from alpha_callbacks import monitor
+    from alpha_callbacks.training import monitor
 
     original, calls = monitor.module_inventory, list[int]()
 

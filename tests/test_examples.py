@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.planning.plan_files import read_plan
-from alpha_callbacks.scanner import scan
+from alpha_callbacks.planning.plan_json import read_plan
+from alpha_callbacks.scanning.scan import scan
 from tests.conftest import REPOSITORY
 
 for package in ("lightning", "transformers", "accelerate", "peft", "tensorboard", "wandb"):

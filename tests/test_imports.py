@@ -43,7 +43,7 @@ def test_analysis_needs_no_plots_or_hub() -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    assert "torch" not in loaded_after("import alpha_callbacks.cli")
+    assert "torch" not in loaded_after("import alpha_callbacks.cli.app")
 
 
 @pytest.mark.parametrize("name", alpha_callbacks.__all__)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.evaluation.applied import Applied
+from alpha_callbacks.evaluation.applied_plan import Applied
 from alpha_callbacks.evaluation.random_plans import random_plans
-from alpha_callbacks.machine import available_memory
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.precision import get_precision
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.utils.machine import available_memory
 
 _log = logging.getLogger(__name__)
 

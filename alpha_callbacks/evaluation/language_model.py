@@ -12,12 +12,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from alpha_callbacks.checkpoint import Checkpoint, open_checkpoint
-from alpha_callbacks.checkpoint_files import weight_files
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.file_sets import weight_files
+from alpha_callbacks.checkpoints.locate import locate
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
-from alpha_callbacks.machine import available_memory
-from alpha_callbacks.precision import dtype_of
-from alpha_callbacks.scanner import locate
+from alpha_callbacks.precisions.registry import dtype_of
+from alpha_callbacks.utils.machine import available_memory
 
 TOKENS, CONTEXT = 512, 512
 _CHARACTERS_A_TOKEN = 32  # more than any text has on average: so much of a long text is read

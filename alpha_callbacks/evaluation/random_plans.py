@@ -7,8 +7,8 @@ from itertools import combinations
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.units import units
-from alpha_callbacks.precision import get_precision
+from alpha_callbacks.planning.tied_groups import units
+from alpha_callbacks.precisions.registry import get_precision
 
 TOLERANCE = 0.01  # effective bits
 _ATTEMPTS = 200

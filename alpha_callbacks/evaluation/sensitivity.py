@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from alpha_callbacks.evaluation.matrices import Layer, Target, targets
+from alpha_callbacks.evaluation.writable_weights import Layer, Target, targets
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.sources import module_inventory
-from alpha_callbacks.weight import spans
+from alpha_callbacks.weights.module_weights import module_inventory
+from alpha_callbacks.weights.weight import spans
 
 # As many tokens in 16 windows of 64 gave plans that were a little worse (SmolLM2, also on texts kept aside for that).
 WINDOWS, LENGTH = 4, 256

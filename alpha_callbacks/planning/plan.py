@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from alpha_callbacks.categories import categorize
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.precision import Precision, get_precision
+from alpha_callbacks.precisions.precision import Precision
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.layer_names import categorize
 
 
 @dataclass(frozen=True)

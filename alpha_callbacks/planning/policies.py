@@ -7,10 +7,10 @@ from statistics import median
 import numpy as np
 
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.planning.deciding import HIGH, Deciding
 from alpha_callbacks.planning.knapsack import TOLERANCE, Menu, choose
+from alpha_callbacks.planning.plan_problem import HIGH, Deciding
 from alpha_callbacks.planning.thresholds import Protect
-from alpha_callbacks.precision import get_precision
+from alpha_callbacks.precisions.registry import get_precision
 
 
 def alphaq_costs(about: Deciding, *, gamma: float, protect: Protect) -> np.ndarray:

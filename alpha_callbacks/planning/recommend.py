@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.lazy import lazy_property
-from alpha_callbacks.planning.deciding import HIGH, Deciding
 from alpha_callbacks.planning.knapsack import TOLERANCE
-from alpha_callbacks.planning.options import RecommendOptions
 from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.plan_problem import HIGH, Deciding
 from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, middle, spend
+from alpha_callbacks.planning.recommend_options import RecommendOptions
 from alpha_callbacks.planning.thresholds import Protect, Thresholds
-from alpha_callbacks.planning.units import units
-from alpha_callbacks.precision import get_precision
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.planning.tied_groups import units
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.utils.lazy import lazy_property
 
 _POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from statistics import pstdev
 from typing import Literal
 
-from alpha_callbacks.planning.deciding import HIGH, Deciding
-from alpha_callbacks.precision import get_precision
-from alpha_callbacks.table import LayerRows
+from alpha_callbacks.planning.plan_problem import HIGH, Deciding
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.table import LayerRows
 
 Protect = Literal["high-alpha", "low-alpha"]
 

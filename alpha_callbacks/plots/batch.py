@@ -7,13 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alpha_callbacks.labels import labels
-from alpha_callbacks.plots.canvas import FAINT, GREY, INK, NOISE, add_axes, new_figure, precision_colors, styled
-from alpha_callbacks.plots.drift import drift_of, scale_drift_axis, status_text, usable_alpha
-from alpha_callbacks.plots.groups import lost_text
-from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.text import alpha_text, counted, fit, joined, tail_text, text_width
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.plots.elements.canvas import (
+    FAINT,
+    GREY,
+    INK,
+    NOISE,
+    add_axes,
+    new_figure,
+    precision_colors,
+    styled,
+)
+from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis, status_text, usable_alpha
+from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles, say
+from alpha_callbacks.plots.elements.text import alpha_text, counted, fit, joined, tail_text, text_width
+from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.utils.labels import labels
 
 _BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as its value's text, and the gap between two layers
 _ALPHA_WIDTH, _DRIFT_WIDTH, _VALUES = 4.6, 2.6, 0.85

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.bars import (
+from alpha_callbacks.plots.elements.bars import (
     FEWEST,
     MOST_PRINTED,
     Series,
@@ -18,12 +18,12 @@ from alpha_callbacks.plots.bars import (
     set_groups,
     tops_of,
 )
-from alpha_callbacks.plots.canvas import FAINT, add_axes, new_figure, precision_colors, styled
-from alpha_callbacks.plots.drift_panel import draw_drift_panel
-from alpha_callbacks.plots.groups import Group, group_layers, lost_text, shape_text
-from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.text import counted, fit, joined, tail_text, text_width
-from alpha_callbacks.table import Table
+from alpha_callbacks.plots.elements.canvas import FAINT, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.drift_panel import draw_drift_panel
+from alpha_callbacks.plots.elements.groups import Group, group_layers, lost_text, shape_text
+from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles, say
+from alpha_callbacks.plots.elements.text import counted, fit, joined, tail_text, text_width
+from alpha_callbacks.tables.table import Table
 
 _LEFT, _RIGHT = 1.0, 0.2
 _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78

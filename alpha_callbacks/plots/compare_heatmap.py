@@ -11,18 +11,18 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from alpha_callbacks.categories import short_name
-from alpha_callbacks.comparing.comparison import Comparison, Pair
-from alpha_callbacks.comparing.words import nothing_text
-from alpha_callbacks.plots.canvas import styled
+from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison_findings import nothing_text
 from alpha_callbacks.plots.compare_scatter import side_names
-from alpha_callbacks.plots.drift import tick_places
-from alpha_callbacks.plots.grid import LOST, Cell, arrange
-from alpha_callbacks.plots.groups import median
-from alpha_callbacks.plots.heat_frame import Cells, heat_frame, note_of
+from alpha_callbacks.plots.elements.canvas import styled
+from alpha_callbacks.plots.elements.drift import tick_places
+from alpha_callbacks.plots.elements.grid import LOST, Cell, arrange
+from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.heat_frame import Cells, heat_frame, note_of
+from alpha_callbacks.plots.elements.legend import add_heading, say
+from alpha_callbacks.plots.elements.text import bound_text, counted, joined
 from alpha_callbacks.plots.heatmap import draw_cells
-from alpha_callbacks.plots.legend import add_heading, say
-from alpha_callbacks.plots.text import bound_text, counted, joined
+from alpha_callbacks.weights.layer_names import short_name
 
 _OUTLIERS = 98  # percentile of |delta| at which the colours end, so that one layer does not make the others pale
 _ROUNDING = 1e-9  # below it an unresolved change is one of printed digits

@@ -6,15 +6,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.comparing.comparison import Comparison, Pair
-from alpha_callbacks.comparing.summary import movers, summarize_deltas
-from alpha_callbacks.comparing.words import nothing_text
-from alpha_callbacks.labels import labels
-from alpha_callbacks.plots.canvas import FAINT, GREY, add_axes, new_figure, styled
-from alpha_callbacks.plots.category_colors import category_color, category_handles, category_marker, in_order
+from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison_findings import nothing_text
+from alpha_callbacks.comparison.paired_statistics import movers, summarize_deltas
 from alpha_callbacks.plots.compare_scatter import side_names
-from alpha_callbacks.plots.legend import add_heading, add_legend, legend_height, say
-from alpha_callbacks.plots.text import counted, fit, joined, text_width
+from alpha_callbacks.plots.elements.canvas import FAINT, GREY, add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.category_colors import category_color, category_handles, category_marker, in_order
+from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, say
+from alpha_callbacks.plots.elements.text import counted, fit, joined, text_width
+from alpha_callbacks.utils.labels import labels
 
 _LEFT, _SIDE, _WIDEST, _TOP_WIDTH, _HEIGHT, _BOTTOM = 0.8, 4.8, 3.4, 2.8, 4.3, 0.55
 _TOP = 14  # layers by name

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
-from alpha_callbacks.plots.drift import usable_alpha
-from alpha_callbacks.plots.groups import lost_text
-from alpha_callbacks.plots.legend import add_heading, say
-from alpha_callbacks.plots.text import alpha_text, counted, fit, joined, tail_text
-from alpha_callbacks.table import Table
+from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.drift import usable_alpha
+from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.legend import add_heading, say
+from alpha_callbacks.plots.elements.text import alpha_text, counted, fit, joined, tail_text
+from alpha_callbacks.tables.table import Table
 
 _SEED = 0  # the jitter is decoration: the same table gives the same picture
 _MANY = 2000  # points; beyond, they become an image inside pdf and svg

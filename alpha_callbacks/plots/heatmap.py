@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from alpha_callbacks.categories import short_name
-from alpha_callbacks.plots.canvas import INK, styled
-from alpha_callbacks.plots.drift import tick_places, tick_text
-from alpha_callbacks.plots.grid import LOST, Cell, Grid, Value, cell_of, make_grid
-from alpha_callbacks.plots.groups import lost_text
-from alpha_callbacks.plots.heat_frame import Cells, heat_frame, note_of
-from alpha_callbacks.plots.legend import add_heading, say
-from alpha_callbacks.plots.text import counted, fit, joined, tail_text
-from alpha_callbacks.table import Table
+from alpha_callbacks.plots.elements.canvas import INK, styled
+from alpha_callbacks.plots.elements.drift import tick_places, tick_text
+from alpha_callbacks.plots.elements.grid import LOST, Cell, Grid, Value, cell_of, make_grid
+from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.heat_frame import Cells, heat_frame, note_of
+from alpha_callbacks.plots.elements.legend import add_heading, say
+from alpha_callbacks.plots.elements.text import counted, fit, joined, tail_text
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.weights.layer_names import short_name
 
 _TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "drift": "drift of alpha",
            "relative_error": "relative error of the weights"}  # fmt: skip

@@ -11,8 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from alpha_callbacks.comparing.history_reader import AlphaHistory
-from alpha_callbacks.comparing.history_series import (
+from alpha_callbacks.comparison.history_series import (
     Series,
     by_category,
     change,
@@ -23,9 +22,10 @@ from alpha_callbacks.comparing.history_series import (
     span,
     thinned,
 )
-from alpha_callbacks.plots.canvas import GREY, INK, add_axes, new_figure, styled
-from alpha_callbacks.plots.legend import add_heading, say
-from alpha_callbacks.plots.text import counted, fit, joined, text_width
+from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.plots.elements.canvas import GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.legend import add_heading, say
+from alpha_callbacks.plots.elements.text import counted, fit, joined, text_width
 
 MOST_LAYERS, MOST_STEPS = 400, 600  # rows and columns of a picture; beyond, medians of a block and fewer steps
 _RIGHT, _TOP, _BOTTOM = 1.25, 0.75, 0.85

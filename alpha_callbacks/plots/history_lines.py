@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from alpha_callbacks.comparing.history_reader import AlphaHistory
-from alpha_callbacks.comparing.history_series import Series, by_category, change, folded
-from alpha_callbacks.plots.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.comparison.history_series import Series, by_category, change, folded
+from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.legend import add_heading
+from alpha_callbacks.plots.elements.text import counted, fit, joined
 from alpha_callbacks.plots.history_heatmap import TITLES
-from alpha_callbacks.plots.legend import add_heading
-from alpha_callbacks.plots.text import counted, fit, joined
 
 _PANEL, _HIGH, _GAP, _ROW_GAP = 2.55, 1.75, 0.55, 0.62
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.65, 0.95, 0.5, 1.0

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.canvas import GREY, add_axes, new_figure, precision_colors, style
-from alpha_callbacks.plots.drift import drift_of, row_of
-from alpha_callbacks.plots.layer_panels import AlphaPanel, DriftPanel
-from alpha_callbacks.plots.text import fit, fit_title, joined, tail_text, text_width
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.plots.elements.canvas import GREY, add_axes, new_figure, precision_colors, style
+from alpha_callbacks.plots.elements.drift import drift_of, row_of
+from alpha_callbacks.plots.elements.layer_panels import AlphaPanel, DriftPanel
+from alpha_callbacks.plots.elements.text import fit, fit_title, joined, tail_text, text_width
+from alpha_callbacks.tables.table import LayerRows, Table
 
 _WIDTH, _HEIGHT, _MARGIN = 8.0, 4.0, 0.14
 _ALPHA_LEFT, _ALPHA_WIDTH, _DRIFT_LEFT, _DRIFT_WIDTH, _TOP = 0.68, 3.68, 5.1, 2.1, 3.12
@@ -33,7 +33,7 @@ class LayerCharts:
     """Draws the layers of a table one after the other into one figure, which takes half the time of new figures.
 
     Examples:
-        >>> from alpha_callbacks.table import LayerRows, Row, Table
+        >>> from alpha_callbacks.tables.table import LayerRows, Row, Table
         >>> row = Row("fc", "other", None, 64, 64, "fp32", "", "fp32", "ok", alpha=3.0, alpha_null=6.0)
         >>> figure, axes = LayerCharts(Table.from_rows([row], ("fp32",))).draw(LayerRows((row,)))
         >>> axes[0].patches[0].get_height()

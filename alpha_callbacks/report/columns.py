@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from alpha_callbacks.labels import TILE, labels
 from alpha_callbacks.report.packing import Kind, coded, packed
-from alpha_callbacks.summary import TOO_FEW
-from alpha_callbacks.table import LayerRows, Row, Table
+from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.tables.table import LayerRows, Row, Table
+from alpha_callbacks.utils.labels import TILE, labels
 
 _NUMBERS: dict[str, Kind] = {
     "alpha": "f8",

@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from alpha_callbacks.comparing.comparison import Comparison, Pair, shape
-from alpha_callbacks.comparing.summary import DeltaSummary, by_category, summarize_deltas
-from alpha_callbacks.comparing.words import comparison_findings, left_out_kinds
-from alpha_callbacks.labels import TILE, labels
+from alpha_callbacks.comparison.comparison import Comparison, Pair, shape
+from alpha_callbacks.comparison.comparison_findings import comparison_findings, left_out_kinds
+from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, summarize_deltas
 from alpha_callbacks.report.packing import coded, packed
-from alpha_callbacks.report.page import Section, Tile, fill, headline, render_page
-from alpha_callbacks.report.words import middle, signed
-from alpha_callbacks.table import Row
+from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
+from alpha_callbacks.report.standouts import middle, signed
+from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.labels import TILE, labels
 
 COMPARE_PAGE = "compare.html"
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from alpha_callbacks.comparing.history_reader import AlphaHistory
-from alpha_callbacks.comparing.history_series import Series, by_category, change, folded, thinned
-from alpha_callbacks.comparing.history_words import history_findings
-from alpha_callbacks.names import model_name
+from alpha_callbacks.comparison.history_findings import history_findings
+from alpha_callbacks.comparison.history_series import Series, by_category, change, folded, thinned
+from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.report.packing import coded, packed
-from alpha_callbacks.report.page import Section, Tile, fill, headline, render_page
-from alpha_callbacks.report.words import middle, signed
-from alpha_callbacks.summary import TOO_FEW
+from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
+from alpha_callbacks.report.standouts import middle, signed
+from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.utils.model_names import model_name
 
 HISTORY_PAGE = "history.html"
 

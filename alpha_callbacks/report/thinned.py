@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from alpha_callbacks.curves import hill_curve, hill_sizes, log_density
 from alpha_callbacks.errors import SpectrumError
-from alpha_callbacks.estimators import Threshold
+from alpha_callbacks.estimators.curves import hill_curve, hill_sizes, log_density
+from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.report.columns import row_of
 from alpha_callbacks.report.packing import packed
-from alpha_callbacks.spectra import Spectra
-from alpha_callbacks.table import LayerRows, Table
+from alpha_callbacks.tables.spectra_files import Spectra
+from alpha_callbacks.tables.table import LayerRows, Table
 
 BINS, HILL_POINTS, RANK_POINTS, TOP = 64, 130, 110, 32
 MOST = 1_600  # decompositions in one report: about 3.2 MB of its 10

@@ -5,7 +5,7 @@ import time
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-import alpha_callbacks.loop
+import alpha_callbacks.analysis.parallel
 from alpha_callbacks import MemorySink, Monitor
 from tests.distributed.worker import FOLDER, OPTIONS, RANK, Tiny, alphas, analysed, batch, fingerprint, join, report
 
@@ -40,13 +40,13 @@ def main() -> None:
 
 def in_background(model: DistributedDataParallel) -> dict[str, object]:
     """Rank 1 is slow in its analysis: both ranks leave out the same states."""
-    real, memory = alpha_callbacks.loop.analyze_weight, MemorySink()
+    real, memory = alpha_callbacks.analysis.parallel.analyze_weight, MemorySink()
 
     def slow(weight: object, options: object) -> object:
         time.sleep(0.15 * RANK)
         return real(weight, options)
 
-    alpha_callbacks.loop.analyze_weight = slow
+    alpha_callbacks.analysis.parallel.analyze_weight = slow
     with Monitor(OPTIONS, sinks=[memory], background=True, on_error="raise", output_dir=FOLDER / "none") as monitor:
         for step in range(1, 8):
             monitor.log(model, step)

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from alpha_callbacks.hf_callback import AlphaHillTrainerCallback
+from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback
 from tests.distributed.worker import FOLDER, RANK, alphas, report
 
 

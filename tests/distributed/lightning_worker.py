@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 
 from alpha_callbacks import MemorySink
-from alpha_callbacks.lightning_callback import AlphaHillCallback
+from alpha_callbacks.training.lightning_callback import AlphaHillCallback
 from tests.distributed.worker import FOLDER, Tiny, alphas
 
 

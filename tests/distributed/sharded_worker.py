@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from alpha_callbacks import Monitor
-from alpha_callbacks.categories import clean_name
+from alpha_callbacks.weights.layer_names import clean_name
 from tests.distributed.worker import (
     FOLDER,
     OPTIONS,

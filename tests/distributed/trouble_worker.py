@@ -14,13 +14,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-import alpha_callbacks.analyze
-import alpha_callbacks.measure
-import alpha_callbacks.monitor
-import alpha_callbacks.ranks
+import alpha_callbacks.analysis.analyze
+import alpha_callbacks.analysis.processes
+import alpha_callbacks.training.measurer
+import alpha_callbacks.training.monitor
 from alpha_callbacks import Monitor
-from alpha_callbacks.ranks import training_ranks
-from alpha_callbacks.weight import Weight
+from alpha_callbacks.analysis.processes import training_ranks
+from alpha_callbacks.weights.weight import Weight
 from tests.distributed.worker import FOLDER, OPTIONS, RANK, Tiny, join, report
 
 DEFAULT_TIMEOUT = 3.0
@@ -80,21 +80,21 @@ def failing_on_rank_1(real: Callable[..., Any], when: Callable[..., bool] = lamb
 
 
 def in_one_layer() -> dict[str, Any]:
-    model, analyze = Tiny(), alpha_callbacks.analyze._analyze
+    model, analyze = Tiny(), alpha_callbacks.analysis.analyze._analyze
     with watch() as monitor:
-        with patch.object(alpha_callbacks.analyze, "_analyze", failing_on_rank_1(analyze)):
+        with patch.object(alpha_callbacks.analysis.analyze, "_analyze", failing_on_rank_1(analyze)):
             first = attempt(lambda: monitor.log(model, 1))
         return {"first": first, "second": attempt(lambda: monitor.log(model, 2))}
 
 
 def outside_the_layers() -> dict[str, Any]:
-    model, find = Tiny(), alpha_callbacks.monitor.module_inventory
+    model, find = Tiny(), alpha_callbacks.training.monitor.module_inventory
     with watch() as monitor:
         monitor.log(model, 1)
-        with patch.object(alpha_callbacks.monitor, "module_inventory", failing_on_rank_1(find)):
+        with patch.object(alpha_callbacks.training.monitor, "module_inventory", failing_on_rank_1(find)):
             second = attempt(lambda: monitor.log(change(model), 2))
-        crew = alpha_callbacks.measure.choose_crew
-        with patch.object(alpha_callbacks.measure, "choose_crew", failing_on_rank_1(crew)):
+        crew = alpha_callbacks.training.measurer.choose_crew
+        with patch.object(alpha_callbacks.training.measurer, "choose_crew", failing_on_rank_1(crew)):
             third = attempt(lambda: monitor.log(model, 3))
         return {"second": second, "third": third, "fourth": attempt(lambda: monitor.log(model, 4))}
 
@@ -111,14 +111,14 @@ def in_the_copy_of_a_shard() -> dict[str, Any]:
 
 
 def slow() -> dict[str, Any]:
-    analyze = alpha_callbacks.analyze._analyze
+    analyze = alpha_callbacks.analysis.analyze._analyze
 
     def sleepy(weight: Weight, options: Any) -> Any:
         if RANK == 1 and weight.layer_name == "gate":
             time.sleep(DEFAULT_TIMEOUT + 1)
         return analyze(weight, options)
 
-    with watch() as monitor, patch.object(alpha_callbacks.analyze, "_analyze", sleepy):
+    with watch() as monitor, patch.object(alpha_callbacks.analysis.analyze, "_analyze", sleepy):
         return attempt(lambda: monitor.log(OnlyGates(), 1))
 
 
@@ -167,7 +167,7 @@ def bound_to_a_device() -> dict[str, Any]:
 
 def absent() -> dict[str, Any]:
     """Rank 1 comes when rank 0 has given up; last, since the two no longer agree how many groups there are."""
-    alpha_callbacks.ranks.ATTENDANCE = timedelta(seconds=1.5)
+    alpha_callbacks.analysis.processes.ATTENDANCE = timedelta(seconds=1.5)
     time.sleep(2.5 * RANK)
     monitor = watch()
     return attempt(lambda: monitor.log(OnlyGates(), 1))
@@ -180,7 +180,7 @@ def default_group_gives_up() -> dict[str, Any]:
 
 
 def dies(rank: int) -> dict[str, Any]:
-    model, analyze = Tiny(), alpha_callbacks.analyze._analyze
+    model, analyze = Tiny(), alpha_callbacks.analysis.analyze._analyze
 
     def deadly(weight: Weight, options: Any) -> Any:
         if rank == RANK:
@@ -189,7 +189,7 @@ def dies(rank: int) -> dict[str, Any]:
 
     monitor = watch()
     monitor.log(model, 1)
-    with patch.object(alpha_callbacks.analyze, "_analyze", deadly):
+    with patch.object(alpha_callbacks.analysis.analyze, "_analyze", deadly):
         second = attempt(lambda: monitor.log(change(model), 2))
     return {"second": second, "third": attempt(lambda: monitor.log(model, 3))}
 

@@ -13,9 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-import alpha_callbacks.loop
+import alpha_callbacks.analysis.parallel
 from alpha_callbacks import AnalysisOptions, Monitor
-from alpha_callbacks.table import Table
+from alpha_callbacks.tables.table import Table
 
 OPTIONS = AnalysisOptions(precisions=("fp32", "bf16"))
 RANK = int(os.environ.get("RANK", "0"))
@@ -128,17 +128,17 @@ def measured(model: nn.Module, options: AnalysisOptions = OPTIONS) -> dict[str, 
 def analysed() -> Iterator[list[str]]:
     """Record the layers that this process analyses."""
     names: list[str] = []
-    real = alpha_callbacks.loop.analyze_weight
+    real = alpha_callbacks.analysis.parallel.analyze_weight
 
     def spy(weight: Any, options: Any) -> Any:
         names.append(weight.layer_name)
         return real(weight, options)
 
-    alpha_callbacks.loop.analyze_weight = spy
+    alpha_callbacks.analysis.parallel.analyze_weight = spy
     try:
         yield names
     finally:
-        alpha_callbacks.loop.analyze_weight = real
+        alpha_callbacks.analysis.parallel.analyze_weight = real
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:

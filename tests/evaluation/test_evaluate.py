@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluation import evaluate as module
 from alpha_callbacks.evaluation.evaluate import compare, evaluate, uniform_plans
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
-from alpha_callbacks.evaluation.matrices import matrices
+from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_callbacks.precision import get_precision
-from alpha_callbacks.scanner import EMBEDDED
-from alpha_callbacks.sources import module_inventory
-from tests.evaluation.language_models import licence, plan_of
-from tests.evaluation.test_matrices import GROUPED, SMALL, build
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.module_weights import module_inventory
+from tests.evaluation.test_writable_weights import GROUPED, SMALL, build
+from tests.support.language_models import licence, plan_of
 
 pytest.importorskip("transformers")
 

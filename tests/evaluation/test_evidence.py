@@ -7,8 +7,8 @@ import pytest
 
 from alpha_callbacks.evaluation.evaluate import BASE, compare
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
-from alpha_callbacks.table import Table
-from alpha_callbacks.threads import solver_threads
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.utils.solver_threads import solver_threads
 from benchmarks import texts
 from benchmarks.evidence import BUDGETS, FISHER, HIGHER, LOWER, MEASURED, Budget, plans_of, scan, sensitivities
 

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
 from alpha_callbacks.evaluation import language_model
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
-from alpha_callbacks.evaluation.matrices import matrices
-from alpha_callbacks.scanner import EMBEDDED
+from alpha_callbacks.evaluation.writable_weights import matrices
 from tests.conftest import noise
 
 pytest.importorskip("transformers")

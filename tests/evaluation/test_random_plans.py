@@ -8,7 +8,7 @@ import pytest
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_callbacks.planning.units import units
+from alpha_callbacks.planning.tied_groups import units
 
 PARTS = {
     "self_attn.q_proj": ("attn_q", 576, 576), "self_attn.k_proj": ("attn_k", 192, 576),

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
-from alpha_callbacks.evaluation.matrices import matrices
 from alpha_callbacks.evaluation.sensitivity import fisher_trace
+from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.planning.plan import Choice
-from alpha_callbacks.scanner import EMBEDDED
-from tests.evaluation.language_models import licence
-from tests.evaluation.test_matrices import GROUPED, SMALL, build
+from tests.evaluation.test_writable_weights import GROUPED, SMALL, build
+from tests.support.language_models import licence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,7 +5,7 @@ import pytest
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Choice, Plan, module_name
-from alpha_callbacks.planning.plan_files import plan_text, read_plan, write_plan
+from alpha_callbacks.planning.plan_json import plan_text, read_plan, write_plan
 
 QKV = "model.layers.0.self_attn.qkv_proj"
 

@@ -6,11 +6,11 @@ import pandas
 import pytest
 
 from alpha_callbacks.errors import OptionError, PlanError
-from alpha_callbacks.planning.options import RecommendOptions
 from alpha_callbacks.planning.recommend import Recommendation, recommend
-from alpha_callbacks.precision import get_precision
-from alpha_callbacks.table import Row, Table
-from tests.planning.plans import BLOCK, LAYERS, failed, low_bit_row, low_bit_table, shape_of
+from alpha_callbacks.planning.recommend_options import RecommendOptions
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.table import Row, Table
+from tests.support.low_bit_tables import BLOCK, LAYERS, failed, low_bit_row, low_bit_table, shape_of
 
 
 def chosen(found: Recommendation) -> dict[str, str]:

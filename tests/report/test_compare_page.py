@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.comparing.comparison import Comparison, compare
+from alpha_callbacks.comparison.comparison import Comparison, compare
 from alpha_callbacks.report.compare_page import compare_page
-from alpha_callbacks.table import Table
-from tests.report.states import NASTY, opened
-from tests.rows import row, table
+from alpha_callbacks.tables.table import Table
+from tests.support.pages import NASTY, opened
+from tests.support.rows import row, table
 
 NAMES = (
     NASTY,

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alpha_callbacks.comparing.history_reader import AlphaHistory, read_history
+from alpha_callbacks.comparison.read_history import AlphaHistory, read_history
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.history import HISTORY, History
 from alpha_callbacks.report.history_page import history_page
 from alpha_callbacks.report.packing import unpacked
-from alpha_callbacks.table import Table
-from tests.report.states import NASTY, Opened, opened
-from tests.rows import row, snapshot, table
+from alpha_callbacks.sinks.history_csv import History
+from alpha_callbacks.tables.history_columns import HISTORY
+from alpha_callbacks.tables.table import Table
+from tests.support.pages import NASTY, Opened, opened
+from tests.support.rows import row, snapshot, table
 
 NAMES = (NASTY, *(f"model.layers.{i}.mlp.up_proj" for i in range(1, 4)), "lm_head")
 

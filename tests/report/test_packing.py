@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from alpha_callbacks.report.columns import layer_columns
 from alpha_callbacks.report.packing import Kind, coded, packed, unpacked
-from tests.rows import table
+from tests.support.rows import table
 
 NUMBERS = st.lists(st.floats(1e-30, 1e30) | st.floats(-1e30, -1e-30) | st.sampled_from([0.0, math.nan, math.inf]))
 

@@ -1,0 +1,1 @@
+"""One weight -> its rows, and many weights side by side."""

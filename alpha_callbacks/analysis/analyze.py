@@ -1,0 +1,263 @@
+"""One weight -> its rows. Pure: everything that trains, scans or draws sits on this function."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from alpha_callbacks.analysis.quantization_error import (
+    BlockMap,
+    Damage,
+    Sizes,
+    error_of,
+    measure_damage,
+    measure_sizes,
+    short_side_blocks,
+    through,
+)
+from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.precisions.blocks import wide
+from alpha_callbacks.precisions.precision import Precision
+from alpha_callbacks.precisions.registry import dtype_of, get_precision
+from alpha_callbacks.solvers.lanczos import spectral_norm
+from alpha_callbacks.solvers.spectrum import Spectrum, spectrum
+from alpha_callbacks.tables.table import Method, Row, Status
+from alpha_callbacks.utils.lazy import lazy_property
+from alpha_callbacks.weights.layer_names import block_index
+from alpha_callbacks.weights.weight import Weight
+
+_LARGEST_EXPONENT = 400  # |log2 max|w||; fp64 weights alone can be beyond it
+
+_REASONS: dict[Status, str] = {
+    "degenerate": "all eigenvalues of the tail are equal to within the stored digits",
+    "rank_deficient": "the threshold eigenvalue is zero to within the stored digits",
+}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What there is to know of one weight.
+
+    Attributes:
+        rows: one a precision.
+        spectra: precision -> eigenvalues, shape (n,), float64, descending; precisions that share a decomposition share
+            the tensor. Those without one are left out.
+    """
+
+    rows: tuple[Row, ...]
+    spectra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
+    """Return one row a precision, in the order asked.
+
+    The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
+    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed
+    yields rows with a status and a reason.
+    """
+    return analyze_with_spectra(weight, options).rows
+
+
+def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
+    """Return the rows of `analyze_weight`, and the eigenvalues that they were made from."""
+    try:
+        return _analyze(weight, options)
+    except Exception as error:  # whatever one layer does, the others go on; the row keeps what happened
+        return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
+
+
+def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
+    if weight.unsupported:
+        return _nothing(weight, options, "unsupported", weight.unsupported)
+    if weight.n_eigs < 2:
+        return _nothing(weight, options, "too_small", "fewer than 2 eigenvalues, so no tail and threshold")
+    weight = weight.on(options.device)
+    if options.load_dtype is not None:
+        weight = weight.cast(dtype_of(options.load_dtype))
+    weight = weight.held()
+    sizes = measure_sizes(weight)
+    if not math.isfinite(sizes.largest):
+        return _nothing(weight, options, "non_finite", "the stored weight holds nan or inf")
+    if sizes.largest and abs(math.log2(sizes.largest)) > _LARGEST_EXPONENT:
+        reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
+        return _nothing(weight, options, "failed", reason)
+    if sizes.largest == 0:
+        return _nothing(weight, options, "degenerate", "every weight is zero")
+    matrix = _Matrix(weight, sizes, options)
+    answers = [_answer(matrix, get_precision(name)) for name in options.precisions]
+    spectra = {a.row.precision: a.solved.spectrum.evals for a in answers if a.solved is not None}
+    return Analysis(tuple(answer.row for answer in answers), spectra)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """A decomposition with its fit, ready to be reported under several precisions. It does not know its matrix."""
+
+    spectrum: Spectrum
+    fit: TailFit
+    stored: StoredMatrix
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The row of one precision, and the decomposition that it came from."""
+
+    row: Row
+    solved: _Solved | None = None
+
+
+def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
+    """Return the answer for one precision; whatever happens, the other precisions of the layer go on."""
+    try:
+        return _measured(matrix, precision)
+    except Exception as error:
+        return _Answer(matrix.blank(precision.name, "failed", f"{type(error).__name__}: {error}"))
+
+
+def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
+    weight, options = matrix.weight, matrix.options
+    if precision.holds(weight.dtype):
+        return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
+    if weight.in_features % precision.column_multiple:
+        reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
+        return _Answer(matrix.blank(precision.name, "unsupported", reason))
+    damage = measure_damage(weight, precision, matrix.sizes.largest)
+    if damage.exact:
+        return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
+    if damage.infinite:
+        reason = f"{damage.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
+        return _with(damage, _Answer(matrix.blank(precision.name, "non_finite", reason)))
+    if matrix.knows_stored:
+        bound = matrix.error_bound(damage)
+        if bound <= options.reuse_tol * matrix.stored.fit.alpha:
+            return _with(damage, matrix.answer(matrix.stored, precision.name, method="bounded", bound=bound))
+    solved = matrix.solve(precision)
+    answer = _with(damage, matrix.answer(solved, precision.name, method="computed", bound=math.nan))
+    if not precision.low_bit:
+        return answer
+    return replace(answer, row=replace(answer.row, spectral_error=matrix.spectral_error(precision)))
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A finite weight that is not zero, and how to decompose it.
+
+    What it keeps must not lead back to it: in a reference cycle the weight would outlive its layer until the cyclic
+    collector runs.
+    """
+
+    weight: Weight
+    sizes: Sizes
+    options: AnalysisOptions
+
+    @property
+    def estimator(self) -> Estimator:
+        """What the tail is fitted with."""
+        return self.options.estimator
+
+    @lazy_property
+    def stored(self) -> _Solved:
+        """The decomposition of the stored matrix, made when first needed."""
+        return self.solve(None)
+
+    @property
+    def knows_stored(self) -> bool:
+        """True if the stored matrix is decomposed, or will be since a precision holds it."""
+        asked = map(get_precision, self.options.precisions)
+        return "stored" in self.__dict__ or any(precision.holds(self.weight.dtype) for precision in asked)
+
+    @lazy_property
+    def norm(self) -> float:
+        """||W||_2 of the stored matrix."""
+        if self.knows_stored:
+            return math.sqrt(float(self.stored.spectrum.evals[0]))
+        return self._norm_of(lambda rows: wide(rows) / self.sizes.largest)
+
+    def spectral_error(self, precision: Precision) -> float:
+        """Return ||W - Q(W)||_2 / ||W||_2."""
+        return self._norm_of(error_of(precision, self.sizes.largest)) / self.norm
+
+    def _norm_of(self, change: BlockMap) -> float:
+        blocks = short_side_blocks(self.weight, change)
+        return self.sizes.largest * spectral_norm(blocks, self.weight.n_eigs, device=self.options.device)
+
+    def error_bound(self, damage: Damage) -> float:
+        """Return the proved bound on the change of alpha, from that of the stored matrix, that this damage can make."""
+        solved = self.stored
+        return self.estimator.error_bound(solved.spectrum.evals, solved.fit, damage.error, solved.stored)
+
+    def solve(self, precision: Precision | None) -> _Solved:
+        """Decompose the weight after the round trip (None: as stored) and fit its tail."""
+        weight, estimator = self.weight, self.estimator
+        eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
+        stored = StoredMatrix(weight.out_features, weight.in_features, eps, self.sizes.typical)
+        found = spectrum(
+            lambda: short_side_blocks(weight, through(precision, self.sizes.largest) if precision else None),
+            weight.n_eigs,
+            unresolved=lambda evals, squares, rounding: estimator.unresolved(evals, squares, stored, rounding),
+            absmax=self.sizes.largest,
+            solver=self.options.solver,
+            device=self.options.device,
+        )
+        return _Solved(found, estimator.fit(found.evals, found.frobenius_norm**2, stored), stored)
+
+    def blank(self, precision: str, status: Status, reason: str) -> Row:
+        """Return a row without alpha."""
+        return _blank(self.weight, self.options, precision, status, reason)
+
+    def answer(self, solved: _Solved, precision: str, *, method: Method, bound: float) -> _Answer:
+        """Return what a decomposition says of one precision."""
+        fit, found = solved.fit, solved.spectrum
+        if found.accuracy and method != "lossless":
+            bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
+        row = replace(
+            self.blank(precision, fit.status, _REASONS.get(fit.status, "")),
+            alpha=fit.alpha,
+            alpha_error_bound=bound if fit.status == "ok" else math.nan,
+            k_used=fit.k,
+            method=method,
+            solver=found.solver,
+            x_min=fit.x_min,
+            stderr=fit.stderr,
+            ks_distance=fit.ks_distance,
+            spectral_norm=math.sqrt(float(found.evals[0])),
+            frobenius_norm=found.frobenius_norm,
+            relative_error=0.0 if method == "lossless" else math.nan,
+            spectral_error=0.0 if method == "lossless" else math.nan,
+        )
+        return _Answer(row, solved)
+
+
+def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:
+    return Analysis(rows_without_alpha(weight, options, status, reason))
+
+
+def rows_without_alpha(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> tuple[Row, ...]:
+    """Return the rows of a layer that has no alpha, with the reason."""
+    return tuple(_blank(weight, options, name, status, reason) for name in options.precisions)
+
+
+def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Status, reason: str) -> Row:
+    return Row(
+        layer_name=weight.layer_name,
+        category=weight.category,
+        block=block_index(weight.layer_name),
+        out_features=weight.out_features,
+        in_features=weight.in_features,
+        stored_dtype=weight.stored_dtype,
+        tied_to=weight.tied_to,
+        precision=precision,
+        status=status,
+        reason=reason,
+        alpha_null=options.estimator.null(weight.out_features, weight.in_features),
+        n_eigs=weight.n_eigs,
+        threshold=options.threshold,
+        effective_bits=get_precision(precision).effective_bits(weight.out_features, weight.in_features),
+    )
+
+
+def _with(damage: Damage, answer: _Answer) -> _Answer:
+    row = replace(answer.row, overflow=damage.overflow, underflow=damage.underflow, relative_error=damage.relative)
+    return replace(answer, row=row)

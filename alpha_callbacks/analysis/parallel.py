@@ -1,0 +1,154 @@
+"""The one loop: many weights -> results, several matrices side by side."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.machine import available_memory, cpu_threads
+from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
+
+_MEMORY_SHARE = 0.5  # of what is free when the run starts
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one weight.
+
+    Attributes:
+        layer_name: its name.
+        rows: one a precision.
+        seconds: wall time of its analysis.
+        spectra: precision -> eigenvalues, where they were asked for.
+    """
+
+    layer_name: str
+    rows: tuple[Row, ...]
+    seconds: float
+    spectra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def light(self) -> "Result":
+        """The same without spectra, to be kept in memory."""
+        return replace(self, spectra={})
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many matrices are solved side by side.
+
+    Attributes:
+        workers: matrices at a time.
+        threads: CPU threads for the products of each; an eigenvalue solve always takes one.
+    """
+
+    workers: int
+    threads: int
+
+
+def analyze_weights(
+    weights: Sequence[Weight],
+    options: AnalysisOptions,
+    crew: Crew | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    spectra_of: Collection[str] = (),
+) -> Iterator[Result]:
+    """Analyse weights, the most expensive first, and yield each as it is done.
+
+    The caller's torch settings are left as found: the work is done in threads of its own.
+
+    Args:
+        weights: from any source.
+        options: what to compute.
+        crew: workers and threads; default `choose_crew`. Values do not depend on it.
+        stop: asked before each weight; once it says True no further one is begun, and those have no result.
+        spectra_of: names of the layers whose results bring their eigenvalues.
+    """
+    crew = crew or choose_crew(weights, device=options.device)
+    default_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(crew.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(crew.threads,))
+    try:
+        order = sorted(weights, key=predicted_cost, reverse=True)
+        todo = iter(order)
+        # Never more than the workers need: at exit the interpreter waits for all that was submitted.
+        running = {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, crew.workers + 1)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, len(done))}
+            for future in done:
+                if (result := future.result()) is not None:
+                    yield result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(default_threads)  # the number for new threads is one for the process
+
+
+def _timed(
+    weight: Weight, options: AnalysisOptions, stop: Callable[[], bool], spectra_of: Collection[str]
+) -> Result | None:
+    if stop():
+        return None
+    start = time.perf_counter()
+    if weight.layer_name not in spectra_of:
+        rows = analyze_weight(weight, options)
+        return Result(weight.layer_name, rows, time.perf_counter() - start)
+    found = analyze_with_spectra(weight, options)
+    return Result(weight.layer_name, found.rows, time.perf_counter() - start, found.spectra)
+
+
+def choose_crew(
+    weights: Sequence[Weight], *, workers: int | None = None, threads: int | None = None, device: str = "cpu"
+) -> Crew:
+    """Divide the CPU threads among workers, as many as fit into half of the free memory.
+
+    Args:
+        weights: to be analysed; the largest decide how many fit side by side.
+        workers: matrices at a time; default one a thread, or one on an accelerator.
+        threads: all CPU threads to use; default all that this process has.
+        device: where the solves run.
+
+    Raises:
+        OptionError: not a positive number.
+    """
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise OptionError(f"{name}: expected at least 1, got {value}.")
+    total = threads or cpu_threads()
+    if workers is None and device != "cpu":
+        workers = 1
+    if workers is None:
+        budget, fitting = available_memory() * _MEMORY_SHARE, 0
+        for size in sorted(map(predicted_bytes, weights), reverse=True)[:total]:
+            budget -= size
+            fitting += budget >= 0
+        workers = max(1, fitting)
+    return Crew(workers, max(1, total // workers))
+
+
+def predicted_cost(weight: Weight) -> float:
+    """Return a figure proportional to the time of one decomposition: Gram products, then tridiagonal reduction.
+
+    The weights (2 cores of Zen 4): a solve reaches about half the rate of the products.
+    """
+    n = weight.n_eigs
+    return weight.numel * n + 2.7 * n**3 + 50 * weight.numel
+
+
+def predicted_bytes(weight: Weight) -> int:
+    """Return the peak memory of one analysis: two n x n arrays, the held matrix and its round trip, some blocks."""
+    wide_copy = weight.numel * max(4, weight.dtype.itemsize) if weight.out_features < weight.in_features else 0
+    return (
+        2 * 8 * weight.n_eigs**2
+        + min(weight.nbytes, HOLD_BYTES)
+        + wide_copy
+        + 4 * 8 * min(BLOCK_ELEMENTS, weight.numel)
+    )

@@ -1,0 +1,144 @@
+"""A weight through a precision: the blocks that a solver reads, and what happens to the entries."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.precisions.precision import Precision
+from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
+from alpha_callbacks.weights.weight import Weight, spans
+
+_CACHE_ELEMENTS = 2**18  # entries compared at a time: the temporaries of the pass stay in the cache
+_DIGITS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_SAMPLES = 2**12  # entries of each block that the median is taken from
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the entries of a matrix.
+
+    Attributes:
+        largest: max |w|; nan or inf if there is one.
+        typical: median |w| of an even sample.
+        eps: relative spacing of the coarsest of bf16, fp16, fp32 and fp64 that holds every number of the sample: the
+            digits that are there, also when bf16 weights were saved as fp32.
+    """
+
+    largest: float
+    typical: float
+    eps: float
+
+
+def measure_sizes(weight: Weight) -> Sizes:
+    """Return the sizes of the entries, in one pass."""
+    largest, samples = 0.0, []
+    for block in weight.row_blocks():
+        wide = block.float() if block.dtype.itemsize == 1 else block  # fp8 has no comparison kernels
+        low, high = wide.aminmax()
+        value = max(-float(low), float(high))
+        if not math.isfinite(value):
+            return Sizes(value, value, torch.finfo(weight.dtype).eps)
+        largest = max(largest, value)
+        flat = wide.reshape(-1)
+        samples.append(flat[:: max(1, len(flat) // _SAMPLES) | 1].double().abs())  # odd: not always the same column
+    sample = torch.cat(samples)
+    held = (dtype for dtype in _DIGITS if bool((sample.to(dtype).double() == sample).all()))
+    return Sizes(largest, float(sample.median()), torch.finfo(next(held)).eps)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What a round trip does to the entries of a matrix.
+
+    Attributes:
+        error: norms of W - Q(W), over the blocks without overflow.
+        relative: ||W - Q(W)||_F / ||W||_F; inf after an overflow to inf.
+        overflow: finite weights beyond the largest number of the format: they become inf, or that number.
+        infinite: those that become inf or nan.
+        underflow: non-zero weights that become 0.
+    """
+
+    error: Perturbation
+    relative: float
+    overflow: int
+    infinite: int
+    underflow: int
+
+    @property
+    def exact(self) -> bool:
+        """True if every weight came back as it was."""
+        return self.infinite == 0 and self.error.frobenius == 0
+
+
+def measure_damage(weight: Weight, precision: Precision, largest: float) -> Damage:
+    """Compare a finite weight with its round trip, some rows at a time.
+
+    The differences are formed in fp32 (fp64 for fp64 weights). For the 16-bit floats they are exact where it matters,
+    since a weight and its rounding are within a factor of two of each other or the rounding is 0.
+
+    Args:
+        weight: not all zero.
+        precision: the format.
+        largest: max |w| of the whole matrix.
+    """
+    wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
+    meter, squares = PerturbationMeter(weight.in_features), 0.0
+    infinite = saturated = underflow = 0
+    step = max(1, _CACHE_ELEMENTS // weight.in_features)
+    step = math.ceil(step / precision.row_multiple) * precision.row_multiple
+    for block in weight.row_blocks():
+        for rows in block.split(step):
+            before, after = rows.to(wide), precision.round_trip(rows, largest).to(wide)
+            lost = int(torch.count_nonzero(~torch.isfinite(after)))
+            infinite += lost
+            if largest > precision.saturates_at:
+                saturated += int(torch.count_nonzero(before.abs() > precision.saturates_at))
+            underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
+            squares += float(torch.linalg.vector_norm(before, dtype=torch.float64)) ** 2
+            if lost == 0:
+                meter.add(before - after)  # never in place: `before` may be the model's own storage
+    relative = math.inf if infinite else meter.frobenius / math.sqrt(squares)
+    return Damage(meter.result(), relative, infinite + saturated, infinite, underflow)
+
+
+BlockMap = Callable[[Tensor], Tensor]
+
+
+def through(precision: Precision, largest: float) -> BlockMap:
+    """Return what turns whole rows into their round trip."""
+    return lambda rows: precision.round_trip(rows, largest)
+
+
+def error_of(precision: Precision, largest: float) -> BlockMap:
+    """Return what turns whole rows into W - Q(W), in units of `largest` so that squares stay in range of fp32."""
+
+    def error(rows: Tensor) -> Tensor:
+        after = precision.round_trip(rows, largest)
+        return (rows.to(after.dtype) - after).div_(largest)
+
+    return error
+
+
+def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:
+    """Yield the weight after `change` (None: as stored) in blocks of shape (b, n), n its short side.
+
+    A tall matrix streams row by row. A wide one is needed whole, since formats work along its rows: it is held in the
+    dtype that `change` returns.
+    """
+    rows = (block if change is None else change(block) for block in weight.row_blocks())
+    if weight.out_features >= weight.in_features:
+        yield from rows
+        return
+    whole: Tensor | None = None
+    start = 0
+    for block in rows:
+        if whole is None:
+            whole = torch.empty(weight.out_features, weight.in_features, dtype=block.dtype, device=block.device)
+        whole[start : start + len(block)] = block
+        start += len(block)
+    assert whole is not None
+    for first, last in spans(weight.in_features, weight.out_features):
+        yield whole[:, first:last].T

@@ -1,0 +1,1 @@
+"""Files on disk or on the hub -> tensors, read without running any of their code."""

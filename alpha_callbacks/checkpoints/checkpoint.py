@@ -1,0 +1,74 @@
+"""A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.checkpoints.file_sets import is_whole
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.inventory import Inventory, take_inventory
+from alpha_callbacks.weights.layer_names import module_order
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, mark_packed
+
+_EMBEDDINGS = (
+    "embed_tokens.weight",
+    "wte.weight",
+    "embed_in.weight",
+    "word_embeddings.weight",
+    "token_embd.weight",
+    "backbone.embeddings.weight",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint; headers are read and checked, weights are not.
+
+    Attributes:
+        source: what the user named.
+        tensors: all tensors of all shards.
+        config: config.json as a dict, or what the format says in its place.
+        files: the files that hold weights.
+        aliases: parameter name -> name of the parameter that owns the same storage, where the format tells.
+    """
+
+    source: str
+    tensors: tuple[StoredTensor, ...]
+    config: Mapping[str, Any]
+    files: tuple[Path, ...]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def inventory(self, options: AnalysisOptions) -> Inventory:
+        """Return the weights in module order, and every skipped tensor with its reason."""
+        tensors = sorted(mark_packed(self.tensors), key=lambda tensor: module_order(layer_name_of(tensor.name)))
+        ties = dict(self.aliases)
+        embedding = self._tied_embedding()
+        if embedding is not None:
+            head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
+            ties[head] = embedding.name
+            tensors.append(replace(embedding, name=head))
+        return take_inventory(
+            tensors,
+            self.config,
+            selects=options.selects,
+            include_embeddings=options.include_embeddings,
+            ties=ties,
+        )
+
+    def _tied_embedding(self) -> StoredTensor | None:
+        """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
+        embedding = next((tensor for tensor in self.tensors if tensor.name.endswith(_EMBEDDINGS)), None)
+        last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
+        has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}
+        config = text_config(self.config)
+        untied = config.get("tie_word_embeddings", self.config.get("tie_word_embeddings")) is False
+        if embedding is None or has_head or untied or not is_whole(self.files):
+            return None
+        architectures = config.get("architectures") or self.config.get("architectures") or []
+        causal = any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+        return embedding if causal else None
+
+
+Reader = Callable[[list[Path]], Checkpoint]

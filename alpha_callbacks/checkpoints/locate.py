@@ -1,0 +1,29 @@
+"""What a user names (a path, a model id, nothing) -> a local path."""
+
+import re
+from pathlib import Path
+
+from alpha_callbacks.checkpoints.file_sets import SUFFIXES
+from alpha_callbacks.errors import CheckpointError
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "tiny_llama"
+
+
+def locate(source: str | Path | None, revision: str | None = None) -> Path:
+    """Return the local path of a source, fetching a model id from the hub.
+
+    Raises:
+        CheckpointError: neither a path that exists nor the form of a model id.
+    """
+    if source is None:
+        return EMBEDDED
+    path = Path(source)
+    if path.exists():
+        return path
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in SUFFIXES:
+        from alpha_callbacks.checkpoints.hub import fetch_model
+
+        return fetch_model(str(source), revision)
+    raise CheckpointError(
+        f"{source}: expected a file, a folder or a model id (organization/name), found nothing there."
+    )

@@ -1,0 +1,179 @@
+"""What a person sees of a plan: the choices, what speaks for them, and what else could have been chosen."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from alpha_callbacks.evaluation.evaluate import Score
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.recommend import Advice, Recommendation
+from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
+from alpha_callbacks.tables.results_csv import cell, csv_text
+
+_SHAPE = (4096, 4096)  # that effective bits are quoted for
+
+_EXPLAINED = {
+    "measured": "least squared relative error of the weights for the bits",
+    "fisher": "least expected rise of the loss for the bits (squared error weighted by the Fisher information)",
+    "alphaq": "AlphaQ's cost: code bits weighted by alpha; nothing is measured",
+    "thresholds": "alpha against two bounds; no budget",
+}
+
+
+def print_recommendation(found: Recommendation, *, every_layer: bool = False) -> None:
+    """Print a plan: layers by category, layers that stay, evidence, rivals.
+
+    Args:
+        found: the plan and what speaks for it.
+        every_layer: print a line a layer first.
+    """
+    out, plan = RichConsole(highlight=False, soft_wrap=True), found.plan
+    decided = [advice for advice in found.layers if advice.choice.budgeted]
+    if every_layer:
+        for advice in found.layers:
+            out.print(_line(advice))
+    out.print(_categories(found))
+    protect = plan.settings.get("protect")
+    out.print(f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {protect}' if protect else ''}.")
+    rest = len(found.layers) - len(decided)
+    out.print(
+        f"• {plan.average_bits():.3f} effective bits a weight over the {len(decided)} matrices decided about"
+        + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} kept by rule" if rest else "")
+        + f". {plan.nbytes / 1e9:.3f} GB in all, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
+    )
+    if get_precision(found.reference).low_bit:
+        out.print(f"[yellow]• Alpha is that of {found.reference}: no wider precision was scanned.[/yellow]")
+    for choice in found.kept:
+        out.print(f"[yellow]• {escape(choice.layer_name)}: {escape(choice.reason)}.[/yellow]")
+    for correlation in found.correlations:
+        if not math.isnan(correlation.alpha):
+            out.print(
+                f"• Rank correlation with the error of {correlation.precision}: alpha {correlation.alpha:+.2f}, "
+                f"alpha / noise {correlation.alpha_ratio:+.2f} ({correlation.layers} layers)."
+            )
+    out.print(_rivals(found))
+
+
+def print_plan(plan: Plan) -> None:
+    """Print how many layers get which format."""
+    out = RichConsole(highlight=False, soft_wrap=True)
+    counts = Counter(choice.precision for choice in plan.choices)
+    words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
+    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits a weight, {size:.3f} GB.")
+
+
+def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
+    """Print what each plan does to the model; random plans as mean and standard deviation."""
+    out = RichConsole(highlight=False)
+    grid = RichTable("plan", "bits", "KL", "perplexity", title=f"On {tokens} tokens", title_justify="left")
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    random = [score for score in scores if score.name.startswith("random")]
+    for score in scores:
+        if score not in random:
+            kl = f"{score.kl:.4f} ± {score.kl_sem:.4f}" if score.kl else "0"
+            bits = "" if score.name == "base" else f"{score.average_bits:.3f}"  # it was loaded, not stored, in these
+            grid.add_row(score.name, bits, kl, f"{score.perplexity:.3f}")
+    if random:
+        kls, losses = [score.kl for score in random], [score.perplexity for score in random]
+        spread = f"{fmean(kls):.4f} sd {stdev(kls):.4f}" if len(kls) > 1 else f"{kls[0]:.4f}"
+        grid.add_row(f"{len(random)} random plans", f"{random[0].average_bits:.3f}", spread, f"{fmean(losses):.3f}")
+    out.print(grid)
+    out.print("KL: nats a token from the unquantized model, ± standard error over tokens. Lower is better.")
+    chosen = next((score for score in scores if score.name == "plan"), None)
+    if chosen is not None and random:
+        beaten = sum(chosen.kl < score.kl for score in random)
+        out.print(f"The plan is better than {beaten} of {len(random)} random plans at the same bits.")
+
+
+def scores_text(scores: Sequence[Score]) -> str:
+    """Return scores as CSV."""
+    rows = [[s.name, *(cell(v, 8) for v in (s.average_bits, s.kl, s.kl_sem, s.perplexity)), cell(s.seconds, 4)]
+            for s in scores]  # fmt: skip
+    return csv_text([["plan", "average_bits", "kl", "kl_sem", "perplexity", "seconds"], *rows])
+
+
+def _line(advice: Advice) -> str:
+    """Return one layer in words."""
+    choice = advice.choice
+    parts = [
+        f"alpha {advice.alpha:.3f}, {advice.alpha_ratio:.2f} of noise" if not math.isnan(advice.alpha) else "no alpha"
+    ]
+    parts.append(f"[bold]{choice.precision}[/bold] ({choice.effective_bits:.2f} bits)")
+    if advice.drift:
+        parts.append(f"drift {advice.drift:+.1e}" if not math.isnan(advice.drift) else "drift not measured")
+    return f"{escape(choice.layer_name)}: {'; '.join(parts)}. [dim]{escape(choice.reason)}[/dim]"
+
+
+def _categories(found: Recommendation) -> RichTable:
+    used = Counter(advice.choice.precision for advice in found.layers)
+    names = sorted(
+        used, key=lambda name: next(a.choice.effective_bits for a in found.layers if a.choice.precision == name)
+    )
+    grid = RichTable("category", "layers", *names, "bits", "mean error", title="Plan: layers by format")
+    grid.title_justify = "left"
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for category in dict.fromkeys(advice.choice.category for advice in found.layers):
+        inside = [advice for advice in found.layers if advice.choice.category == category]
+        counts = Counter(advice.choice.precision for advice in inside)
+        errors = [advice.relative_error for advice in inside if not math.isnan(advice.relative_error)]
+        weights = sum(advice.choice.numel for advice in inside)
+        bits = sum(advice.choice.numel * advice.choice.effective_bits for advice in inside) / weights
+        error = f"{fmean(errors):.2g}" if len(errors) == len(inside) else ""
+        grid.add_row(category, str(len(inside)), *(str(counts[n] or "") for n in names), f"{bits:.2f}", error)
+    return grid
+
+
+def _rivals(found: Recommendation) -> RichTable:
+    grid = RichTable("policy", "bits", "rms error", "same choices", title="What other policies would choose")
+    grid.title_justify = "left"
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for rival in found.rivals:
+        error = _number(rival.error, ".4f") or "not measured"
+        grid.add_row(rival.policy, f"{rival.average_bits:.3f}", error, f"{rival.agreement:.0%}")
+    return grid
+
+
+def _bytes_at_16(found: Recommendation) -> float:
+    return sum(advice.choice.numel * 2 for advice in found.layers if not advice.choice.tied_to)
+
+
+def _number(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
+
+
+def print_precisions() -> None:
+    """Print every precision: bits, what it is held to, where it is defined; then names and options of the families."""
+    grid = RichTable("name", "bits", "bit for bit", "reference", box=SIMPLE_HEAD)
+    grid.columns[1].justify = "right"
+    lines: dict[str, str] = {}
+    for precision, family in all_precisions():
+        bits = f"{precision.effective_bits(*_SHAPE):.3f}".rstrip("0").rstrip(".")
+        grid.add_row(precision.name, bits, precision.same_as, precision.source)
+        if family is None:
+            lines[precision.name] = f"{precision.name} ({', '.join(precision.aliases)})"
+        elif family.name not in lines:
+            others = f" ({', '.join(family.aliases)})" if family.aliases else ""
+            default = f" = {precision.name}" if precision.name != family.name else ""
+            options = f"; options: {family.options}" if family.options else ""
+            lines[family.name] = f"{family.name}{others}{default}{options}"
+    for family in families():
+        if not family.examples:
+            lines[family.name] = f"{family.name}; options: {family.options}; not here: needs the extra {family.extra}"
+    out = RichConsole(highlight=False, soft_wrap=True)
+    out.print(grid)
+    out.print(f"bits: a weight of a {_SHAPE[0]}x{_SHAPE[1]} matrix, scales included.")
+    out.print("bit for bit: the implementation that the tests compare with.\n")
+    out.print("Names (other names) and options, which follow a colon:")
+    for line in lines.values():
+        out.print(f"  {escape(line)}")
+    out.print("\nFor example: --precisions bf16,fp8,int4:g128,mxfp4:floor,nvfp4,gguf:q4_0")

@@ -1,0 +1,238 @@
+"""Two tables, layer by layer: what alpha did from one to the other."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from alpha_callbacks.comparison.name_mismatch import unlike
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.tables.table import LayerRows, Row, Table
+
+SAME = 1e-11  # relative; below it two exact alphas are equal: a results CSV carries 12 digits of each
+_FAST = 2e-5  # relative error of alpha from the fp32 solver
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One layer in two tables.
+
+    Attributes:
+        a: its row in the first table, None where only the second has the layer.
+        b: its row in the second table, None where only the first has the layer.
+        reason: why the alphas are not compared; "" if they are.
+    """
+
+    a: Row | None
+    b: Row | None
+    reason: str = ""
+
+    @property
+    def row(self) -> Row:
+        """The row that gives name, category and block: A's where there is one."""
+        row = self.a or self.b
+        assert row is not None
+        return row
+
+    @property
+    def ok(self) -> bool:
+        """True if the layer takes part in the statistics."""
+        return not self.reason
+
+    @property
+    def side(self) -> str:
+        """Where the layer is: "both", "a" or "b"."""
+        return "a" if self.b is None else "b" if self.a is None else "both"
+
+    @property
+    def delta(self) -> float:
+        """Alpha of B - alpha of A; nan where they are not compared."""
+        return self.b.alpha - self.a.alpha if self.ok and self.a and self.b else math.nan
+
+    @property
+    def delta_ratio(self) -> float:
+        """alpha_ratio of B - alpha_ratio of A."""
+        return self.b.alpha_ratio - self.a.alpha_ratio if self.ok and self.a and self.b else math.nan
+
+    @property
+    def delta_error(self) -> float:
+        """What |delta - true delta| is at most: proved bounds of shared alphas, the solver's error, printed digits."""
+        return _error(self.a) + _error(self.b) if self.ok and self.a and self.b else math.nan
+
+    @property
+    def bounded(self) -> bool:
+        """True if one alpha is shared on the strength of a bound, not measured."""
+        return self.ok and any(row is not None and row.method == "bounded" for row in (self.a, self.b))
+
+    @property
+    def moved(self) -> bool:
+        """True if the two alphas differ by more than `delta_error`."""
+        return abs(self.delta) > self.delta_error
+
+    @property
+    def known_delta(self) -> float:
+        """Delta, 0 where the two alphas cannot be told apart: for charts, which would blow up rounding."""
+        return 0.0 if self.ok and not self.moved else self.delta
+
+    @property
+    def stderr(self) -> float:
+        """The two i.i.d. guides combined; an upper guide, since the two spectra resemble each other."""
+        return math.hypot(self.a.stderr, self.b.stderr) if self.ok and self.a and self.b else math.nan
+
+    @property
+    def delta_in_stderr(self) -> float:
+        """Delta / stderr."""
+        return self.delta / self.stderr if self.stderr > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Layers of two tables side by side.
+
+    Attributes:
+        pairs: one a layer, in the order of A; those that only B has last.
+        precisions: of A and of B.
+        labels: what A and B are called.
+    """
+
+    pairs: tuple[Pair, ...]
+    precisions: tuple[str, str]
+    labels: tuple[str, str] = ("A", "B")
+
+    @property
+    def compared(self) -> tuple[Pair, ...]:
+        """The pairs with a delta; only they take part in statistics."""
+        return tuple(pair for pair in self.pairs if pair.ok)
+
+    @property
+    def left_out(self) -> tuple[Pair, ...]:
+        """The pairs without a delta, each with its reason."""
+        return tuple(pair for pair in self.pairs if not pair.ok)
+
+
+def compare(
+    a: Table,
+    b: Table,
+    *,
+    precisions: str | tuple[str, str] | None = None,
+    labels: tuple[str, str] = ("A", "B"),
+) -> Comparison:
+    """Pair the layers of two tables.
+
+    Layers belong together by name. Where no layer inside a block has the same name on both sides (a checkpoint and its
+    GGUF file), they do by category, block and shape, if these are unique.
+
+    Args:
+        a: the first table.
+        b: the second table; may be the same one, to compare two precisions.
+        precisions: one of both tables, or one of A and one of B; None: the finest that both have.
+        labels: what A and B are called.
+
+    Raises:
+        OptionError: a precision that a table lacks, no layer in common, or tails of different size (other k_frac,
+            k_min or threshold): such alphas cannot be compared.
+    """
+    first, second = _precisions(a, b, precisions, labels)
+    ours, theirs = (
+        {layer.first.layer_name: _row(layer, p) for layer in t.layers} for t, p in ((a, first), (b, second))
+    )
+    partner = _partners(ours, theirs)
+    both = [(row, theirs.get(partner.get(name, ""))) for name, row in ours.items()]
+    taken = set(partner.values())
+    both += [(None, row) for name, row in theirs.items() if name not in taken]
+    pairs = [_pair(*rows, labels) for rows in both if rows != (None, None)]
+    if all(pair.side != "both" for pair in pairs):
+        raise OptionError(
+            f"{labels[0]} and {labels[1]}: expected layers in common, found none among {len(ours)} and {len(theirs)} "
+            f"({unlike(list(ours), list(theirs), labels)}). Compare two states of one architecture."
+        )
+    _check_tails(pairs, labels)
+    return Comparison(tuple(pairs), (first, second), labels)
+
+
+def _precisions(a: Table, b: Table, asked: str | tuple[str, str] | None, labels: tuple[str, str]) -> tuple[str, str]:
+    if asked is None:
+        common = tuple(name for name in a.precisions if name in b.precisions)
+        if not common:
+            raise OptionError(
+                f"precision: expected one that both have, got {', '.join(a.precisions)} in {labels[0]} and "
+                f"{', '.join(b.precisions)} in {labels[1]}. Name one of each: --precision A,B."
+            )
+        finest = Table((), common).reference
+        return finest, finest
+    from alpha_callbacks.precisions.registry import get_precision
+
+    chosen = (asked, asked) if isinstance(asked, str) else asked
+    chosen = (get_precision(chosen[0]).name, get_precision(chosen[1]).name)
+    for name, table, label in zip(chosen, (a, b), labels, strict=True):
+        if name not in table.precisions:
+            raise OptionError(f"precision: expected one of {', '.join(table.precisions)} for {label}, got {name!r}.")
+    return chosen
+
+
+def _row(layer: LayerRows, precision: str) -> Row | None:
+    return next((row for row in layer.rows if row.precision == precision), None)
+
+
+def _partners(ours: dict[str, Row | None], theirs: dict[str, Row | None]) -> dict[str, str]:
+    """Return the name in B of every layer of A that has a partner."""
+    by_name = {name: name for name in ours if name in theirs}
+    if any(row is not None and row.block is not None for row in (ours[name] for name in by_name)):
+        return by_name
+    places_a, places_b = (_places(rows, skip=by_name) for rows in (ours, theirs))
+    return by_name | {name: places_b[place] for place, name in places_a.items() if place in places_b}
+
+
+def _places(rows: dict[str, Row | None], skip: Iterable[str]) -> dict[tuple[object, ...], str]:
+    """Return place -> name of the layers whose place no other layer has."""
+    names: dict[tuple[object, ...], list[str]] = {}
+    for name, row in rows.items():
+        if row is not None and name not in skip and row.category != "other":
+            numbers = tuple(re.findall(r"(?<![^.])\d+(?![^.])", name))  # block, and expert where there are some
+            names.setdefault((row.category, numbers, row.out_features, row.in_features), []).append(name)
+    return {place: found[0] for place, found in names.items() if len(found) == 1}
+
+
+def _pair(a: Row | None, b: Row | None, labels: tuple[str, str]) -> Pair:
+    if a is None or b is None:
+        return Pair(a, b, f"only in {labels[b is not None]}")
+    shape_a, shape_b = shape(a), shape(b)
+    if shape_a and shape_b and shape_a != shape_b:  # a history does not say them
+        return Pair(a, b, f"different shapes: {shape_a} and {shape_b}")
+    lost = [f"{label}: {_why(row)}" for row, label in ((a, labels[0]), (b, labels[1])) if not _usable(row)]
+    return Pair(a, b, "; ".join(lost))
+
+
+def shape(row: Row) -> str:
+    """Return the shape as text, "" where the file does not say (a history)."""
+    return f"{row.out_features}x{row.in_features}" if row.out_features else ""
+
+
+def _usable(row: Row) -> bool:
+    return row.ok and math.isfinite(row.alpha)
+
+
+def _why(row: Row) -> str:
+    status = "no alpha" if row.ok else row.status
+    return f"{status} ({row.reason})" if row.reason else status
+
+
+def _error(row: Row) -> float:
+    proved = 0.0 if math.isnan(row.alpha_error_bound) else row.alpha_error_bound
+    return max(proved, abs(row.alpha) * (_FAST if row.solver == "gram_fp32" else SAME))
+
+
+def _check_tails(pairs: Sequence[Pair], labels: tuple[str, str]) -> None:
+    """Refuse alphas of different tails; what a file does not say (k 0, no threshold) is not held against it."""
+    for pair in pairs:
+        if not (pair.ok and pair.a and pair.b):
+            continue
+        same_k = pair.a.k_used == pair.b.k_used or 0 in (pair.a.k_used, pair.b.k_used)
+        same_rule = pair.a.threshold == pair.b.threshold or "" in (pair.a.threshold, pair.b.threshold)
+        if not (same_k and same_rule):
+            tails = (f"k = {row.k_used}, threshold {row.threshold or 'unknown'}" for row in (pair.a, pair.b))
+            told = " and ".join(f"{tail} in {label}" for tail, label in zip(tails, labels, strict=True))
+            raise OptionError(
+                f"{pair.row.layer_name}: expected alphas of the same tail, got {told}. They cannot be compared: scan "
+                "both with the same k_frac, k_min and threshold."
+            )

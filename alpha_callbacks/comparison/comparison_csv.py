@@ -1,0 +1,62 @@
+"""A comparison as CSV: one row a layer, and statistics a category."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.paired_statistics import COMPARISON_COLUMNS, by_category, summarize_deltas
+from alpha_callbacks.tables.results_csv import cell, csv_text
+from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.atomic_files import write_text
+
+COMPARISON = "comparison.csv"
+COMPARISON_SUMMARY = "comparison_summary.csv"
+
+_DIGITS = 12
+_PAIR: dict[str, Callable[[Pair], Any]] = {
+    "layer_name": lambda pair: pair.row.layer_name,
+    "category": lambda pair: pair.row.category,
+    "block": lambda pair: pair.row.block,
+    "side": lambda pair: pair.side,
+    "alpha_a": lambda pair: pair.a.alpha if pair.a else None,
+    "alpha_b": lambda pair: pair.b.alpha if pair.b else None,
+    "delta": lambda pair: pair.delta,
+    "delta_error": lambda pair: pair.delta_error,
+    "delta_in_stderr": lambda pair: pair.delta_in_stderr,
+    "alpha_ratio_a": lambda pair: pair.a.alpha_ratio if pair.a else None,
+    "alpha_ratio_b": lambda pair: pair.b.alpha_ratio if pair.b else None,
+    "delta_ratio": lambda pair: pair.delta_ratio,
+    "reason": lambda pair: pair.reason,
+}
+_BOTH: dict[str, Callable[[Row], Any]] = {
+    name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
+    for name in (
+        "out_features", "in_features", "precision", "status", "method", "k_used", "n_eigs", "threshold", "stderr",
+        "ks_distance", "spectral_norm", "stable_rank", "stored_dtype", "tied_to", "layer_name",
+    )
+}  # fmt: skip
+_FEW = {"delta_error": 3, "delta_in_stderr": 4}
+_UNKNOWN = {"out_features": 0, "in_features": 0}  # of a history, whose file has no shapes
+
+
+def comparison_header() -> list[str]:
+    """Return the columns of comparison.csv."""
+    return [*_PAIR, *(f"{name}_{side}" for name in _BOTH for side in ("a", "b"))]
+
+
+def write_comparison(comparison: Comparison, directory: Path) -> None:
+    """Write comparison.csv (every layer, also those on one side only) and comparison_summary.csv."""
+    write_text(directory / COMPARISON, csv_text([comparison_header(), *map(_line, comparison.pairs)]))
+    summaries = [summarize_deltas(comparison.pairs), *by_category(comparison)]
+    lines = [[cell(getattr(summary, name), _DIGITS) for name in COMPARISON_COLUMNS] for summary in summaries]
+    write_text(directory / COMPARISON_SUMMARY, csv_text([list(COMPARISON_COLUMNS), *lines]))
+
+
+def _line(pair: Pair) -> list[Any]:
+    line = [cell(value(pair), _FEW.get(name, _DIGITS)) for name, value in _PAIR.items()]
+    for name, value in _BOTH.items():
+        for row in (pair.a, pair.b):
+            found = None if row is None else value(row)
+            line.append("" if found == _UNKNOWN.get(name, ...) else cell(found, _DIGITS))
+    return line

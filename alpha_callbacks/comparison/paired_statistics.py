@@ -1,0 +1,135 @@
+"""A comparison -> statistics of the paired differences, and findings in plain words without a test of significance."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.weights.layer_names import CATEGORIES
+
+COMPARISON_COLUMNS = (
+    "layers", "count", "median", "mean", "min", "q05", "q25", "q75", "q95", "max", "median_abs", "rises", "falls",
+    "unmoved", "spread", "spearman_alpha", "spearman_ratio",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DeltaSummary:
+    """Statistics of delta = alpha(B) - alpha(A) over some layers; nan where there are too few.
+
+    Attributes:
+        layers: a category, or "all".
+        count: layers compared.
+        median: of delta; so are mean, min, max and the quantiles.
+        median_abs: median of |delta|.
+        rises: layers whose alpha is larger in B, by more than the error of delta.
+        falls: layers whose alpha is smaller in B.
+        unmoved: the others.
+        spread: interquartile range of alpha between the layers of A, to hold delta against.
+        spearman_alpha: rank correlation of alpha in A and in B.
+        spearman_ratio: the same of alpha_ratio, which does not order shapes.
+    """
+
+    layers: str
+    count: int
+    median: float
+    mean: float
+    min: float
+    q05: float
+    q25: float
+    q75: float
+    q95: float
+    max: float
+    median_abs: float
+    rises: int
+    falls: int
+    unmoved: int
+    spread: float
+    spearman_alpha: float
+    spearman_ratio: float
+
+    @property
+    def moves(self) -> bool:
+        """True if a layer's alpha has changed by more than the error of its delta."""
+        return self.rises + self.falls > 0
+
+    @property
+    def few(self) -> bool:
+        """True if these layers are too few to tell of a median or a rank correlation, which the CSV holds anyway."""
+        return self.count < TOO_FEW
+
+
+def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary:
+    """Return the statistics of the pairs that have a delta."""
+    used = [(pair, pair.a, pair.b) for pair in pairs if pair.ok and pair.a and pair.b]
+    if not used:
+        nan = math.nan
+        return DeltaSummary(layers, 0, nan, nan, nan, nan, nan, nan, nan, nan, nan, 0, 0, 0, nan, nan, nan)
+    deltas = np.array([pair.delta for pair, _, _ in used])
+    low, q25, median, q75, high = (float(q) for q in np.quantile(deltas, [0.05, 0.25, 0.5, 0.75, 0.95]))
+    moved = np.array([pair.moved for pair, _, _ in used])
+    first, last = np.quantile([a.alpha for _, a, _ in used], [0.25, 0.75])
+    return DeltaSummary(
+        layers=layers,
+        count=len(used),
+        median=median,
+        mean=float(deltas.mean()),
+        min=float(deltas.min()),
+        q05=low,
+        q25=q25,
+        q75=q75,
+        q95=high,
+        max=float(deltas.max()),
+        median_abs=float(np.median(np.abs(deltas))),
+        rises=int((moved & (deltas > 0)).sum()),
+        falls=int((moved & (deltas < 0)).sum()),
+        unmoved=int((~moved).sum()),
+        spread=float(last - first),
+        spearman_alpha=spearman([a.alpha for _, a, _ in used], [b.alpha for _, _, b in used]),
+        spearman_ratio=spearman([a.alpha_ratio for _, a, _ in used], [b.alpha_ratio for _, _, b in used]),
+    )
+
+
+def by_category(comparison: Comparison) -> list[DeltaSummary]:
+    """Return one summary a category that has a layer in both tables, in the order of the table of categories."""
+    groups: dict[str, list[Pair]] = {}
+    for pair in comparison.pairs:
+        if pair.side == "both":
+            groups.setdefault(pair.row.category, []).append(pair)
+    ordered = sorted(groups, key=lambda name: (CATEGORIES.index(name) if name in CATEGORIES else 99, name))
+    return [summarize_deltas(groups[name], name) for name in ordered]
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the rank correlation of the places where both are finite; nan below three, or where all are equal.
+
+    Examples:
+        >>> spearman([1, 2, 3, 4], [1, 4, 9, 16]), spearman([1, 2, 3], [3, 2, 1])
+        (1.0, -1.0)
+    """
+    pairs = np.array([a, b], dtype=np.float64)
+    ranks = [_ranks(values) for values in pairs[:, np.isfinite(pairs).all(axis=0)]]
+    if len(ranks[0]) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
+        return math.nan
+    x, y = (rank - rank.mean() for rank in ranks)
+    return float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1, 1))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks; equal values share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[places]
+
+
+def movers(comparison: Comparison, count: int = 5, *, by_stderr: bool = False) -> list[Pair]:
+    """Return the layers that moved most, by |delta| or by |delta| / stderr; none of those whose delta is unresolved."""
+
+    def size(pair: Pair) -> float:
+        return abs(pair.delta_in_stderr if by_stderr else pair.delta)
+
+    moved = [pair for pair in comparison.compared if pair.moved and math.isfinite(size(pair))]
+    return sorted(moved, key=size, reverse=True)[:count]

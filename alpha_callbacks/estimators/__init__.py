@@ -1,0 +1,1 @@
+"""Eigenvalues -> the exponent of their tail, one file per estimator."""

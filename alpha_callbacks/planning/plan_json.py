@@ -1,0 +1,66 @@
+"""plan.json: our own format, versioned, to be read by people and by programs."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks._version import __version__
+from alpha_callbacks.errors import OptionError, PlanError
+from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.utils.atomic_files import write_text
+
+FORMAT, VERSION = "alpha-callbacks-plan", 1
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as JSON.
+
+    Each layer is an object with the fields of `Choice` and, for the reader, its effective bits.
+    """
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_by": f"alpha-callbacks {__version__}",
+        "model": plan.model,
+        "policy": plan.policy,
+        "settings": dict(plan.settings),
+        "average_bits": round(plan.average_bits(), 6),
+        "average_bits_all_layers": round(plan.average_bits(budgeted=False), 6),
+        "gigabytes": round(plan.nbytes / 1e9, 6),
+        "layers": [{**asdict(choice), "effective_bits": round(choice.effective_bits, 6)} for choice in plan.choices],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan as JSON."""
+    write_text(path, plan_text(plan))
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan that `write_plan` wrote, or that was edited since.
+
+    Raises:
+        PlanError: not such a file, of a later version, or with a layer that lacks something.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise PlanError(f"{path}: expected a plan as JSON, got {error}.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PlanError(f'{path}: expected "format": "{FORMAT}". Make a plan with `alpha-hill recommend`.')
+    if content.get("version") != VERSION:
+        raise PlanError(f"{path}: expected version {VERSION}, got {content.get('version')!r}. Update alpha-callbacks.")
+    try:
+        choices = tuple(_choice(entry) for entry in content["layers"])
+        return Plan(choices, str(content["policy"]), dict(content["settings"]), str(content["model"]))
+    except (KeyError, TypeError, AttributeError, OptionError) as error:
+        raise PlanError(f"{path}: expected layers as `alpha-hill recommend` writes them, got {error}.") from error
+
+
+def _choice(entry: dict[str, Any]) -> Choice:
+    choice = Choice(**{name: value for name, value in entry.items() if name != "effective_bits"})
+    if not all(isinstance(size, int) and size >= 0 for size in (choice.out_features, choice.in_features)):
+        raise TypeError(f"{choice.layer_name} with {choice.out_features!r} x {choice.in_features!r} weights")
+    return choice

@@ -1,0 +1,46 @@
+"""Which layers must share one format."""
+
+from collections.abc import Sequence
+
+from alpha_callbacks.planning.plan import Choice, module_name
+from alpha_callbacks.weights.layer_names import block_index
+
+_TOGETHER = {"attn_q": "qkv", "attn_k": "qkv", "attn_v": "qkv", "mlp_gate": "gate_up", "mlp_up": "gate_up"}
+
+
+def units(choices: Sequence[Choice], *, tied: bool = True) -> list[tuple[int, ...]]:
+    """Return groups of indices whose layers share a format, in the order of their first layers.
+
+    Parts of one stored matrix always do. Tied, so do q, k and v of an attention, gate and up of an MLP, and all experts
+    of a block: servers that fuse them (vLLM) take one scheme for the whole, and GGUF stacks experts in one tensor.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, choice in enumerate(choices):
+        groups.setdefault(_key(choice, tied), []).append(i)
+    return [tuple(group) for group in groups.values()]
+
+
+def _key(choice: Choice, tied: bool) -> tuple[str, str]:
+    module = module_name(choice.layer_name)
+    if not tied:
+        return module, ""
+    parent = module.rpartition(".")[0]
+    if choice.category.startswith("moe_expert_"):
+        experts = _experts_of(module)
+        if experts:
+            return experts, "experts"
+        return (module, "") if choice.category.endswith("_down") else (parent, "gate_up")
+    return (parent, _TOGETHER[choice.category]) if choice.category in _TOGETHER else (module, "")
+
+
+def _experts_of(module: str) -> str:
+    """Return what holds the numbered experts, or "" for an expert that all tokens share.
+
+    Examples:
+        >>> _experts_of("model.layers.0.mlp.experts.7.up_proj"), _experts_of("model.layers.0.mlp.shared_expert.up_proj")
+        ('model.layers.0.mlp.experts', '')
+    """
+    path = module.split(".")
+    numbered = [i for i, part in enumerate(path) if part.isdigit()]
+    inside_block = 1 if block_index(module) is not None else 0
+    return ".".join(path[: numbered[-1]]) if len(numbered) > inside_block else ""

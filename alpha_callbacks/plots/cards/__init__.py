@@ -1,0 +1,1 @@
+"""Charts for the cards of a logger."""

@@ -1,0 +1,184 @@
+"""One category as a card: grouped bars that can be read in a picture 400 pixels wide."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from alpha_callbacks.plots.cards.card_frame import (
+    BOTTOM,
+    DPI,
+    HEADING,
+    HEIGHT,
+    INNER,
+    LEFT,
+    SIZE,
+    WIDTH,
+    add_title,
+    label_blocks,
+)
+from alpha_callbacks.plots.elements.bars import (
+    Series,
+    draw_alphas,
+    draw_null,
+    highest_of,
+    make_series,
+    merged_bars,
+    print_alphas,
+    set_groups,
+    tops_of,
+)
+from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
+from alpha_callbacks.plots.elements.groups import Group, group_layers, median
+from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles, say
+from alpha_callbacks.plots.elements.text import bound_text, counted, fit, joined
+from alpha_callbacks.tables.table import LayerRows, Table
+
+_DRIFT_HEIGHT, _GAP, _LINE = 0.62, 0.25, 0.18
+_NARROWEST_BAR, _MOST_DPI = 2.0, 320  # pixels
+_NAMED = 8  # groups up to which each one has its label and its values
+
+
+@styled
+def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequence[Axes]]:
+    """Draw the layers of one category, block by block.
+
+    The drift has a panel of its own if any was measured; what is equal or only bounded is said in words.
+
+    Args:
+        table: the rows.
+        category: which layers.
+        title: put after the category, such as "step 1000".
+
+    Returns:
+        The figure and its axes: alpha and, if there is one, drift.
+    """
+    layers = [layer for layer in table.layers if layer.first.category == category]
+    groups = group_layers(layers)
+    bars = make_series(table.precisions, len(groups), INNER)
+    remarks = shared_remarks(layers, table)
+    if any(len(group.layers) > 1 for group in groups):
+        remarks.append("median of each block, from smallest to largest")
+    others = [name for name in table.precisions if name != table.reference]
+    measured = any(drift_of(layer, name, table.reference).kind == "measured" for name in others for layer in layers)
+    crosses = any(not group.alphas(name) for group in groups for name in table.precisions)
+    handles = precision_handles(precision_colors(table.precisions), crosses=crosses)
+    over = HEADING + legend_height(handles, INNER)
+    bottom = BOTTOM + _LINE * len(remarks)
+    panel = _DRIFT_HEIGHT + _GAP if measured else 0.0
+    height = max(0.5, HEIGHT - bottom - panel - over)
+
+    figure = new_figure(WIDTH, HEIGHT, dpi=_dpi(bars))
+    axes = [add_axes(figure, LEFT, bottom + panel, INNER, height)]
+    _draw_alpha_panel(axes[0], groups, table, bars, height)
+    add_title(figure, joined(category, title), WIDTH - 0.2)
+    add_legend(axes[0], handles, INNER, height)
+    if measured:
+        axes.append(add_axes(figure, LEFT, bottom, INNER, _DRIFT_HEIGHT))
+        _draw_drift_panel(axes[1], groups, table, bars)
+    _label_groups(axes, groups)
+    for i, remark in enumerate(reversed(remarks)):
+        line = fit(remark, WIDTH - 0.2, SIZE)
+        figure.text(0.1 / WIDTH, (0.06 + i * _LINE) / HEIGHT, line, size=SIZE, color=GREY)
+    return figure, axes
+
+
+def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
+    """Return in words which precisions have the alpha of the reference, exactly or within a bound: a line each."""
+    reference = table.reference
+    same: list[str] = []
+    within: dict[str, list[str]] = {}  # how the bounds are known -> precisions
+    worst: dict[str, float] = {}
+    partly: list[str] = []
+    for name in table.precisions:
+        drifts = [(layer, drift) for layer in layers if (drift := drift_of(layer, name, reference)).kind != "none"]
+        if name == reference or not drifts:
+            continue
+        kinds = {drift.kind for _, drift in drifts}
+        bounds = [(layer, drift.value) for layer, drift in drifts if drift.kind == "bounded"]
+        largest = max((bound for _, bound in bounds), default=0.0)
+        if kinds == {"lossless"}:
+            same.append(name)
+        elif bounds and "measured" not in kinds:
+            # A bound of the fast solver is its own error, which nobody has proved.
+            shared = all("bounded" in (layer[name].method, layer[reference].method) for layer, _ in bounds)
+            how = "proved" if shared else "the solver resolves no more"
+            within.setdefault(how, []).append(name)
+            worst[how] = max(worst.get(how, 0.0), largest)
+        elif bounds:
+            partly.append(f"{name}: {counted(len(bounds), 'layer')} not measured, within {_bound(largest)}")
+    return [
+        *([f"{', '.join(same)}: same bits as {reference}, same alpha"] if same else []),
+        *(
+            f"{', '.join(names)}: same as {reference} within {_bound(worst[how])} ({how})"
+            for how, names in within.items()
+        ),
+        *partly,
+    ]
+
+
+def _bound(bound: float) -> str:
+    return bound_text(bound).removeprefix("≤ ")
+
+
+def _dpi(bars: Sequence[Series]) -> int:
+    """Return pixels an inch: more where a hundred blocks would leave no pixels for a bar."""
+    narrowest = min((series.inches for series in bars), default=1.0)
+    return min(_MOST_DPI, max(DPI, math.ceil(_NARROWEST_BAR / narrowest)))
+
+
+def _draw_alpha_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series], height: float) -> None:
+    draw_alphas(axes, groups, bars, merged=True)
+    draw_null(axes, groups, width=1.5)
+    tops = tops_of(groups, table.precisions)
+    printed = len(groups) <= _NAMED
+    room = max(tops, default=0.0) / (1 - 0.5 / height) if printed and height > 1 else 0.0
+    axes.set_ylim(0, max(1.06 * highest_of(groups, tops), room) or 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.annotate("alpha", (0.1 / WIDTH, 0.5), xycoords=("figure fraction", "axes fraction"), size=SIZE, rotation=90,
+                  va="center")  # fmt: skip
+    if max(tops, default=0.0) == 0:
+        say(axes, "no usable alpha")
+    elif printed:
+        print_alphas(axes, groups, bars, table.reference, size=7.5)
+
+
+def _draw_drift_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series]) -> None:
+    """Draw the measured drifts as bars from 0, the median of a group that has several."""
+    values: list[float] = []
+    for series in bars:
+        if series.precision == table.reference:
+            continue
+        of_kind = [
+            [drift.value for drift in group.drifts(series.precision, table.reference) if drift.kind == "measured"]
+            for group in groups
+        ]
+        at = [i + series.offset for i, found in enumerate(of_kind) if found]
+        middle = [median(found) for found in of_kind if found]
+        merged_bars(axes, at, middle, series)
+        values += middle
+    axes.axhline(0, color=GREY, linewidth=0.8, zorder=3)
+    scale = scale_drift_axis(axes, "y", values, max_ticks=4)
+    words = f"drift: alpha − alpha({table.reference})" + (", symlog scale" if scale == "symlog" else "")
+    axes.annotate(fit(words, INNER, SIZE), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
+                  size=SIZE, color=INK)  # fmt: skip
+
+
+def _label_groups(panels: Sequence[Axes], groups: Sequence[Group]) -> None:
+    """Label the x-axis: every group if there are few, else round numbers of blocks."""
+    for axes in panels:
+        set_groups(axes, len(groups))
+        axes.tick_params(labelsize=SIZE)
+        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.set_xticks([])
+    bottom, blocks = panels[-1], [group.layers[0].first.block for group in groups]
+    if len(groups) > _NAMED:
+        label_blocks(bottom, blocks)
+    else:
+        labels = [fit(group.label, 0.95 * INNER / max(len(groups), 5), SIZE) for group in groups]
+        bottom.set_xticks(range(len(groups)), labels)
+        bottom.tick_params(axis="x", length=0)

@@ -1,0 +1,54 @@
+"""Table -> pictures for the cards of a logger: a bar chart a category, and heat maps."""
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from alpha_callbacks.plots.cards.card_bars import bar_card
+from alpha_callbacks.plots.cards.card_heat import heat_card
+from alpha_callbacks.plots.elements.canvas import styled
+from alpha_callbacks.plots.elements.drift import drift_of
+from alpha_callbacks.plots.elements.grid import make_grid
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.weights.layer_names import CATEGORIES
+
+
+@styled
+def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
+    """Draw a table as pictures for a logger.
+
+    Args:
+        table: the rows.
+        title: put into every heading, such as "step 1000".
+
+    Returns:
+        Name -> pixels (height, width, 3), uint8: "bars_<category>" of each category present, in the order of
+        `CATEGORIES`; then, if there is more than one cell, "heat_alpha" (the reference precision) and, if a drift was
+        measured, "heat_drift" (the last precision with a measured one).
+    """
+    present = {layer.first.category for layer in table.layers}
+    names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
+    cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
+    if len(make_grid(table, named=False).places) > 1:  # a single cell would say nothing
+        cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
+    if "heat_alpha" in cards and (drifted := _last_measured(table)):
+        cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
+    return cards
+
+
+def _last_measured(table: Table) -> str:
+    """Return the last precision whose drift was measured in some layer, "" if there is none."""
+    measured = (
+        name
+        for name in reversed(table.precisions)
+        if name != table.reference
+        and any(drift_of(layer, name, table.reference).kind == "measured" for layer in table.layers)
+    )
+    return next(measured, "")
+
+
+def _pixels(figure: Figure) -> numpy.ndarray:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)  # by `new_figure`
+    canvas.draw()
+    return numpy.ascontiguousarray(numpy.asarray(canvas.buffer_rgba())[..., :3])

@@ -1,0 +1,98 @@
+"""The drift panel under a category: markers for what was measured, "≤" for what is only bounded."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from alpha_callbacks.plots.elements.canvas import GREY
+from alpha_callbacks.plots.elements.drift import scale_drift_axis
+from alpha_callbacks.plots.elements.groups import Group, median
+from alpha_callbacks.plots.elements.legend import Handle, add_legend, say
+from alpha_callbacks.plots.elements.text import fit
+from alpha_callbacks.tables.table import Table
+
+_MARKERS = {"measured": "o", "lossless": "s", "bounded": "$≤$"}
+_SIZES = {"measured": 3.5, "lossless": 3.0, "bounded": 6.0}
+_WORDS = {
+    "measured": "measured",
+    "lossless": "0 (lossless, same bits)",
+    "bounded": "not measured, proved to be within ± this",
+}
+
+
+def draw_drift_panel(
+    axes: Axes,
+    groups: Sequence[Group],
+    table: Table,
+    colors: dict[str, str],
+    offsets: Sequence[float],
+    size: tuple[float, float],
+) -> None:
+    """Draw the drift of every group and precision.
+
+    Args:
+        axes: the panel; group i stands at x = i.
+        groups: from `group_layers`.
+        table: gives precisions and reference.
+        colors: colour of each precision.
+        offsets: place of each precision inside a group.
+        size: width and height of the panel in inches.
+    """
+    kinds: dict[str, None] = {}
+    values: list[float] = []
+    for precision, offset in zip(table.precisions, offsets, strict=True):
+        if precision != table.reference:
+            drifts = [group.drifts(precision, table.reference) for group in groups]
+            for kind in _MARKERS:
+                of_kind = [[drift.value for drift in a_group if drift.kind == kind] for a_group in drifts]
+                if any(of_kind):
+                    kinds[kind] = None
+                    values += _draw_kind(axes, kind, of_kind, offset, colors[precision])
+    if not kinds:
+        axes.yaxis.set_visible(False)
+        axes.spines["left"].set_visible(False)
+        say(axes, "no drift to show" if len(table.precisions) > 1 else "one precision, no drift", size=9)
+        return
+    axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
+    scale = scale_drift_axis(axes, "y", values, max_ticks=8)
+    note = "\n(symlog scale)" if scale == "symlog" else ""
+    axes.set_ylabel(fit(f"alpha − alpha({table.reference})", size[1] + 0.3, 9.0) + note)
+    add_legend(axes, [_key(kind, groups) for kind in kinds], *size)
+
+
+def _draw_kind(axes: Axes, kind: str, of_kind: Sequence[Sequence[float]], offset: float, color: str) -> list[float]:
+    """Draw one kind of drift of one precision and return the values that the axis must show."""
+    # Of several bounds the largest holds for all; of several measurements the median is the one to show.
+    middle = [(max(values) if kind == "bounded" else median(values)) if values else math.nan for values in of_kind]
+    at = [i + offset for i in range(len(of_kind))]
+    axes.plot(
+        at,
+        middle,
+        linestyle="",
+        marker=_MARKERS[kind],
+        color=color,
+        markersize=_SIZES[kind],
+        markerfacecolor="white" if kind == "lossless" else color,
+        markeredgewidth=0.2 if kind == "bounded" else 0.8,
+        zorder=3,
+        label=kind,
+    )
+    if kind != "measured":
+        return [value for value in middle if value > 0]
+    spread = [(x, min(values), max(values)) for x, values in zip(at, of_kind, strict=True) if len(values) > 1]
+    if spread:
+        axes.vlines(*zip(*spread, strict=True), color=color, linewidth=0.9)
+    return [value for values in of_kind for value in values]
+
+
+def _key(kind: str, groups: Sequence[Group]) -> Handle:
+    several = any(len(group.layers) > 1 for group in groups)
+    words = _WORDS[kind] + (" (median, smallest to largest)" if several and kind == "measured" else "")
+    face = "white" if kind == "lossless" else GREY
+    size = _SIZES[kind] + 0.5
+    return Line2D(
+        [], [], color=GREY, marker=_MARKERS[kind], markerfacecolor=face, markersize=size, linestyle="", label=words,
+        markeredgewidth=0.2 if kind == "bounded" else 0.8,
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Layers -> the cells of a heat map: one a block and category."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from alpha_callbacks.plots.elements.category_colors import in_order
+from alpha_callbacks.plots.elements.drift import drift_of, row_of, usable_alpha
+from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.text import bound_text
+from alpha_callbacks.tables.table import LayerRows, Row, Table
+
+T = TypeVar("T")
+Place = tuple[int | str | None, str]
+Value = Literal["alpha", "alpha_ratio", "drift", "relative_error"]
+
+LOST = "×"  # the text of a cell whose layers have no usable alpha
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one cell shows: a number with its text, or nan with a text in place of a colour."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Grid(Generic[T]):
+    """Where layers stand in a heat map.
+
+    Attributes:
+        rows: blocks. Where no layer is inside a block: the names of all layers, or None as the only row.
+        columns: categories; a single one without a name where rows are names.
+        places: the layers of each cell.
+        outside: layers outside blocks, which have no cell.
+    """
+
+    rows: tuple[int | str | None, ...]
+    columns: tuple[str, ...]
+    places: dict[Place, list[T]]
+    outside: tuple[T, ...]
+
+    @property
+    def layers(self) -> list[T]:
+        """Return the layers that have a cell."""
+        return [layer for layers in self.places.values() for layer in layers]
+
+    @property
+    def named(self) -> bool:
+        """True if rows are the names of layers."""
+        return isinstance(next(iter(self.rows), None), str)
+
+    @property
+    def most(self) -> int:
+        """The number of layers in the fullest cell."""
+        return max((len(layers) for layers in self.places.values()), default=0)
+
+
+def arrange(layers: Sequence[T], row: Callable[[T], Row], *, named: bool = True) -> Grid[T]:
+    """Return where layers stand.
+
+    Args:
+        layers: in the order of the network.
+        row: gives the name, category and block of each.
+        named: where no layer is inside a block, give each one a row; False: one row for all, a cell a category.
+    """
+    inside = [layer for layer in layers if row(layer).block is not None]
+    places: dict[Place, list[T]] = {}
+    for layer in inside or layers:
+        one = row(layer)
+        place = (one.block, one.category) if inside or not named else (one.layer_name, "")
+        places.setdefault(place, []).append(layer)
+    rows = dict.fromkeys(place for place, _ in places)
+    return Grid(
+        tuple(sorted(rows, key=lambda block: block if isinstance(block, int) else -1)),  # names stay in order
+        tuple(in_order(category for _, category in places)),
+        places,
+        tuple(layer for layer in layers if inside and row(layer).block is None),
+    )
+
+
+def make_grid(table: Table, *, named: bool = True) -> Grid[LayerRows]:
+    """Return the grid of a table; `named` as in `arrange`."""
+    return arrange(table.layers, lambda layer: layer.first, named=named)
+
+
+def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference: str) -> Cell:
+    """Return the cell of these layers: their median, or for a drift that is not measured its bound."""
+    if value != "drift":
+        middle = median(_number(layer, value, precision) for layer in layers)
+        text = f"{middle:.2%}" if value == "relative_error" else f"{middle:.3f}"
+        return Cell(middle, text if math.isfinite(middle) else LOST)
+    known = [drift for layer in layers if (drift := drift_of(layer, precision, reference)).kind != "none"]
+    if any(drift.kind == "bounded" for drift in known):  # no colour: it would claim a measurement
+        return Cell(math.nan, bound_text(max(abs(drift.value) for drift in known)))
+    middle = median(drift.value for drift in known)
+    return Cell(middle, LOST if math.isnan(middle) else f"{middle:+.1e}" if middle else "0")
+
+
+def _number(layer: LayerRows, value: Value, precision: str) -> float:
+    if value == "relative_error":
+        row = row_of(layer, precision)
+        return math.nan if row is None else row.relative_error
+    alpha = usable_alpha(layer, precision)
+    return alpha if value == "alpha" else alpha / (layer.first.alpha_null or math.nan)

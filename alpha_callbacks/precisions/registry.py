@@ -1,0 +1,118 @@
+"""Numeric precisions: name -> round trip. The registry is open, see `register` and `Family`."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import entry_points
+
+import torch
+
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.precisions.families import FAMILIES
+from alpha_callbacks.precisions.precision import Family, Precision
+
+_REGISTRY: dict[str, Precision] = {}
+
+
+def register(precision: Precision) -> None:
+    """Add a format; its name and aliases become valid in `precisions=...`.
+
+    Raises:
+        OptionError: a name is taken.
+    """
+    for name in (precision.name, *precision.aliases):
+        if name in _REGISTRY:
+            raise OptionError(f"precision {name!r}: expected a new name, it belongs to {_REGISTRY[name].name!r}.")
+    for name in (precision.name, *precision.aliases):
+        _REGISTRY[name] = precision
+
+
+def all_precisions() -> list[tuple[Precision, Family | None]]:
+    """Return every format with a name of its own, and the examples of each family."""
+    fixed = [(precision, None) for precision in dict.fromkeys(_REGISTRY.values())]
+    return [*fixed, *((family.make(options), family) for family in families() for options in family.examples)]
+
+
+@lru_cache(maxsize=1)
+def families() -> tuple[Family, ...]:
+    """Return our own families and those of the entry point `alpha_callbacks.precisions`."""
+    return (*FAMILIES, *(point.load() for point in entry_points(group="alpha_callbacks.precisions")))
+
+
+def get_precision(name: str) -> Precision:
+    """Return the format of this name or alias, with options if it has any ("int4:g128").
+
+    Raises:
+        OptionError: unknown name or option.
+    """
+    wanted = name.strip().lower().replace(":", "_")
+    if wanted in _REGISTRY:
+        return _REGISTRY[wanted]
+    for alias, family in _by_length():
+        if wanted == alias or wanted.startswith(f"{alias}_"):
+            options = wanted.removeprefix(alias).removeprefix("_")
+            try:
+                return _member(family, options)
+            except OptionError as error:
+                raise OptionError(f"precision {name!r}: {error}") from None
+    known = [*dict.fromkeys(p.name for p in _REGISTRY.values()), *(family.name for family in families())]
+    near = get_close_matches(wanted, [*_REGISTRY, *(alias for alias, _ in _by_length())], n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    raise OptionError(
+        f"precision: expected one of {', '.join(known)}, got {name!r}.{meant} See `alpha-hill precisions`."
+    )
+
+
+@lru_cache(maxsize=256)
+def _member(family: Family, options: str) -> Precision:
+    return family.make(options.split("_") if options else [])
+
+
+@lru_cache(maxsize=1)
+def _by_length() -> tuple[tuple[str, Family], ...]:
+    """Return (alias, family), the longest first, so that fp8_e4m3 is not taken for fp8 with an option."""
+    pairs = [(alias, family) for family in families() for alias in (family.name, *family.aliases)]
+    return tuple(sorted(pairs, key=lambda pair: -len(pair[0])))
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the torch dtype that is this precision.
+
+    Raises:
+        OptionError: unknown, or a format that is no torch dtype.
+    """
+    precision = get_precision(name)
+    if precision.dtype is None:
+        raise OptionError(f"load_dtype: expected fp64, fp32, fp16 or bf16, got {name!r}, which is no torch dtype.")
+    return precision.dtype
+
+
+def parse_precisions(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return canonical names in the order asked, from "fp32,bf16" or a sequence.
+
+    Raises:
+        OptionError: empty, unknown or given twice.
+    """
+    parts = names.split(",") if isinstance(names, str) else list(names)
+    if odd := [part for part in parts if not isinstance(part, str)]:
+        raise OptionError(f"precisions: expected names such as fp32, got {odd[0]!r}.")
+    canonical = [get_precision(part).name for part in parts if part.strip()]
+    if not canonical:
+        raise OptionError("precisions: expected at least one name, got none. For example: fp32,fp16,bf16.")
+    for name in canonical:
+        if canonical.count(name) > 1:
+            raise OptionError(f"precisions: expected each once, got {name!r} twice (an alias counts).")
+    return tuple(canonical)
+
+
+def _register_dtype(name: str, aliases: tuple[str, ...], dtype: torch.dtype) -> None:
+    info = torch.finfo(dtype)
+    register(
+        Precision(name, aliases, info.bits, info.eps, lambda rows, largest: rows.to(dtype), dtype, same_as="torch")
+    )
+
+
+_register_dtype("fp64", ("float64", "double"), torch.float64)
+_register_dtype("fp32", ("float32", "float"), torch.float32)
+_register_dtype("fp16", ("float16", "half"), torch.float16)
+_register_dtype("bf16", ("bfloat16",), torch.bfloat16)

@@ -1,0 +1,134 @@
+"""A results folder -> report.html."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.report.columns import layer_columns
+from alpha_callbacks.report.folder_contents import Advice, Coverage, read_advice, read_coverage, read_run
+from alpha_callbacks.report.page_shell import Section, fill, headline, render_page
+from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
+from alpha_callbacks.report.thinned import curve_columns
+from alpha_callbacks.tables.read_results import read_results
+from alpha_callbacks.tables.spectra_files import open_spectra
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.model_names import model_name
+
+REPORT = "report.html"
+_SCRIPTS = (
+    "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
+    "heat.js", "table.js", "report.js",
+)  # fmt: skip
+_SHOWN = 100  # names of one reason; all are in the tables
+
+
+def write_report(directory: str | Path, table: Table | None = None, *, output: Path | None = None) -> Path:
+    """Write the report of a scan: one HTML file that opens offline.
+
+    Args:
+        directory: output folder of the scan.
+        table: its rows; None reads them from the folder.
+        output: file to write; None: report.html in the folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        ResultsError: the folder holds no results of this version.
+    """
+    directory = Path(directory)
+    path = output or directory / REPORT
+    write_text(path, report_html(directory, table or read_results(directory)))
+    return path
+
+
+def report_html(directory: Path, table: Table) -> str:
+    """Return the report of a table and of what lies beside it in the folder of its scan."""
+    run = read_run(directory)
+    table = replace(table, model=table.model or model_name(str(run.get("source", directory))))
+    precisions = f"{len(table.precisions)} precision{'s' * (len(table.precisions) > 1)}"
+    subtitle = f"Heavy-tail exponent of {len(table):,} weight matrices at {precisions}: {', '.join(table.precisions)}"
+    found = (
+        _findings(table),
+        _map(table, directory),
+        _layers(),
+        _distribution(table),
+        _advice(read_advice(directory)),
+        _coverage(read_coverage(directory), table),
+        _reproduce(run),
+    )
+    sections = [section for section in found if section is not None]
+    return render_page(
+        table.model, sections, kind="alpha-Hill report", subtitle=subtitle, scripts=_SCRIPTS, styles=("report.css",)
+    )
+
+
+def _findings(table: Table) -> Section:
+    html = fill("findings.html", headline=headline(tiles(table), sentences(table)), groups=standouts(table))
+    return Section("findings", "Findings", html)
+
+
+def _map(table: Table, directory: Path) -> Section:
+    data = {"layers": layer_columns(table), "curves": curve_columns(table, open_spectra(directory))}
+    inside = any(layer.first.block is not None for layer in table.layers)
+    what = "One cell a block and projection. Open a cell to see its layers" if inside else "One tile a layer. Open it"
+    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes."
+    return Section("map", "Map", fill("map.html"), data=data, intro=intro)
+
+
+def _layers() -> Section:
+    return Section("layers", "Layers", fill("layers.html"))
+
+
+def _distribution(table: Table) -> Section:
+    html = fill("distribution.html", summaries=table.summaries())
+    return Section("distribution", "Distribution", html)
+
+
+def _advice(advice: Advice | None) -> Section | None:
+    if advice is None:
+        return None
+    columns = ("layer_name", "precision", "effective_bits", "alpha_ratio", "relative_error", "reason")
+    data = {name: [line.get(name, "") for line in advice.lines] for name in columns}
+    weights = sum(weights for _, weights in advice.counts.values()) or 1
+    shares = [(name, layers, count / weights) for name, (layers, count) in advice.counts.items()]
+    html = fill("advice.html", advice=advice, shares=sorted(shares, key=lambda entry: -entry[2]))
+    return Section("recommendation", "Recommendation", html, data=data)
+
+
+def _coverage(coverage: Coverage | None, table: Table) -> Section | None:
+    lost = [(status, reason, names[:_SHOWN], len(names)) for status, reason, names in reasons_of(table)]
+    if coverage is None and not lost:
+        return None
+    return Section("coverage", "Coverage", fill("coverage.html", coverage=coverage, lost=lost))
+
+
+def _reproduce(run: dict[str, Any]) -> Section | None:
+    if not run:
+        return None
+    facts = {name: run[name] for name in ("source", "device", "seconds", "ranks", "merged") if run.get(name)}
+    if isinstance(memory := run.get("peak_memory_bytes"), int):
+        facts["peak memory"] = f"{memory / 2**20:,.0f} MiB"
+    tables = [
+        ("Options", _pairs(run.get("options"))),
+        ("Run", _pairs(facts)),
+        ("Versions", _pairs(run.get("versions"))),
+        ("Checkpoint", _pairs(run.get("checkpoint"))),
+    ]
+    html = fill("reproduce.html", command=str(run.get("command", "")), tables=[entry for entry in tables if entry[1]])
+    return Section("reproduce", "Reproduce", html)
+
+
+def _pairs(content: object) -> list[tuple[str, str]]:
+    """Return the entries of a JSON object as text."""
+    if not isinstance(content, dict):
+        return []
+    return [(str(name), _text(value)) for name, value in content.items()]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return "–" if value is None else str(value)

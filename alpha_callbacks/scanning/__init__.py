@@ -1,0 +1,1 @@
+"""A checkpoint -> a results folder."""

@@ -1,0 +1,180 @@
+"""A checkpoint -> a table and the files that people look at. What the command does, as a function."""
+
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from alpha_callbacks.analysis.parallel import Crew, Result, analyze_weights, choose_crew
+from alpha_callbacks.analysis.processes import Shard, Torchrun, share
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.fingerprint import fingerprint
+from alpha_callbacks.checkpoints.locate import locate
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.errors import CheckpointError, JournalError
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.scanning.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
+from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
+from alpha_callbacks.tables import results_csv
+from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
+from alpha_callbacks.tables.spectra_files import clear_spectra, copy_spectra, has_spectra, kept_layers, write_spectra
+from alpha_callbacks.utils.atomic_files import make_folder, write_text
+from alpha_callbacks.weights.inventory import FILTERED, Inventory
+from alpha_callbacks.weights.weight import Weight
+
+
+class Observer:
+    """Told how a scan gets on; this one keeps quiet."""
+
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, crew: Crew) -> None:
+        """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
+
+    def finished(self, result: Result) -> None:
+        """One more layer is in the journal."""
+
+    def drawing(self, done: int, total: int) -> None:
+        """Charts on disk so far."""
+
+
+def scan(
+    source: str | Path | None = None,
+    *,
+    output_dir: str | Path,
+    options: AnalysisOptions | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    resume: bool = True,
+    shard: Shard | None = None,
+    revision: str | None = None,
+    plots: Plots | None = None,
+    report: bool = True,
+    save_spectra: bool | None = None,
+    observer: Observer | None = None,
+) -> ScanResult | None:
+    """Analyse every weight of a checkpoint, tensor by tensor, and write the results.
+
+    Finished layers go to a journal first: a run that was killed goes on where it was, and its files are the same bytes.
+    Under torchrun the layers are shared among the ranks.
+
+    Args:
+        source: folder, file, or model id on the hub; None: the embedded tiny Llama.
+        output_dir: made if needed.
+        options: what to compute.
+        workers: matrices side by side.
+        threads: CPU threads in all.
+        resume: take up the journal in output_dir, else start over.
+        shard: compute only this share and write only the journal, for `merge`.
+        revision: of a model id.
+        plots: which charts.
+        report: write report.html.
+        save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most
+            200 MB (see `spectra.kept_layers`). True computes layers again that the journal has without them.
+        observer: told about progress.
+
+    Returns:
+        The result; None on ranks other than the first, and for a shard.
+
+    Raises:
+        CheckpointError: the source cannot be read, or has no weights to analyse.
+        JournalError: output_dir holds the journal of another run.
+        OptionError: output_dir cannot be a folder.
+    """
+    options, observer = options or AnalysisOptions(), observer or Observer()
+    started, directory = time.perf_counter(), Path(output_dir)
+    make_folder(directory)
+    checkpoint = open_checkpoint(locate(source, revision))
+    inventory = checkpoint.inventory(options)
+    if not inventory.weights:
+        raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
+    own = identity(options, fingerprint(checkpoint), [w.layer_name for w in inventory.weights])
+    with Torchrun() as ranks:
+        part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
+        clear = "" if resume else f"{part}*" if shard else "*"
+        with_spectra = kept_layers(inventory.weights, options, save_spectra)
+        again = with_spectra if save_spectra else frozenset()
+        kept = ranks.from_first(_kept(directory, own, clear, again) if ranks.rank == 0 else None)
+        weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
+        mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
+        crew = choose_crew(mine, workers=workers, threads=threads, device=options.device)
+        observer.opened(checkpoint, mine, len(kept), crew)
+        done = dict[str, Result]()
+        with JournalWriter(directory / FOLDER, f"{part}{ranks.rank}", own) as journal:
+            for result in analyze_weights(mine, options, crew, spectra_of=with_spectra):
+                write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
+                journal.add(result)  # after its spectra, so that a kill in between loses neither
+                done[result.layer_name] = result.light
+                observer.finished(result)
+        everything = {**kept, **{name: r for results in ranks.gather(done) for name, r in results.items()}}
+    if ranks.rank == 0:
+        results_csv.write_coverage(inventory, directory / results_csv.COVERAGE)
+    if ranks.rank != 0 or shard:
+        return None
+    seconds = time.perf_counter() - started
+    record = {
+        "source": checkpoint.source,
+        "crew": asdict(crew),
+        "device": options.device,
+        "ranks": ranks.size,
+        "seconds": round(seconds, 3),
+    }
+    plots = plots or Plots()
+    on_chart = observer.drawing
+    return write_all(own, everything, directory, plots, record, report=report, seconds=seconds, on_chart=on_chart)
+
+
+def merge(
+    directories: Sequence[str | Path],
+    *,
+    output_dir: str | Path,
+    plots: Plots | None = None,
+    report: bool = True,
+    observer: Observer | None = None,
+) -> ScanResult:
+    """Join the journals of shards into one result, equal to that of a single run; spectra are copied where kept.
+
+    Raises:
+        JournalError: no journal, journals of different runs, or layers that no shard has finished.
+    """
+    own: Identity | None = None
+    everything: dict[str, Result] = {}
+    for directory in map(Path, directories):
+        own, results = read_journal(directory / FOLDER, own)
+        everything.update(results)
+    if own is None:
+        raise JournalError(f"{', '.join(map(str, directories))}: expected journals of `scan --shard`, found none.")
+    target, first = Path(output_dir), Path(directories[0])
+    coverage = next((d / results_csv.COVERAGE for d in (target, first) if (d / results_csv.COVERAGE).exists()), None)
+    if coverage is None:
+        raise JournalError(
+            f"{first / results_csv.COVERAGE}: expected the file that `scan --shard` wrote, it is missing."
+        )
+    write_text(target / results_csv.COVERAGE, coverage.read_text(encoding="utf-8"))
+    copy_spectra([Path(directory) / SPECTRA for directory in directories], target / SPECTRA, own["layers"])
+    record = {"merged": [str(directory) for directory in directories]}
+    on_chart = (observer or Observer()).drawing
+    return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)
+
+
+def _kept(directory: Path, own: Identity, clear: str, with_spectra: Collection[str]) -> dict[str, Result]:
+    """Return the layers that the journal has, after removing the parts of `clear`.
+
+    Failed ones are tried again, and those of `with_spectra` that have an alpha but no eigenvalues on disk.
+    """
+    if clear:
+        clear_journal(directory / FOLDER, clear)
+    if clear == "*":
+        clear_spectra(directory / SPECTRA)
+
+    def complete(result: Result) -> bool:
+        wanted = result.layer_name in with_spectra and any(row.ok for row in result.rows)
+        found = not wanted or has_spectra(directory / SPECTRA, result.layer_name)
+        return found and all(row.status != "failed" for row in result.rows)
+
+    return {name: result for name, result in read_journal(directory / FOLDER, own)[1].items() if complete(result)}
+
+
+def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:
+    if any(tensor.reason == FILTERED for tensor in inventory.skipped):
+        return f"no layer passes the filter (include={options.include!r}, exclude={options.exclude!r}). Loosen it."
+    reasons = ", ".join(sorted({tensor.reason for tensor in inventory.skipped})[:4])
+    return f"expected weights to analyse, found none ({reasons}). Name the folder that holds the model's weights."

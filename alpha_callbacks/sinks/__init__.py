@@ -1,0 +1,1 @@
+"""Where the states of a training run go."""

@@ -1,0 +1,64 @@
+"""Snapshots as CSV files: the two of a scan in a folder a step, and the history of the run."""
+
+import logging
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from alpha_callbacks.sinks.history_csv import History
+from alpha_callbacks.sinks.sink import Host, Sink
+from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables import results_csv
+from alpha_callbacks.tables.history_columns import HISTORY
+
+
+class CsvSink:
+    """Writes into the output folder of a run, and at its end says on stderr where that is.
+
+    `logging.getLogger("alpha_callbacks").setLevel("WARNING")` turns the line off.
+
+    | file | meaning, unit | when |
+    |---|---|---|
+    | `step_<step>/precision_alpha_hill_results.csv` | the table, one row a layer | every snapshot |
+    | `step_<step>/precision_summary_statistics.csv` | statistics of alpha, one row a precision | every snapshot |
+    | `alpha_hill_history.csv` | one row a step, layer and precision | every snapshot |
+    """
+
+    adopted = None
+
+    def __init__(self, host: Host) -> None:
+        self._directory = host.output_dir
+        self._history = History(host.output_dir / HISTORY)
+        self._states = 0
+
+    def log(self, snapshot: Snapshot) -> None:
+        """Append to the history and write the two files; folders of later steps go where their rows are kept."""
+        aside = self._history.append(snapshot)
+        if aside is not None:
+            self._move_later(snapshot.step, aside.with_suffix(""))
+        folder = self._directory / f"step_{snapshot.step:08d}"
+        results_csv.write_results(snapshot.table, folder / results_csv.RESULTS, solver=snapshot.solver)
+        results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY, solver=snapshot.solver)
+        self._states += 1
+
+    def close(self) -> None:
+        """Say where the results are; every file is whole after each `log`."""
+        states, self._states = self._states, 0  # said once
+        if states and logging.getLogger("alpha_callbacks").level <= logging.INFO and sys.stderr is not None:
+            line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "
+            # A closed stream is no reason to fail; and the line of a progress bar may not have ended yet.
+            with suppress(OSError, ValueError):
+                print(f"\n{line}alpha-hill history {shlex.quote(str(self._directory))}", file=sys.stderr)
+
+    def _move_later(self, step: int, to: Path) -> None:
+        for folder in sorted(self._directory.glob("step_*")):
+            number = folder.name.removeprefix("step_")
+            if number.isdigit() and int(number) > step:
+                to.mkdir(exist_ok=True)
+                folder.rename(to / folder.name)
+
+
+def find_csv(host: Host, *, asked: bool) -> list[Sink]:
+    """Return the sink; CSV needs nothing of the host but a folder."""
+    return [CsvSink(host)]

@@ -1,0 +1,90 @@
+"""alpha_hill_history.csv: all snapshots of a run, one row a step, layer and precision; safe to resume."""
+
+import csv
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables.history_columns import HEADER, ROW_COLUMNS
+from alpha_callbacks.tables.results_csv import DIGITS, cell, csv_text
+from alpha_callbacks.utils.atomic_files import write_text
+
+_log = logging.getLogger(__name__)
+
+
+class History:
+    """Appends snapshots; steps only ever grow in the file.
+
+    A snapshot of step s replaces whatever the file says of step s and later: that is what a run which resumed at s is
+    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`, and so is a damaged file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last: int | None = None  # last step in the file; None: not looked yet
+
+    def append(self, snapshot: Snapshot) -> Path | None:
+        """Write the rows of a snapshot; they are on disk, whole, when this returns.
+
+        Returns:
+            Where a file with later steps was kept; None where there was none.
+        """
+        text, aside = csv_text(_lines(snapshot)), None
+        last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
+        if last is None or snapshot.step <= last:
+            kept, aside = self._kept(snapshot.step)
+            write_text(self._path, csv_text([HEADER]) + kept + text)
+        else:
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        self._last = snapshot.step
+        return aside
+
+    def _kept(self, step: int) -> tuple[str, Path | None]:
+        """Return the rows before this step, and where the file is kept if it has later ones or lines that are not ours.
+
+        A last line cut short by a kill is dropped.
+        """
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return "", None
+        header, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
+        rows = [line for line in lines if header == HEADER and len(line) == len(HEADER) and line[0].isdigit()]
+        earlier = csv_text([row for row in rows if int(row[0]) < step])
+        if header == HEADER and len(rows) == len(lines) and all(int(row[0]) <= step for row in rows):
+            return earlier, None
+        aside, damaged = _free_name(self._path), header != HEADER or len(rows) < len(lines)
+        write_text(aside, text)
+        _log.warning(
+            "alpha-Hill: %s: %s; the old file is kept as %s.",
+            self._path,
+            "had lines that are not ours" if damaged else f"an earlier run in this folder went beyond step {step}",
+            aside.name,
+        )
+        return earlier, aside
+
+
+def _lines(snapshot: Snapshot) -> list[list[Any]]:
+    table, digits = snapshot.table, DIGITS[snapshot.solver]
+    lines = []
+    for layer in table.layers:
+        for row in layer.rows:
+            line = [snapshot.step, cell(snapshot.epoch, 12), snapshot.event]
+            line += [
+                cell(value(row), 3 if name == "alpha_error_bound" else digits) for name, value in ROW_COLUMNS.items()
+            ]
+            line += [cell(layer.drift(row.precision, table.reference), 4)]
+            line += [cell(layer.drift_bound(row.precision, table.reference), 3)]
+            lines.append(line)
+    return lines
+
+
+def _free_name(path: Path) -> Path:
+    numbers = (path.with_suffix(f".{number}{path.suffix}") for number in range(1, 10**6))
+    return next(candidate for candidate in numbers if not candidate.exists())

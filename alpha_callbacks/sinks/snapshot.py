@@ -1,0 +1,76 @@
+"""What was measured at one moment of a training run, as sinks receive it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.utils.lazy import lazy_property
+
+if TYPE_CHECKING:
+    import numpy
+
+Event = Literal["start", "checkpoint", "epoch", "step", "end", "manual"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The alphas of one state of a model.
+
+    Attributes:
+        step: optimizer steps so far, the number in the checkpoint's name.
+        epoch: as the framework counts, None where there are none.
+        event: why it was taken.
+        table: one row a layer and precision, in module order.
+        seconds: wall time of the analysis.
+        reused: layers whose bits had not changed since they were last analysed.
+        solver: of the options; decides how many digits of an alpha are printed.
+    """
+
+    step: int
+    epoch: float | None
+    event: Event
+    table: Table
+    seconds: float
+    reused: int = 0
+    solver: str = "exact"
+
+    def __repr__(self) -> str:
+        """Return one line: a table of a large model would fill screens."""
+        means = ", ".join(f"mean_{s.precision}={s.mean:.6g}" for s in self.table.summaries())
+        return f"Snapshot(step={self.step}, event={self.event!r}, {len(self.table)} layers, {means})"
+
+    @lazy_property
+    def scalars(self) -> Mapping[str, float]:
+        """Summary name -> value: the figures that go to every logger (docs/keys.md says what each one means)."""
+        found: dict[str, float] = {}
+        for summary in self.table.summaries():
+            for name in ("mean", "median", "min"):
+                found[f"{name}_{summary.precision}"] = getattr(summary, name)
+        found["max_abs_drift"] = max(self._measured_drifts(), default=math.nan)
+        found["failed_layers"] = float(self.failed_layers)
+        found["seconds"] = self.seconds
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    @property
+    def failed_layers(self) -> int:
+        """Number of layers without a usable alpha at some precision; those left out for lack of time do not count."""
+        return sum(any(not row.ok and row.status != "skipped" for row in layer.rows) for layer in self.table.layers)
+
+    @lazy_property
+    def images(self) -> "Mapping[str, numpy.ndarray]":
+        """Chart name -> uint8 pixels (height, width, 3): bars by category, heat maps; drawn once for all sinks."""
+        from alpha_callbacks.plots.cards.draw_cards import draw_cards
+
+        return draw_cards(self.table, title=f"step {self.step}")
+
+    def _measured_drifts(self) -> list[float]:
+        table = self.table
+        drifts = [
+            abs(layer.drift(name, table.reference))
+            for layer in table.layers
+            for name in table.precisions
+            if name != table.reference
+        ]
+        return [drift for drift in drifts if not math.isnan(drift)]

@@ -1,0 +1,226 @@
+"""A matrix, streamed in blocks -> all its squared singular values, verified. U and V are never formed."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.errors import SolverError
+from alpha_callbacks.utils.solver_threads import solver_threads
+
+Solver = Literal["exact", "fast"]
+Blocks = Callable[[], Iterator[Tensor]]
+
+_LEAF = 256  # below this width the diagonal blocks of the Gram matrix are full products
+_SAFE_EXPONENT = {
+    torch.float32: 40,
+    torch.float64: 400,
+}  # |log2 max|w|| up to which squares neither over- nor underflow
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How far rounding may have moved the eigenvalues of one way to get them.
+
+    Attributes:
+        name: of that way.
+        units: error of one eigenvalue in units of eps * lambda_1.
+        eps: relative spacing of the arithmetic.
+        goal: relative error that a result made from them may have.
+    """
+
+    name: str
+    units: float
+    eps: float
+    goal: float
+
+
+# Given (eigenvalues, ||W||_F^2, their rounding), says why they are not good enough for what they are wanted for, or "".
+Unresolved = Callable[[Tensor, float, Rounding], str]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of the Gram matrix on the short side.
+
+    Attributes:
+        evals: shape (n,), float64, CPU, descending, >= 0; squared singular values (unit: weight squared).
+        frobenius_norm: ||W||_F, from the entries.
+        solver: the rung that passed all checks: "gram_fp32", "gram_fp64" or "svd_fp64".
+        accuracy: relative error of alpha to reckon with beyond fp64 rounding (2e-5 for gram_fp32).
+    """
+
+    evals: Tensor
+    frobenius_norm: float
+    solver: str
+    accuracy: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Rung:
+    """One way to get the eigenvalues, tried in order.
+
+    Attributes:
+        name: stored with the result.
+        dtype: arithmetic.
+        anywhere: True if it may run on the accelerator.
+        units: rounding of one eigenvalue in units of eps * lambda_1. Not a worst case: the errors of many eigenvalues
+            average out. Seen on noise, planted tails and spikes up to lambda_1 = 1e5 lambda_{k+1}: 0.004 or less where
+            lambda_1 is large enough to matter (benchmarks/accuracy.py).
+        goal: relative error of alpha that it must reach by that estimate, else the next rung is taken.
+        sum_tolerance: allowed relative gap between sum(evals) and ||W||_F^2.
+    """
+
+    name: str
+    dtype: torch.dtype
+    anywhere: bool
+    units: float
+    goal: float
+    sum_tolerance: float
+
+    @property
+    def eps(self) -> float:
+        """Relative spacing of the arithmetic."""
+        return torch.finfo(self.dtype).eps
+
+
+_GRAM_FP32 = _Rung("gram_fp32", torch.float32, True, units=0.01, goal=1e-5, sum_tolerance=1e-4)
+# Twice the goal: the estimate is about typical rounding. Seen on real weights: 8.1e-6 (AMD), 1.2e-5 (Intel).
+_ACCURACY = {torch.float32: 2e-5}
+_GRAM_FP64 = _Rung("gram_fp64", torch.float64, True, units=0.1, goal=1e-10, sum_tolerance=1e-10)
+_GRAM_FP64_CPU = _Rung("gram_fp64", torch.float64, False, units=0.1, goal=1e-10, sum_tolerance=1e-10)
+_SVD_FP64 = _Rung("svd_fp64", torch.float64, False, units=0, goal=math.inf, sum_tolerance=1e-10)
+
+
+def spectrum(blocks: Blocks, n: int, *, unresolved: Unresolved, absmax: float, solver: Solver, device: str) -> Spectrum:
+    """Return all eigenvalues of B^T B, B the blocks stacked.
+
+    Args:
+        blocks: returns a fresh iterator over blocks of shape (b, n), n the short side, any float dtype.
+        n: number of eigenvalues.
+        unresolved: decides whether the Gram matrix is good enough; the solver knows no tail.
+        absmax: largest |entry|, finite and > 0; decides whether squares need scaling to stay in range.
+        solver: "exact" (fp64) or "fast" (fp32 where it is good to 2e-5).
+        device: torch device that computes.
+
+    Raises:
+        SolverError: no rung passed its checks; says what each one found.
+    """
+    refusals = []
+    for rung in _ladder(solver, device):
+        where = device if rung.anywhere else "cpu"
+        try:
+            evals, frobenius_sq = _solve(rung, blocks, n, absmax=absmax, device=where)
+        except RuntimeError as error:
+            refusals.append(f"{rung.name} on {where}: {error}")
+            continue
+        refusal = _refusal(rung, evals, frobenius_sq, unresolved)
+        if not refusal:
+            return Spectrum(evals.clamp_(min=0), math.sqrt(frobenius_sq), rung.name, _ACCURACY.get(rung.dtype, 0.0))
+        refusals.append(f"{rung.name} on {where}: {refusal}")
+    raise SolverError("spectrum: no solver passed its checks. " + "; ".join(refusals))
+
+
+def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
+    """Yield the rungs from the cheapest that is allowed to the safest."""
+    on_cpu = torch.device(device).type == "cpu"
+    if solver == "fast" and fp32_products_are_fp32(on_cpu):
+        yield _GRAM_FP32
+    yield _GRAM_FP64
+    if not on_cpu:
+        yield _GRAM_FP64_CPU
+    yield _SVD_FP64
+
+
+def fp32_products_are_fp32(on_cpu: bool) -> bool:
+    """Return False if the process lets fp32 products run in TF32 or bf16; that is the user's setting and stays."""
+    backend: Any = torch.backends.mkldnn if on_cpu else torch.backends.cuda
+    own = getattr(getattr(backend, "matmul", None), "fp32_precision", "none")  # torch < 2.9 has only the one below
+    return torch.get_float32_matmul_precision() == "highest" and own in ("ieee", "none")
+
+
+def _solve(rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str) -> tuple[Tensor, float]:
+    """Return (evals float64 descending on the CPU, ||W||_F^2) by this rung."""
+    exponent = math.frexp(absmax)[1]
+    shift = 0 if abs(exponent) <= _SAFE_EXPONENT[rung.dtype] else -exponent
+    squares = 0.0
+    store = torch.empty(0, dtype=rung.dtype, device=device)
+
+    def scaled() -> Iterator[Tensor]:
+        nonlocal squares, store
+        for raw in blocks():
+            if raw.numel() > store.numel():
+                store = torch.empty(raw.numel(), dtype=rung.dtype, device=device)
+            # One array for all blocks: fresh ones cost more in page faults than the conversion. Its layout follows the
+            # raw block's, so that the copy runs along memory.
+            flat = store[: raw.numel()]
+            block = flat.view(raw.shape) if raw.is_contiguous() else flat.view(raw.T.shape).T
+            block.copy_(raw)
+            if shift:
+                block.mul_(2.0**shift)
+            squares += _sum_of_squares(block)
+            yield block
+
+    with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
+        evals = _evals_svd(scaled(), n) if rung is _SVD_FP64 else _evals_gram(scaled(), n, rung.dtype, device)
+    unscale = 4.0**-shift
+    return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale
+
+
+def _sum_of_squares(block: Tensor) -> float:
+    """Return ||block||_F^2: line by line in the block's own dtype, lines in fp64."""
+    along = 1 if block.stride(1) == 1 else 0
+    lines: Tensor = torch.linalg.vector_norm(block, dim=along)
+    return float(lines.double().square_().sum())
+
+
+def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
+    gram = torch.zeros(n, n, dtype=dtype, device=device)
+    for block in blocks:
+        add_gram(block, gram)
+    with solver_threads():
+        evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
+    return evals.flip(0)
+
+
+def add_gram(block: Tensor, gram: Tensor) -> None:
+    """Add block^T block to the lower triangle of gram, halving: about half the products of a full one.
+
+    BLAS has this as ?syrk, which torch does not reach; a second BLAS would bring a second pool of spinning threads.
+    """
+    n = gram.shape[0]
+    if n <= _LEAF:
+        gram.addmm_(block.T, block)
+        return
+    half = -(-n // 2 // 64) * 64
+    left, right = block[:, :half], block[:, half:]
+    add_gram(left, gram[:half, :half])
+    gram[half:, :half].addmm_(right.T, left)
+    add_gram(right, gram[half:, half:])
+
+
+def _evals_svd(blocks: Iterator[Tensor], n: int) -> Tensor:
+    """Squared singular values through a streamed QR: accurate to eps * sigma_1 where the Gram matrix squares that."""
+    r = torch.zeros(0, n, dtype=torch.float64)
+    for block in blocks:
+        r = torch.linalg.qr(torch.cat([r, block]), mode="r").R
+    with solver_threads():
+        sigma: Tensor = torch.linalg.svdvals(r)
+    return sigma**2
+
+
+def _refusal(rung: _Rung, evals: Tensor, frobenius_sq: float, unresolved: Unresolved) -> str:
+    """Return why these eigenvalues must not be used, or an empty string."""
+    if not bool(torch.isfinite(evals).all()):
+        return "eigenvalues are not finite"
+    top, total = float(evals[0]), float(evals.sum())
+    if abs(total - frobenius_sq) > rung.sum_tolerance * frobenius_sq:
+        return f"sum of eigenvalues {total:.6g}, expected ||W||_F^2 = {frobenius_sq:.6g}"
+    if top > frobenius_sq * (1 + rung.sum_tolerance):
+        return f"largest eigenvalue {top:.6g} above ||W||_F^2 = {frobenius_sq:.6g}"
+    if rung.units == 0:  # nothing better to be had
+        return ""
+    return unresolved(evals, frobenius_sq, Rounding(rung.name, rung.units, rung.eps, rung.goal))

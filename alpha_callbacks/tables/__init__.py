@@ -1,0 +1,1 @@
+"""Rows: the record, its statistics, and the files of a results folder."""

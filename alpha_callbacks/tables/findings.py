@@ -1,0 +1,97 @@
+"""Table -> findings in plain words."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.weights.weight import CAST
+
+_PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
+
+
+def one_by_one(values: Iterable[tuple[str, str]]) -> str:
+    """Return the values of fewer than `TOO_FEW` layers as (name, text), and that they are no more than that.
+
+    Examples:
+        >>> one_by_one([("fc1", "0.92"), ("fc2", "1.02")])
+        'fc1 (0.92), fc2 (1.02); 2 layers are too few to speak of a trend.'
+    """
+    texts = [f"{name} ({text})" for name, text in values]
+    return f"{', '.join(texts)}; {len(texts)} layer{'s are' if len(texts) > 1 else ' is'} too few to speak of a trend."
+
+
+def findings(table: Table) -> list[str]:
+    """Return what was learned, a sentence each."""
+    return [*_about_storage(table), *_about_noise(table), *_about_failures(table)]
+
+
+def _about_storage(table: Table) -> list[str]:
+    """Say which precisions are the same by construction, which by proof, and how far the others moved."""
+    lossless, sentences = [], []
+    stored = sorted({layer.first.stored_dtype for layer in table.layers})
+    cast = any(CAST in label for label in stored)
+    origin = "cast" if cast else "stored"
+    for name in table.precisions:
+        rows = [layer[name] for layer in table.layers if layer[name].ok]
+        methods = Counter(row.method for row in rows)
+        if not rows:
+            sentences.append(f"{name}: no layer has a usable alpha.")
+        elif methods["lossless"] == len(rows):
+            lossless.append(name)
+        elif methods["computed"] == 0:
+            worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
+            sentences.append(
+                f"{name}: alpha differs from the {origin} weights by at most {worst:.1e} in any layer (proved bound, "
+                "no second decomposition needed)."
+            )
+        elif name != table.reference:
+            drifts = [abs(layer.drift(name, table.reference)) for layer in table.layers]
+            worst = max((d for d in drifts if not math.isnan(d)), default=math.nan)
+            unresolved = sum(not math.isnan(layer.drift_bound(name, table.reference)) for layer in table.layers)
+            if not math.isnan(worst):
+                sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
+            if unresolved and any(row.solver == "gram_fp32" for row in rows):
+                sentences.append(
+                    f"{name}: in {unresolved} of {len(rows)} layers the drift is below what --solver fast resolves."
+                )
+    if lossless:
+        coded = not _PLAIN.issuperset(label.partition(CAST)[0] for label in stored)
+        what = "cast value" if cast else "dequantized value" if coded else "stored value"
+        names = _join(lossless)
+        identical = f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the {what} itself"
+        sentences.insert(0, f"Weights are stored in {', '.join(stored)}{' and were dequantized' * coded}: {identical}.")
+    return sentences
+
+
+def _about_noise(table: Table) -> list[str]:
+    ratios = [layer[table.reference].alpha_ratio for layer in table.layers if layer[table.reference].ok]
+    if not ratios:
+        return []
+    if len(ratios) < TOO_FEW:
+        names = [layer.first.layer_name for layer in table.layers if layer[table.reference].ok]
+        return [
+            f"alpha / alpha of pure noise: {one_by_one((n, f'{r:.2f}') for n, r in zip(names, ratios, strict=True))}"
+        ]
+    noisy = sum(ratio > 0.9 for ratio in ratios)
+    return [
+        f"alpha / alpha of pure noise: median {float(np.median(ratios)):.2f}; {noisy} of {len(ratios)} layers are "
+        "within 10 % of noise (or above it)."
+    ]
+
+
+def _about_failures(table: Table) -> list[str]:
+    counts = Counter((row.status, row.precision) for row in table if not row.ok)
+    return [
+        f"{count} layers are {status} at {name}; their alpha is empty."
+        if count > 1
+        else f"1 layer is {status} at {name}; its alpha is empty."
+        for (status, name), count in counts.items()
+    ]
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,18 @@
+"""Columns of alpha_hill_history.csv: one row per step, layer and precision."""
+
+from collections.abc import Callable
+from typing import Any
+
+from alpha_callbacks.tables.table import Row
+
+HISTORY = "alpha_hill_history.csv"
+
+ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
+    name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
+    for name in (
+        "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "status", "method",
+        "alpha_error_bound", "k_used", "n_eigs", "stderr", "ks_distance", "spectral_norm", "stable_rank",
+        "stored_dtype", "reason",
+    )
+}  # fmt: skip
+HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound"]

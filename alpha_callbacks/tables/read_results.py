@@ -1,0 +1,71 @@
+"""The results CSV -> the table that it was written from."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from alpha_callbacks.errors import OptionError, ResultsError
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.results_csv import RESULTS
+from alpha_callbacks.tables.table import Row, Table
+
+_SHARED = ("layer_name", "category", "out_features", "in_features", "stored_dtype", "block", "tied_to", "threshold")
+_KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
+
+
+def read_results(path: Path) -> Table:
+    """Read what `scan` wrote.
+
+    Numbers come back with the digits that were printed; derived columns (drift, alpha_ratio, ...) follow from them.
+
+    Args:
+        path: the CSV, or the folder that it is in.
+
+    Raises:
+        ResultsError: no such file, or not one that this version can use.
+    """
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, got {error}.") from error
+    names = [name.removeprefix("status_") for name in (lines[0] if lines else ()) if str(name).startswith("status_")]
+    if not names:
+        raise ResultsError(
+            f"{path}: expected the results of `alpha-hill scan`, with a column status_<precision> and at least one "
+            "layer, found none."
+        )
+    try:
+        precisions = tuple(get_precision(name).name for name in names)
+    except OptionError as error:
+        raise ResultsError(f"{path}: {error}") from error
+    return Table.from_rows((_row(line, name, path) for line in lines for name in precisions), precisions)
+
+
+def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
+    values: dict[str, Any] = {"precision": precision}
+    for name, kind in _KINDS.items():
+        text = line.get(name if name in _SHARED or name == "alpha_null" else f"{name}_{precision}")
+        if text is not None:
+            values[name] = _parsed(text, kind, f"{path}, {line.get('layer_name')}, {name}")
+    try:
+        return Row(**values)
+    except TypeError as error:
+        raise ResultsError(f"{path}: expected the columns of this version, got {error}. Scan again.") from error
+
+
+def _parsed(text: str, kind: Any, where: str) -> Any:
+    try:
+        if kind is float:
+            return float(text) if text else math.nan
+        if kind is int:
+            return int(text)
+        if kind == (int | None):
+            return int(text) if text else None
+    except ValueError:
+        raise ResultsError(f"{where}: expected a number, got {text!r}.") from None
+    return text

@@ -1,0 +1,129 @@
+"""The table as CSV: one row a layer, and summary statistics a precision."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.tables.statistics import SUMMARY_COLUMNS
+from alpha_callbacks.tables.table import LayerRows, Row, Table
+from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.weights.inventory import Inventory, Skipped
+
+RESULTS = "precision_alpha_hill_results.csv"
+SUMMARY = "precision_summary_statistics.csv"
+COVERAGE = "coverage.csv"
+
+DIGITS = {"exact": 12, "fast": 5}  # printed = trusted: exact alphas are good to about 1e-13, fast ones to 2e-5
+
+_PER_LAYER: dict[str, Callable[[Row], Any]] = {
+    "numel": lambda row: row.out_features * row.in_features,
+    "stored_dtype": lambda row: row.stored_dtype,
+    "block": lambda row: row.block,
+    "tied_to": lambda row: row.tied_to,
+    "threshold": lambda row: row.threshold,
+    "alpha_null": lambda row: row.alpha_null,
+}
+_PER_PRECISION = (
+    "status",
+    "method",
+    "solver",
+    "alpha_error_bound",
+    "alpha_ratio",
+    "k_used",
+    "n_eigs",
+    "x_min",
+    "stderr",
+    "ks_distance",
+    "spectral_norm",
+    "frobenius_norm",
+    "stable_rank",
+    "relative_error",
+    "sqnr_db",
+    "spectral_error",
+    "overflow",
+    "underflow",
+    "effective_bits",
+    "reason",
+)
+_FEWER_DIGITS = {"alpha_error_bound": 3, "relative_error": 5, "sqnr_db": 5, "spectral_error": 4, "effective_bits": 8}
+
+
+def results_header(precisions: Sequence[str]) -> list[str]:
+    """Return the columns of the results CSV."""
+    leading = ["layer_name", "category", "out_features", "in_features", *(f"alpha_{p}" for p in precisions)]
+    drift = [f"{name}_{p}" for p in precisions for name in ("drift", "drift_bound")]
+    return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions)]
+
+
+def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
+    """Write one row a layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
+    digits = DIGITS[solver]
+    lines = [results_header(table.precisions), *(_wide(layer, table, digits) for layer in table.layers)]
+    write_text(path, csv_text(lines))
+
+
+def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
+    """Write count, mean, std (n - 1), min, median, max and quartiles of the usable alphas of each precision."""
+    rows = [
+        [s.precision, s.count, *(cell(getattr(s, c), DIGITS[solver]) for c in SUMMARY_COLUMNS[2:])]
+        for s in table.summaries()
+    ]
+    write_text(path, csv_text([list(SUMMARY_COLUMNS), *rows]))
+
+
+def write_coverage(inventory: Inventory, path: Path) -> None:
+    """Write every tensor with its outcome.
+
+    analysed; unsupported (a row without alpha); shared (analysed under another name); unknown (a matrix that no rule
+    knows); skipped (with the reason).
+    """
+    lines: list[list[Any]] = [["name", "outcome", "shape", "stored_dtype", "reason"]]
+    for w in inventory.weights:
+        outcome = "unsupported" if w.unsupported else "analysed"
+        reason = f"same storage as {w.tied_to}" if w.tied_to else w.unsupported
+        lines.append([w.layer_name, outcome, f"{w.out_features}x{w.in_features}", w.stored_dtype, reason])
+    lines += [_skipped(tensor) for tensor in inventory.skipped]
+    write_text(path, csv_text(lines))
+
+
+def coverage_counts(path: Path) -> dict[str, int]:
+    """Return outcome -> number of tensors of a coverage file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return dict(Counter(row["outcome"] for row in csv.DictReader(file)))
+
+
+def _skipped(tensor: Skipped) -> list[Any]:
+    outcome = "shared" if tensor.shared else "unknown" if tensor.unknown else "skipped"
+    return [tensor.name, outcome, "x".join(map(str, tensor.shape)), tensor.stored_dtype, tensor.reason]
+
+
+def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
+    first = layer.first
+    row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
+    row += [cell(layer[p].alpha, digits) for p in table.precisions]
+    row += [cell(value(first), digits) for value in _PER_LAYER.values()]
+    for p in table.precisions:
+        row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
+    for name in _PER_PRECISION:
+        row += [cell(getattr(layer[p], name), _FEWER_DIGITS.get(name, digits)) for p in table.precisions]
+    return row
+
+
+def cell(value: Any, digits: int) -> Any:
+    """Return what a cell holds: nan and None are empty, floats have that many digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.{digits}g}"
+    return value
+
+
+def csv_text(lines: Sequence[Sequence[Any]]) -> str:
+    """Return lines of cells as CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

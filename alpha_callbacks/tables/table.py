@@ -1,0 +1,242 @@
+"""Rows (one layer x one precision) and the table they make."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.statistics import PrecisionSummary, summary_of
+from alpha_callbacks.tables.table_html import Line, table_html
+from alpha_callbacks.utils.lazy import lazy_property
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed", "skipped"]
+Method = Literal["computed", "lossless", "bounded", ""]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Alpha of one layer at one precision.
+
+    Attributes:
+        layer_name: module path without ".weight".
+        category: see `categories`.
+        block: index of the transformer block, None outside blocks.
+        out_features: rows of the weight.
+        in_features: columns of the weight.
+        stored_dtype: how the source holds it.
+        tied_to: layer that owns the same storage, or "".
+        precision: canonical name of the format.
+        status: "ok", or why alpha is nan.
+        reason: one sentence for a status that is not "ok".
+        alpha: tail exponent.
+        alpha_null: the same for pure noise of this shape.
+        alpha_error_bound: |error| of alpha: proved for a shared one (0 lossless, > 0 bounded); for a computed one the
+            error of the fast solver, nan for the exact one.
+        k_used: tail size.
+        n_eigs: number of eigenvalues.
+        threshold: "next" or "last".
+        method: "computed", "lossless" (same bits) or "bounded" (proved close, value shared).
+        solver: what decomposed the matrix.
+        x_min: threshold eigenvalue (weight squared).
+        stderr: (alpha - 1) / sqrt(k), i.i.d. guide.
+        ks_distance: Kolmogorov-Smirnov distance of the tail.
+        spectral_norm: largest singular value.
+        frobenius_norm: root of the sum of squares.
+        overflow: finite weights beyond the largest number of the format.
+        underflow: non-zero weights that the format turns into 0.
+        relative_error: ||W - Q(W)||_F / ||W||_F.
+        spectral_error: ||W - Q(W)||_2 / ||W||_2; measured for formats below 16 bits, nan for casts to wider ones.
+        effective_bits: bits of one weight, scales included.
+    """
+
+    layer_name: str
+    category: str
+    block: int | None
+    out_features: int
+    in_features: int
+    stored_dtype: str
+    tied_to: str
+    precision: str
+    status: Status
+    reason: str = ""
+    alpha: float = math.nan
+    alpha_null: float = math.nan
+    alpha_error_bound: float = math.nan
+    k_used: int = 0
+    n_eigs: int = 0
+    threshold: str = "next"
+    method: Method = ""
+    solver: str = ""
+    x_min: float = math.nan
+    stderr: float = math.nan
+    ks_distance: float = math.nan
+    spectral_norm: float = math.nan
+    frobenius_norm: float = math.nan
+    overflow: int = 0
+    underflow: int = 0
+    relative_error: float = math.nan
+    spectral_error: float = math.nan
+    effective_bits: float = math.nan
+
+    @property
+    def ok(self) -> bool:
+        """True if alpha is a number to use."""
+        return self.status == "ok"
+
+    @property
+    def alpha_ratio(self) -> float:
+        """Alpha / alpha_null: 1 = indistinguishable from noise, smaller = heavier tail."""
+        return self.alpha / self.alpha_null
+
+    @property
+    def stable_rank(self) -> float:
+        """||W||_F^2 / ||W||_2^2."""
+        return (self.frobenius_norm / self.spectral_norm) ** 2 if self.spectral_norm > 0 else math.nan
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise in dB, -20 log10(relative_error); inf where nothing is lost."""
+        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """All precisions of one layer."""
+
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, precision: str) -> Row:
+        """Return the row of this precision."""
+        return next(row for row in self.rows if row.precision == precision)
+
+    @property
+    def first(self) -> Row:
+        """Any row, for what all share: name, category, shape."""
+        return self.rows[0]
+
+    def drift(self, precision: str, reference: str) -> float:
+        """Return alpha(precision) - alpha(reference); nan where only a bound is known (`drift_bound`)."""
+        row, base = self[precision], self[reference]
+        difference = row.alpha - base.alpha
+        shared = "bounded" in (row.method, base.method)
+        return math.nan if shared or abs(difference) < self._unresolved(row, base) else difference
+
+    def drift_bound(self, precision: str, reference: str) -> float:
+        """Return a bound of |drift| where no drift was measured, else nan.
+
+        Where a value is shared, what was proved of it; where the solver cannot resolve the difference (`fast`), the
+        difference with the errors of both values.
+        """
+        row, base = self[precision], self[reference]
+        if precision == reference:
+            return math.nan
+        if "bounded" in (row.method, base.method):
+            return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
+        difference, unresolved = abs(row.alpha - base.alpha), self._unresolved(row, base)
+        return difference + unresolved if difference < unresolved else math.nan
+
+    @staticmethod
+    def _unresolved(row: Row, base: Row) -> float:
+        """Return the difference of two alphas that the solver's own error can make; 0 where it is beyond printing."""
+        errors = [r.alpha_error_bound for r in (row, base) if r.method == "computed"]
+        return 2 * max((error for error in errors if not math.isnan(error)), default=0.0)
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """Layers in module order, each with one row a precision in the order asked.
+
+    Attributes:
+        layers: one entry a layer.
+        precisions: canonical names.
+        model: name of the model, for headings; "" where it is not known.
+    """
+
+    layers: tuple[LayerRows, ...]
+    precisions: tuple[str, ...]
+    model: str = ""
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Row], precisions: tuple[str, ...], model: str = "") -> "Table":
+        """Group rows by layer, keeping their order."""
+        grouped: dict[str, list[Row]] = {}
+        for row in rows:
+            grouped.setdefault(row.layer_name, []).append(row)
+        return cls(tuple(LayerRows(tuple(group)) for group in grouped.values()), precisions, model)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Iterate over all rows."""
+        return (row for layer in self.layers for row in layer.rows)
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.layers)
+
+    @lazy_property
+    def reference(self) -> str:
+        """The precision that drift is measured from: the finest one asked for."""
+
+        def coarseness(name: str) -> tuple[float, float]:
+            precision = get_precision(name)
+            return precision.eps or math.inf, -precision.bits
+
+        return min(self.precisions, key=coarseness)  # of equals the first
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a pandas DataFrame, one row a layer and precision, with the fields of `Row` as columns."""
+        import pandas
+
+        derived = ("alpha_ratio", "stable_rank", "sqnr_db")
+        return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
+
+    def __repr__(self) -> str:
+        """Return a line, not thousands of rows: those are in `to_frame`."""
+        model = f"{self.model}: " if self.model else ""
+        lost = len({row.layer_name for row in self if not row.ok})
+        failed = f", {lost} with a row without alpha" if lost else ""
+        return f"<Table {model}{len(self)} layers at {', '.join(self.precisions)}{failed}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.html()
+
+    def html(self, note: str = "") -> str:
+        """Return a summary, the heaviest layers and what failed as HTML, with a note below the heading."""
+        rows = [layer[self.reference] for layer in self.heaviest()]
+        lost = [row for row in self if not row.ok]
+        return table_html(
+            f"alpha-Hill{' of ' * bool(self.model)}{self.model}",
+            f"{len(self):,} layer{'s' * (len(self) != 1)} at {', '.join(self.precisions)}",
+            self.summaries(),
+            [Line((row.layer_name, row.category), (row.alpha, row.alpha_ratio)) for row in rows],
+            [Line((row.layer_name, row.precision, row.status, row.reason)) for row in lost],
+            note=note,
+        )
+
+    def alphas(self, precision: str) -> list[float]:
+        """Return the usable alphas of one precision."""
+        return [row.alpha for row in self if row.precision == precision and row.ok]
+
+    def summaries(self) -> list[PrecisionSummary]:
+        """Return one summary per precision, in the order asked. Rows that are not ok take no part."""
+        return [summary_of(name, self.alphas(name)) for name in self.precisions]
+
+    def heaviest(self, count: int = 5) -> list[LayerRows]:
+        """Return the layers with the smallest alpha_ratio at the reference: heaviest tails for their shape."""
+        usable = [layer for layer in self.layers if layer[self.reference].ok]
+        return sorted(usable, key=lambda layer: layer[self.reference].alpha_ratio)[:count]
+
+    def most_drifted(self, count: int = 5) -> list[tuple[LayerRows, str, float]]:
+        """Return (layer, precision, drift) of the largest measured drifts from the reference precision."""
+        drifts = [
+            (layer, name, layer.drift(name, self.reference))
+            for layer in self.layers
+            for name in self.precisions
+            if name != self.reference
+        ]
+        measured = [entry for entry in drifts if entry[2] and not math.isnan(entry[2])]
+        return sorted(measured, key=lambda entry: -abs(entry[2]))[:count]

@@ -1,0 +1,1 @@
+"""A model in training -> snapshots, whoever runs the loop."""

@@ -1,0 +1,142 @@
+"""Alpha-Hill in a run of Hugging Face's Trainer."""
+
+import inspect
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.sinks.snapshot import Event
+from alpha_callbacks.training.callback_options import Attachment
+
+try:
+    from transformers import TrainerCallback
+    from transformers.trainer_callback import CallbackHandler
+except ImportError as error:
+    raise MissingExtraError("AlphaHillTrainerCallback", "hf") from error
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
+
+_log = logging.getLogger(__name__)
+
+
+class AlphaHillTrainerCallback(Attachment, TrainerCallback):
+    """Computes alpha-Hill at every checkpoint of a Trainer run and logs it to TensorBoard, W&B and CSV.
+
+    The Trainer calls `on_save` when all files of a checkpoint exist. The first and the last state are measured too. The
+    run's own TensorBoard writer and W&B run are used (`report_to`). No state is kept in checkpoints, so that it can be
+    added to a run that resumes without it. Keys are listed in docs/keys.md.
+
+    Options: those of `Attachment`, and docs/training.md.
+
+    Raises:
+        OptionError: an option that cannot be used.
+        MissingExtraError: transformers is not installed.
+    """
+
+    _reporters: tuple[Any, ...] = ()
+    _due: Event | None = None  # what waits for the checkpoint of the same step
+
+    def attach(self, trainer: "Trainer") -> "AlphaHillTrainerCallback":
+        """Tell the callback its trainer, whose reporters it then writes through; found on its own otherwise."""
+        self._reporters = tuple(trainer.callback_handler.callbacks)
+        return self
+
+    def on_train_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Open the sinks and measure the first state (the restored one of a resumed run)."""
+        self.monitor.open(
+            output_dir=self._folder(args.output_dir or "."),
+            offers=self._reporters or _reporters_of_caller(),
+            step_key="train/global_step",
+        )
+        if self.monitor.finds_sinks and not args.report_to and state.is_world_process_zero:
+            _log.warning(
+                "alpha-Hill: the Trainer reports to nothing; results go to %s only. For charts set "
+                'report_to=["tensorboard"].',
+                self.monitor.output_dir,
+            )
+        self._tried, self._due = -1, None
+        self._look(args, state, kwargs["model"], "start")
+
+    def on_step_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure every so many steps; the last state has its turn after the saves that end the epoch."""
+        due = not control.should_training_stop and self.schedule.crossed(state.global_step, self._tried)
+        self._when_saved(args, state, control, kwargs["model"], "step" if due else None)
+        self.monitor.poll()
+
+    def on_epoch_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure each epoch if asked to, and the last state: later reporters are closed and the best model is back."""
+        due: Event | None = "epoch" if self.schedule.every == "epoch" else None
+        self._when_saved(args, state, control, kwargs["model"], "end" if control.should_training_stop else due)
+
+    def on_save(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure what was saved, or waited for that; all files of the checkpoint are there."""
+        due, self._due = self._due, None
+        if self.schedule.every == "checkpoint":
+            due = "checkpoint"
+        if control.should_training_stop:  # perhaps only since the evaluation of this step
+            due = "end"
+        if due is not None:
+            self._look(args, state, kwargs["model"], due, _checkpoint_folder(args, state))
+
+    def on_train_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure the last state if nobody said before that it was, and close the sinks."""
+        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # then these are not the last weights
+            self._look(args, state, kwargs["model"], "end")
+        self._end()
+        self.monitor.close()
+
+    def _when_saved(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        control: "TrainerControl",
+        model: nn.Module,
+        due: Event | None,
+    ) -> None:
+        """Measure now, unless a checkpoint of this state is about to be written: its file comes first."""
+        if control.should_save:
+            self._due = due
+        elif due is not None:
+            self._look(args, state, model, due)
+
+    def _look(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        model: nn.Module,
+        event: Event,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self._measure(model, state.global_step, state.epoch, event, checkpoint)
+
+
+def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path:
+    """Return the folder that was just written; a hyperparameter search has one more level."""
+    name, folder = f"checkpoint-{state.global_step}", Path(args.output_dir or ".")
+    trials = folder.glob(f"*/{name}") if state.is_hyper_param_search else ()
+    return max(trials, key=lambda path: path.stat().st_mtime, default=folder / name)
+
+
+def _reporters_of_caller() -> tuple[Any, ...]:
+    """Return the callbacks of the handler that calls us: a callback is not told its trainer (transformers #31338)."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            return tuple(handler.callbacks)
+        frame = frame.f_back
+    return ()

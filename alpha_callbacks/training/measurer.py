@@ -1,0 +1,158 @@
+"""The weights of a model in training -> a table: only what has changed is analysed, shared among the ranks."""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from alpha_callbacks.analysis.analyze import rows_without_alpha
+from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_crew
+from alpha_callbacks.analysis.processes import Ranks, share
+from alpha_callbacks.errors import MonitorError, PeerError
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.tables.table import Row, Table
+from alpha_callbacks.training.gather import digests_of, gathered
+from alpha_callbacks.utils.machine import cpu_threads, local_ranks
+from alpha_callbacks.weights.weight import Weight
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One state of a model, ready to be analysed without the model's ranks.
+
+    Attributes:
+        weights: all layers in module order; read only by `mine`.
+        mine: what this rank is to analyse.
+        reused: layers whose rows of an earlier state still hold.
+        digests: what this rank has seen of the others, by layer name.
+    """
+
+    weights: tuple[Weight, ...]
+    mine: tuple[Weight, ...]
+    reused: frozenset[str]
+    digests: dict[str, bytes]
+
+
+class Measurer:
+    """Analyses one state after the other of the same model.
+
+    All ranks call `take` and `compute` in the same order; whatever fails on one of them fails on all.
+    """
+
+    def __init__(
+        self, options: AnalysisOptions, ranks: Ranks, *, threads: int | None = None, max_seconds: float | None = None
+    ) -> None:
+        self._options, self._ranks, self._max_seconds = options, ranks, max_seconds
+        here = ranks.gather(socket.gethostname()).count(socket.gethostname())
+        # torchrun says how many ranks share this machine, other launchers do not.
+        self._threads = threads or max(1, cpu_threads() * local_ranks() // here)
+        self._rows: dict[str, tuple[Row, ...]] = {}  # of the last analysis of each layer
+        self._digests: dict[str, bytes] = {}  # of the bits that they belong to, as far as this rank looked
+        self._waiting: dict[str, int] = {}  # how often a layer was left out in a row
+
+    def take(self, find: Callable[[], Sequence[Weight]], *, copy: bool) -> Taken:
+        """See which weights have changed, divide them among the ranks, and gather or copy what must be. Collective.
+
+        Args:
+            find: lists the weights; called on every rank.
+            copy: copy to the CPU, so that training may go on before they are analysed.
+
+        Raises:
+            MonitorError: there are none.
+            PeerError: ranks hold different layers.
+        """
+        weights: list[Weight] = []
+
+        def look() -> list[tuple[str, int, int]]:
+            _finish_device_work()
+            weights.extend(find())
+            return [(w.layer_name, w.out_features, w.in_features) for w in weights]
+
+        # Wait for all: the first rank comes when a checkpoint is on disk, and no wait is left to the training's groups.
+        self._ranks.gather(None)
+        signatures = self._ranks.agree(look)
+        if not weights:
+            raise MonitorError(
+                "the model: expected at least one weight matrix to analyse, found none with "
+                f"include={self._options.include!r}, exclude={self._options.exclude!r}. "
+                "Check these, and that the layers exist when training starts."
+            )
+        odd = next((rank for rank, names in enumerate(signatures) if names != signatures[0]), None)
+        if odd is not None:
+            raise PeerError(
+                f"rank {odd}: expected the same layers as rank 0, got others (pipeline parallelism?). "
+                "Scan the saved checkpoint instead: alpha-hill scan."
+            )
+        digests, changed = self._changed(weights)
+        todo = [w for w in weights if w.layer_name in changed]
+        own = {w.layer_name for w in share(todo, self._ranks.rank, self._ranks.size)}
+        mine = tuple(gathered(todo, own, copy=copy))
+        return Taken(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
+
+    def compute(self, taken: Taken, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
+        """Analyse a taken state and return its table, the same on every rank. Collective in `ranks`.
+
+        Args:
+            taken: by `take`.
+            ranks: the group that results are exchanged in; one of its own where this runs beside training.
+            stop: gives up early once True.
+        """
+        begun = time.monotonic()
+
+        def late() -> bool:
+            return stop() or self._max_seconds is not None and time.monotonic() - begun > self._max_seconds
+
+        def work() -> list[Result]:
+            # What was left out before comes first, so that a budget too small for all still sees each layer in turn.
+            turns = groupby(sorted(taken.mine, key=self._turn), key=self._turn)
+            crew = choose_crew(taken.mine, threads=self._threads, device=self._options.device)
+            return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, crew, stop=late)]
+
+        found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
+        rows = [row for weight in taken.weights for row in self._rows_of(weight, taken, found)]
+        return Table.from_rows(rows, self._options.precisions)
+
+    def _changed(self, weights: Sequence[Weight]) -> tuple[dict[str, bytes], set[str]]:
+        """Return the digests that this rank took, and the layers that have changed in the eyes of any rank. Collective.
+
+        Of a weight that every rank holds whole one rank looks at it; of a sharded one each looks at its part.
+        """
+        whole = [w for w in weights if w.shards is None]
+        looked = [*share(whole, self._ranks.rank, self._ranks.size), *(w for w in weights if w.shards is not None)]
+        digests = digests_of(looked)
+
+        def news() -> set[str]:
+            return {w.layer_name for w in looked if not self._holds(w.layer_name, digests.get(w.layer_name))}
+
+        return digests, set().union(*self._ranks.agree(news))
+
+    def _holds(self, name: str, seen: bytes | None) -> bool:
+        return seen is not None and name in self._rows and self._digests.get(name) == seen
+
+    def _turn(self, weight: Weight) -> int:
+        return -self._waiting.get(weight.layer_name, 0)
+
+    def _rows_of(self, weight: Weight, taken: Taken, found: dict[str, tuple[Row, ...]]) -> tuple[Row, ...]:
+        """Return the rows of one layer, and remember them for as long as its bits do not change."""
+        name = weight.layer_name
+        if name in taken.reused:
+            return self._rows[name]
+        self._digests.pop(name, None)
+        if name not in found:
+            self._waiting[name] = self._waiting.get(name, 0) + 1
+            reason = f"left out: max_seconds={self._max_seconds} were used up. It comes first the next time"
+            return rows_without_alpha(weight, self._options, "skipped", reason)
+        self._waiting.pop(name, None)
+        self._rows[name] = found[name]
+        if name in taken.digests and all(row.status != "failed" for row in found[name]):
+            self._digests[name] = taken.digests[name]
+        return found[name]
+
+
+def _finish_device_work() -> None:
+    """Wait for the kernels of the training thread: weights are read in other threads, on other streams."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.current_stream().synchronize()

@@ -1,0 +1,162 @@
+"""Stored tensors -> weights to analyse, and every other tensor with the reason why not. One place for all sources."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.weights.layer_names import categorize, clean_name
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+from alpha_callbacks.weights.unpack import is_expert_stack, weights_of
+from alpha_callbacks.weights.weight import Weight
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A tensor that is not analysed.
+
+    Attributes:
+        name: parameter path.
+        shape: as stored.
+        stored_dtype: name of the storage format.
+        reason: one clause in plain words.
+        shared: True if its values are analysed under another name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    stored_dtype: str
+    reason: str
+    shared: bool = False
+
+    @property
+    def unknown(self) -> bool:
+        """True for a matrix that nobody recognised, which a user may want to know of."""
+        return self.reason == UNKNOWN and sum(size > 1 for size in self.shape) > 1
+
+
+@dataclass
+class Inventory:
+    """What a source holds.
+
+    Attributes:
+        weights: matrices to analyse, in the order of the tensors given.
+        skipped: all other tensors.
+    """
+
+    weights: list[Weight] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def take_inventory(
+    tensors: Sequence[StoredTensor],
+    config: Mapping[str, Any],
+    *,
+    selects: Callable[[str], bool] = lambda name: True,
+    include_embeddings: bool = False,
+    ties: Mapping[str, str] | None = None,
+) -> Inventory:
+    """Sort tensors into weights and the rest.
+
+    Args:
+        tensors: in module order.
+        config: the model's config.json as a dict, or empty; used to split fused tensors.
+        selects: layer filter.
+        include_embeddings: analyse embedding tables too.
+        ties: tensor name -> name of the tensor that owns the same storage. Of those that share one, a single tensor is
+            analysed: the language head if it passes the filter, else the last that does.
+
+    Raises:
+        CheckpointError: two tensors have the same layer name.
+    """
+    inventory, seen, ties = Inventory(), dict[str, str](), ties or {}
+    entries = [_examine(tensor, config, selects, include_embeddings) for tensor in _without_ddp_prefix(tensors)]
+    groups: dict[str, list[_Entry]] = {}
+    for original, entry in zip(tensors, entries, strict=True):
+        groups.setdefault(ties.get(original.name, original.name), []).append(entry)
+    for entry, group in zip(entries, (groups[ties.get(t.name, t.name)] for t in tensors), strict=True):
+        shown = _representative(group)
+        if shown is not None and shown is not entry:
+            reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
+            inventory.skipped.append(_skip(entry.tensor, reason, shared=True))
+        elif not entry.weights:
+            inventory.skipped.append(_skip(entry.tensor, entry.why))
+        for weight in entry.weights if shown is entry else ():
+            if weight.layer_name in seen:
+                raise CheckpointError(
+                    f"{weight.layer_name}: expected one tensor of this name, got {seen[weight.layer_name]} and "
+                    f"{entry.tensor.name}. Remove one of them."
+                )
+            seen[weight.layer_name] = entry.tensor.name
+            other = next((e for e in group if e is not entry), None)
+            inventory.weights.append(replace(weight, tied_to=layer_name_of(other.tensor.name)) if other else weight)
+    return inventory
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A tensor with the weights in it that are wanted, or why there are none."""
+
+    tensor: StoredTensor
+    weights: tuple[Weight, ...]
+    why: str
+
+
+def _examine(
+    tensor: StoredTensor, config: Mapping[str, Any], selects: Callable[[str], bool], include_embeddings: bool
+) -> _Entry:
+    why = _why_not(tensor, include_embeddings)
+    found = () if why else tuple(weights_of(tensor, config))
+    wanted = tuple(replace(weight, shards=tensor.shards) for weight in found if selects(weight.layer_name))
+    return _Entry(tensor, wanted, why or ("" if wanted else FILTERED))
+
+
+def _representative(group: Sequence[_Entry]) -> _Entry | None:
+    """Return the entry that is analysed for all that share its storage."""
+    usable = [entry for entry in group if entry.weights]
+    heads = [entry for entry in usable if entry.weights[0].category == "lm_head"]
+    return (heads or usable)[-1] if usable else None
+
+
+def _without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """Return the tensors without the "module." of DistributedDataParallel, which every name has or none."""
+    prefix = "module."
+    if not all(clean_name(tensor.name).startswith(prefix) for tensor in tensors):
+        return list(tensors)
+    return [replace(tensor, name=clean_name(tensor.name).removeprefix(prefix)) for tensor in tensors]
+
+
+FILTERED = "left out by the layer filter"
+UNKNOWN = "not the weight of a known kind of layer"
+
+
+_LORA = re.compile(r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector)(\.|$)")
+_NAMED = re.compile(
+    r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
+)
+
+
+def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
+    """Return why this tensor is no weight to analyse, or an empty string."""
+    name, ndim = clean_name(tensor.name), len(tensor.shape)
+    if _LORA.search(name):
+        return "low-rank adapter factor, not a weight by itself"
+    if name.endswith(".original_module.weight"):
+        return "replaced by a trained copy"
+    if name.endswith("_scales") or tensor.dtype is None and not _NAMED.search(name):
+        return f"{tensor.stored_dtype} codes, scales or indices, not weights"
+    if ndim < 2:
+        return f"{ndim}-D, has no spectrum"
+    if not _NAMED.search(name) and not is_expert_stack(tensor) and tensor.kind == "unknown":
+        return UNKNOWN
+    if ndim > 5:
+        return f"{ndim}-D, expected 2 to 5"
+    layer = layer_name_of(name)
+    if (tensor.kind == "embedding" or categorize(layer) == "embedding") and ndim == 2 and not include_embeddings:
+        return "embedding (--include-embeddings analyses it)"
+    return ""
+
+
+def _skip(tensor: StoredTensor, reason: str, *, shared: bool = False) -> Skipped:
+    return Skipped(tensor.name, tensor.shape, tensor.stored_dtype, reason, shared)

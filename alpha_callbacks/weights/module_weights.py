@@ -1,0 +1,188 @@
+"""A live nn.Module -> the same inventory that a checkpoint gives. Reads only."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.inventory import Inventory, take_inventory
+from alpha_callbacks.weights.peft_adapters import with_adapters
+from alpha_callbacks.weights.sharded import (
+    DTensorShards,
+    Fsdp1Shards,
+    Zero3Shards,
+    fsdp1_units,
+    is_dtensor,
+    is_zero3,
+    reshard,
+)
+from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor, mark_packed
+
+
+def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
+    """Return the weights of a live model, in module order.
+
+    Linear, HF Conv1D, Conv1d/2d/3d (flattened to out x rest), MultiheadAttention.in_proj_weight and 3-D expert tensors;
+    lm_head always, embedding tables on request. A storage that several layers share is one row. Weights are read when
+    their turn comes.
+
+    Of a model that is sharded over ranks (FSDP, tensor parallelism, ZeRO-3) all ranks must call this; the weights then
+    carry `shards`.
+
+    Args:
+        module: any model; never changed, not even its train/eval mode.
+        options: layer filter and embeddings.
+    """
+    reshard(module)
+    ties: dict[str, str] = {}
+    paths = [path for path, _ in module.named_modules()]
+    units = fsdp1_units(module)
+    summoned = {child for _, unit in units for child in _own_modules(unit).values()}
+    plain = [(path, child) for path, child in module.named_modules() if child not in summoned]
+    found, failures = _stored_all(plain, ties, None), list[Exception]()
+    for path, unit in units:
+        shards = Fsdp1Shards(unit)
+        inside = [(f"{path}.{inner}".strip("."), child) for inner, child in _own_modules(unit).items()]
+        try:
+            with shards.whole():  # only now do its parameters have their shapes
+                found.update(_stored_all(inside, ties, shards))
+        except Exception as error:  # not raised before the last unit: the other ranks would wait for this one
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    kept = [found[path] for path in paths if path in found]
+    tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
+    if options.adapters == "merged":
+        tensors = with_adapters(tensors, module)
+    return take_inventory(
+        mark_packed(tensors),
+        _config(module),
+        selects=options.selects,
+        include_embeddings=options.include_embeddings,
+        ties=ties,
+    )
+
+
+def _own_modules(unit: nn.Module) -> dict[str, nn.Module]:
+    """Return path -> module of one FSDP1 unit, without those of units inside it."""
+    inner = [f"{path}." for path, _ in fsdp1_units(unit) if path]
+    return {
+        path: child for path, child in unit.named_modules() if not any(f"{path}.".startswith(other) for other in inner)
+    }
+
+
+@dataclass
+class _OfModule:
+    """The tensors of one module: its own, and the weight that parametrizations compute."""
+
+    held: list[StoredTensor]
+    computed: list[StoredTensor]
+
+
+def _stored_all(
+    modules: Iterable[tuple[str, nn.Module]], ties: dict[str, str], shards: Fsdp1Shards | None
+) -> dict[str, _OfModule]:
+    """Describe the parameters and buffers of these modules; tied ones under each name, with the owner's in `ties`."""
+    owners: dict[int, str] = {}  # the module keeps a tensor alive, so that its id stays its own while we look
+    found = {}
+    for prefix, child in modules:
+        tensors = []
+        for own_name, tensor in chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False)):
+            name = f"{prefix}.{own_name}" if prefix else own_name
+            stored = _stored(name, tensor, _kind(child, own_name))
+            if shards is not None and shards.hold(child, own_name):
+                stored = _of_unit(stored, shards, partial(getattr, child, own_name))
+            tensors.append(stored)
+            if (owner := owners.setdefault(id(tensor), name)) != name:
+                ties[name] = owner
+        computed = [_parametrized(prefix, child, shards)] if _has_parametrized_weight(child) else []
+        found[prefix] = _OfModule(tensors, computed)
+    return found
+
+
+def _of_unit(stored: StoredTensor, shards: Fsdp1Shards, tensor_of: Callable[[], Tensor]) -> StoredTensor:
+    """Return a tensor of an FSDP1 unit, which is whole only while the unit is summoned."""
+    packed = "sharded by FSDP1 and tensor parallelism at once. Use fully_shard" if stored.shards else stored.packed
+    return replace(stored, shards=shards, read=shards.read(tensor_of), packed=packed)
+
+
+def _kind(module: nn.Module, name: str) -> Kind:
+    if isinstance(module, nn.MultiheadAttention) and name == "in_proj_weight":
+        return "in_proj"
+    if name != "weight":
+        return "unknown"
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return "embedding"
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return "conv"
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # transformers.pytorch_utils: stores (in, out)
+        return "transposed"
+    return "linear" if isinstance(module, nn.Linear) else "unknown"
+
+
+def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
+    def read(start: int, stop: int) -> Tensor:
+        return tensor.detach()[start:stop]
+
+    shape = tuple(getattr(tensor, "ds_shape", tensor.shape))  # ZeRO-3 leaves a parameter empty
+    shards = DTensorShards(tensor) if is_dtensor(tensor) else Zero3Shards(tensor) if is_zero3(tensor) else None
+    return StoredTensor(
+        name=name,
+        shape=shape,
+        dtype=tensor.dtype if tensor.is_floating_point() else None,
+        stored_dtype=str(tensor.dtype).removeprefix("torch."),
+        read=shards.read if shards else read,
+        kind=kind,
+        packed="on the meta device, so it has no values" if tensor.device.type == "meta" else "",
+        shards=shards,
+    )
+
+
+def _has_parametrized_weight(module: nn.Module) -> bool:
+    return nn.utils.parametrize.is_parametrized(module, "weight")
+
+
+def _parametrized(prefix: str, module: nn.Module, shards: Fsdp1Shards | None) -> StoredTensor:
+    """Describe a weight that weight_norm, spectral_norm, ... compute on access."""
+    name = f"{prefix}.weight" if prefix else "weight"
+    originals = list(module.parametrizations.parameters())  # type: ignore[union-attr]
+    if any(is_zero3(original) for original in originals):
+        stored = _stored(name, originals[-1], _kind(module, "weight"))  # the first may be a norm
+        return replace(stored, shards=None, packed="computed from parameters that ZeRO-3 has partitioned")
+    stored = _stored(name, _computed_weight(module), _kind(module, "weight"))
+    if shards is not None:
+        return _of_unit(stored, shards, partial(_computed_weight, module))
+    if stored.shards is not None:  # computed from DTensors by all ranks, so not again by one of them
+        return stored
+    return replace(stored, read=lambda start, stop: _computed_weight(module)[start:stop])
+
+
+def _computed_weight(module: nn.Module) -> Tensor:
+    """Return the weight that parametrizations give, without the update that spectral_norm makes while training."""
+    parametrizations = list(module.parametrizations.weight.modules())  # type: ignore[union-attr]
+    modes = [part.training for part in parametrizations]
+    try:
+        for part in parametrizations:
+            part.training = False
+        with torch.no_grad():
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            return weight
+    finally:
+        for part, mode in zip(parametrizations, modes, strict=True):
+            part.training = mode
+
+
+def _config(module: nn.Module) -> Mapping[str, Any]:
+    """Return the HF config of the module or of the first child that has one, as a dict."""
+    for child in module.modules():
+        to_dict = getattr(getattr(child, "config", None), "to_dict", None)
+        if callable(to_dict):
+            found = to_dict()
+            return found if isinstance(found, dict) else {}
+    return {}

@@ -1,0 +1,37 @@
+"""Weights under the adapters of PEFT as they act: base and adapter in one."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.weights.sharded import is_dtensor, is_zero3
+from alpha_callbacks.weights.stored_tensor import StoredTensor
+
+
+def with_adapters(tensors: Iterable[StoredTensor], module: nn.Module) -> list[StoredTensor]:
+    """Return the tensors of a model, those under adapters as `merge_and_unload` would leave them."""
+    layers = {
+        f"{path}.base_layer.weight".lstrip("."): child
+        for path, child in module.named_modules()
+        if callable(getattr(child, "merge", None)) and isinstance(getattr(child, "base_layer", None), nn.Module)
+    }
+    return [_merged(tensor, layers[tensor.name]) if tensor.name in layers else tensor for tensor in tensors]
+
+
+def _merged(tensor: StoredTensor, layer: nn.Module) -> StoredTensor:
+    if any(is_dtensor(p) or is_zero3(p) for p in layer.parameters()) or tensor.shards is not None:
+        return replace(tensor, packed='sharded, so not merged with its adapter. Use adapters="base"')
+    return replace(tensor, read=lambda start, stop: _merged_weight(layer)[start:stop])
+
+
+def _merged_weight(layer: Any) -> Tensor:
+    """Merge a copy of the one layer and return its weight: PEFT itself knows how (LoRA, DoRA, LoHa, ...)."""
+    with torch.no_grad():
+        twin = copy.deepcopy(layer)
+        twin.merge()
+        weight: Tensor = twin.base_layer.weight.detach()
+        return weight

@@ -1,0 +1,70 @@
+"""A tensor of any source, not read yet: its name, shape and how to read rows of it."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.weights.layer_names import clean_name
+from alpha_callbacks.weights.sharded import Shards
+
+Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj"]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a checkpoint or a live module, not read yet.
+
+    Attributes:
+        name: parameter path.
+        shape: as stored.
+        dtype: what `read` returns; None for codes that are not numbers.
+        stored_dtype: name of the storage format.
+        read: `read(start, stop)` returns that range of the first dimension.
+        kind: what a live module says it is; "unknown" leaves it to the name and shape.
+        packed: why its values are codes and not weights, or "".
+        shards: how to see all of it, where the ranks of a training run hold parts.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None
+    stored_dtype: str
+    read: Callable[[int, int], Tensor]
+    kind: Kind = "unknown"
+    packed: str = ""
+    shards: Shards | None = None
+
+
+def layer_name_of(parameter: str) -> str:
+    """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.
+
+    Examples:
+        >>> layer_name_of("_orig_mod.model.layers.0.self_attn.q_proj.base_layer.weight")
+        'model.layers.0.self_attn.q_proj'
+    """
+    name = re.sub(r"\.(weight|qweight|weight_packed)$|_blocks$", "", clean_name(parameter))
+    return name.removesuffix(".base_layer").removesuffix(".modules_to_save.default")
+
+
+_SCALES = ("weight_scale", "weight_scale_inv", "SCB", "weight.absmax", "weight.quant_map")
+
+
+def mark_packed(tensors: Iterable[StoredTensor]) -> list[StoredTensor]:
+    """Return the tensors with those marked whose values are codes: integer storage, or a scale stored beside them."""
+    listed = list(tensors)
+    names = {tensor.name for tensor in listed}
+    marked = []
+    for tensor in listed:
+        layer = tensor.name.removesuffix(".weight")
+        scale = next((s for s in _SCALES if f"{layer}.{s}" in names), "")
+        if scale and tensor.name.endswith(".weight"):
+            reason = (
+                f"quantized: {tensor.stored_dtype} codes with {scale} beside them. Dequantize the checkpoint first."
+            )
+            tensor = replace(tensor, packed=reason)
+        marked.append(tensor)
+    return marked

@@ -1,0 +1,106 @@
+"""The one record that every source yields: a 2-D weight, read row by row."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.weights.sharded import Shards
+
+HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
+BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
+_ROWS = 128  # row blocks begin at multiples of this, for formats that scale square tiles
+
+CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
+
+RowReader = Callable[[int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight matrix, wherever it lives; nothing after it can tell a live module from a checkpoint.
+
+    Attributes:
+        layer_name: module path without ".weight".
+        category: one of `categories.CATEGORIES`.
+        out_features: rows.
+        in_features: columns.
+        dtype: what `rows` returns.
+        stored_dtype: how the source holds it ("bfloat16", "Q4_1", ...).
+        rows: `rows(start, stop)` returns rows start..stop, shape (stop - start, in_features), on any device.
+        tied_to: layer that owns the same storage, if any.
+        unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
+        shards: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
+    """
+
+    layer_name: str
+    category: str
+    out_features: int
+    in_features: int
+    dtype: torch.dtype
+    stored_dtype: str
+    rows: RowReader
+    tied_to: str = ""
+    unsupported: str = ""
+    shards: Shards | None = None
+
+    @property
+    def n_eigs(self) -> int:
+        """Number of eigenvalues, min(out_features, in_features)."""
+        return min(self.out_features, self.in_features)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return self.out_features * self.in_features
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix in `dtype`."""
+        return self.numel * self.dtype.itemsize
+
+    def on(self, device: str) -> "Weight":
+        """Return the same weight with its rows on `device`, so that all that follows is computed there."""
+        rows = self.rows
+        return replace(self, rows=lambda start, stop: rows(start, stop).to(device))
+
+    def cast(self, dtype: torch.dtype) -> "Weight":
+        """Return the weight rounded to `dtype`; its stored_dtype says so, since all that follows is about the cast."""
+        rows = self.rows
+        label = f"{self.stored_dtype}{CAST}{str(dtype).removeprefix('torch.')}"
+        return replace(self, dtype=dtype, stored_dtype=label, rows=lambda start, stop: rows(start, stop).to(dtype))
+
+    def held(self) -> "Weight":
+        """Return the same weight, read into memory when it is small enough to keep."""
+        if self.nbytes > HOLD_BYTES:
+            return self
+        matrix = self.rows(0, self.out_features)
+        return replace(self, rows=lambda start, stop: matrix[start:stop])
+
+    def copied(self) -> "Weight":
+        """Return the weight as it is now, copied to the CPU, readable any time."""
+        matrix = torch.empty(self.out_features, self.in_features, dtype=self.dtype)
+        source = self.held()  # some weights are computed at each reading
+        for start, stop in spans(self.out_features, self.in_features):
+            matrix[start:stop] = source.rows(start, stop)
+        return replace(self, rows=lambda start, stop: matrix[start:stop], shards=None)
+
+    def row_blocks(self) -> Iterator[Tensor]:
+        """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
+        for start, stop in spans(self.out_features, self.in_features, multiple=_ROWS):
+            yield self.rows(start, stop)
+
+
+def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS.
+
+    Args:
+        length: what is divided.
+        width: elements that each of it has.
+        multiple: of which each start is one.
+    """
+    step = max(16, BLOCK_ELEMENTS // max(width, 1))
+    step = max(multiple, step // multiple * multiple)
+    for start in range(0, length, step):
+        yield start, min(start + step, length)

@@ -1,0 +1,1 @@
+"""Checkpoint formats that need a package of their own."""

@@ -1,0 +1,1 @@
+"""Snapshots to the loggers of a training run."""

@@ -1,0 +1,190 @@
+"""TensorBoard: scalars, charts, histograms and a text, into the writer that the training already has."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.sinks.sink import Host, Sink
+from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.weights.layer_names import short_name
+from alpha_integrations.loggers.tensorboard_text import tails_text
+
+_LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page
+
+
+def find_tensorboard(host: Host, *, asked: bool) -> list[Sink]:
+    """Return a sink for each TensorBoard writer that is offered.
+
+    Known are a SummaryWriter, a Lightning TensorBoardLogger and a Hugging Face TensorBoardCallback.
+
+    Args:
+        host: what the training framework offers.
+        asked: the user named TensorBoard: without an offer, write to `host.output_dir / "tensorboard"`.
+
+    Raises:
+        MissingExtraError: asked, nothing offered, and tensorboard is not installed.
+    """
+    sinks: list[Sink] = []
+    seen: set[int] = set()
+    for offer in host.offers:
+        if not (_is_writer(offer) or _named(offer, "TensorBoardCallback") or _is_logger(offer)):
+            continue
+        keys = {id(offer), id(_writer_of(offer) or offer)}
+        if not keys & seen:
+            sinks.append(TensorBoardSink(host, offer))
+        seen |= keys
+    if not sinks and asked:
+        _summary_writer()  # a missing package is said now, not after the first hour of training
+        sinks.append(TensorBoardSink(host))
+    return sinks
+
+
+class TensorBoardSink:
+    """Logs snapshots to a writer of the training's, or to one of its own, at global_step = step of the snapshot.
+
+    | key | meaning | unit | when |
+    |---|---|---|---|
+    | `alpha_hill/<statistic>_<precision>` | mean, median or min of alpha over layers | none | if some layer has one |
+    | `alpha_hill/max_abs_drift` | largest measured drift from the reference precision | none | if one was measured |
+    | `alpha_hill/failed_layers` | layers without alpha at some precision | layers | every snapshot |
+    | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
+    | `alpha_hill_more/<statistic>_<precision>` | the same from the fourth precision on | none | as above |
+    | `alpha_hill/tails/text_summary` | heaviest tails, largest drifts, layers without alpha | text | every snapshot |
+    | `alpha_hill_dist/<precision>` | histogram of alpha over layers | none | if some layer has an alpha |
+    | `alpha_hill_bars/<category>` | alpha by block, precisions side by side | image | images=True |
+    | `alpha_hill_heat/<value>` | blocks x categories: `alpha`, and `drift` if measured | image | images=True |
+    | `alpha_hill.<block>/<layer>.<precision>` | alpha of a layer in a block | none | per_layer_scalars=True |
+    | `alpha_hill.outside/<layer>.<precision>` | alpha of any other layer | none | per_layer_scalars=True |
+
+    A layer without alpha has no point. Experts have no scalars of their own in models of more than 1,000 layers.
+
+    Attributes:
+        adopted: the writer, logger or callback that is written to; None for a writer of our own.
+    """
+
+    def __init__(self, host: Host, adopted: Any = None) -> None:
+        self.adopted = adopted
+        self._host = host
+        self._writer: Any = None  # the last one seen
+        self._waiting: list[Snapshot] = []
+
+    def log(self, snapshot: Snapshot) -> None:
+        """Write one snapshot and flush; kept for later while the callback that we write to has no writer yet."""
+        self._waiting.append(snapshot)
+        current = self._current()
+        if current is not None:
+            self._writer = current
+        if self._writer is None:
+            return
+        try:
+            while self._waiting:
+                self._write(self._waiting.pop(0))  # taken out first: after an error nothing is written twice
+            self._writer.flush()
+        finally:
+            if current is None:  # its owner has closed it and writing opened it again: nobody else will close that
+                self._writer.close()
+
+    def close(self) -> None:
+        """Flush, and close a writer of our own; may be called twice."""
+        if self._writer is not None:
+            self._writer.flush()
+            if self.adopted is None:
+                self._writer.close()
+                self._writer = None
+
+    def _current(self) -> Any:
+        if self.adopted is not None:
+            return _writer_of(self.adopted)
+        # A folder of its own: of two writers in one folder, TensorBoard's slow loader drops one's later points.
+        # purge_step: a run that resumes, or begins anew, hides what an earlier one wrote of these steps.
+        folder, first = str(Path(self._host.output_dir) / "tensorboard"), self._waiting[0].step
+        return self._writer or _summary_writer()(folder, purge_step=first)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        writer, table, step = self._writer, snapshot.table, snapshot.step
+        for tag, value in _summary_tags(snapshot.scalars, table).items():
+            writer.add_scalar(tag, value, step)
+        writer.add_text("alpha_hill/tails", tails_text(table) or "No layer to show.", step)
+        for precision in table.precisions:
+            alphas = np.array([alpha for alpha in table.alphas(precision) if math.isfinite(alpha)])
+            if len(alphas):
+                # Not the writer's own bins: they are a tenth of a value wide, wider than what tells layers apart.
+                writer.add_histogram(f"alpha_hill_dist/{_clean(precision)}", alphas, step, bins=30)
+        if self._host.images:
+            for name, pixels in snapshot.images.items():
+                group, _, what = name.partition("_")
+                writer.add_image(f"alpha_hill_{group}/{_clean(what)}", pixels, step, dataformats="HWC")
+        if self._host.per_layer_scalars:
+            for tag, alpha in _layer_tags(table):
+                writer.add_scalar(tag, alpha, step)
+
+
+def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float]:
+    """Return the tags of the summary: one page of cards in the first group, the rest in a second one."""
+    order = sorted(table.precisions, key=lambda name: name != table.reference)
+    tags = {}
+    for name, value in scalars.items():
+        _, _, precision = name.partition("_")
+        more = precision in order[_LANDING:]
+        tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{_clean(name)}"] = value
+    return tags
+
+
+def _layer_tags(table: Table) -> Iterator[tuple[str, float]]:
+    """Yield tag and alpha of each layer and precision: a group of cards a block."""
+    from alpha_callbacks.plots.draw_scan import with_own_chart
+
+    layers = with_own_chart(table)
+    width = len(str(max((layer.first.block or 0 for layer in layers), default=0)))
+    names = {layer.first.layer_name: _clean(short_name(layer.first.layer_name)) for layer in layers}
+    taken = Counter((layer.first.block, names[layer.first.layer_name]) for layer in layers)
+    for layer in layers:
+        first = layer.first
+        name = names[first.layer_name]
+        if first.block is None or taken[first.block, name] > 1:  # encoder and decoder both have a block 0
+            name = _clean(first.layer_name)
+        group = "outside" if first.block is None else f"{first.block:0{width}d}"
+        for row in layer.rows:
+            if row.ok and math.isfinite(row.alpha):
+                yield f"alpha_hill.{group}/{name}.{_clean(row.precision)}", row.alpha
+
+
+def _clean(name: str) -> str:
+    """Return a name without what means something in a tag, a URL or a page."""
+    return re.sub(r"[^\w.-]", "_", name)
+
+
+def _writer_of(offer: Any) -> Any:
+    """Return the writer of an offer now; None while a Hugging Face callback has none."""
+    if _is_writer(offer):
+        return offer
+    return offer.experiment if _named(offer, "TensorBoardLogger") else getattr(offer, "tb_writer", None)
+
+
+def _is_writer(offer: Any) -> bool:
+    # Of the class: Lightning's DummyLogger and dummy writers answer to any attribute.
+    return all(callable(getattr(type(offer), name, None)) for name in ("add_scalar", "add_image"))
+
+
+def _is_logger(offer: Any) -> bool:
+    """Return True for a Lightning logger with a writer; on ranks after the first it has a dummy."""
+    return _named(offer, "TensorBoardLogger") and _is_writer(offer.experiment)
+
+
+def _named(offer: Any, name: str) -> bool:
+    return any(base.__name__ == name for base in type(offer).__mro__)  # there are two of Lightning's, in two packages
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError('sinks: "tensorboard"', "tensorboard") from error
+    return SummaryWriter

@@ -1,0 +1,71 @@
+"""The layers that a person should look at first, as markdown that no layer name can break."""
+
+import re
+from collections.abc import Sequence
+
+from alpha_callbacks.tables.table import Row, Table
+
+_ROWS = 10
+_LONGEST = 120  # characters of a name or reason
+_SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
+
+
+def tails_text(table: Table) -> str:
+    """Return the heaviest tails, the largest measured drifts, and the layers without alpha."""
+    return "\n\n".join(part for part in (_heaviest(table), _drifts(table), _lost(table)) if part)
+
+
+def escape(text: str) -> str:
+    r"""Return one line of text for a markdown table: what markdown or HTML could read as more is made an entity.
+
+    Examples:
+        >>> escape("q_proj"), escape("a|b`c\n<script>"), escape("__init__")
+        ('q_proj', 'a&#124;b&#96;c &#60;script&#62;', '&#95;&#95;init&#95;&#95;')
+    """
+    line = " ".join(text.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 3]}…{line[-(_LONGEST - _LONGEST // 3) :]}"
+    line = "".join(c if _SAFE.match(c) or ord(c) > 127 else f"&#{ord(c)};" for c in line)
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", line)  # inside a word it is no emphasis
+
+
+def _heaviest(table: Table) -> str:
+    rows = [layer[table.reference] for layer in table.heaviest(_ROWS)]
+    return _section(
+        f"Heaviest tails for their shape ({escape(table.reference)})",
+        ("layer", "alpha", "alpha of noise", "alpha / noise"),
+        [(row.layer_name, f"{row.alpha:#.6g}", f"{row.alpha_null:#.4g}", f"{row.alpha_ratio:.3f}") for row in rows],
+    )
+
+
+def _drifts(table: Table) -> str:
+    return _section(
+        f"Largest measured drifts from {escape(table.reference)}",
+        ("layer", "precision", "alpha", "drift"),
+        [
+            (layer.first.layer_name, name, f"{layer[name].alpha:#.6g}", f"{drift:+.2e}")
+            for layer, name, drift in table.most_drifted(_ROWS)
+        ],
+    )
+
+
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [header, ["---"] * len(header), *([escape(cell) for cell in row] for row in rows)]
+    return f"### {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _lost(table: Table) -> str:
+    lost = [row for row in table if not row.ok]
+    if not lost:
+        return ""
+    lines = [f"- {_reason(row)}" for row in lost[:_ROWS]]
+    if len(lost) > _ROWS:
+        lines.append(f"- and {len(lost) - _ROWS} more")
+    return "### Without alpha\n\n" + "\n".join(lines)
+
+
+def _reason(row: Row) -> str:
+    why = f"{row.status}: {row.reason}" if row.reason else row.status
+    return f"{escape(row.layer_name)} ({escape(row.precision)}): {escape(why)}"

@@ -1,0 +1,1 @@
+"""Number formats that need a package of their own."""

@@ -1,0 +1,1 @@
+"""Plans in the words of quantizers, and checkpoints that they load."""

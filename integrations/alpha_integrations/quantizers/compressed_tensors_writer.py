@@ -1,0 +1,139 @@
+"""A compressed-tensors checkpoint: several formats in one folder, read by plain `from_pretrained` and by vLLM."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.errors import MissingExtraError, PlanError
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.precisions.minifloat import E2M1, E4M3, power_of_two_below
+from alpha_integrations.quantizers.compressed_tensors_export import checked_modules, quantization_config
+from alpha_integrations.quantizers.model_folder import (
+    check_layers,
+    load_model,
+    planned_dtype,
+    save_companions,
+    whole_folder,
+)
+from alpha_integrations.quantizers.plan_modules import fused_notes, refuse_unheld
+from alpha_integrations.quantizers.precision_words import words_of
+
+_TARGET, _EXTRA = "compressed-tensors", "quantize"
+_LOADS = "no zero points that transformers could load again, though the exported configuration has them"
+_SCALE_ERROR = 2.0**-8  # rounding to bf16 makes half of it
+
+
+def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
+    """Quantize a checkpoint and save it with its tokenizer.
+
+    Args:
+        model: checkpoint folder, or a .gguf file of the same model (which is dequantized first).
+        plan: with module paths as layer names.
+        output_dir: a new or empty folder.
+
+    Raises:
+        PlanError: a format that cannot be held, a plan of another model, or scales that the model's dtype cannot hold.
+        MissingExtraError: compressed-tensors or transformers is not installed.
+    """
+    modules = checked_modules(plan, _TARGET)
+    refuse_unheld(_TARGET, modules.low, lambda precision: not words_of(precision).asymmetric, _LOADS)
+    try:
+        from compressed_tensors.compressors import ModelCompressor, compress_module
+        from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
+    except ImportError as error:
+        raise MissingExtraError(f"{_TARGET}: writing a checkpoint", _EXTRA) from error
+    with whole_folder(output_dir) as folder:
+        loaded = load_model(model, _EXTRA)
+        check_layers(loaded, plan, frozenset(modules.low))
+        weights = {name: loaded.get_submodule(name).weight.detach() for name in modules.low}  # before a cast
+        stored, dtype = loaded.dtype, planned_dtype(plan.choices)
+        if dtype is not None and dtype.itemsize < stored.itemsize:
+            loaded.to(dtype)
+        settings = {**quantization_config(modules), "quantization_status": "initialized"}
+        apply_quantization_config(loaded, QuantizationConfig.model_validate(settings), show_progress=False)
+        for name in modules.low:
+            module = loaded.get_submodule(name)
+            _fill(module, weights.pop(name).float(), name)
+            compress_module(module)
+        compressor = ModelCompressor.from_pretrained_model(loaded)
+        loaded.save_pretrained(folder)
+        compressor.update_config(str(folder))
+        save_companions(model, folder)
+    return (*_notes(stored, loaded.dtype, dtype), *fused_notes(modules.low))
+
+
+def _fill(module: Any, weight: Tensor, name: str) -> None:
+    """Set scales and zero points of a module that a configuration was applied to, and its weight to fp32.
+
+    Raises:
+        PlanError: the dtype of the scales cannot hold them.
+    """
+    from compressed_tensors.quantization.utils import calculate_qparams, generate_gparam
+
+    args = module.quantization_scheme.weights
+    shared = None
+    if args.strategy == "tensor_group":
+        shared = generate_gparam(weight.min(), weight.max())
+        module.weight_global_scale.data.copy_(shared)
+    blocks = _blocks(weight, args)
+    low, high = blocks.aminmax(dim=-1)
+    scale, zero = calculate_qparams(low, high, args, global_scale=shared)
+    scale = _measured_scale(blocks.abs().amax(dim=-1), weight, args, scale)
+    held = module.weight_scale
+    held.data.copy_(scale)
+    worst = ((held.float() - scale).abs() / scale).amax()
+    if not worst <= _SCALE_ERROR:
+        raise PlanError(
+            f"{name}: expected scales that {held.dtype} holds, got one that is off by {worst:.0%}. Save the "
+            "model in bf16 first."
+        )
+    if not args.symmetric:
+        module.weight_zero_point.data.copy_(zero)
+    module.weight = nn.Parameter(weight, requires_grad=False)  # quotients by the scales are taken in fp32
+
+
+def _measured_scale(top: Tensor, weight: Tensor, args: Any, scale: Tensor) -> Tensor:
+    """Return the scales of the library, or ours where a rule of ours differs for ties, which bf16 weights are full of.
+
+    Args:
+        top: largest |w| of each block.
+        weight: the whole matrix.
+        args: QuantizationArgs.
+        scale: of the library.
+    """
+    if args.num_bits == 8 and args.scale_dtype is torch.uint8:
+        ideal = top / E4M3.largest
+        power = power_of_two_below(ideal)
+        ours = torch.where(ideal > power, 2 * power, power)
+    elif args.strategy == "tensor_group":
+        whole = weight.abs().amax() / (E4M3.largest * E2M1.largest)
+        ours = E4M3.round((top / E2M1.largest / whole).clamp(2.0**E4M3.smallest, E4M3.largest))
+    else:
+        return scale
+    return torch.where(top > 0, ours, scale)
+
+
+def _blocks(weight: Tensor, args: Any) -> Tensor:
+    """Return the weights with those that share a scale along the last dimension, the others in the scales' shape."""
+    if args.strategy == "tensor":
+        return weight.reshape(1, -1)
+    if args.strategy == "channel":
+        return weight.unsqueeze(1)
+    if args.strategy == "block":
+        rows, columns = args.block_structure
+        padded = nn.functional.pad(weight, (0, -weight.shape[1] % columns, 0, -weight.shape[0] % rows))
+        tiles = padded.reshape(len(padded) // rows, rows, -1, columns)
+        return tiles.transpose(1, 2).flatten(2)
+    return weight.reshape(len(weight), -1, args.group_size)
+
+
+def _notes(stored: torch.dtype, saved: torch.dtype, planned: torch.dtype | None) -> tuple[str, ...]:
+    name = str(saved).removeprefix("torch.")
+    notes = [f"Scales are rounded to {name}, the model's dtype; the weights were measured with fp32 scales."]
+    if planned != saved:
+        notes.append(f"Layers that are not quantized stay in {name}, as the checkpoint stores them.")
+    elif stored != saved:
+        notes.append(f"Layers that are not quantized were cast from {str(stored).removeprefix('torch.')} to {name}.")
+    return tuple(notes)

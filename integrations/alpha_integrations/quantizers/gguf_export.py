@@ -1,0 +1,28 @@
+"""llama.cpp: a file for `llama-quantize --tensor-type-file`, one line a tensor."""
+
+import re
+
+from alpha_callbacks.planning.export_plan import Export
+from alpha_callbacks.planning.plan import Plan
+from alpha_integrations.quantizers.gguf_names import TIES, tensor_types
+
+_EMBEDDING = "token_embd.weight"
+_NOTES = (
+    "Run: llama-quantize --tensor-type-file FILE MODEL.gguf OUT.gguf Q8_0. The last word must be a quantized type, "
+    "without --pure, or the file has no effect; tensors that the file does not name get that type.",
+    "MODEL.gguf should hold 16 or 32 bits; one that is quantized already needs --allow-requantize and loses twice.",
+)
+
+
+def export(plan: Plan) -> Export:
+    r"""Return lines such as `^blk\.0\.ffn_up\.weight$=q4_0`; llama-quantize lower-cases names and searches for them.
+
+    Raises:
+        PlanError: no ggml type holds a choice, or a name is unknown.
+        MissingExtraError: the plan has module paths and the package gguf is not installed.
+    """
+    kinds = {tensor: found.kind for tensor, found in tensor_types(plan).items()}
+    kinds.setdefault(_EMBEDDING, "bf16")
+    lines = [f"^{re.escape(tensor.lower())}$={kind}" for tensor, kind in kinds.items()]
+    notes = _NOTES + ((TIES,) if "mxfp4" in kinds.values() else ())
+    return Export("\n".join(lines) + "\n", ".txt", notes)

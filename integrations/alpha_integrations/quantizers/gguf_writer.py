@@ -1,0 +1,132 @@
+"""A GGUF file with the types of a plan, made from another; llama.cpp runs it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alpha_callbacks.errors import MissingExtraError, PlanError
+from alpha_callbacks.planning.plan import Plan
+from alpha_integrations.quantizers.gguf_names import TIES, TensorType, tensor_types
+from alpha_integrations.quantizers.model_folder import whole_folder
+
+_TARGET = _EXTRA = "gguf"
+_NAME = "model.gguf"
+_MADE_ANEW = (
+    "general.architecture",
+    "general.alignment",
+    "general.file_type",
+    "general.quantization_version",
+    "split.",
+)
+_FLOATS = ("F32", "F16", "BF16")
+
+
+def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
+    """Copy a GGUF file, the plan's tensors in the plan's types and the others as they are.
+
+    Args:
+        model: .gguf file, or a folder with a single one.
+        plan: with the file's tensors as layer names (blk.0.ffn_up), as a scan of it gives.
+        output_dir: a new or empty folder, for model.gguf.
+
+    Raises:
+        PlanError: not such a file, a plan of another model, or a choice that no ggml type holds.
+        MissingExtraError: the package gguf is not installed.
+    """
+    wanted = tensor_types(plan)
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingExtraError(f"{_TARGET}: writing a file", _EXTRA) from error
+    with whole_folder(output_dir) as folder:
+        reader = _open(_single_file(model))
+        tensors = {str(tensor.name): tensor for tensor in reader.tensors}
+        _check(wanted, tensors)
+        writer = gguf.GGUFWriter(folder / _NAME, str(reader.get_field("general.architecture").contents()))
+        _copy_fields(reader, writer)
+        kinds = {name: _kind(tensor, wanted.get(name)) for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            shape = [int(size) for size in reversed(tensor.shape)]
+            stored = gguf.quant_shape_to_byte_shape(shape, kinds[name])
+            writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kinds[name])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name, tensor in tensors.items():  # one at a time, so that memory is one tensor
+            writer.write_tensor_data(_data(tensor, kinds[name]))
+        writer.close()
+    return _notes(wanted, tensors)
+
+
+def _kind(tensor: Any, found: TensorType | None) -> Any:
+    import gguf
+
+    return gguf.GGMLQuantizationType[found.kind.upper()] if found else tensor.tensor_type
+
+
+def _data(tensor: Any, kind: Any) -> Any:
+    """Return the bytes of a tensor in a type."""
+    import gguf
+
+    if kind != tensor.tensor_type:
+        return gguf.quantize(gguf.dequantize(tensor.data, tensor.tensor_type), kind).view(np.uint8)
+    return tensor.data.view(np.uint8)
+
+
+def _open(file: Path) -> Any:
+    import gguf
+
+    try:
+        return gguf.GGUFReader(str(file))
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        raise PlanError(f"{file}: expected a whole GGUF file, got {error}.") from error
+
+
+def _single_file(model: Path) -> Path:
+    files = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
+    if len(files) != 1 or files[0].suffix.lower() != ".gguf":
+        raise PlanError(f"{model}: expected one .gguf file, got {len(files)}. Convert the model, or merge its splits.")
+    return files[0]
+
+
+def _check(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> None:
+    absent = [name for name in wanted if name not in tensors]
+    if absent:
+        raise PlanError(
+            f"{absent[0]}: expected a tensor of the file, found none of this name ({len(absent)} tensors). "
+            "Make the plan from a scan of this file."
+        )
+    for name, found in wanted.items():
+        columns, planned = int(tensors[name].shape[0]), found.choice.in_features
+        if columns != planned:
+            raise PlanError(
+                f"{name}: expected {planned} columns as in the plan, got {columns}. "
+                "Make the plan from a scan of this file."
+            )
+
+
+def _copy_fields(reader: Any, writer: Any) -> None:
+    import gguf
+
+    for name, field in reader.fields.items():
+        if name.startswith(("GGUF.", *_MADE_ANEW)):
+            continue
+        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
+    writer.add_file_type(gguf.LlamaFileType.GUESSED)  # a mix has no name
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _notes(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> tuple[str, ...]:
+    notes = []
+    kinds = {str(tensors[name].tensor_type.name) for name in wanted}
+    if quantized := sorted(kinds.difference(_FLOATS)):
+        notes.append(
+            f"The source held {', '.join(quantized)}: what was lost there is lost, also in tensors now stored with 16 "
+            "bits."
+        )
+    if any(found.choice.precision == "mxfp4_floor" for found in wanted.values()):
+        notes.append(TIES)
+    return tuple(notes)

@@ -1,0 +1,94 @@
+"""torchao: an `FqnToConfig` as JSON, for transformers' TorchAoConfig and for vLLM."""
+
+import json
+from typing import Any
+
+from alpha_callbacks.planning.export_plan import Export
+from alpha_callbacks.planning.plan import Plan
+from alpha_integrations.quantizers.plan_modules import Modules, fused_notes, refuse_ragged, refuse_unheld, split_modules
+from alpha_integrations.quantizers.precision_words import Words, words_of
+
+_TARGET = "torchao"
+_NVFP4_BLOCK = 16
+_FLOATS = {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
+_HOLDS = (
+    "int2 to int8, fp8_e4m3 and fp8_e5m2 (not :none, :block128), and nvfp4. Its MX formats quantize activations too, "
+    "and its NF4 does not survive a saved configuration"
+)
+_ROWS = f"nvfp4 only where out_features is a multiple of {_NVFP4_BLOCK}"
+
+
+def export(plan: Plan) -> Export:
+    """Return what `torchao.core.config.config_to_dict` writes; `config_from_dict` reads it.
+
+    Raises:
+        PlanError: a layer has a format that torchao lacks, or a shape that it would skip.
+    """
+    modules = checked_modules(plan)
+    notes = ["Weights are quantized in the model's own dtype: in bf16 scales and quotients are rounded to 8 bits."]
+    if any(choice.category == "lm_head" for choice in modules.low.values()):
+        notes.append("The language head is in the plan: TorchAoConfig needs modules_to_not_convert=[] to reach it.")
+    return Export(json.dumps(fqn_to_config(modules), indent=1) + "\n", ".json", (*notes, *fused_notes(modules.low)))
+
+
+def checked_modules(plan: Plan) -> Modules:
+    """Return the modules of a plan, all of which torchao can hold.
+
+    Raises:
+        PlanError: it cannot hold one.
+    """
+    modules = split_modules(plan, _TARGET)
+    refuse_unheld(_TARGET, modules.low, lambda precision: _config(precision) is not None, _HOLDS)
+    refuse_ragged(_TARGET, modules.low, lambda p: _NVFP4_BLOCK if p == "nvfp4" else words_of(p).size or 1)
+    narrow = {n: c for n, c in modules.low.items() if c.precision == "nvfp4" and c.out_features % _NVFP4_BLOCK}
+    refuse_unheld(_TARGET, narrow, lambda precision: False, _ROWS)
+    return modules
+
+
+def fqn_to_config(modules: Modules) -> dict[str, Any]:
+    """Return the configuration; every name is exact, since JSON files may sort their keys."""
+    entries = {name: _config(choice.precision) for name, choice in modules.low.items()}
+    entries |= dict.fromkeys(modules.wide)
+    return _object("FqnToConfig", 1, fqn_to_config=entries, module_fqn_to_config=entries)
+
+
+def _config(precision: str) -> dict[str, Any] | None:
+    """Return the torchao config that does what was measured, or None if there is none."""
+    if precision == "nvfp4":
+        return _object("NVFP4WeightOnlyConfig", 1, use_dynamic_per_tensor_scale=True)
+    words = words_of(precision)
+    granularity = _granularity(words)
+    if granularity is None:
+        return None
+    # set_inductor_config would change torch's settings in the process that applies the configuration.
+    if words.base in _FLOATS:
+        dtype = {"_type": "torch.dtype", "_data": _FLOATS[words.base]}
+        return _object(
+            "Float8WeightOnlyConfig", 2, weight_dtype=dtype, set_inductor_config=False, granularity=granularity
+        )
+    if words.base == "int8" and not words.asymmetric:  # in bf16 more exact than Intx
+        return _object("Int8WeightOnlyConfig", 2, group_size=None, granularity=granularity, set_inductor_config=False)
+    if not words.bits or words.sharing == "tensor":
+        return None
+    return _object(
+        "IntxWeightOnlyConfig",
+        2,
+        weight_dtype={"_type": "torch.dtype", "_data": words.base},
+        granularity=granularity if words.sharing == "group" else _object("PerAxis", 1, axis=0),
+        mapping_type={"_type": "MappingType", "_data": "ASYMMETRIC" if words.asymmetric else "SYMMETRIC"},
+        scale_dtype=None,
+        intx_packing_format={"_type": "IntxPackingFormat", "_data": "UNPACKED_TO_INT8"},
+        intx_choose_qparams_algorithm={"_type": "IntxChooseQParamsAlgorithm", "_data": "AFFINE"},
+    )
+
+
+def _granularity(words: Words) -> dict[str, Any] | None:
+    if words.sharing == "group":
+        return _object("PerGroup", 1, group_size=words.size)
+    if words.sharing == "tensor":
+        return _object("PerTensor", 1)
+    return _object("PerRow", 1, dim=-1) if words.sharing == "channel" else None
+
+
+def _object(kind: str, version: int, **data: Any) -> dict[str, Any]:
+    return {"_type": kind, "_version": version, "_data": data}

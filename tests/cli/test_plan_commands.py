@@ -1,0 +1,184 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from alpha_callbacks.checkpoints.locate import EMBEDDED
+from alpha_callbacks.cli.app import app, main
+from alpha_callbacks.planning.plan_json import read_plan
+from alpha_callbacks.precisions.registry import all_precisions, families
+
+RUNNER = CliRunner(env={"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"})
+
+
+def run(*arguments: object) -> str:
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    monkeypatch.setattr("sys.argv", ["alpha-hill", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scan")
+    run("scan", "-p", "fp32,bf16,fp8,int8,int4", "--no-plots", "-o", folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    import pydoc_data.topics
+
+    file = tmp_path / "text.txt"
+    file.write_text(" ".join(pydoc_data.topics.topics.values())[:60_000], encoding="utf-8")
+    return file
+
+
+def test_precisions_lists_every_format() -> None:
+    output = run("precisions")
+    for precision, family in all_precisions():
+        assert f" {precision.name} " in output
+        if family is not None:
+            assert all(alias in output for alias in family.aliases)
+
+
+def test_precisions_tells_what_a_family_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(next(family for family in families() if family.name == "gguf"), examples=())
+    monkeypatch.setattr("alpha_callbacks.cli.print_plan.families", lambda: (absent,))
+    monkeypatch.setattr("alpha_callbacks.cli.print_plan.all_precisions", list)
+    assert "gguf; options: q8_0, q5_1, q5_0, q4_1, q4_0, mxfp4, tq2_0, tq1_0; not here: needs the extra gguf" in run(
+        "precisions"
+    )
+
+
+def test_recommend_writes_a_plan_and_a_reason_for_every_layer(scanned: Path, tmp_path: Path) -> None:
+    output = run("recommend", scanned, "--avg-bits", 5, "-o", tmp_path, "--all")
+    plan = read_plan(tmp_path / "plan.json")
+    assert plan.policy == "measured" and abs(plan.average_bits() - 5) <= 0.01
+    assert plan.model == str(EMBEDDED)
+    with (tmp_path / "recommendations.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["layer_name"] for row in rows] == [choice.layer_name for choice in plan.choices]
+    assert all(row["reason"] and row["precision"] and row["alpha"] for row in rows)
+    assert {"choice_measured", "choice_alphaq", "choice_thresholds"} <= rows[0].keys()
+    for row in rows:
+        assert row["layer_name"] in output
+    for words in ("Rank correlation with the error of int4_g32", "What other policies would choose", "effective bits"):
+        assert words in output
+
+
+def test_alphas_of_a_low_bit_format_are_called_so(scanned: Path, tmp_path: Path) -> None:
+    assert "Alpha is that of" not in run("recommend", scanned, "-o", tmp_path)
+    run("scan", "-p", "int8,int4", "--filter-layers", "layers.0.mlp", "--no-plots", "--no-report", "-o", tmp_path)
+    assert "Alpha is that of int8: no wider precision was scanned." in run("recommend", tmp_path)
+
+
+def test_export_config_takes_the_words_of_a_quantizer(scanned: Path, tmp_path: Path) -> None:
+    target = tmp_path / "config.json"
+    run("recommend", scanned, "--candidates", "int8,int4", "-o", tmp_path, "--export-config", target, "--format",
+        "compressed-tensors")  # fmt: skip
+    config = json.loads(target.read_text())
+    assert config["quant_method"] == "compressed-tensors" and config["ignore"] == ["lm_head"]
+    again = tmp_path / "again.json"
+    run("export", tmp_path / "plan.json", "--format", "compressed-tensors", "-o", again)
+    assert again.read_text() == target.read_text()
+
+
+def test_a_plan_is_the_default_export(scanned: Path, tmp_path: Path) -> None:
+    run("recommend", scanned, "-o", tmp_path, "--export-config", tmp_path / "copy.json")
+    assert (tmp_path / "copy.json").read_text() == (tmp_path / "plan.json").read_text()
+
+
+def test_fisher_and_evaluate(scanned: Path, tmp_path: Path, text: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    output = run(
+        "recommend", scanned, "--avg-bits", 5, "--sensitivity", "fisher", "--calibration", text, "-o", tmp_path
+    )
+    assert "Policy fisher" in output and read_plan(tmp_path / "plan.json").policy == "fisher"
+    scores = tmp_path / "scores.csv"
+    output = run("evaluate", EMBEDDED, "--plan", tmp_path / "plan.json", "--text", text, "--random", 2, "--tokens", 64,
+                 "-o", scores)  # fmt: skip
+    rows = list(csv.DictReader(scores.read_text(encoding="utf-8").splitlines()))
+    assert {"base", "plan", "uniform int4_g32", "random 1", "random 2"} <= {row["plan"] for row in rows}
+    assert "2 random plans at the same bits" in output
+
+
+def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> None:
+    pytest.importorskip("compressed_tensors")
+    config = tmp_path / "patterns.json"
+    patterns = [{"pattern": "*.mlp.*", "wq": "int4", "group_size": 32}, {"pattern": "*.0.*", "skip": True}]
+    config.write_text(json.dumps({"default": {"wq": "int8", "group_size": 32}, "overrides": patterns}))
+    saved = tmp_path / "plan.json"
+    output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--save-plan", saved)
+    assert "29 matrices" in output and "refused" not in output and not (tmp_path / "out").exists()
+    output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--format", "gguf")
+    assert "note: it would be refused: gguf: cannot hold" in output
+    precisions = {choice.layer_name: choice.precision for choice in read_plan(saved).choices}
+    assert precisions["model.layers.0.mlp.up_proj"] == "bf16" == precisions["lm_head"]
+    assert precisions["model.layers.1.mlp.up_proj"] == "int4_g32"
+    assert precisions["model.layers.1.self_attn.q_proj"] == "int8_g32"
+    run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["ignore"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("recommend", "nowhere"), "nowhere: expected the results of `alpha-hill scan`"),
+        (("recommend", "SCAN", "--avg-bits", 2), "--avg-bits: expected a mean"),
+        (("recommend", "SCAN", "--bounds", "3"), "bounds: expected two numbers"),
+        (("recommend", "SCAN", "--sensitivity", "fisher"), "--calibration FILE"),
+        (
+            ("recommend", "SCAN", "--calibration", "SCAN/run.json"),
+            "calibration: it is read for --sensitivity fisher only",
+        ),
+        (("recommend", "SCAN", "--format", "gguf"), "Give --export-config FILE"),
+        (("recommend", "SCAN", "--sensitivity", "fisher", "--calibration", "nowhere", "--avg-bits", 2), "a mean"),
+        (("recommend", "SCAN", "--policy", "thresholds", "--candidates", "int4"), "expected a candidate of 8 bits"),
+        (("recommend", "SCAN", "--export-config", "x", "--format", "onnx"), "format: expected one of plan, "),
+        (("export", "SCAN/run.json", "--format", "plan", "-o", "x"), "Make a plan with `alpha-hill recommend`"),
+        (("quantize", EMBEDDED, "--plan", "SCAN/run.json", "--dry-run"), "Make a plan with `alpha-hill recommend`"),
+        (("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run"), "nowhere.json: expected a plan or a layer"),
+        (("quantize", EMBEDDED, "--plan", "nowhere.json"), "--output-dir: expected a folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    scanned: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    message: str,
+) -> None:
+    before = sorted(scanned.iterdir())
+    given = [str(argument).replace("SCAN", str(scanned)) for argument in arguments]
+    given += ["-o", str(tmp_path)] if given[0] == "recommend" else []
+    error = refused(capsys, monkeypatch, *given)
+    assert message in error and error.count("\n") <= 2
+    assert sorted(scanned.iterdir()) == before and not (tmp_path / "plan.json").exists()
+
+
+def test_a_plan_of_another_model_is_refused(
+    scanned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("recommend", scanned, "-o", tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan["layers"][0]["in_features"] = 7
+    (tmp_path / "other.json").write_text(json.dumps(plan))
+    error = refused(capsys, monkeypatch, "quantize", EMBEDDED, "--plan", tmp_path / "other.json", "--dry-run")
+    assert "expected shape 192x7 as in the plan, got 192x192" in error
+    plan["layers"][0]["layer_name"] = "model.layers.99.mlp.up_proj"
+    (tmp_path / "other.json").write_text(json.dumps(plan))
+    error = refused(capsys, monkeypatch, "quantize", EMBEDDED, "--plan", tmp_path / "other.json", "--dry-run")
+    assert "1 are missing (e.g. model.layers.99.mlp.up_proj)" in error

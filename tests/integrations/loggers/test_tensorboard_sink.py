@@ -1,0 +1,441 @@
+import html
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorboard", reason='needs: pip install "alpha-callbacks[tensorboard]"')
+
+from alpha_integrations.loggers import tensorboard_sink
+from alpha_integrations.loggers.tensorboard_sink import TensorBoardSink, find_tensorboard
+from alpha_integrations.loggers.tensorboard_text import escape, tails_text
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.precisions import registry
+from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
+from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables.table import Table
+from tests.plots.test_charts import THREE, all_lost, computed, lost, make_row, shared
+
+HOSTILE = "a|b`c\n<script>"
+SUMMARY = {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE} | {
+    f"alpha_hill/{name}" for name in ("max_abs_drift", "failed_layers", "seconds")
+}
+
+
+def snapshot(step: int, table: Table | None = None) -> Snapshot:
+    return Snapshot(step, None, "checkpoint", table or computed(3), seconds=1.5)
+
+
+def read(folder: Path) -> EventAccumulator:
+    sizes = {"images": 0, "tensors": 0, "histograms": 0, "scalars": 0}
+    return EventAccumulator(str(folder), size_guidance=sizes).Reload()
+
+
+def events(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("events.out.tfevents.*"))
+
+
+def text_of(found: EventAccumulator) -> str:
+    (event,) = found.Tensors("alpha_hill/tails/text_summary")
+    return str(event.tensor_proto.string_val[0].decode())
+
+
+@contextmanager
+def writer_in(folder: Path) -> Iterator[SummaryWriter]:
+    writer = SummaryWriter(str(folder))
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Callable[..., EventAccumulator]:
+    """Log tables as steps 100, 200, ... and read them back."""
+
+    def log(*tables: Table, **options: Any) -> EventAccumulator:
+        with writer_in(tmp_path / "run") as writer:
+            (sink,) = find_tensorboard(Host(tmp_path, (writer,), **options), asked=False)
+            for i, table in enumerate(tables, start=1):
+                sink.log(snapshot(100 * i, table))
+            sink.close()
+        assert len(events(tmp_path)) == 1
+        return read(tmp_path / "run")
+
+    return log
+
+
+class TensorBoardCallback:
+    """As Hugging Face's: the writer appears when training begins; it is closed and forgotten when training ends."""
+
+    def __init__(self) -> None:
+        self.tb_writer: SummaryWriter | None = None
+
+
+class TensorBoardLogger:
+    """As Lightning's."""
+
+    def __init__(self, writer: Any) -> None:
+        self.experiment = writer
+
+
+class Dummy:
+    """As Lightning's DummyLogger: any attribute is a function."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def test_tags_and_values(logged: Callable[..., EventAccumulator]) -> None:
+    tables = [computed(3), computed(3)]
+    found = logged(*tables)
+    tags = found.Tags()
+    layers = {
+        f"alpha_hill.{b}/{name}.{p}": f"model.layers.{b}.{name}"
+        for b in range(3)
+        for name in ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj")
+        for p in THREE
+    } | {f"alpha_hill.outside/lm_head.{p}": "lm_head" for p in THREE}
+    assert set(tags["scalars"]) == SUMMARY | set(layers)
+    bars = [f"alpha_hill_bars/{name}" for name in ("attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head")]
+    assert set(tags["images"]) == {*bars, "alpha_hill_heat/alpha", "alpha_hill_heat/drift"}
+    assert set(tags["histograms"]) == {f"alpha_hill_dist/{p}" for p in THREE}
+    assert tags["tensors"] == ["alpha_hill/tails/text_summary"]
+    by_name = {layer.first.layer_name: layer for layer in tables[0].layers}
+    for tag, name in layers.items():
+        events = found.Scalars(tag)
+        assert [event.step for event in events] == [100, 200]
+        assert events[0].value == pytest.approx(by_name[name][tag.rpartition(".")[2]].alpha, rel=1e-6)
+    for name, value in snapshot(100).scalars.items():
+        assert found.Scalars(f"alpha_hill/{name}")[0].value == pytest.approx(value, rel=1e-6)
+    histogram = found.Histograms("alpha_hill_dist/bf16")[0].histogram_value
+    alphas = tables[0].alphas("bf16")
+    assert (histogram.num, histogram.min, histogram.max) == (13, pytest.approx(min(alphas)), pytest.approx(max(alphas)))
+
+
+def test_images_are_those_of_the_snapshot(logged: Callable[..., EventAccumulator]) -> None:
+    found = logged(computed(3), computed(4))
+    images = found.Images("alpha_hill_bars/attn_q")
+    assert [event.step for event in images] == [100, 200]
+    pixels = np.asarray(Image.open(io.BytesIO(images[0].encoded_image_string)))
+    assert np.array_equal(pixels, snapshot(100).images["bars_attn_q"])
+
+
+def test_the_docstring_names_exactly_what_is_logged(logged: Callable[..., EventAccumulator]) -> None:
+    extra = ("test0_g32",)
+    for name in extra:
+        registry.register(registry.Precision(name, (), 4, None, lambda rows: rows))
+    try:
+        tags = logged(computed(2, (*THREE, *extra))).Tags()
+    finally:
+        for name in extra:
+            del registry._REGISTRY[name]
+    keys = re.findall(r"`(alpha_hill[^`]*)`", str(TensorBoardSink.__doc__))
+    words = {"statistic": "(mean|median|min)", "precision": r"\w+", "block": r"\d+", "category": r"\w+",
+             "value": r"(alpha|drift)", "layer": r"[\w.]+"}  # fmt: skip
+    patterns = [re.sub(r"<(\w+)>", lambda match: words[match[1]], key.replace(".", r"\.")) for key in keys]
+    found = {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]}
+    assert len(keys) == 11
+    for tag in found:
+        assert sum(bool(re.fullmatch(pattern, tag)) for pattern in patterns) == 1, tag
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, tag) for tag in found), pattern
+
+
+def test_switches(logged: Callable[..., EventAccumulator]) -> None:
+    tags = logged(computed(2), images=False, per_layer_scalars=False).Tags()
+    assert set(tags["scalars"]) == SUMMARY and not tags["images"]
+
+
+def test_the_first_group_is_one_page_of_cards(logged: Callable[..., EventAccumulator]) -> None:
+    extra = tuple(f"test{i}_g32" for i in range(4))
+    for name in extra:
+        registry.register(registry.Precision(name, (), 4, None, lambda rows: rows))
+    try:  # the reference is fp32, wherever it stands
+        scalars = logged(computed(2, (*extra, "bf16", "fp32"))).Tags()["scalars"]
+    finally:
+        for name in extra:
+            del registry._REGISTRY[name]
+    first = {tag for tag in scalars if tag.startswith("alpha_hill/")}
+    assert len(first) == 12
+    assert {"alpha_hill/mean_fp32", "alpha_hill/mean_test0_g32", "alpha_hill/min_test1_g32"} <= first
+    assert {f"alpha_hill/{name}" for name in ("failed_layers", "seconds", "max_abs_drift")} <= first
+    more = {tag for tag in scalars if tag.startswith("alpha_hill_more/")}
+    kept_out = ("test2_g32", "test3_g32", "bf16")
+    assert more == {f"alpha_hill_more/{s}_{p}" for s in ("mean", "median", "min") for p in kept_out}
+
+
+def test_layers_without_alpha_have_no_points(logged: Callable[..., EventAccumulator]) -> None:
+    bad = "model.layers.1.mlp.up_proj"
+    rows = [lost(row) if row.layer_name == bad and row.precision == "fp16" else row for row in computed(2)]
+    found = logged(Table.from_rows(rows, THREE))
+    scalars = found.Tags()["scalars"]
+    assert "alpha_hill.1/mlp.up_proj.bf16" in scalars and "alpha_hill.1/mlp.up_proj.fp16" not in scalars
+    assert found.Scalars("alpha_hill/failed_layers")[0].value == 1
+    assert all(np.isfinite(event.value) for tag in scalars for event in found.Scalars(tag))
+    assert f"- {bad} (fp16): non_finite: 3 weights overflow" in text_of(found)
+
+
+def test_nothing_but_lost_layers(logged: Callable[..., EventAccumulator]) -> None:
+    found = logged(all_lost())
+    assert found.Tags()["scalars"] == ["alpha_hill/failed_layers", "alpha_hill/seconds"]
+    assert not found.Tags()["histograms"]
+    assert "- and 17 more" in text_of(found)
+
+
+def test_text_has_both_tables(logged: Callable[..., EventAccumulator]) -> None:
+    text = text_of(logged(computed(3)))
+    assert "| model.layers.0.self_attn.q_proj | 3.00000 | 7.500 | 0.400 |" in text
+    assert "### Largest measured drifts from fp32" in text and "| bf16 | 3.00200 | +2.00e-03 |" in text
+    assert "Without alpha" not in text
+    assert "drifts" not in tails_text(shared())
+
+
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")  # TensorBoard's own
+def test_hostile_layer_names_break_neither_tables_nor_tags(logged: Callable[..., EventAccumulator]) -> None:
+    from tensorboard.plugin_util import markdown_to_safe_html
+
+    rows = [make_row(HOSTILE, p, 3.0 + 0.1 * i) for i, p in enumerate(THREE)]
+    rows += [lost(make_row(f"layers.0.{HOSTILE}", p), reason="| `x` <b>") for p in THREE]
+    found = logged(Table.from_rows(rows, THREE))
+    layers = {tag for tag in found.Tags()["scalars"] if "outside" in tag}
+    assert layers == {f"alpha_hill.outside/a_b_c__script_.{p}" for p in THREE}
+    page = markdown_to_safe_html(text_of(found))
+    cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", page)]
+    assert cells[::4] == ["a|b`c <script>"] * 3 and len(cells) == 4 + 2 * 4
+    assert "<script" not in page and "<b>" not in page and "non_finite: | `x` <b>" in html.unescape(page)
+
+
+def test_escape() -> None:
+    assert escape("model.layers.0.q_proj") == "model.layers.0.q_proj"
+    assert escape("__a__ *b* [c](d) #e") == "&#95;&#95;a&#95;&#95; &#42;b&#42; &#91;c&#93;&#40;d&#41; &#35;e"
+    assert len(escape("x" * 1000)) == 121
+
+
+def test_blocks_of_encoder_and_decoder_keep_apart(logged: Callable[..., EventAccumulator]) -> None:
+    both = ("encoder.block.11.layer.0.SelfAttention.q", "decoder.block.11.layer.0.SelfAttention.q")
+    rows = [make_row(name, "fp32", 3.0 + i) for i, name in enumerate(both)]
+    tags = logged(Table.from_rows([*rows, make_row("encoder.block.2.layer.1.wo")], ("fp32",))).Tags()["scalars"]
+    assert {tag for tag in tags if tag.startswith("alpha_hill.")} == {
+        *(f"alpha_hill.11/{name}.fp32" for name in both),
+        "alpha_hill.02/wo.fp32",
+    }
+
+
+def test_thousands_of_experts_have_no_scalars(tmp_path: Path) -> None:
+    row = make_row("layers.0.mlp.experts.0.up_proj")
+    rows = [replace(row, layer_name=f"layers.0.mlp.experts.{i}.up_proj") for i in range(1001)]
+    table = Table.from_rows([*rows, make_row("layers.0.self_attn.q_proj")], ("fp32",))
+    assert dict(tensorboard_sink._layer_tags(table)) == {"alpha_hill.0/self_attn.q_proj.fp32": 4.0}
+
+
+def test_a_shared_writer_stays_open(tmp_path: Path) -> None:
+    with writer_in(tmp_path / "run") as writer:
+        writer.add_scalar("train/loss", 1.0, 1)
+        (sink,) = find_tensorboard(Host(tmp_path / "out", (writer,)), asked=True)
+        assert isinstance(sink, Sink) and sink.adopted is writer  # type: ignore[attr-defined]
+        sink.log(snapshot(10))
+        assert "alpha_hill/seconds" in read(tmp_path / "run").Tags()["scalars"]  # flushed
+        sink.close()
+        sink.close()
+        writer.add_scalar("train/loss", 0.5, 20)
+    assert [path.parent for path in events(tmp_path)] == [tmp_path / "run"]
+    assert [event.step for event in read(tmp_path / "run").Scalars("train/loss")] == [1, 20]
+
+
+def test_a_writer_is_adopted_once_however_it_is_offered(tmp_path: Path) -> None:
+    callback = TensorBoardCallback()
+    with writer_in(tmp_path / "run") as writer, writer_in(tmp_path / "other") as other:
+        callback.tb_writer = writer
+        logger = TensorBoardLogger(writer)
+        offers = (Dummy(), object(), logger, writer, logger, callback, other, TensorBoardLogger(Dummy()))
+        sinks = find_tensorboard(Host(tmp_path, offers), asked=False)
+        assert [sink.adopted for sink in sinks] == [logger, other]  # type: ignore[attr-defined]
+        (opened,) = open_sinks([logger], Host(tmp_path))
+        assert isinstance(opened, TensorBoardSink) and opened.adopted is logger
+
+
+def test_nothing_offered_and_not_asked(tmp_path: Path) -> None:
+    assert find_tensorboard(Host(tmp_path, (Dummy(), "x", None)), asked=False) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_of_our_own(tmp_path: Path) -> None:
+    (sink,) = find_tensorboard(Host(tmp_path, images=False), asked=True)
+    assert not list(tmp_path.iterdir())
+    assert sink.adopted is None  # type: ignore[attr-defined]
+    sink.close()
+    sink.log(snapshot(1))
+    sink.log(snapshot(2))
+    sink.close()
+    sink.close()
+    assert [path.parent for path in events(tmp_path)] == [tmp_path / "tensorboard"]
+    assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == [1, 2]
+
+
+@pytest.mark.parametrize(("again", "expected"), [(2, [1, 2, 3]), (0, [0, 1])])
+def test_a_run_that_resumes_or_begins_anew_hides_what_it_does_again(
+    again: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for names, steps in (("a", (1, 2, 3)), ("b", (again, again + 1))):
+        monkeypatch.setattr(
+            "time.time", lambda names=names: 1_700_000_000.0 + ord(names)
+        )  # file names are by the second
+        (sink,) = find_tensorboard(Host(tmp_path, images=False), asked=True)
+        for step in steps:
+            sink.log(snapshot(step))
+        sink.close()
+    assert len(events(tmp_path)) == 2
+    assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == expected
+
+
+def test_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r'sinks: "tensorboard" needs .*"\.\[tensorboard\]'):
+        find_tensorboard(Host(tmp_path), asked=True)
+
+
+def test_a_callback_whose_writer_comes_later_and_goes(tmp_path: Path) -> None:
+    callback = TensorBoardCallback()
+    (sink,) = find_tensorboard(Host(tmp_path, (callback,), images=False), asked=False)
+    sink.log(snapshot(0))
+    sink.close()
+    assert not events(tmp_path)
+    with writer_in(tmp_path / "first") as writer:
+        callback.tb_writer = writer
+        sink.log(snapshot(10))
+    with writer_in(tmp_path / "second") as writer:
+        callback.tb_writer = writer
+        sink.log(snapshot(20))
+    callback.tb_writer = None  # closed and forgotten, as at the end of training
+    sink.log(snapshot(30))
+    assert writer.file_writer is None  # closed again
+    sink.close()
+    assert [event.step for event in read(tmp_path / "first").Scalars("alpha_hill/seconds")] == [0, 10]
+    assert [event.step for event in read(tmp_path / "second").Scalars("alpha_hill/seconds")] == [20, 30]
+
+
+def test_an_error_is_not_followed_by_a_second_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writer_in(tmp_path) as writer:
+        (sink,) = find_tensorboard(Host(tmp_path, (writer,), images=False), asked=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "add_text", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+            with pytest.raises(OSError, match="disk full"):
+                sink.log(snapshot(1))
+        sink.log(snapshot(2))
+    assert [event.step for event in read(tmp_path).Scalars("alpha_hill/seconds")] == [1, 2]
+
+
+def test_real_lightning_logger(tmp_path: Path) -> None:
+    loggers = pytest.importorskip("lightning.pytorch.loggers", reason='needs "alpha-callbacks[lightning]"')
+    logger = loggers.TensorBoardLogger(str(tmp_path), name="lit")
+    dummy = pytest.importorskip("lightning.pytorch.loggers.logger").DummyLogger()
+    csv = loggers.CSVLogger(str(tmp_path), name="csv")
+    (sink,) = find_tensorboard(Host(tmp_path, (dummy, csv, logger), images=False), asked=False)
+    sink.log(snapshot(5))
+    logger.log_metrics({"loss": 1.0}, step=6)
+    sink.close()
+    logger.finalize("success")
+    assert len(events(tmp_path)) == 1
+    assert {"loss", "alpha_hill/seconds"} <= set(read(Path(logger.log_dir)).Tags()["scalars"])
+
+
+def test_import_needs_no_framework() -> None:
+    code = "import sys, alpha_integrations.loggers.tensorboard_sink\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"tensorboard", "torch.utils.tensorboard", "lightning", "transformers", "matplotlib"} & set(
+        done.stdout.split()
+    )
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Callable[..., Any]]:
+    """Run TensorBoard over a folder; gives a function that fetches a route."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "tensorboard.main",
+        "--logdir",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def fetch(route: str, raw: bool = False, **query: Any) -> Any:
+        url = f"http://127.0.0.1:{port}/data/{route}?{urllib.parse.urlencode(query)}"
+        with opener.open(url, timeout=10) as answer:
+            data = answer.read()
+        return data if raw else json.loads(data)
+
+    with (folder.parent / "server.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield fetch
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def test_the_real_server_shows_what_the_table_holds(tmp_path: Path) -> None:
+    table = computed(3)
+    with writer_in(tmp_path / "logs" / "run") as writer:
+        (sink,) = find_tensorboard(Host(tmp_path, (writer,)), asked=False)
+        sink.log(snapshot(100, table))
+        sink.log(snapshot(200, table))
+        sink.close()
+    with server(tmp_path / "logs") as fetch:
+        last = {"run": "run", "tag": "alpha_hill.outside/lm_head.bf16"}  # written last
+        deadline = time.monotonic() + 30
+        points: Any = []
+        while len(points) < 2:
+            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+            time.sleep(0.2)
+            try:
+                points = fetch("plugin/scalars/scalars", **last)
+            except (urllib.error.URLError, ConnectionError):
+                continue  # not up yet, or the tag is not yet there
+        assert fetch("runs") == ["run"]
+        series = fetch("plugin/timeseries/tags")
+        assert set(series["images"]["tagRunSampledInfo"]) >= {"alpha_hill_bars/attn_q", "alpha_hill_heat/drift"}
+        assert set(series["histograms"]["runTagInfo"]["run"]) == {f"alpha_hill_dist/{p}" for p in THREE}
+        for name in THREE:
+            tag = f"alpha_hill.2/self_attn.k_proj.{name}"
+            points = fetch("plugin/scalars/scalars", run="run", tag=tag)
+            alpha = table.layers[9][name].alpha
+            assert [(step, value) for _, step, value in points] == [
+                (100, pytest.approx(alpha, rel=1e-6)),
+                (200, pytest.approx(alpha, rel=1e-6)),
+            ]
+        shown = fetch("plugin/images/images", run="run", tag="alpha_hill_bars/attn_q", sample=0)
+        assert [image["step"] for image in shown] == [100, 200]
+        png = fetch("plugin/images/individualImage", raw=True, **dict(urllib.parse.parse_qsl(shown[0]["query"])))
+        pixels = np.asarray(Image.open(io.BytesIO(png)))
+        assert np.array_equal(pixels, snapshot(100, table).images["bars_attn_q"])
+        (first, _) = fetch("plugin/text/text", run="run", tag="alpha_hill/tails/text_summary")
+        assert "<td>model.layers.0.self_attn.q_proj</td>" in first["text"].replace("\n", "")

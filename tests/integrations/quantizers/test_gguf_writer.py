@@ -1,0 +1,177 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.errors import PlanError
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.planning.layer_config import layers_of
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.write_model import write_model
+from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.layer_names import block_index
+from tests.support.plan_examples import plan_of
+
+gguf = pytest.importorskip("gguf")
+
+KINDS = gguf.GGMLQuantizationType
+NAMES = ("token_embd", "blk.0.attn_q", "blk.0.ffn_up", "blk.1.attn_q", "blk.1.ffn_up")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_custom_alignment(64)
+    writer.add_embedding_length(64)
+    writer.add_token_list(["a", "b", "é"])
+    writer.add_token_scores([0.5, -1.0, 2.0])
+    writer.add_bool("some.flag", True)
+    writer.add_array("some.counts", [1, 2, 3])
+    random = np.random.default_rng(0)
+    for name in NAMES:
+        kind = KINDS.Q8_0 if name == "blk.1.ffn_up" else KINDS.F32
+        weight = random.standard_normal((96, 64)).astype(np.float32)
+        writer.add_tensor(f"{name}.weight", gguf.quants.quantize(weight, kind), raw_dtype=kind)
+    writer.add_tensor("output_norm.weight", np.ones(64, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def plan(**precisions: str) -> Plan:
+    return plan_of({name.replace("__", "."): precision for name, precision in precisions.items()}, rows=96)
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    return {str(tensor.name).removesuffix(".weight"): tensor for tensor in gguf.GGUFReader(str(path)).tensors}
+
+
+def values(tensor: Any) -> torch.Tensor:
+    return torch.from_numpy(np.array(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
+
+
+PLAN = {
+    "blk__0__attn_q": "gguf:q4_0",
+    "blk__0__ffn_up": "bf16",
+    "blk__1__attn_q": "gguf:mxfp4",
+    "blk__1__ffn_up": "fp16",
+}
+
+
+def test_the_plan_is_in_the_file(source: Path, tmp_path: Path) -> None:
+    write_model(source, plan(**PLAN), tmp_path / "out", "gguf")
+    before, after = tensors(source), tensors(tmp_path / "out" / "model.gguf")
+    assert {name: tensor.tensor_type.name for name, tensor in after.items()} == {
+        "token_embd": "F32", "blk.0.attn_q": "Q4_0", "blk.0.ffn_up": "BF16", "blk.1.attn_q": "MXFP4",
+        "blk.1.ffn_up": "F16", "output_norm": "F32",
+    }  # fmt: skip
+    for choice in plan(**PLAN).choices:
+        weight = values(before[choice.layer_name])
+        expected = choice.format.round_trip(weight, float(weight.abs().max())).float()
+        assert torch.equal(values(after[choice.layer_name]), expected)
+    for name in ("token_embd", "output_norm"):
+        assert before[name].data.tobytes() == after[name].data.tobytes()
+
+
+def test_what_has_its_type_already_is_copied(source: Path, tmp_path: Path) -> None:
+    write_model(source, plan(blk__1__ffn_up="gguf:q8_0"), tmp_path / "out", "gguf")
+    before, after = tensors(source)["blk.1.ffn_up"], tensors(tmp_path / "out" / "model.gguf")["blk.1.ffn_up"]
+    assert before.data.tobytes() == after.data.tobytes()
+
+
+def test_fields_are_copied(source: Path, tmp_path: Path) -> None:
+    write_model(source, plan(**PLAN), tmp_path / "out", "gguf")
+    fields = gguf.GGUFReader(str(tmp_path / "out" / "model.gguf")).fields
+    found = {name: field.contents() for name, field in fields.items() if not name.startswith("GGUF.")}
+    assert found == {
+        "general.architecture": "llama", "llama.embedding_length": 64, "tokenizer.ggml.tokens": ["a", "b", "é"],
+        "tokenizer.ggml.scores": [0.5, -1.0, 2.0], "some.flag": True, "some.counts": [1, 2, 3],
+        "general.file_type": 1024, "general.quantization_version": gguf.GGML_QUANT_VERSION,
+    }  # fmt: skip
+
+
+def test_a_head_that_is_the_embedding(source: Path, tmp_path: Path) -> None:
+    made = plan(output="bf16", blk__0__ffn_up="gguf:q8_0")
+    head = replace(made.choices[0], tied_to="token_embd")
+    write_model(source, Plan((head, made.choices[1])), tmp_path / "out", "gguf")
+    after = tensors(tmp_path / "out" / "model.gguf")
+    assert after["token_embd"].tensor_type is KINDS.BF16 and "output" not in after
+
+
+def test_notes(source: Path, tmp_path: Path) -> None:
+    notes = write_model(source, plan(blk__1__ffn_up="fp16", blk__0__ffn_up="mxfp4:floor"), tmp_path / "a", "gguf")
+    assert notes[0].startswith("The source held Q8_0: what was lost there is lost") and "ties towards zero" in notes[1]
+    assert write_model(source, plan(blk__0__ffn_up="gguf:q8_0"), tmp_path / "b", "gguf") == ()
+
+
+def test_mxfp4_differs_from_the_floor_rule_in_ties_only(source: Path, tmp_path: Path) -> None:
+    write_model(source, plan(blk__0__ffn_up="mxfp4:floor"), tmp_path / "out", "gguf")
+    weight = values(tensors(source)["blk.0.ffn_up"])
+    ours = get_precision("mxfp4:floor").round_trip(weight, float(weight.abs().max())).float()
+    assert torch.equal(values(tensors(tmp_path / "out" / "model.gguf")["blk.0.ffn_up"]), ours)  # fp32 noise has no ties
+
+
+def test_a_folder_with_one_file(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(PlanError, match=r"folder: expected one \.gguf file, got 0"):
+        write_model(folder, plan(**PLAN), tmp_path / "out", "gguf")
+    source.rename(folder / "m.gguf")
+    write_model(folder, plan(**PLAN), tmp_path / "out", "gguf")
+    (folder / "n.gguf").touch()
+    with pytest.raises(PlanError, match=r"folder: expected one \.gguf file, got 2"):
+        write_model(folder, plan(**PLAN), tmp_path / "more", "gguf")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (plan(blk__7__ffn_up="gguf:q8_0"), r"blk\.7\.ffn_up\.weight: expected a tensor of the file, found none"),
+        (plan_of({"blk.0.ffn_up": "bf16"}, columns=128), r"blk\.0\.ffn_up\.weight: expected 128 columns .*, got 64"),
+        (plan(blk__0__ffn_up="int8"), r"gguf: cannot hold int8"),
+    ],
+)
+def test_refusals(wrong: Plan, message: str, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=message):
+        write_model(source, wrong, tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(10))
+    with pytest.raises(PlanError, match=r"m\.gguf: expected a whole GGUF file"):
+        write_model(tmp_path / "m.gguf", plan(**PLAN), tmp_path / "out", "gguf")
+
+
+@pytest.mark.real
+def test_llama_cpp_runs_a_mix(smollm2: Path, tmp_path: Path) -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    weights = open_checkpoint(smollm2).inventory(AnalysisOptions()).weights
+    cycle = ("gguf_q8_0", "gguf_q5_0", "gguf_q4_0", "mxfp4_floor", "bf16", "gguf_mxfp4", "fp16")
+    choices = [
+        replace(layer, precision="bf16" if layer.tied_to else cycle[(block_index(layer.layer_name) or 0) % len(cycle)])
+        for layer in layers_of(weights)
+    ]
+    write_model(smollm2, Plan(tuple(choices)), tmp_path / "out", "gguf")
+    file = tmp_path / "out" / "model.gguf"
+    after = tensors(file)
+    kinds = {"gguf_mxfp4": "MXFP4", "mxfp4_floor": "MXFP4", "bf16": "BF16", "fp16": "F16"}
+    for choice, weight in zip(choices, weights, strict=True):
+        tensor = after[choice.tied_to or choice.layer_name]
+        assert tensor.tensor_type.name == kinds.get(choice.precision, choice.precision.removeprefix("gguf_").upper())
+        if choice.layer_name.endswith("attn_k") and choice.precision != "mxfp4_floor":
+            source = weight.rows(0, weight.out_features)
+            assert torch.equal(values(tensor), choice.format.round_trip(source, float(source.abs().max())).float())
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(file)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.cpuparams.n_threads = 64, 1, False, 1
+    server = xllamacpp.Server(parameters)
+    answer = server.handle_completions({"prompt": "The capital of France is", "max_tokens": 3, "temperature": 0})
+    assert answer["choices"][0]["text"].strip().startswith("Paris")

@@ -1,0 +1,360 @@
+"""report.html in a browser, from disk: what it shows, what keys and clicks do, and that nothing gets out."""
+
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alpha_callbacks.estimators.marchenko_pastur import alpha_null
+from alpha_callbacks.report.scan_page import report_html
+from alpha_callbacks.tables.table import Table
+from benchmarks.report import PRECISIONS
+from tests.support.example_scans import EXPERTS, LOST, SHARED, example
+from tests.support.pages import NASTY, Opened, opened
+from tests.support.rows import row
+
+CELL = "#heat [aria-label^='block 1, attn_q:']"
+
+
+@dataclass(frozen=True)
+class Scan:
+    table: Table
+    html: str
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
+    folder = tmp_path_factory.mktemp("scan")
+    table = example(folder)
+    return Scan(table, report_html(folder, table))
+
+
+@pytest.fixture
+def it(scan: Scan, tmp_path: Path) -> Iterator[Opened]:
+    """The open page; at the end it must have asked for nothing, and said no error."""
+    with opened(scan.html, tmp_path) as page:
+        page.page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
+        yield page
+
+
+def alpha(scan: Scan, name: str, precision: str) -> float:
+    return next(layer[precision].alpha for layer in scan.table.layers if layer.first.layer_name == name)
+
+
+def choose(it: Opened, where: str, name: str) -> None:
+    it.page.locator(where).get_by_role("radio", name=name, exact=True).click()
+
+
+def focused(it: Opened) -> str:
+    return str(it.page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent"))
+
+
+def test_sections(it: Opened) -> None:
+    assert it.page.locator(".card-head h2").all_inner_texts() == [
+        "Findings", "Map", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
+    ]  # fmt: skip
+    text = it.text()
+    assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
+    assert "Tails are heaviest in" in text and "int4_g32 (8 bits a weight)" in text
+    assert "Policy alphaq, budget = 4.5" in text and "alpha-hill scan" in text and "1,024 MiB" in text
+    assert it.page.locator("#distribution-plot .trace").count() == 6
+
+
+def test_metric_and_precision(it: Opened, scan: Scan) -> None:
+    cell, name = it.page.locator(CELL), "model.layers.1.self_attn.q_proj"
+    assert cell.inner_text() == f"{alpha(scan, name, 'fp32'):.2f}"
+    colour = cell.evaluate("cell => cell.style.background")
+    choose(it, "#map-tools", "drift")
+    drift = alpha(scan, name, "nf4") - alpha(scan, name, "fp32")
+    label = cell.get_attribute("aria-label")
+    assert label.endswith("at nf4") and label.split()[4][:5] == f"{drift:+.3g}".replace("-", "−")[:5]
+    assert cell.evaluate("cell => cell.style.background") != colour
+    choose(it, "#map-tools", "relative error")
+    choose(it, "#map-tools", "int8")
+    assert cell.inner_text() == "0.80%" and "‖W − Q(W)‖" in it.page.inner_text("#map-legend")
+    choose(it, "#map-tools", "alpha / noise")
+    checked = it.page.locator("#map-tools [aria-checked=true]").all_inner_texts()
+    assert checked == ["alpha / noise", "int8"]
+    assert it.page.locator("#layers [aria-checked=true]").inner_text() == "int8", "one precision for all of the page"
+
+
+def test_a_bound_is_no_measurement(it: Opened) -> None:
+    choose(it, "#map-tools", "drift")
+    choose(it, "#map-tools", "bf16")
+    cell = it.page.locator("#heat [aria-label^='block 0, mlp_down:']")
+    assert "bounded" in cell.get_attribute("class").split()
+    assert cell.inner_text() == "≤" and cell.evaluate("cell => cell.style.background") == ""
+    assert "drift ≤ 1.3e−9 at bf16" in cell.get_attribute("aria-label")
+    assert "proved to be below a bound" in it.page.inner_text("#map-note")
+    cell.click()
+    assert it.page.inner_text("#panel-title") == SHARED and "≤ 1.3e−9" in it.page.inner_text("#panel .tiles")
+
+
+def test_a_cell_opens_its_layer(it: Opened, scan: Scan) -> None:
+    name = "model.layers.1.self_attn.q_proj"
+    it.page.locator(CELL).click()
+    assert it.page.inner_text("#panel-title") == name
+    bars = it.page.locator("#panel .bars tbody tr").all_inner_texts()
+    assert [bar.split()[0] for bar in bars] == list(PRECISIONS)
+    assert [float(bar.split()[1]) for bar in bars] == pytest.approx(
+        [alpha(scan, name, p) for p in PRECISIONS], rel=1e-5
+    )
+    it.page.wait_for_selector("#panel .plot .trace")
+    spectrum = it.page.locator("#panel .plot").first.inner_text()
+    assert "noise (MP)" in spectrum and f"tail, alpha = {alpha(scan, name, 'fp32'):.4g}" in spectrum
+    assert "x_min, k = 12" in spectrum
+    it.page.locator("#panel .plot").nth(1).scroll_into_view_if_needed()
+    it.page.wait_for_selector("#panel .plot >> nth=1 >> .trace")
+    assert "used: k = 12" in it.page.locator("#panel .plot").nth(1).inner_text()
+    assert "i.i.d. guide" in it.page.locator("#panel .plot").nth(1).inner_text()
+    numbers = it.page.inner_text("#panel .fields")
+    for field in (
+        "status",
+        "KS distance",
+        "stable rank",
+        "SQNR",
+        "spectral error",
+        "solver",
+        "bits a weight",
+        "k of n",
+    ):
+        assert field in numbers
+    choose(it, "#panel", "Survival")
+    choose(it, "#panel", "nf4")
+    assert f"alpha = {alpha(scan, name, 'nf4'):.4g}" in it.page.locator("#panel .plot").first.inner_text()
+    it.page.get_by_label("Next layer").click()
+    assert it.page.inner_text("#panel-title") == "model.layers.1.self_attn.k_proj"
+    it.page.get_by_label("Previous layer").click()
+    it.page.get_by_label("Close").click()
+    assert it.page.locator("#panel").is_hidden()
+
+
+def test_no_button_sends_a_chart_away(it: Opened) -> None:
+    """plotly.js 4 has one that does, unless it is told not to."""
+    it.page.locator(CELL).click()
+    it.page.wait_for_selector("#panel .modebar-btn")
+    labels = it.page.locator(".modebar-btn").evaluate_all("found => found.map(button => button.ariaLabel)")
+    assert set(labels) == {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
+
+
+def test_status_and_reason_in_words(it: Opened) -> None:
+    choose(it, "#map-tools", "nf4")
+    cell = it.page.locator("#heat [aria-label^='block 2, mlp_up:']")
+    assert "lost" in cell.get_attribute("class").split() and "bounded" not in cell.get_attribute("class").split()
+    assert cell.inner_text() == "×" and "non_finite" in cell.get_attribute("aria-label")
+    cell.click()
+    assert it.page.inner_text("#panel .banner") == f"non_finite: 3 weights overflow {NASTY}"
+
+
+def test_keyboard(it: Opened) -> None:
+    keys = it.page.keyboard
+    it.page.locator("#map-tools [role=radio][tabindex='0']").first.focus()
+    keys.press("ArrowRight")
+    assert (
+        focused(it) == "alpha / noise"
+        and it.page.inner_text("#map-tools [aria-checked=true] >> nth=0") == "alpha / noise"
+    )
+    keys.press("Tab")  # to the precisions, one stop
+    assert focused(it) == "fp32"
+    keys.press("Tab")  # to the map, one stop
+    assert focused(it).startswith("block 0, attn_q: alpha / noise")
+    outline = it.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert float(outline.removesuffix("px")) >= 2
+    for key, where in (
+        ("ArrowRight", "block 1, attn_q"), ("ArrowDown", "block 1, attn_k"), ("End", "block 2, attn_k"),
+        ("ArrowRight", "block 2, attn_k"), ("Home", "block 0, attn_k"), ("ArrowUp", "block 0, attn_q"),
+        ("ArrowRight", "block 1, attn_q"),
+    ):  # fmt: skip
+        keys.press(key)
+        assert focused(it).startswith(where)
+    keys.press("Enter")
+    assert focused(it) == "model.layers.1.self_attn.q_proj", "the heading of the panel"
+    assert it.page.evaluate("document.getElementById('panel').contains(document.activeElement)")
+    keys.press("Tab")
+    assert focused(it) == "Previous layer"
+    keys.press("Escape")
+    assert it.page.locator("#panel").is_hidden() and focused(it).startswith("block 1, attn_q")
+    keys.press("Tab")
+    assert it.page.evaluate("document.activeElement.closest('#strip') !== null"), "the map is one stop"
+    keys.press("End")
+    keys.press(" ")
+    assert it.page.inner_text("#panel-title") == "../../x"
+
+
+def test_everything_that_can_be_pressed_has_a_name(it: Opened) -> None:
+    it.page.locator(CELL).click()
+    nameless = it.page.evaluate(
+        "[...document.querySelectorAll('button, [role=gridcell], select, input, [role=img]')]"
+        ".filter(e => !(e.ariaLabel || e.getAttribute('aria-label') || e.textContent.trim())).length"
+    )
+    assert nameless == 0
+
+
+def test_experts_share_a_cell(it: Opened) -> None:
+    cell = it.page.locator("#heat [aria-label^='block 1, moe_expert_up:']")
+    assert "of 12 layers" in cell.get_attribute("aria-label")
+    cell.click()
+    assert it.page.inner_text("#panel-title") == "block 1, moe_expert_up"
+    members = it.page.locator("#panel .members button")
+    assert members.all_inner_texts() == list(EXPERTS), "smallest alpha first"
+    members.nth(3).click()
+    assert it.page.inner_text("#panel-title") == EXPERTS[3]
+    assert "kept none of this layer" in it.page.inner_text("#panel")
+    it.page.get_by_label("Next layer").click()
+    assert it.page.inner_text("#panel-title") == EXPERTS[4]
+    it.page.get_by_label("Back to the list").click()
+    assert members.count() == 12
+    it.page.keyboard.press("Escape")
+    assert focused(it).startswith("block 1, moe_expert_up")
+
+
+def test_table(it: Opened, scan: Scan) -> None:
+    rows = it.page.locator("#layer-table tbody tr")
+    assert rows.count() == 25
+    it.page.locator("#layer-table .more").click()
+    assert rows.count() == 36
+    search = it.page.locator("#layer-table input")
+    search.fill("Layers.1 PROJ q_")
+    assert rows.count() == 1 and it.page.inner_text("#layer-table .note") == "1 of 36 layers"
+    search.fill("nothing like it")
+    assert "No layer fits" in it.page.inner_text("#layer-table tbody")
+    search.fill("")
+    it.page.get_by_label("category", exact=True).select_option("attn_k")
+    assert rows.count() == 3
+    it.page.locator("#layer-table th button", has_text=re.compile("^alpha$")).click()
+    shown = [float(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()]
+    assert len(shown) == 3 and shown == sorted(shown, reverse=True)
+    it.page.locator("#layer-table th button", has_text=re.compile("^alpha$")).click()
+    assert [float(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()] == sorted(shown)
+    assert it.page.locator("#layer-table th[aria-sort=ascending]").inner_text().startswith("alpha")
+    it.page.get_by_label("category", exact=True).select_option("")
+    it.page.get_by_label("status", exact=True).select_option("not ok")
+    assert rows.locator("td:first-child").all_inner_texts() == [LOST]
+    rows.locator("button").first.click()
+    assert it.page.inner_text("#panel-title") == LOST
+    it.page.keyboard.press("Escape")
+    assert focused(it) == LOST
+
+
+def test_names_in_findings_and_recommendation_are_links(it: Opened) -> None:
+    link = it.page.locator(".standout", has_text="Largest relative error at nf4").locator("button").first
+    name = link.inner_text()
+    link.click()
+    assert it.page.inner_text("#panel-title") == name
+    assert it.page.locator(".panel-precisions [aria-checked=true]").inner_text() == "nf4"
+    it.page.keyboard.press("Escape")
+    it.page.locator("#advice-table button.layer-link", has_text="script").click()
+    assert it.page.inner_text("#panel-title") == NASTY
+
+
+def test_dark_and_light(scan: Scan, tmp_path: Path) -> None:
+    def luma(it: Opened, element: str, what: str) -> float:
+        colour = it.page.evaluate(f"getComputedStyle(document.querySelector('{element}')).{what}")
+        return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 765
+
+    with opened(scan.html, tmp_path, theme="dark") as it:
+        assert luma(it, "body", "backgroundColor") < 0.2 and luma(it, "body", "color") > 0.8
+        assert luma(it, "#distribution-plot .ytick text", "fill") > 0.8
+        choose(it, ".themes", "Light")
+        assert luma(it, "body", "backgroundColor") > 0.9 and luma(it, ".card", "color") < 0.3
+        assert luma(it, "#distribution-plot .ytick text", "fill") < 0.3
+        choose(it, ".themes", "Auto")
+        it.page.emulate_media(color_scheme="light")
+        it.page.wait_for_timeout(50)
+        assert luma(it, "body", "backgroundColor") > 0.9
+
+
+def test_a_name_is_text_everywhere(it: Opened) -> None:
+    """`opened` asserts that none of them ran."""
+    it.page.locator("#layer-table input").fill("script")
+    it.page.locator("#layer-table tbody button").click()
+    assert it.page.inner_text("#panel-title") == NASTY
+    it.page.keyboard.press("Escape")
+    choose(it, "#distribution-tools", "category")
+    for details in it.page.locator("details summary").all():
+        details.click()
+    assert it.page.locator("img[src=x]").count() == 0
+    assert NASTY in it.page.inner_text("#coverage") and NASTY in it.page.inner_text("#reproduce")
+    assert it.page.locator("a[href^=javascript]").count() == 0
+
+
+def test_numbers_in_the_page_are_those_of_the_table(it: Opened, scan: Scan) -> None:
+    found = it.page.evaluate(
+        "(L => L.all.map(i => L.precisions.map((_, p) => [L.alpha(i, p), L.number('x_min', i, p),"
+        " L.number('stderr', i, p), L.number('k_used', i, p), L.word('status', i, p)])))(AH.layers)"
+    )
+    for layer, rows in zip(scan.table.layers, found, strict=True):
+        for one, (value, x_min, stderr, k, status) in zip(layer.rows, rows, strict=True):
+            assert (status, k) == (one.status, one.k_used)
+            assert value == one.alpha or (math.isnan(value) and not one.ok)
+            assert x_min == one.x_min or math.isnan(x_min)
+            assert stderr == pytest.approx(one.stderr, rel=6e-8, nan_ok=True)
+
+
+def test_curves_pass_through_alpha_and_the_noise_value(it: Opened, scan: Scan) -> None:
+    i = [layer.first.layer_name for layer in scan.table.layers].index("lm_head")
+    curve = it.page.evaluate(
+        f"(() => {{ const c = AH.curves.get({i}, 3); return [c.k, c.hill[c.sizes.indexOf(c.k)], c.n]; }})()"
+    )
+    assert curve[1] == pytest.approx(alpha(scan, "lm_head", "int8"), rel=6e-8) and curve[2] == 128
+    for rows, cols, k in ((4096, 4096, 409), (14336, 4096, 409), (64, 48, 3), (128, 4008, 12)):
+        noise = it.page.evaluate(f"AH.law.hill({rows}, {cols}, [0.01, {k / min(rows, cols)}, 0.6])[1]")
+        assert noise == pytest.approx(alpha_null(rows, cols, k), rel=1e-5)
+
+
+def test_the_policy_stops_scripts_that_are_not_ours(scan: Scan, tmp_path: Path) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', scan.html)
+    assert policy and "default-src &#39;none&#39;" in policy[1] and "http" not in policy[1]
+    assert "unsafe" not in policy[1].split("style-src")[0]
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if (browser := shutil.which("chromium")) is None:
+        pytest.skip("no chromium on this machine")
+    path = tmp_path / "changed.html"
+    path.write_text(scan.html.replace("</body>", "<script>window.hit = 1</script></body>"), encoding="utf-8")
+    with sync_api.sync_playwright() as driver:
+        page: Any = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        page.goto(path.as_uri())
+        assert page.evaluate("window.hit") is None and page.evaluate("typeof AH") == "object"
+        refused = page.evaluate("fetch('https://example.invalid/').then(() => 'sent', (error) => error.message)")
+        assert refused == "Failed to fetch"
+        page.context.browser.close()
+
+
+def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Path) -> None:
+    with opened(report_html(tmp_path, scan.table), tmp_path) as it:
+        assert it.page.locator(".card-head h2").all_inner_texts() == [
+            "Findings",
+            "Map",
+            "Layers",
+            "Distribution",
+            "Coverage",
+        ]
+        it.page.locator(CELL).click()
+        assert "Scan again with --save-spectra" in it.page.inner_text("#panel")
+
+
+def test_nothing_has_an_alpha(tmp_path: Path) -> None:
+    lost = [row(f"layers.{i}.fc1", "fp32", 1.0, status="failed", reason=f"no {NASTY}") for i in range(3)]
+    with opened(report_html(tmp_path, Table.from_rows(lost, ("fp32",))), tmp_path) as it:
+        assert it.page.locator("#heat .lost").count() == 3
+        it.page.locator("#heat .lost").first.click()
+        assert f"failed: no {NASTY}" in it.page.inner_text("#panel")
+        for name in ("alpha / noise", "drift", "relative error"):
+            choose(it, "#map-tools", name)
+
+
+def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
+    rows = [row(f"conv{i}", p, 2 + i / 50) for i in range(300) for p in ("fp32", "bf16")]
+    with opened(report_html(tmp_path, Table.from_rows(rows, ("fp32", "bf16"))), tmp_path) as it:
+        assert it.page.locator("#heat .cell").count() == 0
+        assert it.page.locator("#strip .cell").count() == 240 and "60 more in the table" in it.page.inner_text("#strip")
+        assert it.page.locator("#strip .outside-name").nth(7).inner_text() == "conv7"
+        it.page.locator("#strip .cell").nth(7).click()
+        assert it.page.inner_text("#panel-title") == "conv7"
+        it.page.locator("#layer-table input").fill("conv299")
+        assert it.page.locator("#layer-table tbody tr").count() == 1

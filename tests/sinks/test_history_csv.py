@@ -1,0 +1,135 @@
+"""The history of a run on disk: nothing twice, nothing lost, whatever happens between two steps."""
+
+import csv
+import logging
+from pathlib import Path
+
+import pytest
+
+from alpha_callbacks.sinks.history_csv import History
+from alpha_callbacks.tables.history_columns import HEADER
+from tests.support.rows import LAYERS, row, snapshot, table
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def steps_of(path: Path) -> list[int]:
+    """Return the steps in the file, each of which must be there once a layer and precision."""
+    found = [(int(r["step"]), r["layer_name"], r["precision"]) for r in rows_of(path)]
+    assert len(set(found)) == len(found)
+    steps = list(dict.fromkeys(step for step, _, _ in found))
+    assert len(found) == len(steps) * len(LAYERS) * 2
+    return steps
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "alpha_hill_history.csv"
+
+
+def test_one_row_a_step_layer_and_precision(path: Path) -> None:
+    history = History(path)
+    for step in (0, 10, 20):
+        history.append(snapshot(step))
+    assert steps_of(path) == [0, 10, 20]
+    first, last = rows_of(path)[0], rows_of(path)[-1]
+    assert list(first) == HEADER
+    assert first["layer_name"] == LAYERS[0] and first["alpha"] == "2" and first["epoch"] == "0"
+    assert last["layer_name"] == "lm_head" and float(last["alpha"]) == 5.03 and last["event"] == "checkpoint"
+    assert float(last["drift"]) == 0.01 and last["drift_bound"] == "" and float(last["alpha_ratio"]) == 5.03 / 5
+
+
+def test_resumed_run_replaces_what_it_does_again(path: Path) -> None:
+    history = History(path)
+    for step in (0, 10, 20, 30):
+        history.append(snapshot(step))
+    resumed = History(path)  # from the checkpoint of step 20: its first state is step 20 again
+    for step in (20, 30, 40):
+        resumed.append(snapshot(step, table(shift=7)))
+    assert steps_of(path) == [0, 10, 20, 30, 40]
+    assert {r["alpha"] for r in rows_of(path) if r["step"] == "30" and r["precision"] == "fp32"} == {
+        "9",
+        "10",
+        "11",
+        "12",
+    }
+
+
+def test_later_steps_are_kept_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for run in range(3):  # begun anew in the same folder, twice
+        with caplog.at_level(logging.WARNING):
+            for step in (0, 10):
+                History(path).append(snapshot(step, table(shift=run)))
+    assert steps_of(path) == [0, 10]
+    assert [rows_of(path.with_suffix(f".{n}.csv"))[-1]["step"] for n in (1, 2)] == ["10", "10"]
+    assert "kept as alpha_hill_history.2.csv" in caplog.text
+
+
+def test_a_resume_at_the_last_step_loses_nothing_and_keeps_nothing_aside(path: Path) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    History(path).append(snapshot(10))
+    assert steps_of(path) == [0, 10] and list(path.parent.iterdir()) == [path]
+
+
+def test_a_line_cut_short_by_a_kill_is_dropped(path: Path) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    whole = path.read_text()
+    path.write_text(whole + "20,2,checkpoint,model.lay")
+    History(path).append(snapshot(20))
+    assert steps_of(path) == [0, 10, 20] and path.read_text().startswith(whole)
+
+
+def test_a_file_of_another_kind_is_never_destroyed(path: Path) -> None:
+    path.write_text("my,own,file\n1,2,3\n")
+    History(path).append(snapshot(0))
+    assert steps_of(path) == [0] and path.with_suffix(".1.csv").read_text() == "my,own,file\n1,2,3\n"
+
+
+def test_an_error_in_mid_write_loses_only_its_own_rows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(path)
+    history.append(snapshot(0))
+
+    def full(descriptor: int) -> None:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - 40)  # what a full disk took of the last line
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("alpha_callbacks.sinks.history_csv.os.fsync", full)
+        history.append(snapshot(10))
+    history.append(snapshot(20))
+    history.append(snapshot(30))
+    found = [int(r["step"]) for r in rows_of(path)]
+    assert [found.count(step) for step in (0, 10, 20, 30)] == [8, 7, 8, 8]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_damaged_line_costs_only_itself(path: Path) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], "1,2,3\n", *lines[4:]]))
+    History(path).append(snapshot(20))
+    assert steps_of(path) == [0, 10, 20] and "1,2,3" in path.with_suffix(".1.csv").read_text()
+
+
+def test_names_with_commas_quotes_and_newlines_survive(path: Path) -> None:
+    name = 'a,"b"\nc'
+    layer = table((name,))
+    History(path).append(snapshot(0, layer))
+    History(path).append(snapshot(5, layer))
+    assert [r["layer_name"] for r in rows_of(path)] == [name] * 4
+
+
+def test_a_row_without_alpha_has_its_reason(path: Path) -> None:
+    from alpha_callbacks.tables.table import Table
+
+    failed = Table.from_rows([row("a", "fp32", 0, status="failed", reason="RuntimeError: no")], ("fp32",))
+    History(path).append(snapshot(3, failed, epoch=None))
+    (found,) = rows_of(path)
+    assert (found["alpha"], found["status"], found["reason"], found["epoch"]) == ("", "failed", "RuntimeError: no", "")

@@ -1,0 +1,104 @@
+"""docs/keys.md lists what a run logs: nothing undocumented, nothing documented that never comes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables.history_columns import HEADER
+from alpha_callbacks.training.monitor import Monitor
+from tests.conftest import REPOSITORY
+
+HOLES = {
+    "statistic": "mean|median|min",
+    "precision": "fp64|fp32|fp16|bf16",
+    "category": "attn_q|mlp_up|lm_head",
+    "value": "alpha|drift",
+    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|max_abs_drift|failed_layers|seconds",
+    "block": r"\d+",
+    "layer": "[a-zA-Z_0-9.]+",
+}
+
+
+def documented(section: str) -> list[str]:
+    """Return the first column of the table of a section."""
+    page = (REPOSITORY / "docs" / "keys.md").read_text()
+    text = page.split(f"<!-- {section} -->")[1].split("<!-- ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def compare(section: str, logged: set[str]) -> None:
+    patterns = {
+        name: re.sub(r"<(\w+)>", lambda m: f"({HOLES[m[1]]})", name.replace(".", r"\.")) for name in documented(section)
+    }
+    unknown = {key for key in logged if not any(re.fullmatch(pattern, key) for pattern in patterns.values())}
+    silent = {name for name, pattern in patterns.items() if not any(re.fullmatch(pattern, key) for key in logged)}
+    assert patterns and unknown == set() and silent == set()
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = nn.ModuleDict({"q_proj": nn.Linear(40, 40, bias=False)})
+        self.mlp = nn.ModuleDict({"up_proj": nn.Linear(40, 60, bias=False)})
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.ModuleDict({"layers": nn.ModuleList(Block() for _ in range(2)), "lm_head": nn.Linear(40, 50)})
+
+
+def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:
+    options = AnalysisOptions(precisions=("fp64", "fp32", "fp16", "bf16"))
+    with Monitor(options, sinks=sinks, output_dir=folder) as monitor:
+        monitor.open(step_key=step_key)
+        monitor.log(model(), 1, epoch=0.5)
+    assert monitor.last is not None
+    return monitor.last
+
+
+def test_summary_values(tmp_path: Path) -> None:
+    compare("scalars", set(logged([], tmp_path).scalars))
+
+
+def test_history() -> None:
+    assert documented("history") == HEADER
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logged(["tensorboard"], tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    compare("tensorboard", {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]})
+
+
+@pytest.fixture
+def wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    yield wandb.init(mode="offline", dir=str(tmp_path))
+    wandb.finish()
+    wandb.teardown()
+
+
+def test_wandb(tmp_path: Path, wandb_run: Any) -> None:
+    from tests.support.wandb_offline import read_offline_run
+
+    for step_key in ("trainer/global_step", "train/global_step"):
+        logged(["wandb"], tmp_path / "out", step_key)
+    wandb_run.finish()
+    rows = read_offline_run(tmp_path).rows
+    compare("wandb", {key for row in rows for key in row if not key.startswith("_")})
+    assert [sorted(key for key in row if key.endswith("global_step")) for row in rows] == [
+        ["trainer/global_step"],
+        ["train/global_step"],
+    ]

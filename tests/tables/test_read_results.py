@@ -1,0 +1,60 @@
+import math
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from alpha_callbacks import scan
+from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.scanning.write_results import Plots
+from alpha_callbacks.tables.read_results import read_results
+from alpha_callbacks.tables.results_csv import RESULTS, write_results
+from alpha_callbacks.tables.table import Row, Table
+from tests.support.rows import row
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    precisions = ("fp32", "bf16", "fp16", "int4_g32", "fp8_e4m3")
+    options = AnalysisOptions(precisions=precisions, include="layers.0|lm_head")
+    result = scan(output_dir=tmp_path, options=options, plots=Plots(()))
+    assert result is not None
+    back = read_results(tmp_path)
+    assert back.precisions == precisions and len(back) == len(result.table)
+    for read, written in zip(back, result.table, strict=True):
+        for field in fields(Row):
+            got, expected = getattr(read, field.name), getattr(written, field.name)
+            if isinstance(expected, float):
+                assert got == pytest.approx(expected, rel=5e-3, nan_ok=True), field.name
+            else:
+                assert got == expected, field.name
+        assert read.alpha == pytest.approx(written.alpha, rel=1e-11)
+
+
+def test_rows_without_alpha_come_back(tmp_path: Path) -> None:
+    bad = row("layers.0.fc", "fp32", 2, status="failed", reason='torn, "quoted"\nand broken', method="", solver="")
+    write_results(Table.from_rows([bad], ("fp32",)), tmp_path / RESULTS)
+    (read,) = read_results(tmp_path / RESULTS)
+    assert (read.status, read.reason) == ("failed", bad.reason) and math.isnan(read.alpha)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found none"),
+        ("layer_name,category\na,b\n", "found none"),
+        ("layer_name,status_fp32\n", "found none"),
+        ("layer_name,status_fp33\na,ok\n", "fp33"),
+        ("layer_name,status_fp32,alpha_fp32\na,ok,many\n", "a, alpha: expected a number, got 'many'"),
+        ("layer_name,status_fp32\na,ok\n", "expected the columns of this version"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / RESULTS).write_text(text)
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="expected the results of `alpha-hill scan`"):
+        read_results(tmp_path / "nowhere.csv")

@@ -1,0 +1,74 @@
+"""The worker: one job, its result once, its error in the thread that fetches it."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from alpha_callbacks.training.background import Background
+from tests.conftest import REPOSITORY
+
+Stop = Callable[[], bool]
+
+
+def test_result_is_fetched_once_from_another_thread() -> None:
+    background, release = Background[int](), threading.Event()
+
+    def job(stop: Stop) -> int:
+        release.wait(10)
+        return threading.get_ident()
+
+    assert background.fetch() is None and not background.busy
+    background.submit(job)
+    assert background.busy and background.fetch() is None
+    release.set()
+    assert background.fetch(wait=True) not in (None, threading.get_ident())
+    assert background.fetch(wait=True) is None and not background.busy
+
+
+def test_an_error_is_raised_where_it_is_fetched_and_the_worker_goes_on() -> None:
+    background = Background[int]()
+
+    def fails(stop: Stop) -> int:
+        raise ValueError("no")
+
+    background.submit(fails)
+    with pytest.raises(ValueError, match="no"):
+        background.fetch(wait=True)
+    background.submit(lambda stop: 7)
+    assert background.fetch(wait=True) == 7
+
+
+def test_a_job_is_told_to_stop() -> None:
+    background, ended = Background[int](), threading.Event()
+
+    def job(stop: Stop) -> int:
+        while not stop():
+            time.sleep(0.001)
+        ended.set()
+        return 1
+
+    background.submit(job)
+    background.abandon()
+    assert ended.wait(10)
+    assert background.fetch(wait=True) is None
+
+
+def test_a_process_that_ends_waits_for_one_layer_at_most() -> None:
+    """200 layers of some 50 ms are under way when the main thread returns."""
+    code = """
+import torch, time
+from torch import nn
+from alpha_callbacks import Monitor, AnalysisOptions
+model = nn.Sequential(*(nn.Linear(700, 700) for _ in range(200)))
+monitor = Monitor(AnalysisOptions(precisions=("fp64", "fp32", "bf16")), sinks=[], background=True)
+monitor.log(model, 0)
+print("returned", flush=True)
+"""
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+    assert done.returncode == 0 and done.stdout.split() == ["returned"], done.stderr
+    assert time.monotonic() - start < 30

@@ -1,0 +1,52 @@
+"""Digests tell changed weights from unchanged ones."""
+
+import pytest
+import torch
+
+from alpha_callbacks.training.weight_digest import digest
+from tests.conftest import noise
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 64), (1030, 17), (2, 4096)], ids=str)
+def test_any_single_bit_counts(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    tensor = noise(*shape).to(dtype)
+    before = digest([tensor])
+    assert digest([tensor.clone()]) == before
+    bits = tensor.view(torch.uint8)
+    for place in (0, bits.numel() // 2, bits.numel() - 1):
+        changed = tensor.clone()
+        changed.view(torch.uint8).view(-1)[place] ^= 1
+        assert digest([changed]) != before
+
+
+def test_rows_and_columns_in_another_order_count() -> None:
+    tensor = noise(64, 64)
+    assert len({digest([t]) for t in (tensor, tensor.flip(0), tensor.flip(1), tensor.T, -tensor)}) == 5
+
+
+def test_signed_zeros_and_nans_are_bits_too() -> None:
+    zero, nan = torch.zeros(4, 4), torch.full((4, 4), torch.nan)
+    assert digest([zero]) != digest([-zero]) and digest([nan]) == digest([nan.clone()])
+
+
+def test_shape_dtype_and_number_of_blocks_count() -> None:
+    tensor = torch.zeros(8, 4)
+    others = (tensor.view(4, 8), tensor.half(), tensor[:4])
+    assert all(digest([other]) != digest([tensor]) for other in others)
+    assert digest([]) != digest([torch.empty(0, 4)])
+
+
+def test_views_that_are_not_contiguous() -> None:
+    tensor = noise(32, 48)
+    assert digest([tensor.T]) == digest([tensor.T.contiguous()])
+
+
+def test_an_optimizer_step_of_the_smallest_kind_is_seen() -> None:
+    weight = torch.nn.Parameter(noise(256, 256))
+    before = digest([weight])
+    weight.grad = torch.full_like(weight, 1e-7)
+    torch.optim.SGD([weight], lr=1.0).step()
+    assert digest([weight]) != before
