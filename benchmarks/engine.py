@@ -24,7 +24,7 @@ from scipy.linalg.blas import dsyrk, ssyrk
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from alpha_callbacks.analysis.parallel import Crew, analyze_weights
+from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.machine import cpu_threads
 from alpha_callbacks.weights.weight import Weight
@@ -66,14 +66,14 @@ def rows_of(w: Tensor, start: int, stop: int) -> Tensor:
     return w[start:stop]
 
 
-def ours(matrices: list[Tensor], solver: str, crew: Crew) -> None:
+def ours(matrices: list[Tensor], solver: str, parallelism: Parallelism) -> None:
     """Analyse the matrices as a scan does."""
     weights = [
         Weight(f"layer{i}", "other", w.shape[0], w.shape[1], torch.bfloat16, "bfloat16", partial(rows_of, w))
         for i, w in enumerate(matrices)
     ]
     options = AnalysisOptions(precisions=tuple(PRECISIONS), solver=solver)  # type: ignore[arg-type]
-    for result in analyze_weights(weights, options, crew):
+    for result in analyze_weights(weights, options, parallelism):
         assert all(row.ok for row in result.rows), result
 
 
@@ -119,7 +119,7 @@ def timed(shape: Shape, threads: int, repeat: int, *, with_reference: bool = Tru
             times[f"bare {name}"] = seconds(partial(bare, ready, kind), repeat) / threads
     torch.set_num_threads(threads)
     for solver in ("exact", "fast"):
-        times[solver] = seconds(partial(ours, batch, solver, Crew(threads, 1)), repeat) / threads
+        times[solver] = seconds(partial(ours, batch, solver, Parallelism(threads, 1)), repeat) / threads
     if with_reference:
         times["reference"] = seconds(partial(reference, batch[0]), repeat)
     return times

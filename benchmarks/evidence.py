@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alpha_callbacks.analysis.parallel import analyze_weights, choose_crew
+from alpha_callbacks.analysis.parallel import analyze_weights, choose_parallelism
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.evaluation.evaluate import BASE, Score, compare
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
@@ -28,7 +28,7 @@ from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.evaluation.sensitivity import LENGTH, WINDOWS, fisher_trace
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.plan_problem import HIGH, Deciding
+from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.planning.policies import alphaq_costs, measured_costs, spend
 from alpha_callbacks.planning.recommend import recommend
 from alpha_callbacks.planning.recommend_options import RecommendOptions
@@ -97,7 +97,7 @@ def scan(folder: Path, precisions: Sequence[str]) -> Table:
     """Return alpha and measured errors of every layer."""
     options = AnalysisOptions(precisions=tuple(precisions))
     weights = open_checkpoint(folder).inventory(options).weights
-    results = {r.layer_name: r.rows for r in analyze_weights(weights, options, choose_crew(weights))}
+    results = {r.layer_name: r.rows for r in analyze_weights(weights, options, choose_parallelism(weights))}
     return Table.from_rows((row for w in weights for row in results[w.layer_name]), options.precisions)
 
 
@@ -133,7 +133,7 @@ def plans_of(table: Table, budget: Budget, fisher: Mapping[str, float], *, rando
     return {**ends, **equal, **({THRESHOLDS: rule} if budget.high == HIGHER_OF else {})}
 
 
-def alpha_costs(about: Deciding, protect: Protect) -> np.ndarray:
+def alpha_costs(about: PlanProblem, protect: Protect) -> np.ndarray:
     """Return costs whose cheapest plan gives the higher format to the units with the highest (or lowest) mean alpha."""
     costs = np.zeros((len(about.layers), len(about.candidates)))
     sizes = np.array([layer.first.out_features * layer.first.in_features for layer in about.layers])
@@ -146,11 +146,11 @@ def alpha_costs(about: Deciding, protect: Protect) -> np.ndarray:
     return costs
 
 
-def _deciding(template: Plan, table: Table, budget: Budget, *, tied: bool) -> Deciding:
+def _deciding(template: Plan, table: Table, budget: Budget, *, tied: bool) -> PlanProblem:
     """Return what `recommend` decides about, with two formats to choose from."""
     free = [choice for choice in template.choices if choice.budgeted]
     layers = {layer.first.layer_name: layer for layer in table.layers}
-    return Deciding(
+    return PlanProblem(
         layers=[layers[choice.layer_name] for choice in free],
         groups=units(free, tied=tied),
         candidates=(budget.low, budget.high, HIGH),
@@ -160,7 +160,9 @@ def _deciding(template: Plan, table: Table, budget: Budget, *, tied: bool) -> De
     )
 
 
-def _cheapest(template: Plan, about: Deciding, costs: np.ndarray, budget: Budget, *, wide: bool | None = None) -> Plan:
+def _cheapest(
+    template: Plan, about: PlanProblem, costs: np.ndarray, budget: Budget, *, wide: bool | None = None
+) -> Plan:
     picks = enumerate(spend(about, costs, budget.average, wide=wide))
     precision = {about.layers[i].first.layer_name: about.format_of(i, pick) for i, pick in picks}
     choices = (replace(c, precision=precision.get(c.layer_name, c.precision), reason="") for c in template.choices)
@@ -219,7 +221,7 @@ def main() -> None:
             found += lines(budget.name, text.name, plans, compare(model.model, plans, windows))
     report = [
         "$ python -m benchmarks.evidence",
-        f"SmolLM2-135M-Instruct (dequantized from Q4_1), {args.tokens} tokens a text, fp32 forward, RTN, "
+        f"SmolLM2-135M-Instruct (dequantized from Q4_1), {args.tokens} tokens per text, fp32 forward, RTN, "
         f"{time.perf_counter() - started:.0f} s",
         *texts.describe([*judged, texts.calibration()]),
         *shown(found),

@@ -50,7 +50,9 @@ def main() -> None:
     torch.set_num_threads(1)
     w = 0.02 * torch.randn(arguments.size, arguments.size, generator=torch.Generator().manual_seed(0))
     largest = float(w.abs().max())
-    print(f"torch {torch.__version__}, 1 thread; ms a million weights, best of {arguments.repeat}; {w.numel()} weights")
+    print(
+        f"torch {torch.__version__}, 1 thread; ms per million weights, best of {arguments.repeat}; {w.numel()} weights"
+    )
     print(f"{'format':>18} {'ours':>8} {'theirs':>8} {'ratio':>7} {'differ':>8}  library")
     listed = {precision.name for precision, _ in all_precisions()}
     for oracle in ORACLES:

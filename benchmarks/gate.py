@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from alpha_callbacks.analysis.parallel import Crew
+from alpha_callbacks.analysis.parallel import Parallelism
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils.machine import cpu_threads
 from benchmarks import engine, formats, training
@@ -42,7 +42,9 @@ def workers() -> dict[str, float]:
     best = {1: float("inf"), 2: float("inf")}
     for _ in range(5):
         for count in best:
-            best[count] = min(best[count], engine.seconds(partial(engine.ours, batch, "exact", Crew(count, 1)), 1))
+            best[count] = min(
+                best[count], engine.seconds(partial(engine.ours, batch, "exact", Parallelism(count, 1)), 1)
+            )
     return {"two workers / one": best[1] / best[2]}
 
 

@@ -32,7 +32,7 @@ def main() -> None:
         subprocess.run([sys.executable, *maker, "--output", str(checkpoint)], check=True, stderr=subprocess.DEVNULL)
         seconds = {ranks: scan(checkpoint, Path(folder) / str(ranks), ranks) for ranks in (1, 2)}
         results = [(Path(folder) / str(r) / "precision_alpha_hill_results.csv").read_bytes() for r in (1, 2)]
-    print(f"29 matrices, one thread a rank: 1 rank {seconds[1]:.1f} s, 2 ranks {seconds[2]:.1f} s")
+    print(f"29 matrices, one thread per rank: 1 rank {seconds[1]:.1f} s, 2 ranks {seconds[2]:.1f} s")
     print(f"2 ranks are {seconds[1] / seconds[2]:.2f} x one; results the same bytes: {results[0] == results[1]}")
 
 

@@ -55,7 +55,7 @@ def calibration() -> Text:
 
 
 def describe(texts: Sequence[Text]) -> list[str]:
-    """Return one line a text: what it is, and whether it is the recorded one."""
+    """Return one line per text: what it is, and whether it is the recorded one."""
     return [
         f"{text.name}: {len(text.text)} characters, sha256 {text.sha256[:12]}"
         + ("" if text.as_recorded else " expected, but this Python has another text")

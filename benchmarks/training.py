@@ -154,7 +154,7 @@ def compare(name: str, shapes: dict[str, Any], steps: int, every: int, tokens: t
         stall = sum(stalls[1:-1]) / ((steps - 1) // every)
         share = stall / (stall + 500 * plain)
         print(
-            f"  {label:<18} stall a checkpoint {stall:7.3f} s = {stall / plain:6.1f} steps;"
+            f"  {label:<18} stall per checkpoint {stall:7.3f} s = {stall / plain:6.1f} steps;"
             f" share of a run with one every 500 steps {share:.3%}; analysis {result['analysis']:.2f} s"
         )
 

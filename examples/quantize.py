@@ -29,7 +29,7 @@ def main() -> None:
     """Make a plan from measured errors and one backward pass, judge it on a held-out text, write the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default=str(EMBEDDED), help="folder or model id")
-    parser.add_argument("--avg-bits", type=float, default=5.0, help="effective bits a weight (default: %(default)s)")
+    parser.add_argument("--avg-bits", type=float, default=5.0, help="effective bits per weight (default: %(default)s)")
     parser.add_argument("--output-dir", type=Path, default=Path("results/quantize"))
     options = parser.parse_args()
 

@@ -135,7 +135,7 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make every measurement of a training run fail but the first; return a list with an entry a call."""
+    """Make every measurement of a training run fail but the first; return a list with an entry per call."""
     from alpha_callbacks.training import monitor
 
     original, calls = monitor.module_inventory, list[int]()

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from alpha_callbacks.analysis.quantization_error import (
     BlockMap,
-    Damage,
+    QuantizationError,
     Sizes,
     error_of,
-    measure_damage,
+    measure_quantization_error,
     measure_sizes,
     short_side_blocks,
     through,
@@ -41,7 +41,7 @@ class Analysis:
     """What there is to know of one weight.
 
     Attributes:
-        rows: one a precision.
+        rows: one per precision.
         spectra: precision -> eigenvalues, shape (n,), float64, descending; precisions that share a decomposition share
             the tensor. Those without one are left out.
     """
@@ -51,7 +51,7 @@ class Analysis:
 
 
 def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
-    """Return one row a precision, in the order asked.
+    """Return one row per precision, in the order asked.
 
     The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
     alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed
@@ -123,18 +123,18 @@ def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
     if weight.in_features % precision.column_multiple:
         reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
         return _Answer(matrix.blank(precision.name, "unsupported", reason))
-    damage = measure_damage(weight, precision, matrix.sizes.largest)
-    if damage.exact:
+    error = measure_quantization_error(weight, precision, matrix.sizes.largest)
+    if error.exact:
         return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
-    if damage.infinite:
-        reason = f"{damage.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
-        return _with(damage, _Answer(matrix.blank(precision.name, "non_finite", reason)))
+    if error.infinite:
+        reason = f"{error.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
+        return _with(error, _Answer(matrix.blank(precision.name, "non_finite", reason)))
     if matrix.knows_stored:
-        bound = matrix.error_bound(damage)
+        bound = matrix.error_bound(error)
         if bound <= options.reuse_tol * matrix.stored.fit.alpha:
-            return _with(damage, matrix.answer(matrix.stored, precision.name, method="bounded", bound=bound))
+            return _with(error, matrix.answer(matrix.stored, precision.name, method="bounded", bound=bound))
     solved = matrix.solve(precision)
-    answer = _with(damage, matrix.answer(solved, precision.name, method="computed", bound=math.nan))
+    answer = _with(error, matrix.answer(solved, precision.name, method="computed", bound=math.nan))
     if not precision.low_bit:
         return answer
     return replace(answer, row=replace(answer.row, spectral_error=matrix.spectral_error(precision)))
@@ -183,10 +183,10 @@ class _Matrix:
         blocks = short_side_blocks(self.weight, change)
         return self.sizes.largest * spectral_norm(blocks, self.weight.n_eigs, device=self.options.device)
 
-    def error_bound(self, damage: Damage) -> float:
-        """Return the proved bound on the change of alpha, from that of the stored matrix, that this damage can make."""
+    def error_bound(self, error: QuantizationError) -> float:
+        """Return the proved bound on the change of alpha, from that of the stored matrix, that this error can make."""
         solved = self.stored
-        return self.estimator.error_bound(solved.spectrum.evals, solved.fit, damage.error, solved.stored)
+        return self.estimator.error_bound(solved.spectrum.evals, solved.fit, error.change, solved.stored)
 
     def solve(self, precision: Precision | None) -> _Solved:
         """Decompose the weight after the round trip (None: as stored) and fit its tail."""
@@ -258,6 +258,6 @@ def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Sta
     )
 
 
-def _with(damage: Damage, answer: _Answer) -> _Answer:
-    row = replace(answer.row, overflow=damage.overflow, underflow=damage.underflow, relative_error=damage.relative)
+def _with(error: QuantizationError, answer: _Answer) -> _Answer:
+    row = replace(answer.row, overflow=error.overflow, underflow=error.underflow, relative_error=error.relative)
     return replace(answer, row=row)

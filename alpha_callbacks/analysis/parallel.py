@@ -25,7 +25,7 @@ class Result:
 
     Attributes:
         layer_name: its name.
-        rows: one a precision.
+        rows: one per precision.
         seconds: wall time of its analysis.
         spectra: precision -> eigenvalues, where they were asked for.
     """
@@ -42,7 +42,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Crew:
+class Parallelism:
     """How many matrices are solved side by side.
 
     Attributes:
@@ -57,7 +57,7 @@ class Crew:
 def analyze_weights(
     weights: Sequence[Weight],
     options: AnalysisOptions,
-    crew: Crew | None = None,
+    parallelism: Parallelism | None = None,
     *,
     stop: Callable[[], bool] = lambda: False,
     spectra_of: Collection[str] = (),
@@ -69,18 +69,22 @@ def analyze_weights(
     Args:
         weights: from any source.
         options: what to compute.
-        crew: workers and threads; default `choose_crew`. Values do not depend on it.
+        parallelism: workers and threads; default `choose_parallelism`. Values do not depend on it.
         stop: asked before each weight; once it says True no further one is begun, and those have no result.
         spectra_of: names of the layers whose results bring their eigenvalues.
     """
-    crew = crew or choose_crew(weights, device=options.device)
+    parallelism = parallelism or choose_parallelism(weights, device=options.device)
     default_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(crew.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(crew.threads,))
+    pool = ThreadPoolExecutor(
+        parallelism.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(parallelism.threads,)
+    )
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo = iter(order)
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
-        running = {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, crew.workers + 1)}
+        running = {
+            pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, parallelism.workers + 1)
+        }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, len(done))}
@@ -105,14 +109,14 @@ def _timed(
     return Result(weight.layer_name, found.rows, time.perf_counter() - start, found.spectra)
 
 
-def choose_crew(
+def choose_parallelism(
     weights: Sequence[Weight], *, workers: int | None = None, threads: int | None = None, device: str = "cpu"
-) -> Crew:
+) -> Parallelism:
     """Divide the CPU threads among workers, as many as fit into half of the free memory.
 
     Args:
         weights: to be analysed; the largest decide how many fit side by side.
-        workers: matrices at a time; default one a thread, or one on an accelerator.
+        workers: matrices at a time; default one per thread, or one on an accelerator.
         threads: all CPU threads to use; default all that this process has.
         device: where the solves run.
 
@@ -131,7 +135,7 @@ def choose_crew(
             budget -= size
             fitting += budget >= 0
         workers = max(1, fitting)
-    return Crew(workers, max(1, total // workers))
+    return Parallelism(workers, max(1, total // workers))
 
 
 def predicted_cost(weight: Weight) -> float:

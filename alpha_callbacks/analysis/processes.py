@@ -42,7 +42,7 @@ def share(weights: Sequence[Weight], index: int, count: int) -> list[Weight]:
 
 
 @dataclass(frozen=True)
-class Shard:
+class ScanShare:
     """One job of an array that has no connection to the others.
 
     Attributes:
@@ -54,7 +54,7 @@ class Shard:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> "Shard":
+    def parse(cls, text: str) -> "ScanShare":
         """Return the shard of "i/n".
 
         Raises:

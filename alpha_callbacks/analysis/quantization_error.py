@@ -50,18 +50,18 @@ def measure_sizes(weight: Weight) -> Sizes:
 
 
 @dataclass(frozen=True)
-class Damage:
+class QuantizationError:
     """What a round trip does to the entries of a matrix.
 
     Attributes:
-        error: norms of W - Q(W), over the blocks without overflow.
+        change: norms of W - Q(W), over the blocks without overflow.
         relative: ||W - Q(W)||_F / ||W||_F; inf after an overflow to inf.
         overflow: finite weights beyond the largest number of the format: they become inf, or that number.
         infinite: those that become inf or nan.
         underflow: non-zero weights that become 0.
     """
 
-    error: Perturbation
+    change: Perturbation
     relative: float
     overflow: int
     infinite: int
@@ -70,10 +70,10 @@ class Damage:
     @property
     def exact(self) -> bool:
         """True if every weight came back as it was."""
-        return self.infinite == 0 and self.error.frobenius == 0
+        return self.infinite == 0 and self.change.frobenius == 0
 
 
-def measure_damage(weight: Weight, precision: Precision, largest: float) -> Damage:
+def measure_quantization_error(weight: Weight, precision: Precision, largest: float) -> QuantizationError:
     """Compare a finite weight with its round trip, some rows at a time.
 
     The differences are formed in fp32 (fp64 for fp64 weights). For the 16-bit floats they are exact where it matters,
@@ -101,7 +101,7 @@ def measure_damage(weight: Weight, precision: Precision, largest: float) -> Dama
             if lost == 0:
                 meter.add(before - after)  # never in place: `before` may be the model's own storage
     relative = math.inf if infinite else meter.frobenius / math.sqrt(squares)
-    return Damage(meter.result(), relative, infinite + saturated, infinite, underflow)
+    return QuantizationError(meter.result(), relative, infinite + saturated, infinite, underflow)
 
 
 BlockMap = Callable[[Tensor], Tensor]

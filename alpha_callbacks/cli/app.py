@@ -165,7 +165,7 @@ def scan(
         int | None,
         typer.Option(
             min=1,
-            help="Matrices solved side by side. \\[default: one a thread, as memory allows]",
+            help="Matrices solved side by side. \\[default: one per thread, as memory allows]",
             rich_help_panel=_MACHINE,
             show_default=False,
         ),
@@ -207,7 +207,7 @@ def scan(
     torchrun --nproc-per-node 4 -m alpha_callbacks scan ./checkpoint-5000
     """
     set_log_level(log_level)
-    from alpha_callbacks.analysis.processes import Shard
+    from alpha_callbacks.analysis.processes import ScanShare
     from alpha_callbacks.cli.console import Console
     from alpha_callbacks.options import AnalysisOptions, pick_device
     from alpha_callbacks.precisions.registry import parse_precisions
@@ -234,7 +234,7 @@ def scan(
             workers=workers,
             threads=threads,
             resume=resume,
-            shard=Shard.parse(shard) if shard else None,
+            shard=ScanShare.parse(shard) if shard else None,
             revision=revision,
             plots=_plots(plot_format, no_plots, max_layers_per_plot),
             report=not no_report,

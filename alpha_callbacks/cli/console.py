@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 from rich.table import Table as RichTable
 
-from alpha_callbacks.analysis.parallel import Crew, Result, predicted_cost
+from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_cost
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.scanning.scan import Observer
@@ -60,14 +60,14 @@ class Console(Observer):
             self._err.print("Interrupted. Finished layers are kept; run the same command again to go on.")
             os._exit(130)
 
-    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, crew: Crew) -> None:
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
         """Say what will be done."""
         self._costs = {weight.layer_name: predicted_cost(weight) for weight in todo}
         again = f", {kept} kept from an earlier run" if kept else ""
         self._err.print(
             f"[bold]{escape(_label(checkpoint))}[/bold]: {len(todo)} matrices to analyse, "
             f"{sum(w.numel for w in todo) / 1e6:,.1f} M weights{again}; "
-            f"{crew.workers} at a time, {crew.threads} thread{'s' * (crew.threads > 1)} each."
+            f"{parallelism.workers} at a time, {parallelism.threads} thread{'s' * (parallelism.threads > 1)} each."
         )
         total = sum(self._costs.values())
         self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")

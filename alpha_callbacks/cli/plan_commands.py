@@ -41,7 +41,7 @@ def recommend(
         float | None,
         typer.Option(
             "--avg-bits",
-            help="Effective bits a weight, scales included, over the layers decided about; met within 0.01. "
+            help="Effective bits per weight, scales included, over the layers decided about; met within 0.01. "
             "\\[default: half way between the coarsest and the finest candidate]",
             rich_help_panel=_POLICY,
             show_default=False,

@@ -17,7 +17,7 @@ _MOST = 8  # layers listed
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print statistics a category, the layers that moved most, those left out, and what was learned."""
+    """Print statistics per category, the layers that moved most, those left out, and what was learned."""
     out = Console(highlight=False, soft_wrap=True)
     sides = zip("AB", comparison.labels, comparison.precisions, strict=True)
     out.print("\n".join(f"{side}: [bold]{escape(label)}[/bold], {precision}" for side, label, precision in sides))

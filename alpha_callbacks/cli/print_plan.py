@@ -27,11 +27,11 @@ _EXPLAINED = {
 
 
 def print_recommendation(found: Recommendation, *, every_layer: bool = False) -> None:
-    """Print a plan: layers by category, layers that stay, evidence, rivals.
+    """Print a plan: layers by category, layers that stay, evidence, alternatives.
 
     Args:
         found: the plan and what speaks for it.
-        every_layer: print a line a layer first.
+        every_layer: print a line per layer first.
     """
     out, plan = RichConsole(highlight=False, soft_wrap=True), found.plan
     decided = [advice for advice in found.layers if advice.choice.budgeted]
@@ -43,7 +43,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     out.print(f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {protect}' if protect else ''}.")
     rest = len(found.layers) - len(decided)
     out.print(
-        f"• {plan.average_bits():.3f} effective bits a weight over the {len(decided)} matrices decided about"
+        f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} matrices decided about"
         + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} kept by rule" if rest else "")
         + f". {plan.nbytes / 1e9:.3f} GB in all, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
     )
@@ -66,7 +66,7 @@ def print_plan(plan: Plan) -> None:
     counts = Counter(choice.precision for choice in plan.choices)
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
-    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits a weight, {size:.3f} GB.")
+    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {size:.3f} GB.")
 
 
 def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
@@ -137,9 +137,9 @@ def _rivals(found: Recommendation) -> RichTable:
     grid.title_justify = "left"
     for column in grid.columns[1:]:
         column.justify = "right"
-    for rival in found.rivals:
-        error = _number(rival.error, ".4f") or "not measured"
-        grid.add_row(rival.policy, f"{rival.average_bits:.3f}", error, f"{rival.agreement:.0%}")
+    for alternative in found.alternatives:
+        error = _number(alternative.error, ".4f") or "not measured"
+        grid.add_row(alternative.policy, f"{alternative.average_bits:.3f}", error, f"{alternative.agreement:.0%}")
     return grid
 
 

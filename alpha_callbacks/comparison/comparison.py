@@ -90,7 +90,7 @@ class Comparison:
     """Layers of two tables side by side.
 
     Attributes:
-        pairs: one a layer, in the order of A; those that only B has last.
+        pairs: one per layer, in the order of A; those that only B has last.
         precisions: of A and of B.
         labels: what A and B are called.
     """

@@ -1,4 +1,4 @@
-"""A comparison as CSV: one row a layer, and statistics a category."""
+"""A comparison as CSV: one row per layer, and statistics per category."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -17,8 +17,8 @@ class Series:
 
     Attributes:
         layers: names, in module order.
-        categories: one a layer.
-        blocks: one a layer, None outside blocks.
+        categories: one per layer.
+        blocks: one per layer, None outside blocks.
         steps: measured steps, ascending.
         values: layers x steps; nan where a layer was not measured or has no alpha.
     """

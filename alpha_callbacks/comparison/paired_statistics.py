@@ -94,7 +94,7 @@ def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary
 
 
 def by_category(comparison: Comparison) -> list[DeltaSummary]:
-    """Return one summary a category that has a layer in both tables, in the order of the table of categories."""
+    """Return one summary per category that has a layer in both tables, in the order of the table of categories."""
     groups: dict[str, list[Pair]] = {}
     for pair in comparison.pairs:
         if pair.side == "both":

@@ -96,7 +96,7 @@ class _Deck:
         return cls(groups, formats, bits, [sum(c.numel for c in group) for group in layers], shares, target)
 
     def deal(self, source: random.Random, tolerance: float) -> list[str]:
-        """Return a format a group, the sum of bits within `tolerance` a weight of the target."""
+        """Return a format per group, the sum of bits within `tolerance` a weight of the target."""
         slack = tolerance * sum(self.weights)
         for _ in range(_ATTEMPTS):
             dealt = self._by_shares(source)

@@ -1,4 +1,4 @@
-"""Choose one format a unit so that the sum of costs is least and the mean of bits is what was asked."""
+"""Choose one format per unit so that the sum of costs is least and the mean of bits is what was asked."""
 
 import math
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ HIGH = "16-bit"  # the candidate that needs no quantizer: bf16 or fp16, as the l
 
 
 @dataclass(frozen=True)
-class Deciding:
+class PlanProblem:
     """What a policy decides about.
 
     Attributes:

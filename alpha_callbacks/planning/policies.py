@@ -8,12 +8,12 @@ import numpy as np
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.knapsack import TOLERANCE, Menu, choose
-from alpha_callbacks.planning.plan_problem import HIGH, Deciding
+from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.planning.thresholds import Protect
 from alpha_callbacks.precisions.registry import get_precision
 
 
-def alphaq_costs(about: Deciding, *, gamma: float, protect: Protect) -> np.ndarray:
+def alphaq_costs(about: PlanProblem, *, gamma: float, protect: Protect) -> np.ndarray:
     """Return (median alpha / alpha)^gamma * Var(W) * 2^(-2 bits) for each layer and candidate.
 
     Source: AlphaQ (arXiv 2606.04980), there for the experts of one model, all of one size.
@@ -33,7 +33,7 @@ def alphaq_costs(about: Deciding, *, gamma: float, protect: Protect) -> np.ndarr
     return np.asarray(np.exp(logs - known.max(initial=-math.inf))) if known.size else logs  # any gamma, no overflow
 
 
-def measured_costs(about: Deciding, *, fisher: Mapping[str, float] | None = None) -> np.ndarray:
+def measured_costs(about: PlanProblem, *, fisher: Mapping[str, float] | None = None) -> np.ndarray:
     """Return the harm of each layer and candidate, from its measured error.
 
     Without sensitivities the squared relative error (the linearity theorem with equal coefficients, arXiv 2411.17525);
@@ -61,14 +61,14 @@ def measured_costs(about: Deciding, *, fisher: Mapping[str, float] | None = None
 
 
 def spend(
-    about: Deciding, costs: np.ndarray, average_bits: float, *, slack: float = TOLERANCE, wide: bool | None = None
+    about: PlanProblem, costs: np.ndarray, average_bits: float, *, slack: float = TOLERANCE, wide: bool | None = None
 ) -> list[str]:
     """Return the candidate of each layer that costs least in all at this mean of bits.
 
     Args:
         about: what is decided.
         costs: shape (layers, candidates); nan where a format is not possible.
-        average_bits: effective bits a weight, over all layers here.
+        average_bits: effective bits per weight, over all layers here.
         slack: how many bits of it may be left over.
         wide: whether 16 bits may be chosen freely. Default: only where the mean is above what the other formats reach.
             To pay for 16 bits in one layer others go coarser, and there errors are no longer small, as every cost
@@ -87,12 +87,12 @@ def spend(
     return chosen
 
 
-def middle(about: Deciding) -> float:
+def middle(about: PlanProblem) -> float:
     """Return the mean of bits half way between the coarsest and the finest choice without free 16 bits."""
     return sum(_menu(about, np.zeros((len(about.layers), len(about.candidates))), wide=False).reachable) / 2
 
 
-def _menu(about: Deciding, costs: np.ndarray, *, wide: bool) -> Menu:
+def _menu(about: PlanProblem, costs: np.ndarray, *, wide: bool) -> Menu:
     possible = np.array([[about.possible(i, c) for c in about.candidates] for i in range(len(about.layers))])
     if not wide:  # but a layer must not be left without a choice
         possible[:, -1] = ~(possible[:, :-1] & ~np.isnan(costs[:, :-1])).any(axis=1)
@@ -115,12 +115,12 @@ def _together(costs: np.ndarray) -> np.ndarray:
     return total
 
 
-def budget_reasons(about: Deciding, chosen: Sequence[str]) -> list[str]:
+def budget_reasons(about: PlanProblem, chosen: Sequence[str]) -> list[str]:
     """Say what each layer got, and what the next step up would have bought."""
     return [_budget_reason(about, i, name) for i, name in enumerate(chosen)]
 
 
-def _budget_reason(about: Deciding, i: int, name: str) -> str:
+def _budget_reason(about: PlanProblem, i: int, name: str) -> str:
     if i in about.stuck:
         return about.stuck[i]
     bits = {candidate: about.bits(i, candidate) for candidate in about.candidates}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.knapsack import TOLERANCE
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_callbacks.planning.plan_problem import HIGH, Deciding
+from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, middle, spend
 from alpha_callbacks.planning.recommend_options import RecommendOptions
 from alpha_callbacks.planning.thresholds import Protect, Thresholds
@@ -50,7 +50,7 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Rival:
+class PolicyComparison:
     """Another policy on the same layers.
 
     Attributes:
@@ -90,14 +90,14 @@ class Recommendation:
     Attributes:
         plan: one choice a layer.
         layers: the same with the figures.
-        rivals: the plan itself first, then other policies (at the same bits where they have a budget).
+        alternatives: the plan itself first, then other policies (at the same bits where they have a budget).
         correlations: alpha against measured error, one a low-bit format.
         reference: precision of the alphas.
     """
 
     plan: Plan
     layers: tuple[Advice, ...]
-    rivals: tuple[Rival, ...]
+    alternatives: tuple[PolicyComparison, ...]
     correlations: tuple[Correlation, ...]
     reference: str
 
@@ -151,7 +151,7 @@ def recommend(
     return Recommendation(
         plan=plan,
         layers=tuple(problem.advice(choice, others) for choice in plan.choices),
-        rivals=tuple(problem.rival(name, picks, chosen) for name, picks in others.items()),
+        alternatives=tuple(problem.alternative(name, picks, chosen) for name, picks in others.items()),
         correlations=tuple(problem.correlation(name) for name in problem.measured),
         reference=table.reference,
     )
@@ -165,7 +165,7 @@ class _Problem:
     options: RecommendOptions
     fisher: Mapping[str, float] | None
     kept: Mapping[str, str]  # layer name -> why
-    about: Deciding
+    about: PlanProblem
     measured: tuple[str, ...]  # low-bit formats that were scanned and are candidates
 
     @classmethod
@@ -183,7 +183,7 @@ class _Problem:
             layer[table.reference].ok and (not measured or any(layer[name].ok for name in measured)) for layer in layers
         ]
         groups = units(choices, tied=not options.untied)
-        about = Deciding(layers, groups, (*names, HIGH), table.reference, usable, highs)
+        about = PlanProblem(layers, groups, (*names, HIGH), table.reference, usable, highs)
         return cls(table, options, fisher, kept, about, measured)
 
     @lazy_property
@@ -279,13 +279,13 @@ class _Problem:
             stuck=at in self.about.stuck,
         )
 
-    def rival(self, policy: str, picks: list[str], chosen: list[str]) -> Rival:
+    def alternative(self, policy: str, picks: list[str], chosen: list[str]) -> PolicyComparison:
         layers = range(len(picks))
         weights = sum(layer.first.out_features * layer.first.in_features for layer in self.about.layers)
         bits = sum(self.about.bits(i, picks[i]) for i in layers) / weights
         squares = [self.about.error(i, picks[i]) ** 2 for i in layers if self.about.usable[i]]
         error = math.sqrt(sum(squares) / len(squares)) if squares else math.nan
-        return Rival(policy, bits, error, sum(picks[i] == chosen[i] for i in layers) / len(picks))
+        return PolicyComparison(policy, bits, error, sum(picks[i] == chosen[i] for i in layers) / len(picks))
 
     def correlation(self, precision: str) -> Correlation:
         import pandas

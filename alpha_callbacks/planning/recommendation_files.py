@@ -28,8 +28,8 @@ def write_recommendation(found: Recommendation, folder: Path) -> None:
 
 
 def recommendations_text(found: Recommendation) -> str:
-    """Return one row a layer: figures, choice, reason, and what each policy would have chosen."""
-    policies = [rival.policy for rival in found.rivals]
+    """Return one row per layer: figures, choice, reason, and what each policy would have chosen."""
+    policies = [alternative.policy for alternative in found.alternatives]
     lines: list[list[object]] = [[*_COLUMNS, *(f"choice_{policy}" for policy in policies)]]
     for advice in found.layers:
         choice = advice.choice

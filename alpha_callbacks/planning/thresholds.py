@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import pstdev
 from typing import Literal
 
-from alpha_callbacks.planning.plan_problem import HIGH, Deciding
+from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.table import LayerRows
 
@@ -30,7 +30,7 @@ class Thresholds:
     low: str
     protect: Protect
 
-    def decide(self, about: Deciding) -> tuple[list[str], list[str]]:
+    def decide(self, about: PlanProblem) -> tuple[list[str], list[str]]:
         """Return (candidate, reason) of each layer; of layers that share a format the finest counts."""
         each = [self._one(about, i) for i in range(len(about.layers))]
         chosen, reasons = [one for one, _ in each], [reason for _, reason in each]
@@ -47,7 +47,7 @@ class Thresholds:
                     chosen[i] = shared
         return chosen, reasons
 
-    def _one(self, about: Deciding, i: int) -> tuple[str, str]:
+    def _one(self, about: PlanProblem, i: int) -> tuple[str, str]:
         alpha, (low, high) = about.alpha(i), self.bounds
         if i in about.stuck:
             return HIGH, about.stuck[i]

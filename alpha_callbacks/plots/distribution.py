@@ -1,4 +1,4 @@
-"""How the alphas of all layers are spread, a box a precision."""
+"""How the alphas of all layers are spread, a box per precision."""
 
 from collections.abc import Sequence
 

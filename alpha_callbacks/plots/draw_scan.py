@@ -68,7 +68,7 @@ def draw_all(
 
     paths: list[Path] = []
     for done, (name, draw) in enumerate(charts(), start=1):
-        with style():  # once a chart, not once a step of it; never while the caller's code runs
+        with style():  # once per chart, not once per step of it; never while the caller's code runs
             paths += save(draw()[0], directory / name, formats)
         if on_progress is not None:
             on_progress(done, total)

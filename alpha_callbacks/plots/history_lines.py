@@ -1,4 +1,4 @@
-"""Small multiples: a panel a category, a line a block, over the steps of a training run."""
+"""Small multiples: a panel per category, a line per block, over the steps of a training run."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _OUTSIDE = (INK, "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", GREY)
 def plot_history_lines(
     history: AlphaHistory, value: str = "alpha", precision: str | None = None
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Draw a value of every layer over the steps: a panel a category, blocks coloured from first to last.
+    """Draw a value of every layer over the steps: a panel per category, blocks coloured from first to last.
 
     Args:
         history: from `read_history`.
@@ -41,7 +41,7 @@ def plot_history_lines(
         precision: whose; None: the reference.
 
     Returns:
-        The figure and its axes: one a category, then the colour bar where there are blocks.
+        The figure and its axes: one per category, then the colour bar where there are blocks.
     """
     raw = history.series(precision, "alpha" if value == "change" else value)
     most = max(raw.categories.count(name) for name in set(raw.categories))

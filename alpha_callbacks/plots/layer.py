@@ -1,4 +1,4 @@
-"""One layer: a bar a precision with its value, and beside it the drift from the reference."""
+"""One layer: a bar per precision with its value, and beside it the drift from the reference."""
 
 from collections.abc import Sequence
 

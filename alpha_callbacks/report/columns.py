@@ -31,7 +31,7 @@ _LAYER_WORDS = ("category", "stored_dtype", "tied_to", "threshold")
 
 
 def layer_columns(table: Table) -> dict[str, Any]:
-    """Return everything that the rows hold: one value a layer, or one a layer and precision (precisions side by side).
+    """Return everything that the rows hold: one value per layer, or one per layer and precision, side by side.
 
     Alphas and thresholds keep every bit, other numbers 24 (relative error 6e-8).
     """

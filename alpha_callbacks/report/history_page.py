@@ -63,8 +63,10 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
     )
 
 
-_MAP = "One row a layer, by category and block; one column a measured state. Drag to zoom in, double-click to zoom out."
-_LINES = "One line a layer; blocks from dark (first) to bright (last), layers outside blocks in colours of their own."
+_MAP = (
+    "One row per layer, by category and block; one column a measured state. Drag to zoom in, double-click to zoom out."
+)
+_LINES = "One line per layer; blocks from dark (first) to bright (last), layers outside blocks in colours of their own."
 
 
 def _shown(history: AlphaHistory, precision: str) -> Series:

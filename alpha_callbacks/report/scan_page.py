@@ -73,7 +73,9 @@ def _findings(table: Table) -> Section:
 def _map(table: Table, directory: Path) -> Section:
     data = {"layers": layer_columns(table), "curves": curve_columns(table, open_spectra(directory))}
     inside = any(layer.first.block is not None for layer in table.layers)
-    what = "One cell a block and projection. Open a cell to see its layers" if inside else "One tile a layer. Open it"
+    what = (
+        "One cell per block and projection. Open a cell to see its layers" if inside else "One tile per layer. Open it"
+    )
     intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes."
     return Section("map", "Map", fill("map.html"), data=data, intro=intro)
 

@@ -126,7 +126,7 @@ def _about_formats(table: Table) -> list[str]:
         few, size = len(errors) < TOO_FEW, middle(errors, "{:.2%}".format)
         where = f", most in {worst} ({medians[worst]:.2%})" if len(medians) > 1 and not few else ""
         found.append(
-            f"{name} ({bits:.4g} bits a weight): rounding changes a weight matrix by {size} of its "
+            f"{name} ({bits:.4g} bits per weight): rounding changes a weight matrix by {size} of its "
             f"norm{'' if few else ' in the median'}{where}."
         )
     return found

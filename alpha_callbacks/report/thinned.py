@@ -1,4 +1,4 @@
-"""Eigenvalues -> a few hundred points a layer, enough to draw its density, its survival function and its Hill plot."""
+"""Eigenvalues -> a few hundred points per layer, enough to draw its density, survival function and Hill plot."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from alpha_callbacks.analysis.parallel import Crew, Result, analyze_weights, choose_crew
-from alpha_callbacks.analysis.processes import Shard, Torchrun, share
+from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights, choose_parallelism
+from alpha_callbacks.analysis.processes import ScanShare, Torchrun, share
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.fingerprint import fingerprint
 from alpha_callbacks.checkpoints.locate import locate
@@ -26,7 +26,7 @@ from alpha_callbacks.weights.weight import Weight
 class Observer:
     """Told how a scan gets on; this one keeps quiet."""
 
-    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, crew: Crew) -> None:
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
         """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
 
     def finished(self, result: Result) -> None:
@@ -44,7 +44,7 @@ def scan(
     workers: int | None = None,
     threads: int | None = None,
     resume: bool = True,
-    shard: Shard | None = None,
+    shard: ScanShare | None = None,
     revision: str | None = None,
     plots: Plots | None = None,
     report: bool = True,
@@ -95,11 +95,11 @@ def scan(
         kept = ranks.from_first(_kept(directory, own, clear, again) if ranks.rank == 0 else None)
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
-        crew = choose_crew(mine, workers=workers, threads=threads, device=options.device)
-        observer.opened(checkpoint, mine, len(kept), crew)
+        parallelism = choose_parallelism(mine, workers=workers, threads=threads, device=options.device)
+        observer.opened(checkpoint, mine, len(kept), parallelism)
         done = dict[str, Result]()
         with JournalWriter(directory / FOLDER, f"{part}{ranks.rank}", own) as journal:
-            for result in analyze_weights(mine, options, crew, spectra_of=with_spectra):
+            for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra):
                 write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
                 journal.add(result)  # after its spectra, so that a kill in between loses neither
                 done[result.layer_name] = result.light
@@ -112,7 +112,7 @@ def scan(
     seconds = time.perf_counter() - started
     record = {
         "source": checkpoint.source,
-        "crew": asdict(crew),
+        "parallelism": asdict(parallelism),
         "device": options.device,
         "ranks": ranks.size,
         "seconds": round(seconds, 3),

@@ -37,7 +37,7 @@ class ScanResult:
     """What a scan found.
 
     Attributes:
-        table: one row a layer and precision.
+        table: one row per layer and precision.
         directory: where the files are.
         coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
         seconds: wall time without charts.
@@ -78,7 +78,7 @@ def write_all(
 
     Args:
         own: what the layers were computed from.
-        results: one a layer of `own`.
+        results: one per layer of `own`.
         directory: has coverage.csv already.
         plots: which charts.
         record: how this run came about, for run.json.

@@ -1,4 +1,4 @@
-"""Snapshots as CSV files: the two of a scan in a folder a step, and the history of the run."""
+"""Snapshots as CSV files: the two of a scan in a folder per step, and the history of the run."""
 
 import logging
 import shlex
@@ -20,9 +20,9 @@ class CsvSink:
 
     | file | meaning, unit | when |
     |---|---|---|
-    | `step_<step>/precision_alpha_hill_results.csv` | the table, one row a layer | every snapshot |
-    | `step_<step>/precision_summary_statistics.csv` | statistics of alpha, one row a precision | every snapshot |
-    | `alpha_hill_history.csv` | one row a step, layer and precision | every snapshot |
+    | `step_<step>/precision_alpha_hill_results.csv` | the table, one row per layer | every snapshot |
+    | `step_<step>/precision_summary_statistics.csv` | statistics of alpha, one row per precision | every snapshot |
+    | `alpha_hill_history.csv` | one row per step, layer and precision | every snapshot |
     """
 
     adopted = None

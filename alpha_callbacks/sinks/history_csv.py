@@ -1,4 +1,4 @@
-"""alpha_hill_history.csv: all snapshots of a run, one row a step, layer and precision; safe to resume."""
+"""alpha_hill_history.csv: all snapshots of a run, one row per step, layer and precision; safe to resume."""
 
 import csv
 import io

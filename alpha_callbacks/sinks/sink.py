@@ -31,7 +31,7 @@ class Host:
         output_dir: folder for files of ours.
         offers: objects that may be, or hold, a writer: Lightning's loggers, Hugging Face's callbacks, a user's own.
         step_key: key under which the framework logs its step to W&B.
-        per_layer_scalars: log a scalar a layer and precision.
+        per_layer_scalars: log a scalar per layer and precision.
         images: draw charts.
     """
 

@@ -22,7 +22,7 @@ class Snapshot:
         step: optimizer steps so far, the number in the checkpoint's name.
         epoch: as the framework counts, None where there are none.
         event: why it was taken.
-        table: one row a layer and precision, in module order.
+        table: one row per layer and precision, in module order.
         seconds: wall time of the analysis.
         reused: layers whose bits had not changed since they were last analysed.
         solver: of the options; decides how many digits of an alpha are printed.

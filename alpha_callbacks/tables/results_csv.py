@@ -1,4 +1,4 @@
-"""The table as CSV: one row a layer, and summary statistics a precision."""
+"""The table as CSV: one row per layer, and summary statistics per precision."""
 
 import csv
 import io
@@ -60,7 +60,7 @@ def results_header(precisions: Sequence[str]) -> list[str]:
 
 
 def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
-    """Write one row a layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
+    """Write one row per layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
     digits = DIGITS[solver]
     lines = [results_header(table.precisions), *(_wide(layer, table, digits) for layer in table.layers)]
     write_text(path, csv_text(lines))

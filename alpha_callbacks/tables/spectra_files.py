@@ -1,4 +1,4 @@
-"""Eigenvalues on disk: one file a layer, written as the layer is finished and read when somebody asks."""
+"""Eigenvalues on disk: one file per layer, written as the layer is finished and read when somebody asks."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def kept_layers(weights: Sequence[Weight], options: AnalysisOptions, save: bool 
 
     Args:
         weights: all of the checkpoint, so that every rank and shard decides alike.
-        options: say how many decompositions a layer needs.
+        options: say how many decompositions per layer needs.
         save: True: of all. False: of none. None: of all if they take at most `BUDGET`, else of all but experts if those
             do, else of none.
     """

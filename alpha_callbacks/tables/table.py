@@ -148,10 +148,10 @@ class LayerRows:
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Layers in module order, each with one row a precision in the order asked.
+    """Layers in module order, each with one row per precision in the order asked.
 
     Attributes:
-        layers: one entry a layer.
+        layers: one entry per layer.
         precisions: canonical names.
         model: name of the model, for headings; "" where it is not known.
     """
@@ -187,7 +187,7 @@ class Table:
         return min(self.precisions, key=coarseness)  # of equals the first
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return a pandas DataFrame, one row a layer and precision, with the fields of `Row` as columns."""
+        """Return a pandas DataFrame, one row per layer and precision, with the fields of `Row` as columns."""
         import pandas
 
         derived = ("alpha_ratio", "stable_rank", "sqnr_db")

@@ -36,7 +36,7 @@ class Attachment:
         weights: "module": what is being trained; "checkpoint": what was saved, which differs under EMA.
         output_dir: for CSV; default `alpha_hill` in the log folder of the trainer.
         sinks: "auto": CSV and whatever the trainer logs to; or a list, see `Monitor`.
-        per_layer_scalars: log a scalar a layer and precision.
+        per_layer_scalars: log a scalar per layer and precision.
         images: log charts.
         background: analyse a CPU copy while training goes on.
         max_seconds: time budget of one measurement.
@@ -135,7 +135,7 @@ class Attachment:
     def _measure(
         self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Path | None
     ) -> Snapshot | None:
-        """Measure a state, once a step; from the checkpoint where the user wants that.
+        """Measure a state, once per step; from the checkpoint where the user wants that.
 
         The last state of a run is measured even if its step was tried before, and left out since the worker was busy.
         """

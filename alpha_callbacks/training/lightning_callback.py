@@ -41,7 +41,7 @@ else:
 class AlphaHillCallback(Attachment, Callback):
     """Computes alpha-Hill at every checkpoint of a Lightning run and logs it to the trainer's loggers and to CSV.
 
-    A checkpoint is measured at the first hook after its file is on disk, so that nothing here can cost it, once a step.
+    A checkpoint is measured at the first hook after its file is on disk, so nothing here can cost it, once per step.
     The first and the last state are measured too. Keys are listed in docs/keys.md; the summary values are in
     `trainer.callback_metrics` as `alpha_hill/<name>`, for EarlyStopping and ModelCheckpoint.
 

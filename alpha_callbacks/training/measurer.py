@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 
 from alpha_callbacks.analysis.analyze import rows_without_alpha
-from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_crew
+from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import Ranks, share
 from alpha_callbacks.errors import MonitorError, PeerError
 from alpha_callbacks.options import AnalysisOptions
@@ -20,7 +20,7 @@ from alpha_callbacks.weights.weight import Weight
 
 
 @dataclass(frozen=True)
-class Taken:
+class PendingState:
     """One state of a model, ready to be analysed without the model's ranks.
 
     Attributes:
@@ -53,7 +53,7 @@ class Measurer:
         self._digests: dict[str, bytes] = {}  # of the bits that they belong to, as far as this rank looked
         self._waiting: dict[str, int] = {}  # how often a layer was left out in a row
 
-    def take(self, find: Callable[[], Sequence[Weight]], *, copy: bool) -> Taken:
+    def take(self, find: Callable[[], Sequence[Weight]], *, copy: bool) -> PendingState:
         """See which weights have changed, divide them among the ranks, and gather or copy what must be. Collective.
 
         Args:
@@ -90,9 +90,9 @@ class Measurer:
         todo = [w for w in weights if w.layer_name in changed]
         own = {w.layer_name for w in share(todo, self._ranks.rank, self._ranks.size)}
         mine = tuple(gathered(todo, own, copy=copy))
-        return Taken(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
+        return PendingState(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
 
-    def compute(self, taken: Taken, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
+    def compute(self, taken: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
         """Analyse a taken state and return its table, the same on every rank. Collective in `ranks`.
 
         Args:
@@ -108,8 +108,8 @@ class Measurer:
         def work() -> list[Result]:
             # What was left out before comes first, so that a budget too small for all still sees each layer in turn.
             turns = groupby(sorted(taken.mine, key=self._turn), key=self._turn)
-            crew = choose_crew(taken.mine, threads=self._threads, device=self._options.device)
-            return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, crew, stop=late)]
+            parallelism = choose_parallelism(taken.mine, threads=self._threads, device=self._options.device)
+            return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, parallelism, stop=late)]
 
         found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
         rows = [row for weight in taken.weights for row in self._rows_of(weight, taken, found)]
@@ -135,7 +135,7 @@ class Measurer:
     def _turn(self, weight: Weight) -> int:
         return -self._waiting.get(weight.layer_name, 0)
 
-    def _rows_of(self, weight: Weight, taken: Taken, found: dict[str, tuple[Row, ...]]) -> tuple[Row, ...]:
+    def _rows_of(self, weight: Weight, taken: PendingState, found: dict[str, tuple[Row, ...]]) -> tuple[Row, ...]:
         """Return the rows of one layer, and remember them for as long as its bits do not change."""
         name = weight.layer_name
         if name in taken.reused:

@@ -32,7 +32,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         options: what to compute.
         output_dir: folder for CSV files and for writers of our own.
         sinks: "auto", or a list of names ("csv", "tensorboard", "wandb"), `Sink` objects, SummaryWriters, W&B runs.
-        per_layer_scalars: log a scalar a layer and precision too.
+        per_layer_scalars: log a scalar per layer and precision too.
         images: log charts too.
         background: analyse a copy on the CPU while training goes on. A state that comes due while the last one is still
             being analysed is left out and counted; the last state of a run never is.

@@ -10,7 +10,7 @@ from alpha_callbacks.errors import MonitorError
 from alpha_callbacks.sinks.sink import Sink
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.background import Background
-from alpha_callbacks.training.measurer import Measurer, Taken
+from alpha_callbacks.training.measurer import Measurer, PendingState
 from alpha_callbacks.weights.weight import Weight
 
 _log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Session:
     ) -> Snapshot | None:
         worker, begun = self._worker, time.monotonic()
 
-        def compute(taken: Taken, ranks: Ranks, stop: Callable[[], bool], begun: float) -> Snapshot:
+        def compute(taken: PendingState, ranks: Ranks, stop: Callable[[], bool], begun: float) -> Snapshot:
             table = self._measurer.compute(taken, ranks, stop=stop)
             seconds = time.monotonic() - begun
             return Snapshot(step, epoch, event, table, seconds, len(taken.reused), self._solver)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.analysis.parallel import Crew, analyze_weights
+from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
@@ -22,7 +22,7 @@ def test_smollm2(smollm2: Path, solver: str, tolerance: float, threshold: str, c
     golden = {row["tensor"].removesuffix(".weight"): row for row in csv.DictReader(GOLDEN.read_text().splitlines())}
     options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold=threshold)  # type: ignore[arg-type]
     weights = open_checkpoint(smollm2).inventory(options).weights
-    rows = [row for result in analyze_weights(weights, options, Crew(2, 1)) for row in result.rows]
+    rows = [row for result in analyze_weights(weights, options, Parallelism(2, 1)) for row in result.rows]
     compared = {(row.layer_name, row.precision): row for row in rows if row.layer_name in golden}
     assert len(compared) == 210 * 4
     for (layer, precision), row in compared.items():
@@ -53,7 +53,7 @@ def test_minilm_agrees_with_numpy(minilm: Path) -> None:
     options = AnalysisOptions()
     weights = open_checkpoint(minilm).inventory(options).weights
     assert len(weights) == 37
-    for result in analyze_weights(weights, options, Crew(2, 1)):
+    for result in analyze_weights(weights, options, Parallelism(2, 1)):
         by_precision: dict[str, Row] = {row.precision: row for row in result.rows}
         w = stored[result.layer_name + ".weight"]
         for precision, kind in (("fp32", np.float32), ("fp16", np.float16)):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from alpha_callbacks.analysis import analyze, parallel
-from alpha_callbacks.analysis.parallel import Crew, analyze_weights, choose_crew
-from alpha_callbacks.analysis.processes import Shard, share
+from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights, choose_parallelism
+from alpha_callbacks.analysis.processes import ScanShare, share
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils import machine
@@ -24,11 +24,11 @@ def weights(*sizes: int) -> list[Weight]:
     return [weight_of(noise(size, size, seed=i), f"layer{i}") for i, size in enumerate(sizes)]
 
 
-@pytest.mark.parametrize("crew", [Crew(1, 1), Crew(1, 2), Crew(4, 1)])
-def test_values_are_the_same_bits_for_any_crew(crew: Crew) -> None:
+@pytest.mark.parametrize("parallelism", [Parallelism(1, 1), Parallelism(1, 2), Parallelism(4, 1)])
+def test_values_are_the_same_bits_for_any_crew(parallelism: Parallelism) -> None:
     todo = weights(300, 40, 520, 90)
-    alone = {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, Crew(1, 1))}
-    assert {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, crew)} == alone
+    alone = {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, Parallelism(1, 1))}
+    assert {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, parallelism)} == alone
 
 
 def meeting(parties: int, solve: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,14 +49,14 @@ def test_two_workers_are_inside_the_solver_at_the_same_time(
     for solver in ("spectrum", "spectral_norm"):
         monkeypatch.setattr(analyze, solver, meeting(2, getattr(analyze, solver)))
     options = AnalysisOptions(precisions=precisions)
-    results = list(analyze_weights(weights(64, 64, 64, 64), options, Crew(2, 1)))
+    results = list(analyze_weights(weights(64, 64, 64, 64), options, Parallelism(2, 1)))
     assert [row.reason for result in results for row in result.rows if not row.ok] == []
 
 
 def test_one_worker_alone_never_meets_another(monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = threading.Barrier(2)
     monkeypatch.setattr(analyze, "spectrum", lambda *args, **options: barrier.wait(timeout=0.05))
-    (row,) = next(iter(analyze_weights(weights(64), OPTIONS, Crew(1, 1)))).rows
+    (row,) = next(iter(analyze_weights(weights(64), OPTIONS, Parallelism(1, 1)))).rows
     assert row.status == "failed" and "BrokenBarrierError" in row.reason  # so the test above can fail
 
 
@@ -98,7 +98,7 @@ def test_a_weight_is_freed_when_its_rows_are_made(
     try:
         names = [source.weight.layer_name for source in sources] if spectra else []
         todo = [source.weight for source in sources]
-        results = list(analyze_weights(todo, options, Crew(1, 1), spectra_of=names))
+        results = list(analyze_weights(todo, options, Parallelism(1, 1), spectra_of=names))
         assert [source.alive for source in sources] == [0, 0, 0]
     finally:
         gc.enable()
@@ -107,7 +107,7 @@ def test_a_weight_is_freed_when_its_rows_are_made(
 
 def test_the_callers_threads_are_left_alone() -> None:
     before = torch.get_num_threads()
-    list(analyze_weights(weights(30, 40), OPTIONS, Crew(2, 1)))
+    list(analyze_weights(weights(30, 40), OPTIONS, Parallelism(2, 1)))
     assert torch.get_num_threads() == before
     seen: list[int] = []
     thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
@@ -118,7 +118,7 @@ def test_the_callers_threads_are_left_alone() -> None:
 
 def test_stopping_early_leaves_no_work_behind() -> None:
     earlier = set(threading.enumerate())  # those of other tests may still be ending
-    results = analyze_weights(weights(*[60] * 30), OPTIONS, Crew(1, 1))
+    results = analyze_weights(weights(*[60] * 30), OPTIONS, Parallelism(1, 1))
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert sum(t.name.startswith("alpha-hill") for t in set(threading.enumerate()) - earlier) <= 1
@@ -139,32 +139,32 @@ def test_told_to_stop_it_begins_no_further_weight() -> None:
         return replace(weight, rows=rows)
 
     todo = [counted(weight) for weight in weights(*[60] * 10)]
-    results = list(analyze_weights(todo, OPTIONS, Crew(1, 1), stop=stop))
+    results = list(analyze_weights(todo, OPTIONS, Parallelism(1, 1), stop=stop))
     assert sorted(result.layer_name for result in results) == sorted(begun) and len(begun) == 3
 
 
 def test_crew_fills_the_threads() -> None:
-    assert choose_crew(weights(30, 30), workers=2, threads=8) == Crew(2, 4)
-    assert choose_crew(weights(30, 30, 30, 30), threads=3) == Crew(3, 1)
-    assert choose_crew([], threads=4).workers == 1
+    assert choose_parallelism(weights(30, 30), workers=2, threads=8) == Parallelism(2, 4)
+    assert choose_parallelism(weights(30, 30, 30, 30), threads=3) == Parallelism(3, 1)
+    assert choose_parallelism([], threads=4).workers == 1
 
 
 def test_crew_keeps_the_memory_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     size = parallel.predicted_bytes(weights(500)[0])
     monkeypatch.setattr(parallel, "available_memory", lambda: int(2 * 2.5 * size))
-    assert choose_crew(weights(*[500] * 8), threads=8) == Crew(2, 4)
+    assert choose_parallelism(weights(*[500] * 8), threads=8) == Parallelism(2, 4)
     monkeypatch.setattr(parallel, "available_memory", lambda: 0)
-    assert choose_crew(weights(500, 500), threads=8) == Crew(1, 8)
+    assert choose_parallelism(weights(500, 500), threads=8) == Parallelism(1, 8)
 
 
 @pytest.mark.parametrize("bad", [{"workers": 0}, {"threads": -1}])
 def test_bad_crew(bad: dict[str, int]) -> None:
     with pytest.raises(OptionError, match="expected at least 1"):
-        choose_crew([], **bad)
+        choose_parallelism([], **bad)
 
 
 def test_an_accelerator_gets_one_at_a_time() -> None:
-    assert choose_crew(weights(30, 30), threads=4, device="cuda") == Crew(1, 4)
+    assert choose_parallelism(weights(30, 30), threads=4, device="cuda") == Parallelism(1, 4)
 
 
 def test_ranks_divide_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_shares_cover_all_once_and_balance() -> None:
 
 
 def test_shard_syntax() -> None:
-    assert Shard.parse("2/8") == Shard(2, 8)
+    assert ScanShare.parse("2/8") == ScanShare(2, 8)
     for bad in ("0/3", "4/3", "1", "a/b", "1/", "-1/2"):
         with pytest.raises(OptionError, match="shard: expected i/n"):
-            Shard.parse(bad)
+            ScanShare.parse(bad)

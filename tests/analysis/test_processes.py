@@ -3,7 +3,7 @@
 import pytest
 import torch.distributed as dist
 
-from alpha_callbacks.analysis.processes import Ranks, Shard, share, training_ranks
+from alpha_callbacks.analysis.processes import Ranks, ScanShare, share, training_ranks
 from alpha_callbacks.errors import OptionError, PeerError
 from tests.conftest import noise, weight_of
 
@@ -75,8 +75,8 @@ def test_lost_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/"])
 def test_bad_shards(text: str) -> None:
     with pytest.raises(OptionError, match="expected i/n"):
-        Shard.parse(text)
+        ScanShare.parse(text)
 
 
 def test_shard() -> None:
-    assert Shard.parse("2/8") == Shard(2, 8)
+    assert ScanShare.parse("2/8") == ScanShare(2, 8)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_callbacks.analysis.analyze import analyze_weight
-from alpha_callbacks.analysis.quantization_error import measure_damage
+from alpha_callbacks.analysis.quantization_error import measure_quantization_error
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import hill_alpha
@@ -98,12 +98,12 @@ def test_fp32_weights_need_their_own_half_precisions() -> None:
 
 def test_damage_equals_a_direct_comparison() -> None:
     w = noise(50, 40) * 1e-4
-    damage = measure_damage(weight_of(w), get_precision("fp16"), float(w.abs().max()))
+    error = measure_quantization_error(weight_of(w), get_precision("fp16"), float(w.abs().max()))
     e = w.double() - w.half().double()
-    assert damage.error.frobenius == pytest.approx(float(e.norm()), rel=1e-5)
-    assert damage.error.spectral >= float(torch.linalg.matrix_norm(e, 2))
-    assert damage.underflow == int(((w != 0) & (w.half() == 0)).sum())
-    assert not damage.exact
+    assert error.change.frobenius == pytest.approx(float(e.norm()), rel=1e-5)
+    assert error.change.spectral >= float(torch.linalg.matrix_norm(e, 2))
+    assert error.underflow == int(((w != 0) & (w.half() == 0)).sum())
+    assert not error.exact
 
 
 def compare(folder: Path, precision: str) -> list[tuple[float, float]]:

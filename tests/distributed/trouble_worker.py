@@ -93,8 +93,8 @@ def outside_the_layers() -> dict[str, Any]:
         monitor.log(model, 1)
         with patch.object(alpha_callbacks.training.monitor, "module_inventory", failing_on_rank_1(find)):
             second = attempt(lambda: monitor.log(change(model), 2))
-        crew = alpha_callbacks.training.measurer.choose_crew
-        with patch.object(alpha_callbacks.training.measurer, "choose_crew", failing_on_rank_1(crew)):
+        parallelism = alpha_callbacks.training.measurer.choose_parallelism
+        with patch.object(alpha_callbacks.training.measurer, "choose_parallelism", failing_on_rank_1(parallelism)):
             third = attempt(lambda: monitor.log(model, 3))
         return {"second": second, "third": third, "fourth": attempt(lambda: monitor.log(model, 4))}
 

@@ -104,7 +104,7 @@ def test_thresholds_need_no_low_bit_column() -> None:
     found = recommend(table)
     assert found.plan.policy == "thresholds"
     assert list(chosen(found).values()) == ["int4_g32", "fp8_e4m3"]
-    assert math.isnan(found.rivals[0].error) and all(math.isnan(advice.relative_error) for advice in found.layers)
+    assert math.isnan(found.alternatives[0].error) and all(math.isnan(advice.relative_error) for advice in found.layers)
 
 
 def test_variation_over_wide_precisions_means_16_bits() -> None:
@@ -211,8 +211,8 @@ def test_figures_beside_each_choice() -> None:
     assert first.relative_error == pytest.approx(0.095)
     assert first.others == {"measured": "int4_g32", "alphaq": "int4_g32", "thresholds": "int4_g32"}
     rms = math.sqrt(sum((0.095 * (1 + i / 100)) ** 2 for i in range(28)) / 28)
-    assert found.rivals[0].error == pytest.approx(rms) and found.rivals[0].agreement == 1
-    assert [rival.policy for rival in found.rivals] == ["measured", "alphaq", "thresholds"]
+    assert found.alternatives[0].error == pytest.approx(rms) and found.alternatives[0].agreement == 1
+    assert [alternative.policy for alternative in found.alternatives] == ["measured", "alphaq", "thresholds"]
 
 
 def test_rank_correlation_against_scipy() -> None:

@@ -54,7 +54,7 @@ def test_most_curves_go_to_dense_layers_then_to_the_heaviest_experts(
     monkeypatch.setattr("alpha_callbacks.report.thinned.MOST", 24)
     whole = example(tmp_path)
     columns = curve_columns(whole, open_spectra(tmp_path))
-    assert columns["left_out"] == 22 - 4, "6 decompositions a layer" and MOST > 225 * 6
+    assert columns["left_out"] == 22 - 4, "6 decompositions per layer" and MOST > 225 * 6
 
 
 def test_damaged_spectra_cost_their_curves_only(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_plan_may_be_missing(tmp_path: Path) -> None:
 def test_words(tmp_path: Path) -> None:
     whole = example(tmp_path)
     assert "layers with a precision without alpha" in [tile.what for tile in tiles(whole) if tile.warn]
-    assert any(text.startswith("nf4 (8 bits a weight): rounding changes") for text in sentences(whole))
+    assert any(text.startswith("nf4 (8 bits per weight): rounding changes") for text in sentences(whole))
     titles = [group.title for group in standouts(whole)]
     assert titles[:2] == ["Heaviest tails for their shape", "Closest to noise"] and "nf4" in titles[3]
     assert reasons_of(whole) == [("non_finite", f"3 weights overflow {NASTY}", [f"{LOST} at nf4"])]
@@ -133,7 +133,7 @@ def test_few_layers_are_told_one_by_one(tmp_path: Path) -> None:
 def test_a_format_of_few_layers_has_a_range(tmp_path: Path) -> None:
     rows = [row(f"fc{i}", "nf4", 3.0, relative_error=0.08 + i / 100, effective_bits=4.5) for i in range(2)]
     told = sentences(Table.from_rows(rows, ("nf4",)))[-1]
-    assert told == "nf4 (4.5 bits a weight): rounding changes a weight matrix by 8.00% to 9.00% of its norm."
+    assert told == "nf4 (4.5 bits per weight): rounding changes a weight matrix by 8.00% to 9.00% of its norm."
 
 
 def test_few_layers_have_points_and_no_box(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_few_layers_have_points_and_no_box(tmp_path: Path) -> None:
         names = tuple(f"net.fc{i}" for i in range(count))
         with opened(report_html(tmp_path, table(names, ("fp32",))), tmp_path) as it:
             assert it.page.evaluate(width) == [drawn]
-            assert "One tile a layer" in it.page.inner_text("#map")
+            assert "One tile per layer" in it.page.inner_text("#map")
 
 
 def test_scan_writes_it_and_the_command_writes_it_anew(tmp_path: Path) -> None:

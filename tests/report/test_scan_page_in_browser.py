@@ -60,7 +60,7 @@ def test_sections(it: Opened) -> None:
     ]  # fmt: skip
     text = it.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
-    assert "Tails are heaviest in" in text and "int4_g32 (8 bits a weight)" in text
+    assert "Tails are heaviest in" in text and "int4_g32 (8 bits per weight)" in text
     assert "Policy alphaq, budget = 4.5" in text and "alpha-hill scan" in text and "1,024 MiB" in text
     assert it.page.locator("#distribution-plot .trace").count() == 6
 
@@ -120,7 +120,7 @@ def test_a_cell_opens_its_layer(it: Opened, scan: Scan) -> None:
         "SQNR",
         "spectral error",
         "solver",
-        "bits a weight",
+        "bits per weight",
         "k of n",
     ):
         assert field in numbers

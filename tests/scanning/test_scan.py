@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from alpha_callbacks import AnalysisOptions, Plots, merge, scan
-from alpha_callbacks.analysis.processes import Shard
+from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import CheckpointError, JournalError
 from tests.conftest import REPOSITORY, noise
@@ -83,10 +83,10 @@ def test_result_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "crew", [{"workers": 1, "threads": 1}, {"workers": 1, "threads": 2}, {"workers": 3, "threads": 3}]
+    "parallelism", [{"workers": 1, "threads": 1}, {"workers": 1, "threads": 2}, {"workers": 3, "threads": 3}]
 )
-def test_values_do_not_depend_on_workers_or_threads(whole: Path, tmp_path: Path, crew: dict[str, int]) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS, **crew)  # type: ignore[arg-type]
+def test_values_do_not_depend_on_workers_or_threads(whole: Path, tmp_path: Path, parallelism: dict[str, int]) -> None:
+    scan(output_dir=tmp_path, plots=NO_PLOTS, **parallelism)  # type: ignore[arg-type]
     assert contents(tmp_path) == contents(whole)
 
 
@@ -151,7 +151,7 @@ def test_a_run_json_that_lists_files_elsewhere_removes_nothing(tmp_path: Path) -
 def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     folders = [tmp_path / str(i) for i in (1, 2, 3)]
     for i, folder in enumerate(folders, 1):
-        assert scan(output_dir=folder, plots=NO_PLOTS, shard=Shard(i, 3)) is None
+        assert scan(output_dir=folder, plots=NO_PLOTS, shard=ScanShare(i, 3)) is None
         assert not (folder / FILES[0]).exists()
     with pytest.raises(JournalError, match=r"expected 29 finished layers, \d+ are missing"):
         merge(folders[:2], output_dir=tmp_path / "part", plots=NO_PLOTS)
@@ -160,8 +160,8 @@ def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
 
 
 def test_starting_one_shard_over_leaves_the_others(whole: Path, tmp_path: Path) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=Shard(1, 2))
-    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=Shard(2, 2), resume=False)
+    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=ScanShare(1, 2))
+    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=ScanShare(2, 2), resume=False)
     merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
     assert contents(tmp_path) == contents(whole)
 

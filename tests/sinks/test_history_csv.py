@@ -17,7 +17,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def steps_of(path: Path) -> list[int]:
-    """Return the steps in the file, each of which must be there once a layer and precision."""
+    """Return the steps in the file, each of which must be there once per layer and precision."""
     found = [(int(r["step"]), r["layer_name"], r["precision"]) for r in rows_of(path)]
     assert len(set(found)) == len(found)
     steps = list(dict.fromkeys(step for step, _, _ in found))

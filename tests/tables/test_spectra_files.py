@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from alpha_callbacks import AnalysisOptions, Plots, hill_alpha, merge, open_spectra, scan
-from alpha_callbacks.analysis.processes import Shard
+from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
@@ -131,7 +131,7 @@ def test_starting_over_leaves_nothing_of_before(tmp_path: Path) -> None:
 
 def test_shards_in_folders_of_their_own(whole: Path, tmp_path: Path) -> None:
     for i in (1, 2):
-        scanned(tmp_path / str(i), shard=Shard(i, 2))
+        scanned(tmp_path / str(i), shard=ScanShare(i, 2))
     merge([tmp_path / "1", tmp_path / "2"], output_dir=tmp_path / "merged", plots=NO_PLOTS, report=False)
     assert held(tmp_path / "merged") == held(whole)
     merge([tmp_path / "1", tmp_path / "2"], output_dir=tmp_path / "1", plots=NO_PLOTS, report=False)

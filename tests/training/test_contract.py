@@ -139,5 +139,5 @@ def test_wandb(host: str, tmp_path: Path, wandb_run: Any) -> None:
     assert all(map(torch.equal, alone, watched))
     wandb_run.finish()
     rows = [row for row in read_offline_run(tmp_path).rows if "alpha_hill/mean_bf16" in row]
-    assert [row["alpha_hill/step"] for row in rows] == [0, 3, 6]  # one row a state
+    assert [row["alpha_hill/step"] for row in rows] == [0, 3, 6]  # one row per state
     assert monitor.last is not None and rows[-1]["alpha_hill/mean_bf16"] == monitor.last.scalars["mean_bf16"]

@@ -1,4 +1,4 @@
-"""Table -> pictures for the cards of a logger: a bar chart a category, and heat maps."""
+"""Table -> pictures for the cards of a logger: a bar chart per category, and heat maps."""
 
 import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg

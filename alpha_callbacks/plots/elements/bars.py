@@ -47,7 +47,7 @@ def set_groups(axes: Axes, groups: int) -> None:
 
 
 def draw_alphas(axes: Axes, groups: Sequence[Group], bars: Sequence[Series], *, merged: bool = False) -> None:
-    """Draw a bar a layer; where some group has several layers, their medians with whiskers.
+    """Draw a bar per layer; where some group has several layers, their medians with whiskers.
 
     Args:
         axes: the panel; group i stands at x = i.
@@ -116,7 +116,7 @@ def print_alphas(
 
 
 def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool) -> None:
-    """Draw one bar a group; a layer without alpha gets a cross, and its status in words where they fit."""
+    """Draw one bar per group; a layer without alpha gets a cross, and its status in words where they fit."""
     alphas = [usable_alpha(group.layers[0], series.precision) for group in groups]
     at = [i + series.offset for i in range(len(groups))]
     heights = [0.0 if math.isnan(alpha) else alpha for alpha in alphas]

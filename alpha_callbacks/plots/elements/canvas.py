@@ -1,4 +1,4 @@
-"""Figures without pyplot: one look, one colour a precision, and files that are complete or absent."""
+"""Figures without pyplot: one look, one colour per precision, and files that are complete or absent."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Layers -> the cells of a heat map: one a block and category."""
+"""Layers -> the cells of a heat map: one per block and category."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +64,7 @@ def arrange(layers: Sequence[T], row: Callable[[T], Row], *, named: bool = True)
     Args:
         layers: in the order of the network.
         row: gives the name, category and block of each.
-        named: where no layer is inside a block, give each one a row; False: one row for all, a cell a category.
+        named: where no layer is inside a block, give each one a row; False: one row for all, a cell per category.
     """
     inside = [layer for layer in layers if row(layer).block is not None]
     places: dict[Place, list[T]] = {}

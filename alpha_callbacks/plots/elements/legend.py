@@ -20,7 +20,7 @@ _ABOVE = 0.07  # gap between axes and legend
 
 
 def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
-    """Return the keys of an alpha panel: one a precision, the noise line, and the cross if there are some."""
+    """Return the keys of an alpha panel: one per precision, the noise line, and the cross if there are some."""
     handles: list[Handle] = [Patch(color=color, label=fit(name, 1.4, _SIZE)) for name, color in colors.items()]
     handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label="noise (MP)"))
     if crosses:

@@ -64,7 +64,7 @@
   }).group);
   drawScatters();
 
-  /* Map: one cell a block and category, their median, and a tile a layer outside blocks. Where there are many,
+  /* Map: one cell per block and category, their median, and a tile per layer outside blocks. Where there are many,
      the colours end at the 98th percentile of the sizes. */
   const SHOWN = {
     change: {label: "Change", title: "B − A", of: delta},

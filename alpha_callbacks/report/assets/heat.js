@@ -1,5 +1,5 @@
 "use strict";
-/* The map: a cell a block and category; layers outside blocks as tiles below it. */
+/* The map: a cell per block and category; layers outside blocks as tiles below it. */
 (() => {
   const L = AH.layers, READABLE = 35; // pixels that a cell needs for its text
   const ORDER = ["attn_q", "attn_k", "attn_v", "attn_o", "attn_qkv", "mlp_gate", "mlp_up", "mlp_down", "mlp_gate_up", "moe_router",

@@ -1,5 +1,5 @@
 "use strict";
-/* The page of a training run: layers x steps, a panel a category, the table. */
+/* The page of a training run: layers x steps, a panel per category, the table. */
 (() => {
   const source = AH.data("map");
   const names = source.name, steps = source.steps, count = names.length, wide = steps.length;

@@ -3,7 +3,7 @@
 AH.layers = (() => {
   const source = AH.data("map").layers;
   const width = source.precisions.length, count = source.name.length;
-  const EACH = ["out_features", "in_features", "alpha_null"]; // one a layer; other numbers: one a layer and precision
+  const EACH = ["out_features", "in_features", "alpha_null"]; // one per layer; other numbers: one per layer and precision
   const numbers = {}, words = {};
   for (const [key, column] of Object.entries(source)) {
     if (column && column.b) numbers[key] = AH.unpack(column);

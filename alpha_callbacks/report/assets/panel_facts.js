@@ -23,7 +23,7 @@
     return [lost, AH.el("div", {class: "tiles panel-tiles"}, ...tiles), AH.el("h3", {class: "below", text: "alpha at each precision"}), bars(i, p)].filter(Boolean);
   };
 
-  /** A bar a precision from 0, the value of noise as a line, and the drift in words. */
+  /** A bar per precision from 0, the value of noise as a line, and the drift in words. */
   function bars(i, chosen) {
     const noise = L.number("alpha_null", i);
     const alphas = L.precisions.map((_, p) => L.alpha(i, p)), top = Math.max(...[...alphas, noise].filter(Number.isFinite), 0) || 1;
@@ -56,7 +56,7 @@
     ["spectral norm", size("spectral_norm", 5)], ["Frobenius norm", size("frobenius_norm", 5)], ["stable rank", size("stable_rank", 4)],
     ["relative error", percent("relative_error")], ["SQNR", (i, p) => { const v = L.number("relative_error", i, p); return v > 0 ? `${(-20 * Math.log10(v)).toFixed(1)} dB` : v === 0 ? "∞" : "–"; }],
     ["spectral error", percent("spectral_error")], ["weights to inf", size("overflow")], ["weights to 0", size("underflow")],
-    ["bits a weight", size("effective_bits", 4)], ["method", word("method")], ["solver", word("solver")],
+    ["bits per weight", size("effective_bits", 4)], ["method", word("method")], ["solver", word("solver")],
   ];
 
   AH.layerNumbers = (i, chosen) => AH.el("table", {class: "numbers fields"},

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 def find_wandb(host: Host, *, asked: bool) -> list[Sink]:
     """Return one sink a W&B run among the offers, else one for the run that is active in this process.
 
-    Never starts a run of its own: that makes a second run, or one a rank.
+    Never starts a run of its own: that makes a second run, or one per rank.
 
     Raises:
         OptionError: asked for, and there is no run.
@@ -66,7 +66,7 @@ class WandbSink:
     | `alpha_hill/epoch` | as the framework counts | there are epochs |
     | `alpha_hill/<scalar>` | `Snapshot.scalars`: alphas, number of layers, seconds | it is a number |
     | `alpha_hill/<image>` | `Snapshot.images`: `bars_<category>`, `heat_alpha`, `heat_drift` | `host.images` |
-    | `alpha_hill/table` | a row a layer and precision; 10,000 at most, W&B's limit (experts go first) | always |
+    | `alpha_hill/table` | a row per layer and precision; 10,000 at most, W&B's limit (experts go first) | always |
     | `alpha_hill/dist_<precision>` | histogram of alpha over layers | a layer has a usable alpha |
     | `alpha_hill_layers_<precision>/<layer>` | alpha; beyond 1,000 layers of no experts | `host.per_layer_scalars` |
 

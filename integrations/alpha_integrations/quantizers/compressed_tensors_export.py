@@ -59,7 +59,7 @@ def quantization_config(modules: Modules) -> dict[str, Any]:
 
 
 def config_groups(low: Mapping[str, Choice]) -> dict[str, dict[str, Any]]:
-    """Return one group a precision, as QuantizationScheme reads it."""
+    """Return one group per precision, as QuantizationScheme reads it."""
     names = defaultdict(list)
     for name, choice in low.items():
         names[choice.precision].append(name)

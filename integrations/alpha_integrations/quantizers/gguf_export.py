@@ -1,4 +1,4 @@
-"""llama.cpp: a file for `llama-quantize --tensor-type-file`, one line a tensor."""
+"""llama.cpp: a file for `llama-quantize --tensor-type-file`, one line per tensor."""
 
 import re
 
