@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from alpha_callbacks.planning.export_plan import export_plan
     from alpha_callbacks.planning.plan import Choice, Plan
     from alpha_callbacks.planning.plan_json import read_plan, write_plan
-    from alpha_callbacks.planning.recommend import Recommendation, recommend
+    from alpha_callbacks.planning.recommend import recommend
     from alpha_callbacks.planning.recommend_options import RecommendOptions
+    from alpha_callbacks.planning.recommendation import Recommendation
     from alpha_callbacks.planning.write_model import write_model
     from alpha_callbacks.plots.category import plot_category
     from alpha_callbacks.plots.compare_scatter import plot_comparison
@@ -64,7 +65,7 @@ _HOMES = {
     "Plots": "scanning.write_results",
     "Precision": "precisions.precision",
     "RecommendOptions": "planning.recommend_options",
-    "Recommendation": "planning.recommend",
+    "Recommendation": "planning.recommendation",
     "Row": "tables.table",
     "ScanResult": "scanning.write_results",
     "Sink": "sinks.sink",

@@ -7,9 +7,9 @@ from types import UnionType
 from typing import Literal, get_args
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.estimators.all_estimators import ESTIMATORS
 from alpha_callbacks.estimators.estimator import Estimator
 from alpha_callbacks.estimators.hill import Threshold
-from alpha_callbacks.estimators.registry import ESTIMATORS
 from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.solvers.spectrum import Solver
 

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from alpha_callbacks.evaluation.evaluate import Score
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.recommend import Advice, Recommendation
+from alpha_callbacks.planning.recommendation import Advice, Recommendation
 from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
 from alpha_callbacks.tables.results_csv import cell, csv_text
 

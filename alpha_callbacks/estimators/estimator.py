@@ -1,6 +1,6 @@
 """What an estimator of the tail exponent is: the one signature behind which every estimator stands.
 
-To add one: a file beside `hill.py` with a class of this signature, and its entry in `registry.py`.
+To add one: a file beside `hill.py` with a class of this signature, and its entry in `all_estimators.py`.
 """
 
 from dataclasses import dataclass

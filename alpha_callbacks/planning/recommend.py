@@ -1,16 +1,17 @@
 """Results -> a plan, what speaks for it, and what other policies would have done."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from alpha_callbacks.errors import PlanError
+from alpha_callbacks.planning.kept_layers import all_kept, choice_of, sixteen_bit_format
 from alpha_callbacks.planning.knapsack import TOLERANCE
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.planning.policies import alphaq_costs, budget_reasons, measured_costs, middle, spend
 from alpha_callbacks.planning.recommend_options import RecommendOptions
+from alpha_callbacks.planning.recommendation import Advice, Correlation, PolicyComparison, Recommendation
 from alpha_callbacks.planning.thresholds import Protect, Thresholds
 from alpha_callbacks.planning.tied_groups import units
 from alpha_callbacks.precisions.registry import get_precision
@@ -20,91 +21,7 @@ from alpha_callbacks.utils.lazy import lazy_property
 _POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
 
-_KEPT = {"embedding": "an embedding", "lm_head": "the language head", "moe_router": "a router", "conv": "a convolution"}
 _USUAL = {8: "fp8_e4m3", 4: "int4_g32"}  # of "thresholds", where none of that size was scanned
-_BY_OPTION = "kept by --keep"
-_HALF = {"float16", "F16"}
-
-
-@dataclass(frozen=True)
-class Advice:
-    """One layer of a recommendation.
-
-    Attributes:
-        choice: what the plan says.
-        alpha: at the reference precision.
-        alpha_ratio: alpha / alpha of noise.
-        drift: alpha at the chosen format minus alpha; nan where it was not measured.
-        relative_error: ||W - Q(W)||_F / ||W||_F at the chosen format.
-        others: policy -> format that it would have chosen.
-        stuck: True if it stays at 16 bits for want of an alpha or of a candidate that could be measured.
-    """
-
-    choice: Choice
-    alpha: float
-    alpha_ratio: float
-    drift: float
-    relative_error: float
-    others: Mapping[str, str]
-    stuck: bool = False
-
-
-@dataclass(frozen=True)
-class PolicyComparison:
-    """Another policy on the same layers.
-
-    Attributes:
-        policy: its name.
-        average_bits: of what it would have chosen.
-        error: root of the mean squared relative error over layers, nan where a format was not measured.
-        agreement: share of layers with the same choice.
-    """
-
-    policy: str
-    average_bits: float
-    error: float
-    agreement: float
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman rank correlation of alpha with the measured error of one format, over layers.
-
-    Attributes:
-        precision: the format.
-        alpha: of alpha with its relative error.
-        alpha_ratio: of alpha / noise with it.
-        layers: how many.
-    """
-
-    precision: str
-    alpha: float
-    alpha_ratio: float
-    layers: int
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """A plan with what speaks for it.
-
-    Attributes:
-        plan: one choice a layer.
-        layers: the same with the figures.
-        alternatives: the plan itself first, then other policies (at the same bits where they have a budget).
-        correlations: alpha against measured error, one a low-bit format.
-        reference: precision of the alphas.
-    """
-
-    plan: Plan
-    layers: tuple[Advice, ...]
-    alternatives: tuple[PolicyComparison, ...]
-    correlations: tuple[Correlation, ...]
-    reference: str
-
-    @property
-    def kept(self) -> list[Choice]:
-        """Layers that stay at 16 bits for want of an alpha or of a measured candidate."""
-        return [advice.choice for advice in self.layers if advice.stuck]
 
 
 def recommend(
@@ -172,12 +89,12 @@ class _Problem:
     def of(cls, table: Table, options: RecommendOptions, fisher: Mapping[str, float] | None) -> "_Problem":
         scanned = [name for name in table.precisions if get_precision(name).low_bit]
         names = options.candidates if options.candidates is not None else tuple(scanned)
-        kept = _all_kept(table, options)
+        kept = all_kept(table, options)
         layers = [layer for layer in table.layers if layer.first.layer_name not in kept]
         if not layers:
             raise PlanError("results: expected layers to quantize, all are kept by rule. Loosen --keep.")
-        highs = [_high(layer) for layer in layers]
-        choices = [_choice(layer, high) for layer, high in zip(layers, highs, strict=True)]
+        highs = [sixteen_bit_format(layer) for layer in layers]
+        choices = [choice_of(layer, high) for layer, high in zip(layers, highs, strict=True)]
         measured = tuple(name for name in names if name in scanned)
         usable = [
             layer[table.reference].ok and (not measured or any(layer[name].ok for name in measured)) for layer in layers
@@ -253,12 +170,12 @@ class _Problem:
         decided = dict(zip(names, zip(chosen, reasons, strict=True), strict=True))
         choices = []
         for layer in self.table.layers:
-            name, high = layer.first.layer_name, _high(layer)
+            name, high = layer.first.layer_name, sixteen_bit_format(layer)
             if name in self.kept:
-                choices.append(_choice(layer, high, reason=self.kept[name], budgeted=False))
+                choices.append(choice_of(layer, high, reason=self.kept[name], budgeted=False))
             else:
                 pick, reason = decided[name]
-                choices.append(_choice(layer, high if pick == HIGH else pick, reason=reason))
+                choices.append(choice_of(layer, high if pick == HIGH else pick, reason=reason))
         settings = {key: value for key, value in asdict(self.options).items() if value is not None and key != "policy"}
         used = {"avg_bits": budget} if budget is not None else {}
         return Plan(tuple(choices), policy, {**settings, **used, "candidates": self.about.candidates[:-1]}, model)
@@ -297,38 +214,3 @@ class _Problem:
         figures = [(error, row.alpha, row.alpha_ratio) for row, error in both]
         ranks = pandas.DataFrame(figures).corr(method="spearman")
         return Correlation(precision, float(ranks.iloc[0, 1]), float(ranks.iloc[0, 2]), len(both))
-
-
-def _all_kept(table: Table, options: RecommendOptions) -> dict[str, str]:
-    """Return layer name -> why it is outside the budget; --keep takes with it all that share a format."""
-    choices = [_choice(layer, _high(layer)) for layer in table.layers]
-    kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
-    for group in units(choices, tied=not options.untied):
-        names = [choices[i].layer_name for i in group]
-        if owner := next((name for name in names if kept.get(name) == _BY_OPTION), None):
-            kept.update({name: f"shares a format with {owner}, {_BY_OPTION}" for name in names if name not in kept})
-    return kept
-
-
-def _kept(layer: LayerRows, options: RecommendOptions) -> str:
-    """Return why a layer is outside the budget, or ""."""
-    row = layer.first
-    if row.tied_to:
-        return f"shares its storage with {row.tied_to}"
-    if options.keep and re.search(options.keep, row.layer_name):
-        return _BY_OPTION
-    if row.category == "lm_head" and options.quantize_head:
-        return ""
-    return f"kept by rule: {_KEPT[row.category]}" if row.category in _KEPT else ""
-
-
-def _high(layer: LayerRows) -> str:
-    """Return the 16-bit format that a layer stays in."""
-    return "fp16" if layer.first.stored_dtype in _HALF else "bf16"
-
-
-def _choice(layer: LayerRows, precision: str, *, reason: str = "", budgeted: bool = True) -> Choice:
-    row = layer.first
-    return Choice(
-        row.layer_name, row.category, row.out_features, row.in_features, precision, reason, budgeted, row.tied_to
-    )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from alpha_callbacks.planning.plan_json import write_plan
-from alpha_callbacks.planning.recommend import Recommendation
+from alpha_callbacks.planning.recommendation import Recommendation
 from alpha_callbacks.tables.results_csv import cell, csv_text
 from alpha_callbacks.utils.atomic_files import make_folder, write_text
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_with_spectra
+from alpha_callbacks.estimators.all_estimators import ESTIMATORS
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
 from alpha_callbacks.estimators.hill import Hill
-from alpha_callbacks.estimators.registry import ESTIMATORS
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.solvers.perturbation import Perturbation
 from alpha_callbacks.solvers.spectrum import Rounding

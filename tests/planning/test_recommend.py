@@ -6,8 +6,9 @@ import pandas
 import pytest
 
 from alpha_callbacks.errors import OptionError, PlanError
-from alpha_callbacks.planning.recommend import Recommendation, recommend
+from alpha_callbacks.planning.recommend import recommend
 from alpha_callbacks.planning.recommend_options import RecommendOptions
+from alpha_callbacks.planning.recommendation import Recommendation
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.table import Row, Table
 from tests.support.low_bit_tables import BLOCK, LAYERS, failed, low_bit_row, low_bit_table, shape_of
