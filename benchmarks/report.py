@@ -2,7 +2,7 @@
 
     python -m benchmarks.report                 # a minute; needs chromium for the last figures
     python -m benchmarks.report --keep out      # leave report.html and its folder in out/
-    python -m benchmarks.report --results DIR   # of a scan: its report is built anew there
+    python -m benchmarks.report --results DIR   # of a scan: rebuilds its report there
 
 The spectra are made up (noise with a power-law tail, another draw for each precision), so that no two decompositions
 are shared and every curve is in the page: more than a real scan of bf16 weights has.

@@ -1,4 +1,4 @@
-"""One weight -> its rows. Pure: everything that trains, scans or draws sits on this function."""
+"""One weight -> its rows. Pure: callbacks, scans and charts all rest on this function."""
 
 import math
 from collections.abc import Mapping
@@ -38,12 +38,12 @@ _REASONS: dict[Status, str] = {
 
 @dataclass(frozen=True)
 class Analysis:
-    """What there is to know of one weight.
+    """The results for one weight.
 
     Attributes:
         rows: one per precision.
         spectra: precision -> eigenvalues, shape (n,), float64, descending; precisions that share a decomposition share
-            the tensor. Those without one are left out.
+            the tensor. Precisions without one are left out.
     """
 
     rows: tuple[Row, ...]
@@ -64,7 +64,7 @@ def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
     """Return the rows of `analyze_weight`, and the eigenvalues that they were made from."""
     try:
         return _analyze(weight, options)
-    except Exception as error:  # whatever one layer does, the others go on; the row keeps what happened
+    except Exception as error:  # the other layers go on; the row keeps what happened
         return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
@@ -93,7 +93,7 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
 
 @dataclass(frozen=True)
 class _Solved:
-    """A decomposition with its fit, ready to be reported under several precisions. It does not know its matrix."""
+    """A decomposition with its fit, ready to be reported under several precisions. It holds no reference to its matrix."""
 
     spectrum: Spectrum
     fit: TailFit
@@ -109,7 +109,7 @@ class _Answer:
 
 
 def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
-    """Return the answer for one precision; whatever happens, the other precisions of the layer go on."""
+    """Return the answer for one precision; an error does not stop the other precisions."""
     try:
         return _measured(matrix, precision)
     except Exception as error:
@@ -208,7 +208,7 @@ class _Matrix:
         return _blank(self.weight, self.options, precision, status, reason)
 
     def answer(self, solved: _Solved, precision: str, *, method: Method, bound: float) -> _Answer:
-        """Return what a decomposition says of one precision."""
+        """Return the row of one precision from a decomposition."""
         fit, found = solved.fit, solved.spectrum
         if found.accuracy and method != "lossless":
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha

@@ -34,7 +34,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"{index}: expected {absent[0]!r} in {promised[absent[0]].name}, it is not there "
             f"({len(absent)} tensors are missing). Complete the download."
         )
-    # What a file says of itself (GGUF) counts more than a config.json beside it.
+    # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
     config = {**_read_config(path if path.is_dir() else path.parent), **checkpoint.config}
     if not checkpoint.tensors:
         raise CheckpointError(f"{path}: expected tensors, found none.")

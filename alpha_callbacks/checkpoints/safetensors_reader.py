@@ -57,7 +57,7 @@ def _header(file: Path) -> list[StoredTensor]:
             return [_describe(file, name, handle.get_slice(name)) for name in handle.keys()]  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{file}: expected a whole safetensors file, got {error}. Download it again or save it anew."
+            f"{file}: expected a whole safetensors file, got {error}. Download it again or save it again."
         ) from error
 
 

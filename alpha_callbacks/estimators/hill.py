@@ -136,8 +136,8 @@ def tail_of(
     Independent rounding of the entries has spectral norm of about 0.3 eps typical (sqrt(rows) + sqrt(cols)), and
     spreads the equal eigenvalues of an orthogonal matrix by about 0.2 eps sqrt(min / max). The floors are 7 and 5
     times that, far below what noise itself shows (alpha_null), so that an orthogonal initialisation or a low-rank
-    product is told from a fitted tail in every stored precision. The median, since a few huge entries round in a few
-    directions only.
+    product is told apart from a fitted tail in every stored precision. The median is used because a few huge entries
+    are rounded in only a few directions.
     """
     small, large = sorted((out_features, in_features))
     return Tail(

@@ -57,7 +57,7 @@ def evaluate(
 ) -> list[Score]:
     """Score a plan beside the base, each of its low-bit formats alone, and random plans at the same effective bits.
 
-    Weights pass through our own round trip in place and are restored bit for bit, also after an error or Ctrl-C.
+    Weights are rounded in place and restored bit for bit, also after an error or Ctrl-C.
 
     Args:
         model: a causal language model in eval mode that returns `.logits` (transformers).
@@ -65,7 +65,7 @@ def evaluate(
         windows: token ids, shape (windows, length), see `LanguageModel.windows`.
         random: how many random plans, see `random_plans`.
         seed: of these.
-        on_progress: told (windows done, windows in all, name of the plan).
+        on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
         Base first, then uniform plans from coarse to fine, the plan, the random plans. Where none can be dealt at the
@@ -115,7 +115,7 @@ def compare(
         model: see `evaluate`.
         plans: name -> plan.
         windows: token ids, shape (windows, length).
-        on_progress: told (windows done, windows in all, name of the plan).
+        on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
         The base, then one score a plan, in their order.

@@ -22,7 +22,7 @@ def random_plans(
     tolerance: float = TOLERANCE,
     groups: Sequence[tuple[int, ...]] | None = None,
 ) -> list[Plan]:
-    """Return plans with the formats of a plan in about the same shares, dealt out anew, at the same effective bits.
+    """Return plans with the formats of a plan in about the same shares, dealt out again, at the same effective bits.
 
     Args:
         plan: layers that it does not decide about keep their formats.
@@ -110,7 +110,7 @@ class _Deck:
                 return dealt
         average = self.target / sum(self.weights)
         raise PlanError(
-            f"random plans: expected formats that can be dealt out anew at {average:.3f} +- {tolerance:g} bits, found "
+            f"random plans: expected formats that can be dealt out again at {average:.3f} +- {tolerance:g} bits, found "
             f"none in {_ATTEMPTS} attempts for {len(self.groups)} groups of layers. "
             "There is nothing random to compare with; the uniform plans remain."
         )

@@ -38,7 +38,7 @@ def fisher_trace(
         windows: token ids, shape (windows, length), see `LanguageModel.windows`.
         layers: which, by their names in a table or a plan; default: those that a scan of the model lists. Parts of a
             fused matrix that is not stored part by part share its sum by their numbers of weights.
-        on_progress: told (windows done, windows in all, "fisher").
+        on_progress: called with (windows done, windows in all, "fisher").
 
     Raises:
         PlanError: the model lacks a layer.

@@ -13,7 +13,7 @@ _HALF = {"float16", "F16"}
 
 
 def all_kept(table: Table, options: RecommendOptions) -> dict[str, str]:
-    """Return layer name -> why it is outside the budget; --keep takes with it all that share a format."""
+    """Return layer name -> why it is outside the budget; --keep also keeps every layer that shares a format."""
     choices = [choice_of(layer, sixteen_bit_format(layer)) for layer in table.layers]
     kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
     for group in units(choices, tied=not options.untied):

@@ -56,7 +56,7 @@ class PlanProblem:
 
     @lazy_property
     def stuck(self) -> dict[int, str]:
-        """Layers that can only stay at 16 bits, with the reason: their own, or that of one they share a format with."""
+        """Layers that can only stay at 16 bits, each with its own reason or that of a layer it shares a format with."""
         reasons: dict[int, str] = {}
         for group in self.groups:
             lost = next((i for i in group if not self.usable[i]), None)

@@ -54,7 +54,7 @@ class RecommendOptions:
             names = parse_precisions(self.candidates)
             if wide := [name for name in names if not get_precision(name).low_bit]:
                 raise OptionError(
-                    f"candidates: expected formats below 16 bits, got {wide[0]}. 16 bits are there where needed."
+                    f"candidates: expected formats below 16 bits, got {wide[0]}. 16 bits are used where needed."
                 )
             object.__setattr__(self, "candidates", names)
         for name, value in (("avg_bits", self.avg_bits), ("gamma", self.gamma), ("bounds", sum(self.bounds))):

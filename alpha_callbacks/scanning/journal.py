@@ -1,4 +1,4 @@
-"""Finished layers on disk, one JSON line each, so that a killed run goes on and shards can be merged."""
+"""Finished layers on disk, one JSON line each, so that a killed run can continue and shards can be merged."""
 
 import fcntl
 import json

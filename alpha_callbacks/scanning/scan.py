@@ -1,4 +1,4 @@
-"""A checkpoint -> a table and the files that people look at. What the command does, as a function."""
+"""A checkpoint -> its results folder: what `alpha-hill scan` does, as a function."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ from alpha_callbacks.weights.weight import Weight
 
 
 class Observer:
-    """Told how a scan gets on; this one keeps quiet."""
+    """Receives the progress of a scan; this base class ignores it."""
 
     def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
         """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
@@ -53,8 +53,8 @@ def scan(
 ) -> ScanResult | None:
     """Analyse every weight of a checkpoint, tensor by tensor, and write the results.
 
-    Finished layers go to a journal first: a run that was killed goes on where it was, and its files are the same bytes.
-    Under torchrun the layers are shared among the ranks.
+    Finished layers go to a journal first: a run that was killed continues where it stopped, and its tables are
+    the same bytes. Under torchrun the layers are shared among the ranks.
 
     Args:
         source: folder, file, or model id on the hub; None: the embedded tiny Llama.
@@ -69,7 +69,7 @@ def scan(
         report: write report.html.
         save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most
             200 MB (see `spectra.kept_layers`). True computes layers again that the journal has without them.
-        observer: told about progress.
+        observer: receives the progress.
 
     Returns:
         The result; None on ranks other than the first, and for a shard.

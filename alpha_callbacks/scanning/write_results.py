@@ -1,4 +1,4 @@
-"""Finished layers -> the files that people look at."""
+"""Finished layers -> tables, charts, run.json and the report."""
 
 import json
 import platform
@@ -84,7 +84,7 @@ def write_all(
         record: how this run came about, for run.json.
         report: write report.html.
         seconds: wall time of the analysis.
-        on_chart: told (charts written, charts in all).
+        on_chart: called with (charts written, charts in all).
 
     Raises:
         JournalError: a layer is missing.
@@ -129,7 +129,7 @@ def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], draw
     """Remove charts that the last run.json lists and that no longer belong to the tables; return those that are there.
 
     Those of other weights or options all go; of the same ones, those in the formats drawn now and not drawn again (as
-    when there are fewer batches). The report of other weights or options goes too. Files that no run of ours listed are
+    when there are fewer batches). The report of other weights or options goes too. Files that no scan listed are
     never touched.
     """
     try:

@@ -221,6 +221,6 @@ def _refusal(rung: _Rung, evals: Tensor, frobenius_sq: float, unresolved: Unreso
         return f"sum of eigenvalues {total:.6g}, expected ||W||_F^2 = {frobenius_sq:.6g}"
     if top > frobenius_sq * (1 + rung.sum_tolerance):
         return f"largest eigenvalue {top:.6g} above ||W||_F^2 = {frobenius_sq:.6g}"
-    if rung.units == 0:  # nothing better to be had
+    if rung.units == 0:  # the last rung: there is nothing better
         return ""
     return unresolved(evals, frobenius_sq, Rounding(rung.name, rung.units, rung.eps, rung.goal))

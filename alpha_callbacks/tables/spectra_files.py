@@ -1,4 +1,4 @@
-"""Eigenvalues on disk: one file per layer, written as the layer is finished and read when somebody asks."""
+"""Eigenvalues on disk: one file per layer, written when the layer is finished and read on demand."""
 
 import hashlib
 import json
@@ -79,7 +79,7 @@ def write_spectra(folder: Path, layer_name: str, spectra: Mapping[str, Tensor]) 
 
 
 def has_spectra(folder: Path, layer_name: str) -> bool:
-    """Return True if the eigenvalues of a layer are there."""
+    """Return True if the eigenvalues of a layer are stored."""
     return (folder / _file_name(layer_name)).exists()
 
 

@@ -29,7 +29,7 @@ class Heads:
     Attributes:
         queries: query heads.
         keys: key/value heads.
-        size: features a head.
+        size: features per head.
         grouped: True where rows are stored group by group (NeoX, BLOOM, Falcon's newer layout, InternLM2), False for
             all q, then all k, then all v.
     """

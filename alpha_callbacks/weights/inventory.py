@@ -1,4 +1,4 @@
-"""Stored tensors -> weights to analyse, and every other tensor with the reason why not. One place for all sources."""
+"""Stored tensors -> weights to analyse, and every other tensor with the reason why not: the same for all sources."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Skipped:
 
     @property
     def unknown(self) -> bool:
-        """True for a matrix that nobody recognised, which a user may want to know of."""
+        """True for a matrix that no rule recognises; the user should be told about it."""
         return self.reason == UNKNOWN and sum(size > 1 for size in self.shape) > 1
 
 

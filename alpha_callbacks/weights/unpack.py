@@ -1,4 +1,4 @@
-"""One stored tensor -> the matrices inside it: flattened, transposed, split, or one an expert."""
+"""One stored tensor -> the matrices inside it: flattened, transposed, split, or one per expert."""
 
 import math
 import re
@@ -87,7 +87,7 @@ def _split(whole: Weight, parts: tuple[Part, ...]) -> Iterable[Weight]:
 
 
 def _experts(tensor: StoredTensor, layer: str, config: Mapping[str, Any]) -> Iterable[Weight]:
-    """Yield one matrix (or gate and up) an expert from a tensor of shape (experts, a, b)."""
+    """Yield one matrix (or gate and up) per expert from a tensor of shape (experts, a, b)."""
     count, a, b = tensor.shape
     assert tensor.dtype is not None
     base, _, last = layer.rpartition(".")

@@ -23,7 +23,7 @@ class Weight:
 
     Attributes:
         layer_name: module path without ".weight".
-        category: one of `categories.CATEGORIES`.
+        category: one of `layer_names.CATEGORIES`.
         out_features: rows.
         in_features: columns.
         dtype: what `rows` returns.
@@ -96,9 +96,9 @@ def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, 
     """Yield (start, stop) over `length` so that one span times `width` is about BLOCK_ELEMENTS.
 
     Args:
-        length: what is divided.
-        width: elements that each of it has.
-        multiple: of which each start is one.
+        length: number of items to divide.
+        width: elements per item.
+        multiple: every start is a multiple of this.
     """
     step = max(16, BLOCK_ELEMENTS // max(width, 1))
     step = max(multiple, step // multiple * multiple)

@@ -143,7 +143,7 @@ def test_a_plan_that_cannot_be_dealt_anew_is_scored_without_random_ones(
     )
     scores = evaluate(tiny.model, uneven, licence(tiny), random=2)
     assert [score.name for score in scores] == ["base", "uniform int4_g32", "uniform int8", "plan"]
-    assert "random plans: expected formats that can be dealt out anew" in caplog.text
+    assert "random plans: expected formats that can be dealt out again" in caplog.text
 
 
 def test_nothing_to_compare_is_said(tiny: LanguageModel) -> None:

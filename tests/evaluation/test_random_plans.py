@@ -91,5 +91,5 @@ def test_no_other_plan_has_these_bits() -> None:
     plan = Plan(choices)
     assert {tuple(formats(dealt)) for dealt in random_plans(plan, 3)} == {("int4_g32", "int8")}  # itself
     uneven = Plan((replace(choices[0], precision="int8"), replace(choices[1], precision="int4_g32")))
-    with pytest.raises(PlanError, match=r"random plans: expected formats that can be dealt out anew .* found none"):
+    with pytest.raises(PlanError, match=r"random plans: expected formats that can be dealt out again .* found none"):
         random_plans(uneven, 1, groups=[(0, 1)])
