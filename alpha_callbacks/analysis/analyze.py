@@ -93,7 +93,7 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
 
 @dataclass(frozen=True)
 class _Solved:
-    """A decomposition with its fit, ready to be reported under several precisions. It holds no reference to its matrix."""
+    """A decomposition with its fit, ready to be reported under several precisions. It holds no link to its matrix."""
 
     spectrum: Spectrum
     fit: TailFit
