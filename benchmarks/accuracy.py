@@ -1,6 +1,6 @@
 """How far the Gram route is from an fp64 SVD, on noise, planted tails and spiked spectra.
 
-    python benchmarks/accuracy.py      # about a minute
+    python -m benchmarks.accuracy      # about a minute
 
 For each kind of matrix: the error of alpha by an fp32 and an fp64 Gram matrix, and that error in the units that
 `spectrum._Rung.units` is set in. The constants there must be above what is printed wherever the error matters.
