@@ -2,11 +2,12 @@
 
     python scripts/fetch_real_weights.py
     python -m scripts.make_smollm2_folder
-    python -m benchmarks.evidence      # about 6 minutes on 2 cores
+    python -m benchmarks.evidence      # 15 to 20 minutes on 2 cores
 
-For each budget: both formats alone, 8 random plans, alpha in either direction, AlphaQ's cost, measured error, and
-measured error weighted by gradients. All plans of a budget have the same mean of effective bits within 0.01 (asserted);
-q/k/v and gate/up share a format where it does not say "untied"; weights go through the round trip of the formats (RTN).
+For each budget: both formats alone, 8 random plans with tied and 8 with untied layers (the latter are what the untied
+rows must beat), alpha in either direction, AlphaQ's cost, measured error, and measured error weighted by gradients. All
+plans of a budget have the same mean of effective bits within 0.01 (asserted); q/k/v and gate/up share a format where it
+does not say "untied"; weights go through the round trip of the formats (RTN).
 Writes evidence.txt and evidence.csv into benchmarks/results.
 """
 
@@ -41,7 +42,8 @@ from scripts.make_smollm2_folder import make_folder
 
 RESULTS = Path(__file__).parent / "results"
 PLANS, TOLERANCE = 8, 0.01
-LOWER, HIGHER, RANDOM, MEASURED, FISHER = "all lower", "all higher", "random", "measured", "fisher"
+LOWER, HIGHER, MEASURED, FISHER = "all lower", "all higher", "measured", "fisher"
+RANDOM, UNTIED_RANDOM = "random", "untied random"
 HIGH_ALPHA, LOW_ALPHA, ALPHAQ = "high alpha -> more bits", "low alpha -> more bits", "AlphaQ cost, gamma 1"
 NO_ALPHA = "AlphaQ cost, gamma 0 (no alpha)"
 FISHER_WIDE, THRESHOLDS = "fisher, 16 bits allowed", "thresholds 2.5 / 3.0 (no budget)"
@@ -77,7 +79,7 @@ class Line:
         text: its name.
         policy: what decided.
         average_bits: mean of effective bits.
-        kl: KL(base || plan), nats a token; the mean over random plans.
+        kl: KL(base || plan), nats per token; the mean over random plans.
         spread: standard error over tokens; for random plans the standard deviation over plans.
         perplexity: of the text; the mean over random plans.
         wide: share of weights that stay at 16 bits.
@@ -125,7 +127,13 @@ def plans_of(table: Table, budget: Budget, fisher: Mapping[str, float], *, rando
     made = {name: _cheapest(template, about, each, budget) for name, (about, each) in costs.items()}
     made[FISHER_WIDE] = _cheapest(template, tied, costs[FISHER][1], budget, wide=True)
     dealt = random_plans(made[MEASURED], random, tolerance=TOLERANCE / 2)
-    equal = {**{f"{RANDOM} {i}": plan for i, plan in enumerate(dealt, 1)}, **made}
+    apart = units(template.choices, tied=False)
+    dealt_untied = random_plans(made[f"{LOW_ALPHA}, untied"], random, tolerance=TOLERANCE / 2, groups=apart)
+    equal = {
+        **{f"{RANDOM} {i}": plan for i, plan in enumerate(dealt, 1)},
+        **{f"{UNTIED_RANDOM} {i}": plan for i, plan in enumerate(dealt_untied, 1)},
+        **made,
+    }
     for name, plan in equal.items():
         assert abs(plan.average_bits() - budget.average) <= TOLERANCE, (name, plan.average_bits())
     rule = recommend(table, replace(options, policy="thresholds", avg_bits=None, candidates=(HIGHER_OF, LOWER_OF))).plan
@@ -175,24 +183,31 @@ def _single(template: Plan, name: str) -> Plan:
 
 
 def lines(budget: str, text: str, plans: Mapping[str, Plan], scores: Sequence[Score]) -> list[Line]:
-    """Return the rows of one budget and text; random plans become one."""
+    """Return the rows of one budget and text; the random plans of a kind become one."""
     found: list[Line] = []
-    random = [score for score in scores if score.name.startswith(f"{RANDOM} ")]
+    dealt = {kind: [score for score in scores if score.name.startswith(f"{kind} ")] for kind in (RANDOM, UNTIED_RANDOM)}
+    names = {score.name for group in dealt.values() for score in group}
     for score in scores:
         if score.name == BASE:
             found.append(Line(budget, text, BASE, score.average_bits, score.kl, score.kl_sem, score.perplexity, 0.0))
-        elif score.name not in [other.name for other in random]:
+        elif score.name not in names:
             wide = _wide(plans[score.name])
             found.append(
                 Line(budget, text, score.name, score.average_bits, score.kl, score.kl_sem, score.perplexity, wide)
             )
-        elif score is random[0]:
-            kls = [other.kl for other in random]
-            bits = statistics.mean(other.average_bits for other in random)
-            perplexity = statistics.mean(other.perplexity for other in random)
-            name = f"{RANDOM} (mean and sd of {len(random)})"
-            found.append(Line(budget, text, name, bits, statistics.mean(kls), statistics.stdev(kls), perplexity, 0.0))
+        for kind, group in dealt.items():
+            if group and score is group[0]:
+                found.append(_mean_line(budget, text, kind, group))
     return found
+
+
+def _mean_line(budget: str, text: str, kind: str, group: Sequence[Score]) -> Line:
+    """Return the row of random plans: means, and the standard deviation of their KL."""
+    kls = [score.kl for score in group]
+    bits = statistics.mean(score.average_bits for score in group)
+    perplexity = statistics.mean(score.perplexity for score in group)
+    name = f"{kind} (mean and sd of {len(group)})"
+    return Line(budget, text, name, bits, statistics.mean(kls), statistics.stdev(kls), perplexity, 0.0)
 
 
 def _wide(plan: Plan) -> float:
@@ -236,7 +251,7 @@ def main() -> None:
 
 def shown(found: Sequence[Line]) -> list[str]:
     """Return the table as text."""
-    printed = ["", "KL(base || plan) in nats a token, +- standard error (random: standard deviation over plans)"]
+    printed = ["", "KL(base || plan) in nats per token, +- standard error (random: standard deviation over plans)"]
     for budget, text in dict.fromkeys((line.budget, line.text) for line in found):
         printed += [
             "",

@@ -30,7 +30,7 @@ QUOTED = [
     (PERFORMANCE, r"after a click \|.*\| (\d+) ms", REPORT, r"panel after a click +(\d+) ms"),
     (PERFORMANCE, r"size of the spectra \|.*\| ([\d.]+) MB", REPORT, r"spectra on disk +([\d.]+) MB"),
     (PERFORMANCE, r"checkpoints \| ≤ 1.01 \| ([\d.]+) \|", TRAINING, r"ratio ([\d.]+)"),
-    (PERFORMANCE, r"synchronous \| the analysis \| ([\d.]+) s, ([\d.]+)", TRAINING, r"us +stall.* ([\d.]+) s = +([\d.]+)"),
+    (PERFORMANCE, r"synchronous \| the analysis \| ([\d.]+) s, ([\d.]+)", TRAINING, r"us +stall.* (\S+) s = +(\S+)"),
     (PERFORMANCE, r"NF4 \|.*\| ([\d.]+) ms \| ([\d.]+)", FORMATS, r"nf4 +([\d.]+) +[\d.]+ +([\d.]+)"),
     (TRUST, r"([\d.]+) × \(`exact`\) and ([\d.]+) × \(`fast`\)", ENGINE, r"exact is ([\d.]+) x.*, fast ([\d.]+)"),
     (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
