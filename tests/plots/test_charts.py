@@ -269,7 +269,8 @@ def test_a_table_without_any_alpha_still_draws(plot: Plot, tmp_path: Path) -> No
 @pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_one_to_eight_precisions(plot: Plot, count: int, many_precisions: tuple[str, ...], tmp_path: Path) -> None:
-    save(plot(computed(1, many_precisions[:count]))[0], tmp_path / "x")
+    (file,) = save(plot(computed(1, many_precisions[:count]))[0], tmp_path / "x")
+    assert file.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("plot", PLOTS.values(), ids=PLOTS)

@@ -82,6 +82,7 @@ def test_event_matrix(options: dict[str, Any], expected: list[tuple[int, str]], 
 def test_alphas_are_those_of_a_scan_of_the_checkpoint(tmp_path: Path) -> None:
     memory = MemorySink()
     trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory])]).train()
+    assert [step for step, _ in steps(memory)] == [0, 2, 4, 6]
     for snapshot in memory.snapshots[1:]:
         folder = tmp_path / f"checkpoint-{snapshot.step}"
         scanned = scanned_table(folder, tmp_path / f"scan{snapshot.step}", PRECISIONS)

@@ -133,6 +133,7 @@ def test_event_matrix(name: str, pl: ModuleType, tmp_path: Path) -> None:
 
 def test_alphas_are_those_of_a_scan_of_the_file(tmp_path: Path) -> None:
     witness = run(tmp_path, lambda C: C(every_n_train_steps=2, save_top_k=-1))
+    assert [step for step, _ in witness.steps()] == [0, 2, 4, 6]
     for snapshot in witness.snapshots[1:]:
         file = witness.files[snapshot.step]
         assert file is not None
