@@ -1,12 +1,9 @@
 """`import alpha_callbacks` is quick and touches nothing; every public name is there."""
 
-import subprocess
-import sys
-
 import pytest
 
 import alpha_callbacks
-from tests.conftest import REPOSITORY
+from tests.support.imported import loaded_after
 
 HEAVY = (
     "torch",
@@ -20,12 +17,6 @@ HEAVY = (
     "gguf",
     "rich",
 )
-
-
-def loaded_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    return set(done.stdout.split())
 
 
 def test_import_pulls_in_nothing_heavy() -> None:

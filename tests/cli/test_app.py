@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from alpha_callbacks import __version__
 from alpha_callbacks.cli.app import _result_name, app, main
 from tests.conftest import REPOSITORY
-from tests.scanning.test_scan import command
+from tests.support.scan_runs import command
 
 EMBEDDED = REPOSITORY / "alpha_callbacks" / "assets" / "tiny_llama"
 

@@ -238,7 +238,7 @@ def test_history_that_is_none(tmp_path: Path) -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    from tests.test_imports import loaded_after
+    from tests.support.imported import loaded_after
 
     assert not loaded_after("import alpha_callbacks.cli.compare_command").intersection(
         {"torch", "pandas", "matplotlib"}

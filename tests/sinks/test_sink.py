@@ -84,13 +84,14 @@ def test_csv_can_be_told_to_be_silent(host: Host, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("stream", [None, "closed"])
-def test_csv_needs_no_stderr(host: Host, stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csv_needs_no_stderr(host: Host, tmp_path: Path, stream: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
     sink = CsvSink(host)
     sink.log(snapshot(1))
     monkeypatch.setattr("sys.stderr", closed if stream else None)
     sink.close()
+    assert (tmp_path / "out" / "alpha_hill_history.csv").read_text().count("\n") > 1
 
 
 def test_folders_of_later_steps_go_with_their_rows(host: Host) -> None:

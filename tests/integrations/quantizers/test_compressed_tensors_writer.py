@@ -111,7 +111,9 @@ def test_integers_are_best_under_the_rounded_scale(
 ) -> None:
     # By hand: the scale in bf16, the quotient by it in fp32, the product in bf16.
     weights = weights_of()
-    for choice in (c for c in written["plan"].choices if c.precision == precision):
+    choices = [choice for choice in written["plan"].choices if choice.precision == precision]
+    assert choices
+    for choice in choices:
         weight = weights[choice.layer_name]
         blocks = weight.reshape(len(weight), -1, size or weight.shape[1])
         scale = (blocks.abs().amax(-1, keepdim=True) / steps).bfloat16()
