@@ -168,8 +168,7 @@ def test_no_pyplot() -> None:
     script = """
         import sys
         from alpha_callbacks.plots.cards.draw_cards import draw_cards
-        from tests.conftest import REPOSITORY
-from tests.plots.test_charts import computed
+        from tests.plots.test_charts import computed
         assert len(draw_cards(computed(2))) == 7
         assert "matplotlib.pyplot" not in sys.modules and "pylab" not in sys.modules
     """
