@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from alpha_callbacks.comparison.name_mismatch import unlike
+from alpha_callbacks.comparison.name_mismatch import describe_mismatch
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 
@@ -144,7 +144,7 @@ def compare(
     if all(pair.side != "both" for pair in pairs):
         raise OptionError(
             f"{labels[0]} and {labels[1]}: expected layers in common, found none among {len(ours)} and {len(theirs)} "
-            f"({unlike(list(ours), list(theirs), labels)}). Compare two states of one architecture."
+            f"({describe_mismatch(list(ours), list(theirs), labels)}). Compare two states of one architecture."
         )
     _check_tails(pairs, labels)
     return Comparison(tuple(pairs), (first, second), labels)

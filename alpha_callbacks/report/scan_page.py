@@ -21,7 +21,7 @@ _SCRIPTS = (
     "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
     "heat.js", "table.js", "report.js",
 )  # fmt: skip
-_SHOWN = 100  # names of one reason; all are in the tables
+_SHOWN = 100  # at most so many names per reason; the tables have all
 
 
 def write_report(directory: str | Path, table: Table | None = None, *, output: Path | None = None) -> Path:
@@ -45,7 +45,7 @@ def write_report(directory: str | Path, table: Table | None = None, *, output: P
 
 
 def report_html(directory: Path, table: Table) -> str:
-    """Return the report of a table and of what lies beside it in the folder of its scan."""
+    """Return the report of a table and of the other files in the folder of its scan."""
     run = read_run(directory)
     table = replace(table, model=table.model or model_name(str(run.get("source", directory))))
     precisions = f"{len(table.precisions)} precision{'s' * (len(table.precisions) > 1)}"
@@ -74,9 +74,11 @@ def _map(table: Table, directory: Path) -> Section:
     data = {"layers": layer_columns(table), "curves": curve_columns(table, open_spectra(directory))}
     inside = any(layer.first.block is not None for layer in table.layers)
     what = (
-        "One cell per block and projection. Open a cell to see its layers" if inside else "One tile per layer. Open it"
+        "One cell per block and projection. Open a cell to see its layers"
+        if inside
+        else "One tile per layer. Open a tile to see it"
     )
-    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes."
+    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes it."
     return Section("map", "Map", fill("map.html"), data=data, intro=intro)
 
 

@@ -104,7 +104,7 @@ def test_words(tmp_path: Path) -> None:
     assert "layers with a precision without alpha" in [tile.what for tile in tiles(whole) if tile.warn]
     assert any(text.startswith("nf4 (8 bits per weight): rounding changes") for text in sentences(whole))
     titles = [group.title for group in standouts(whole)]
-    assert titles[:2] == ["Heaviest tails for their shape", "Closest to noise"] and "nf4" in titles[3]
+    assert titles[:2] == ["Heaviest tails relative to their shape", "Closest to noise"] and "nf4" in titles[3]
     assert reasons_of(whole) == [("non_finite", f"3 weights overflow {NASTY}", [f"{LOST} at nf4"])]
 
 
@@ -122,7 +122,7 @@ def test_few_layers_are_told_one_by_one(tmp_path: Path) -> None:
         shown["alpha at fp32"] == "2.000 to 8.000" and shown["alpha / alpha of noise (1 = no tail)"] == "0.40 to 1.60"
     )
     (tails, _) = standouts(few)
-    assert tails.title.startswith("Tails for their shape") and len(tails.entries) == 7
+    assert tails.title.startswith("Tails relative to their shape") and len(tails.entries) == 7
     assert "median" not in told + " ".join(shown) and "Tails are heaviest" not in told
     enough = table(tuple(f"net.fc{i}" for i in range(8)))
     assert "median alpha at fp32" in [tile.what for tile in tiles(enough)] and "median 1.10" in " ".join(

@@ -88,7 +88,7 @@ def test_a_bound_is_no_measurement(it: Opened) -> None:
     assert "bounded" in cell.get_attribute("class").split()
     assert cell.inner_text() == "≤" and cell.evaluate("cell => cell.style.background") == ""
     assert "drift ≤ 1.3e−9 at bf16" in cell.get_attribute("aria-label")
-    assert "proved to be below a bound" in it.page.inner_text("#map-note")
+    assert "provably below this bound" in it.page.inner_text("#map-note")
     cell.click()
     assert it.page.inner_text("#panel-title") == SHARED and "≤ 1.3e−9" in it.page.inner_text("#panel .tiles")
 
@@ -220,7 +220,7 @@ def test_table(it: Opened, scan: Scan) -> None:
     search.fill("Layers.1 PROJ q_")
     assert rows.count() == 1 and it.page.inner_text("#layer-table .note") == "1 of 36 layers"
     search.fill("nothing like it")
-    assert "No layer fits" in it.page.inner_text("#layer-table tbody")
+    assert "No layer matches" in it.page.inner_text("#layer-table tbody")
     search.fill("")
     it.page.get_by_label("category", exact=True).select_option("attn_k")
     assert rows.count() == 3
