@@ -252,12 +252,9 @@ def _bounds(text: str) -> tuple[float, float]:
 
 def _scanned(folder: Path) -> str:
     """Return what a scan says that it scanned, or ""."""
-    import json
+    from alpha_callbacks.tables.results_folder import ResultsFolder
 
-    try:
-        return str(json.loads((folder / "run.json").read_text(encoding="utf-8"))["source"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+    return ResultsFolder(folder).source
 
 
 def quantize(

@@ -3,7 +3,6 @@
 import io
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -44,18 +43,6 @@ def test_a_lone_name_is_not_a_list_of_letters(sinks: str) -> None:
 def test_an_object_that_nobody_knows(host: Host) -> None:
     with pytest.raises(OptionError, match="a writer that an installed sink knows, got dict"):
         open_sinks([{}], host)
-
-
-def test_sinks_of_third_parties_are_found(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Point:
-        name = "trackio"
-
-        def load(self) -> Any:
-            return lambda host, *, asked: [MemorySink()] if asked else []
-
-    monkeypatch.setattr("alpha_callbacks.sinks.sink.entry_points", lambda group: [Point()])
-    assert open_sinks("auto", host) == []
-    assert isinstance(open_sinks(["trackio"], host)[0], MemorySink)
 
 
 def test_csv_says_once_where_it_is(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
