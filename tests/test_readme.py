@@ -1,4 +1,4 @@
-"""The Python in README and docs/training.md runs as it stands."""
+"""The Python in README, docs/training.md and docs/reference.md runs as it stands."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,11 @@ def snippets(page: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [(page, number) for page in ("README.md", "docs/training.md") for number in range(len(snippets(page)))],
+    [
+        (page, number)
+        for page in ("README.md", "docs/training.md", "docs/reference.md")
+        for number in range(len(snippets(page)))
+    ],
 )
 def test_snippet(page: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lightning = pytest.importorskip("lightning")
@@ -49,4 +53,4 @@ def test_snippet(page: str, number: int, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_there_are_snippets() -> None:
-    assert len(snippets("README.md")) >= 3 and len(snippets("docs/training.md")) == 4
+    assert [len(snippets(page)) for page in ("README.md", "docs/training.md", "docs/reference.md")] == [3, 4, 2]

@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from alpha_callbacks.comparison.comparison import Comparison, Pair
-from alpha_callbacks.comparison.comparison_findings import comparison_findings, signed
+from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.history_series import change, thinned
 from alpha_callbacks.comparison.paired_statistics import by_category, movers
 from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.tables.number_text import signed
 from alpha_callbacks.tables.table_html import Line, SmallTable, notebook_html
 
 _FEW = 5  # layers of one table

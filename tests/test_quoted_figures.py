@@ -1,0 +1,63 @@
+"""A figure that a page quotes is the one in the committed output of its benchmark."""
+
+import re
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+ENGINE, SCAN, RANKS = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt"
+REPORT, TRAINING, FORMATS = "report.txt", "training.txt", "formats.txt"
+PERFORMANCE, TRUST, EVIDENCE = "docs/performance.md", "docs/trust.md", "docs/evidence.md"
+
+# page and where the figure stands in it; file in benchmarks/results and where it stands there. One group per figure.
+QUOTED = [
+    (PERFORMANCE, r"`exact` against the reference \|.*\| ([\d.]+) ×", ENGINE, r"exact is ([\d.]+) x"),
+    (PERFORMANCE, r"`fast` against the reference \|.*\| ([\d.]+) ×", ENGINE, r"fast ([\d.]+) x$"),
+    (PERFORMANCE, r"the bare fp64 calls \|.*\| ([\d.]+) ×", ENGINE, r"exact takes ([\d.]+) x"),
+    (PERFORMANCE, r"the bare fp32 calls \|.*\| ([\d.]+) ×", ENGINE, r"fast ([\d.]+) x the bare"),
+    (PERFORMANCE, r"WeightWatcher .*\| ([\d.]+) × \|", ENGINE, r"exact, three: ([\d.]+) x"),
+    (PERFORMANCE, r"seconds for a 4096×4096 .*\| ([\d.]+) \|", ENGINE, r"q, o +\d+ +([\d.]+)"),
+    (PERFORMANCE, r"factor of 3 within the ([\d.]+)", ENGINE, r"exact is ([\d.]+) x"),
+    (PERFORMANCE, r"journal \|.*\| ([\d.]+) s", SCAN, r"run.json: ([\d.]+) s"),
+    (PERFORMANCE, r"peak resident memory \|.*\| ([\d.]+) GB", SCAN, r"^peak resident memory ([\d.]+) GB"),
+    (PERFORMANCE, r"with int4 too.*\| ([\d.]+) GB", SCAN, r"lm_head: peak resident memory ([\d.]+) GB"),
+    (PERFORMANCE, r"one rank \|.*\| ([\d.]+) ×", RANKS, r"2 ranks are ([\d.]+) x"),
+    (PERFORMANCE, r"size of `report.html` \|.*\| ([\d.]+) MB", REPORT, r"report.html +([\d.]+) MB"),
+    (PERFORMANCE, r"time to build it \|.*\| ([\d.]+) s", REPORT, r"built in +([\d.]+) s"),
+    (PERFORMANCE, r"map and table .*\| (\d+) ms", REPORT, r"map and table can be used +(\d+) ms"),
+    (PERFORMANCE, r"all charts .*\| (\d+) ms", REPORT, r"all scripts done +(\d+) ms"),
+    (PERFORMANCE, r"after a click \|.*\| (\d+) ms", REPORT, r"panel after a click +(\d+) ms"),
+    (PERFORMANCE, r"size of the spectra \|.*\| ([\d.]+) MB", REPORT, r"spectra on disk +([\d.]+) MB"),
+    (PERFORMANCE, r"checkpoints \| ≤ 1.01 \| ([\d.]+) \|", TRAINING, r"ratio ([\d.]+)"),
+    (PERFORMANCE, r"synchronous \| the analysis \| ([\d.]+) s, ([\d.]+)", TRAINING, r"us +stall.* ([\d.]+) s = +([\d.]+)"),
+    (PERFORMANCE, r"NF4 \|.*\| ([\d.]+) ms \| ([\d.]+)", FORMATS, r"nf4 +([\d.]+) +[\d.]+ +([\d.]+)"),
+    (TRUST, r"([\d.]+) × \(`exact`\) and ([\d.]+) × \(`fast`\)", ENGINE, r"exact is ([\d.]+) x.*, fast ([\d.]+)"),
+    (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
+    (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),
+    (EVIDENCE, r"16 bits: ([\d.]+)\s", "evidence.txt", r"thresholds 2.5 / 3.0 \(no budget\) +([\d.]+)"),
+]  # fmt: skip
+
+
+def figures(text: str, pattern: str) -> list[float]:
+    found = re.search(pattern, text, re.MULTILINE)
+    assert found, f"nothing matches {pattern}"
+    return [float(group) for group in found.groups()]
+
+
+@pytest.mark.parametrize(("page", "there", "file", "here"), QUOTED, ids=[f"{row[0]}: {row[1][:40]}" for row in QUOTED])
+def test_a_quoted_figure_is_the_committed_one(page: str, there: str, file: str, here: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    quoted = figures(text, there)
+    decimals = [len(group.partition(".")[2]) for group in re.search(there, text, re.MULTILINE).groups()]  # type: ignore[union-attr]
+    measured = figures((REPOSITORY / "benchmarks" / "results" / file).read_text(encoding="utf-8"), here)
+    # A page may print fewer digits than the output: half of its last digit, and a hair for ties, is the difference.
+    assert quoted == [
+        pytest.approx(value, abs=0.5 * 10**-digits * 1.01) for value, digits in zip(measured, decimals, strict=True)
+    ]
+
+
+def test_minutes_are_the_seconds() -> None:
+    trust, page = ((REPOSITORY / name).read_text(encoding="utf-8") for name in (TRUST, PERFORMANCE))
+    seconds, minutes = figures(page, r"\| ([\d.]+) s \(([\d.]+) min\)")
+    assert round(seconds / 60, 1) == minutes == figures(trust, r"in ([\d.]+) minutes")[0]
