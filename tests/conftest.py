@@ -28,20 +28,28 @@ CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "re
 LONGEST = ("distributed", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation", "report")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module in one process (they share fixtures), and all tests of several ranks in one.
-
-    Two jobs of several ranks side by side would wait for each other's cores beyond their timeouts.
-    """
+    """Put the modules that take longest first."""
 
     def place(item: pytest.Item) -> int:
         return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{name}")), len(LONGEST))
 
     items.sort(key=place)
-    for item in items:
-        module = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("ranks" if module.startswith("tests/distributed/") else module))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the workers of `-n` whole modules, whose tests share fixtures, and all jobs of several ranks to one worker.
+
+    Two such jobs side by side would wait for each other. (With pytest 9.2 the marker `xdist_group` does nothing.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeModules(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ranks" if nodeid.startswith("tests/distributed/") else super()._split_scope(nodeid)
+
+    return WholeModules(config, log)
 
 
 @pytest.fixture(autouse=True)

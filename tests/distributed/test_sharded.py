@@ -32,7 +32,7 @@ def reports(folder: Path) -> dict[str, list[dict[str, Any]]]:
     told: dict[str, list[dict[str, Any]]] = {}
     for processes in (2, 4):
         modes = [mode for mode, count in MODES.items() if count == processes]
-        ranks = launch("sharded_worker.py", folder, *modes, processes=processes, seconds=90)
+        ranks = launch("sharded_worker.py", folder, *modes, processes=processes)
         told |= {mode: [rank[mode] for rank in ranks] for mode in modes}
     return told
 
