@@ -1,8 +1,11 @@
 """`import alpha_callbacks` is quick and touches nothing; every public name is there."""
 
+import ast
+
 import pytest
 
 import alpha_callbacks
+from tests.conftest import REPOSITORY
 from tests.support.imported import loaded_after
 
 HEAVY = (
@@ -42,8 +45,12 @@ def test_public_names(name: str) -> None:
     assert getattr(alpha_callbacks, name).__doc__
 
 
-def test_all_is_sorted_and_complete() -> None:
-    assert alpha_callbacks.__all__ == sorted(alpha_callbacks._HOMES)
+def test_static_checkers_read_the_same_names_from_the_same_places() -> None:
+    source = (REPOSITORY / "alpha_callbacks" / "__init__.py").read_text()
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    lines = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    read = {name.asname: str(line.module).partition(".")[2] for line in lines for name in line.names}
+    assert read == alpha_callbacks._HOMES and list(alpha_callbacks._HOMES) == alpha_callbacks.__all__
 
 
 def test_unknown_name() -> None:

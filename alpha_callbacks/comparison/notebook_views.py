@@ -35,10 +35,7 @@ def comparison_html(comparison: Comparison) -> str:
             SmallTable(
                 "Layers that moved most",
                 ("layer", "alpha A", "alpha B", "change"),
-                [
-                    Line((pair.row.layer_name,), (*_alphas(pair), _change(pair.delta)))
-                    for pair in movers(comparison, _FEW)
-                ],
+                [_moved(pair) for pair in movers(comparison, _FEW)],
             ),
             SmallTable(
                 f"{len(left_out):,} not compared{more}",
@@ -81,9 +78,9 @@ def _farthest(history: AlphaHistory) -> list[Line]:
     return [Line((name,), (first, last, _change(moved))) for name, first, last, moved in found[:_FEW]]
 
 
-def _alphas(pair: Pair) -> tuple[float, float]:
+def _moved(pair: Pair) -> Line:
     assert pair.a is not None and pair.b is not None
-    return pair.a.alpha, pair.b.alpha
+    return Line((pair.row.layer_name,), (pair.a.alpha, pair.b.alpha, _change(pair.delta)))
 
 
 def _change(value: float) -> str:
