@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import typer
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.utils.plugins import names
 
 EXAMPLE_MODEL = "tiny_llama"  # what the model that comes with the package is called on the command line
 EXPORT_FORMATS = "plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor or bitsandbytes."
@@ -154,16 +155,14 @@ def shard(text: str) -> str:
 
 def export_format(text: str) -> str:
     """Check the name of an exporter."""
-    from alpha_callbacks.planning.export_plan import exporters
+    from alpha_callbacks.planning.export_plan import targets
 
-    return one_of(*exporters())(text)
+    return one_of(*targets())(text)
 
 
 def writer_format(text: str) -> str:
     """Check the name of a writer of checkpoints."""
-    from alpha_callbacks.planning.write_model import writers
-
-    return one_of(*writers())(text)
+    return one_of(*names("writers"))(text)
 
 
 def regex(text: str) -> str:
