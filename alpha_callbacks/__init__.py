@@ -5,57 +5,80 @@ from typing import TYPE_CHECKING, Any
 
 from alpha_callbacks._version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from alpha_callbacks.analysis.analyze import analyze_weight
-    from alpha_callbacks.analysis.parallel import analyze_weights
-    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
-    from alpha_callbacks.comparison.comparison import Comparison, compare
-    from alpha_callbacks.comparison.read_history import read_history
-    from alpha_callbacks.errors import AlphaCallbacksError
-    from alpha_callbacks.estimators.hill import HillFit, hill_alpha, tail_size
-    from alpha_callbacks.estimators.marchenko_pastur import alpha_null
-    from alpha_callbacks.evaluation.evaluate import evaluate
-    from alpha_callbacks.evaluation.language_model import load_language_model
-    from alpha_callbacks.evaluation.sensitivity import fisher_trace
-    from alpha_callbacks.options import AnalysisOptions
-    from alpha_callbacks.planning.export_plan import export_plan
-    from alpha_callbacks.planning.plan import Choice, Plan
-    from alpha_callbacks.planning.plan_json import read_plan, write_plan
-    from alpha_callbacks.planning.recommend import recommend
-    from alpha_callbacks.planning.recommend_options import RecommendOptions
-    from alpha_callbacks.planning.recommendation import Recommendation
-    from alpha_callbacks.planning.write_model import write_model
-    from alpha_callbacks.plots.category import plot_category
-    from alpha_callbacks.plots.compare_scatter import plot_comparison
-    from alpha_callbacks.plots.distribution import plot_distribution
-    from alpha_callbacks.plots.esd_plot import plot_esd
-    from alpha_callbacks.plots.heatmap import plot_heatmap
-    from alpha_callbacks.plots.hill_plot import plot_hill
-    from alpha_callbacks.plots.history_heatmap import plot_history
-    from alpha_callbacks.plots.layer import plot_layer
-    from alpha_callbacks.precisions.precision import Precision
-    from alpha_callbacks.precisions.registry import register
-    from alpha_callbacks.report.scan_page import write_report
-    from alpha_callbacks.scanning.scan import merge, scan
-    from alpha_callbacks.scanning.write_results import Plots, ScanResult
-    from alpha_callbacks.sinks.sink import Host, MemorySink, Sink
-    from alpha_callbacks.sinks.snapshot import Snapshot
-    from alpha_callbacks.tables.read_results import read_results
-    from alpha_callbacks.tables.spectra_files import open_spectra
-    from alpha_callbacks.tables.table import LayerRows, Row, Table
-    from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback
-    from alpha_callbacks.training.lightning_callback import AlphaHillCallback
-    from alpha_callbacks.training.monitor import Monitor
-    from alpha_callbacks.weights.module_weights import module_inventory
-    from alpha_callbacks.weights.weight import Weight
+if TYPE_CHECKING:  # what static checkers read; a test compares it with the table below
+    from alpha_callbacks.analysis.analyze import analyze_weight as analyze_weight
+    from alpha_callbacks.analysis.parallel import analyze_weights as analyze_weights
+    from alpha_callbacks.checkpoints.checkpoint import Checkpoint as Checkpoint
+    from alpha_callbacks.checkpoints.checkpoint import Reader as Reader
+    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint as open_checkpoint
+    from alpha_callbacks.comparison.comparison import Comparison as Comparison
+    from alpha_callbacks.comparison.comparison import compare as compare
+    from alpha_callbacks.comparison.read_history import read_history as read_history
+    from alpha_callbacks.errors import AlphaCallbacksError as AlphaCallbacksError
+    from alpha_callbacks.estimators.estimator import Estimator as Estimator
+    from alpha_callbacks.estimators.hill import HillFit as HillFit
+    from alpha_callbacks.estimators.hill import hill_alpha as hill_alpha
+    from alpha_callbacks.estimators.hill import tail_size as tail_size
+    from alpha_callbacks.estimators.marchenko_pastur import alpha_null as alpha_null
+    from alpha_callbacks.evaluation.evaluate import evaluate as evaluate
+    from alpha_callbacks.evaluation.language_model import load_language_model as load_language_model
+    from alpha_callbacks.evaluation.sensitivity import fisher_trace as fisher_trace
+    from alpha_callbacks.options import AnalysisOptions as AnalysisOptions
+    from alpha_callbacks.planning.export_plan import Export as Export
+    from alpha_callbacks.planning.export_plan import export_plan as export_plan
+    from alpha_callbacks.planning.plan import Choice as Choice
+    from alpha_callbacks.planning.plan import Plan as Plan
+    from alpha_callbacks.planning.plan_json import read_plan as read_plan
+    from alpha_callbacks.planning.plan_json import write_plan as write_plan
+    from alpha_callbacks.planning.recommend import recommend as recommend
+    from alpha_callbacks.planning.recommend_options import RecommendOptions as RecommendOptions
+    from alpha_callbacks.planning.recommendation import Recommendation as Recommendation
+    from alpha_callbacks.planning.write_model import write_model as write_model
+    from alpha_callbacks.plots.category import plot_category as plot_category
+    from alpha_callbacks.plots.compare_scatter import plot_comparison as plot_comparison
+    from alpha_callbacks.plots.distribution import plot_distribution as plot_distribution
+    from alpha_callbacks.plots.esd_plot import plot_esd as plot_esd
+    from alpha_callbacks.plots.heatmap import plot_heatmap as plot_heatmap
+    from alpha_callbacks.plots.hill_plot import plot_hill as plot_hill
+    from alpha_callbacks.plots.history_heatmap import plot_history as plot_history
+    from alpha_callbacks.plots.layer import plot_layer as plot_layer
+    from alpha_callbacks.precisions.precision import Family as Family
+    from alpha_callbacks.precisions.precision import Precision as Precision
+    from alpha_callbacks.precisions.precision import Storage as Storage
+    from alpha_callbacks.precisions.registry import register as register
+    from alpha_callbacks.report.scan_page import write_report as write_report
+    from alpha_callbacks.scanning.scan import merge as merge
+    from alpha_callbacks.scanning.scan import scan as scan
+    from alpha_callbacks.scanning.write_results import Plots as Plots
+    from alpha_callbacks.scanning.write_results import ScanResult as ScanResult
+    from alpha_callbacks.sinks.sink import Host as Host
+    from alpha_callbacks.sinks.sink import MemorySink as MemorySink
+    from alpha_callbacks.sinks.sink import Sink as Sink
+    from alpha_callbacks.sinks.sink import SinkFactory as SinkFactory
+    from alpha_callbacks.sinks.snapshot import Snapshot as Snapshot
+    from alpha_callbacks.tables.read_results import read_results as read_results
+    from alpha_callbacks.tables.spectra_files import open_spectra as open_spectra
+    from alpha_callbacks.tables.table import LayerRows as LayerRows
+    from alpha_callbacks.tables.table import Row as Row
+    from alpha_callbacks.tables.table import Table as Table
+    from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback as AlphaHillTrainerCallback
+    from alpha_callbacks.training.lightning_callback import AlphaHillCallback as AlphaHillCallback
+    from alpha_callbacks.training.monitor import Monitor as Monitor
+    from alpha_callbacks.weights.module_weights import module_inventory as module_inventory
+    from alpha_callbacks.weights.stored_tensor import StoredTensor as StoredTensor
+    from alpha_callbacks.weights.weight import Weight as Weight
 
 _HOMES = {
     "AlphaCallbacksError": "errors",
     "AlphaHillCallback": "training.lightning_callback",
     "AlphaHillTrainerCallback": "training.hf_callback",
     "AnalysisOptions": "options",
+    "Checkpoint": "checkpoints.checkpoint",
     "Choice": "planning.plan",
     "Comparison": "comparison.comparison",
+    "Estimator": "estimators.estimator",
+    "Export": "planning.export_plan",
+    "Family": "precisions.precision",
     "HillFit": "estimators.hill",
     "Host": "sinks.sink",
     "LayerRows": "tables.table",
@@ -64,12 +87,16 @@ _HOMES = {
     "Plan": "planning.plan",
     "Plots": "scanning.write_results",
     "Precision": "precisions.precision",
+    "Reader": "checkpoints.checkpoint",
     "RecommendOptions": "planning.recommend_options",
     "Recommendation": "planning.recommendation",
     "Row": "tables.table",
     "ScanResult": "scanning.write_results",
     "Sink": "sinks.sink",
+    "SinkFactory": "sinks.sink",
     "Snapshot": "sinks.snapshot",
+    "Storage": "precisions.precision",
+    "StoredTensor": "weights.stored_tensor",
     "Table": "tables.table",
     "Weight": "weights.weight",
     "alpha_null": "estimators.marchenko_pastur",
@@ -105,61 +132,7 @@ _HOMES = {
     "write_report": "report.scan_page",
 }
 
-__all__ = [
-    "AlphaCallbacksError",
-    "AlphaHillCallback",
-    "AlphaHillTrainerCallback",
-    "AnalysisOptions",
-    "Choice",
-    "Comparison",
-    "HillFit",
-    "Host",
-    "LayerRows",
-    "MemorySink",
-    "Monitor",
-    "Plan",
-    "Plots",
-    "Precision",
-    "RecommendOptions",
-    "Recommendation",
-    "Row",
-    "ScanResult",
-    "Sink",
-    "Snapshot",
-    "Table",
-    "Weight",
-    "alpha_null",
-    "analyze_weight",
-    "analyze_weights",
-    "compare",
-    "evaluate",
-    "export_plan",
-    "fisher_trace",
-    "hill_alpha",
-    "load_language_model",
-    "merge",
-    "module_inventory",
-    "open_checkpoint",
-    "open_spectra",
-    "plot_category",
-    "plot_comparison",
-    "plot_distribution",
-    "plot_esd",
-    "plot_heatmap",
-    "plot_hill",
-    "plot_history",
-    "plot_layer",
-    "read_history",
-    "read_plan",
-    "read_results",
-    "recommend",
-    "register",
-    "scan",
-    "tail_size",
-    "write_model",
-    "write_plan",
-    "write_report",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,13 @@ python examples/scan_llama31_8b.py meta-llama/Llama-3.1-8B     # 16 GB download,
 import sys
 
 from alpha_callbacks import AnalysisOptions, Plots, scan
-from alpha_callbacks.cli.console import Console
+from alpha_callbacks.cli.progress import ScanProgress
 
 
 def main(model: str | None = None, output_dir: str = "results/example") -> None:
     """Scan, with a progress bar, and print the five layers whose tail is heaviest for their shape."""
     options = AnalysisOptions(precisions=("fp32", "fp16", "bf16"), exclude="lm_head")
-    with Console() as progress:
+    with ScanProgress() as progress:
         result = scan(model, output_dir=output_dir, options=options, plots=Plots(formats=("png",)), observer=progress)
     if result is None:  # not the first rank under torchrun
         return

@@ -1,6 +1,9 @@
 """Fixtures: small matrices with known spectra, tiny checkpoints, the real-weight packages."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small matrices, and a second worker uses the other core
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +15,6 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from alpha_callbacks.utils.solver_threads import solver_threads
 from alpha_callbacks.weights.weight import Weight
 from scripts.make_smollm2_folder import FOLDER
 
@@ -21,6 +23,33 @@ settings.load_profile("alpha")
 
 REPOSITORY = Path(__file__).parents[1]
 CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))
+
+# What takes longest is begun first, so that no worker is left with a long module while the others have nothing to do.
+LONGEST = ("distributed", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation", "report")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take longest first."""
+
+    def place(item: pytest.Item) -> int:
+        return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{name}")), len(LONGEST))
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the workers of `-n` whole modules, whose tests share fixtures, and all jobs of several ranks to one worker.
+
+    Two such jobs side by side would wait for each other. (With pytest 9.2 the marker `xdist_group` does nothing.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeModules(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ranks" if nodeid.startswith("tests/distributed/") else super()._split_scope(nodeid)
+
+    return WholeModules(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +61,12 @@ def _as_found() -> Iterator[None]:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Compute in one thread: two of them wait for each other for minutes where other programs use the cores too."""
-    with solver_threads():
-        yield
+def two_threads() -> Iterator[None]:
+    """Give torch more than the one thread of the tests, so that one who sets the number and leaves it is found out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def weight_of(matrix: Tensor, name: str = "layers.0.fc") -> Weight:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan_json import read_plan
-from alpha_callbacks.scanning.scan import scan
 from tests.conftest import REPOSITORY
+from tests.support.scan_runs import scanned_table
 
 for package in ("lightning", "transformers", "accelerate", "peft", "tensorboard", "wandb"):
     pytest.importorskip(package)
@@ -32,9 +31,8 @@ def history(folder: Path) -> dict[int, dict[tuple[str, str], str]]:
 
 
 def scanned(checkpoint: Path, folder: Path, precisions: set[str]) -> dict[tuple[str, str], str]:
-    result = scan(checkpoint, output_dir=folder, options=AnalysisOptions(precisions=tuple(sorted(precisions))))
-    assert result is not None
-    return {(row.layer_name, row.precision): f"{row.alpha:.12g}" for row in result.table}
+    table = scanned_table(checkpoint, folder, sorted(precisions))
+    return {(row.layer_name, row.precision): f"{row.alpha:.12g}" for row in table}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """`import alpha_callbacks` is quick and touches nothing; every public name is there."""
 
-import subprocess
-import sys
+import ast
 
 import pytest
 
 import alpha_callbacks
 from tests.conftest import REPOSITORY
+from tests.support.imported import loaded_after
 
 HEAVY = (
     "torch",
@@ -20,12 +20,6 @@ HEAVY = (
     "gguf",
     "rich",
 )
-
-
-def loaded_after(statement: str) -> set[str]:
-    code = f"import sys\n{statement}\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    return set(done.stdout.split())
 
 
 def test_import_pulls_in_nothing_heavy() -> None:
@@ -51,8 +45,12 @@ def test_public_names(name: str) -> None:
     assert getattr(alpha_callbacks, name).__doc__
 
 
-def test_all_is_sorted_and_complete() -> None:
-    assert alpha_callbacks.__all__ == sorted(alpha_callbacks._HOMES)
+def test_static_checkers_read_the_same_names_from_the_same_places() -> None:
+    source = (REPOSITORY / "alpha_callbacks" / "__init__.py").read_text()
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    lines = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    read = {name.asname: str(line.module).partition(".")[2] for line in lines for name in line.names}
+    assert read == alpha_callbacks._HOMES and list(alpha_callbacks._HOMES) == alpha_callbacks.__all__
 
 
 def test_unknown_name() -> None:

@@ -52,7 +52,7 @@ def test_hooks_are_the_pinned_tools_that_contributors_are_told_to_run() -> None:
     pinned = {re.split("==", item)[0] for item in PROJECT["optional-dependencies"]["lint"] if "==" in item}
     assert pinned == {"ruff", "mypy", "import-linter"}
     told = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert "ruff format . && ruff check . && mypy && lint-imports && pytest" in told
+    assert "ruff format . && ruff check . && lint-imports && mypy && pytest" in told
 
 
 @pytest.mark.parametrize("name", ["bug", "feature"])

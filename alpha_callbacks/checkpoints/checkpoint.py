@@ -1,9 +1,9 @@
 """A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from alpha_callbacks.checkpoints.file_sets import is_whole
 from alpha_callbacks.options import AnalysisOptions
@@ -71,4 +71,13 @@ class Checkpoint:
         return embedding if causal else None
 
 
-Reader = Callable[[list[Path]], Checkpoint]
+class Reader(Protocol):
+    """What a plugin of the group `readers` is: a function of the files of one checkpoint, named by their suffix."""
+
+    def __call__(self, files: list[Path], /) -> Checkpoint:
+        """Return the checkpoint; read headers only. Its `source` may be left empty.
+
+        Raises:
+            CheckpointError: a file is damaged; the message names it.
+            MissingExtraError: an optional package is missing.
+        """

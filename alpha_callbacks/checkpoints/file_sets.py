@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
-
-SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
+from alpha_callbacks.utils.model_names import SUFFIXES
 
 
 def weight_files(folder: Path) -> list[Path]:

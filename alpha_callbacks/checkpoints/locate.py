@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from alpha_callbacks.checkpoints.file_sets import SUFFIXES
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.model_names import SUFFIXES
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "tiny_llama"
 

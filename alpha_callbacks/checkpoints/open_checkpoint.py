@@ -2,32 +2,34 @@
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Reader
-from alpha_callbacks.checkpoints.file_sets import SUFFIXES, read_index, weight_files
-from alpha_callbacks.errors import CheckpointError, MissingExtraError
+from alpha_callbacks.checkpoints.file_sets import read_index, weight_files
+from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils import plugins
+from alpha_callbacks.utils.model_names import SUFFIXES
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a checkpoint folder or file and check every header.
 
     Args:
-        path: a folder (HF, Trainer or plain), or a .safetensors, .gguf, .bin, .pt, .pth or .ckpt file.
+        path: a folder (HF, Trainer or plain), or a .safetensors, .gguf, .bin, .pt, .pth or .ckpt file, or one with a
+            suffix that a plugin of the group `readers` knows.
 
     Raises:
         CheckpointError: missing, damaged or unknown; names the file, before any weight is read.
         MissingExtraError: the format needs an optional package.
     """
+    path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: expected a checkpoint file or folder, found nothing there.")
     index = next(iter(sorted(path.glob("*.index.json"))), None) if path.is_dir() else None
     promised = read_index(index) if index else {}
     files = sorted(set(promised.values())) or (weight_files(path) if path.is_dir() else [path])
-    suffix = files[0].suffix.lower()
-    checkpoint = _reader(suffix, files[0])(files)
+    checkpoint = _reader(files[0])(files)
     absent = sorted(promised.keys() - {tensor.name for tensor in checkpoint.tensors})
     if absent:
         raise CheckpointError(
@@ -41,21 +43,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(str(path), checkpoint.tensors, config, checkpoint.files, checkpoint.aliases)
 
 
-def _reader(suffix: str, file: Path) -> Reader:
-    if suffix == ".safetensors":
-        from alpha_callbacks.checkpoints.safetensors_reader import read_safetensors
-
-        return read_safetensors
-    if suffix in (".bin", ".pt", ".pth", ".ckpt"):
-        from alpha_callbacks.checkpoints.torch_reader import read_torch_files
-
-        return read_torch_files
-    for point in entry_points(group="alpha_callbacks.readers", name=suffix.removeprefix(".")):
-        reader: Reader = point.load()
-        return reader
-    if suffix == ".gguf":
-        raise MissingExtraError(f"{file.name}: reading GGUF", "gguf")
-    raise CheckpointError(f"{file}: expected one of {', '.join(SUFFIXES)}, got {suffix or 'no suffix'!r}.")
+def _reader(file: Path) -> Reader:
+    suffix = file.suffix.lower()
+    known, wanted = plugins.names("readers"), suffix.removeprefix(".")
+    if wanted not in known:
+        kinds = dict.fromkeys([*SUFFIXES, *(f".{name}" for name in known)])
+        raise CheckpointError(f"{file}: expected one of {', '.join(kinds)}, got {suffix or 'no suffix'!r}.")
+    reader: Reader = plugins.load("readers", wanted, error=CheckpointError)
+    return reader
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:

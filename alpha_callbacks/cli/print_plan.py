@@ -1,4 +1,4 @@
-"""What a person sees of a plan: the choices, what speaks for them, and what else could have been chosen."""
+"""What a person sees of a plan: the choices, the evidence for them, and what else could have been chosen."""
 
 import math
 from collections import Counter
@@ -16,12 +16,12 @@ from alpha_callbacks.planning.recommendation import Advice, Recommendation
 from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
 from alpha_callbacks.tables.results_csv import cell, csv_text
 
-_SHAPE = (4096, 4096)  # that effective bits are quoted for
+_SHAPE = (4096, 4096)  # for which effective bits are quoted
 
 _EXPLAINED = {
-    "measured": "least squared relative error of the weights for the bits",
-    "fisher": "least expected rise of the loss for the bits (squared error weighted by the Fisher information)",
-    "alphaq": "AlphaQ's cost: code bits weighted by alpha; nothing is measured",
+    "measured": "least squared relative error of the weights at these bits",
+    "fisher": "least expected increase of the loss at these bits (squared error weighted by the Fisher information)",
+    "alphaq": "the cost of AlphaQ: code bits weighted by alpha; nothing is measured",
     "thresholds": "alpha against two bounds; no budget",
 }
 
@@ -30,7 +30,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     """Print a plan: layers by category, layers that stay, evidence, alternatives.
 
     Args:
-        found: the plan and what speaks for it.
+        found: the plan and the evidence for it.
         every_layer: print a line per layer first.
     """
     out, plan = RichConsole(highlight=False, soft_wrap=True), found.plan
@@ -43,9 +43,9 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     out.print(f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {protect}' if protect else ''}.")
     rest = len(found.layers) - len(decided)
     out.print(
-        f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} matrices decided about"
-        + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} kept by rule" if rest else "")
-        + f". {plan.nbytes / 1e9:.3f} GB in all, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
+        f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} quantizable matrices"
+        + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} others" if rest else "")
+        + f". {plan.nbytes / 1e9:.3f} GB in total, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
     )
     if get_precision(found.reference).low_bit:
         out.print(f"[yellow]• Alpha is that of {found.reference}: no wider precision was scanned.[/yellow]")
@@ -86,7 +86,9 @@ def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
         spread = f"{fmean(kls):.4f} sd {stdev(kls):.4f}" if len(kls) > 1 else f"{kls[0]:.4f}"
         grid.add_row(f"{len(random)} random plans", f"{random[0].average_bits:.3f}", spread, f"{fmean(losses):.3f}")
     out.print(grid)
-    out.print("KL: nats a token from the unquantized model, ± standard error over tokens. Lower is better.")
+    out.print(
+        "KL: divergence from the unquantized model in nats per token, ± standard error over tokens. Lower is better."
+    )
     chosen = next((score for score in scores if score.name == "plan"), None)
     if chosen is not None and random:
         beaten = sum(chosen.kl < score.kl for score in random)
@@ -101,7 +103,7 @@ def scores_text(scores: Sequence[Score]) -> str:
 
 
 def _line(advice: Advice) -> str:
-    """Return one layer in words."""
+    """Return a line about one layer."""
     choice = advice.choice
     parts = [
         f"alpha {advice.alpha:.3f}, {advice.alpha_ratio:.2f} of noise" if not math.isnan(advice.alpha) else "no alpha"
@@ -152,7 +154,7 @@ def _number(value: float, form: str) -> str:
 
 
 def print_precisions() -> None:
-    """Print every precision: bits, what it is held to, where it is defined; then names and options of the families."""
+    """Print every precision (bits, which implementation it matches, its source), then names and options of families."""
     grid = RichTable("name", "bits", "bit for bit", "reference", box=SIMPLE_HEAD)
     grid.columns[1].justify = "right"
     lines: dict[str, str] = {}
@@ -168,12 +170,14 @@ def print_precisions() -> None:
             lines[family.name] = f"{family.name}{others}{default}{options}"
     for family in families():
         if not family.examples:
-            lines[family.name] = f"{family.name}; options: {family.options}; not here: needs the extra {family.extra}"
+            lines[family.name] = (
+                f"{family.name}; options: {family.options}; not available: needs the extra {family.extra}"
+            )
     out = RichConsole(highlight=False, soft_wrap=True)
     out.print(grid)
-    out.print(f"bits: a weight of a {_SHAPE[0]}x{_SHAPE[1]} matrix, scales included.")
-    out.print("bit for bit: the implementation that the tests compare with.\n")
-    out.print("Names (other names) and options, which follow a colon:")
+    out.print(f"bits: average per weight of a {_SHAPE[0]}x{_SHAPE[1]} matrix, scales included.")
+    out.print("bit for bit: the implementation whose results it matches exactly.\n")
+    out.print("Names (with aliases) and their options, which follow a colon:")
     for line in lines.values():
         out.print(f"  {escape(line)}")
     out.print("\nFor example: --precisions bf16,fp8,int4:g128,mxfp4:floor,nvfp4,gguf:q4_0")

@@ -1,26 +1,40 @@
-"""The command that makes the report of a scan anew."""
+"""`alpha-hill report`: the output folder of a scan -> report.html."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alpha_callbacks.cli.shared_options import LogLevel, set_log_level
+from alpha_callbacks.cli import parsers
+from alpha_callbacks.cli import shared_options as shared
 
 
 def report(
     directory: Annotated[Path, typer.Argument(help="Output folder of a scan.", metavar="DIR")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. \\[default: DIR/report.html]", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            parser=parsers.output_file,
+            metavar="FILE",
+            help="File to write. \\[default: DIR/report.html]",
+            rich_help_panel=shared.OUTPUT,
+            show_default=False,
+        ),
     ] = None,
-    log_level: LogLevel = "info",
+    log_level: shared.LogLevel = "info",
 ) -> None:
-    """Make the report of a scan: one HTML file that opens offline, with everything that the scan found.
+    """Write the report of a scan again: one HTML file that opens offline and holds everything that the scan found.
 
-    `scan` makes it by itself. Make it again after `recommend`, to have its choices in it.
+    `alpha-hill scan` writes it too. Write it again after `alpha-hill recommend`, so that it shows the plan.
+
+    Examples:
+        alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
+        alpha-hill recommend demo --avg-bits 5
+        alpha-hill report demo
     """
-    set_log_level(log_level)
+    shared.start_logging(log_level)
     from alpha_callbacks.report.scan_page import write_report
 
     typer.echo(f"Written to {write_report(directory, output=output)}")

@@ -1,22 +1,163 @@
-"""Options that several commands share."""
+"""Every option that more than one command has, once: its names, parser, help and panel are the same in each."""
 
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from alpha_callbacks.cli import parsers
+
+COMPUTE, LAYERS, OUTPUT, MACHINE = "What to compute", "Which layers", "Output", "Machine"
+FLAG = ""  # metavar of what takes no value
+
+Precisions = Annotated[
+    str | None,
+    typer.Option(
+        "--precisions",
+        "--precision",
+        "-p",
+        parser=parsers.precision_list,
+        metavar="LIST",
+        help="Comma-separated names, such as fp32,bf16,int4. `alpha-hill precisions` lists all.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+KFrac = Annotated[
+    float,
+    typer.Option(
+        "--k-frac",
+        parser=parsers.analysis_option("k_frac", parsers.number),
+        metavar="SHARE",
+        help="Share of the eigenvalues that is the tail, between 0 and 1.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+KMin = Annotated[
+    int,
+    typer.Option(
+        "--k-min",
+        parser=parsers.whole(at_least=1),
+        metavar="N",
+        help="Smallest size of a tail.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+ThresholdChoice = Annotated[
+    Literal["next", "last"],
+    typer.Option(
+        "--threshold",
+        parser=parsers.one_of("next", "last"),
+        metavar="next|last",
+        help="Divide by eigenvalue k+1 (next) or k (last).",
+        rich_help_panel=COMPUTE,
+    ),
+]
+SolverChoice = Annotated[
+    Literal["exact", "fast"],
+    typer.Option(
+        "--solver",
+        parser=parsers.one_of("exact", "fast"),
+        metavar="exact|fast",
+        help="exact: fp64. fast: fp32, alpha accurate to 2e-5, about twice as fast.",
+        rich_help_panel=COMPUTE,
+    ),
+]
+FilterLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--filter-layers",
+        "--include",
+        parser=parsers.regex,
+        metavar="REGEX",
+        help="Only layers whose name matches.",
+        rich_help_panel=LAYERS,
+    ),
+]
+ExcludeLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--exclude-layers",
+        "--exclude",
+        parser=parsers.regex,
+        metavar="REGEX",
+        help="Leave out layers whose name matches.",
+        rich_help_panel=LAYERS,
+    ),
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        "-o",
+        parser=parsers.folder,
+        metavar="DIR",
+        help="Folder for the results (the default is named above).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+PlotFormat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plot-format",
+        parser=parsers.plot_format,
+        metavar="png|pdf|svg",
+        help="File format of the charts; repeat the option for several. \\[default: png]",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
+NoPlots = Annotated[bool, typer.Option("--no-plots", metavar=FLAG, help="Draw no chart files.", rich_help_panel=OUTPUT)]
+NoReport = Annotated[
+    bool, typer.Option("--no-report", metavar=FLAG, help="Do not write report.html.", rich_help_panel=OUTPUT)
+]
+LayersPerPlot = Annotated[
+    int,
+    typer.Option(
+        "--max-layers-per-plot",
+        parser=parsers.whole(at_least=1),
+        metavar="N",
+        help="Number of layers in one combined chart.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        parser=parsers.device,
+        metavar="NAME",
+        help="cpu, cuda, cuda:N, or auto (cuda if there is one).",
+        rich_help_panel=MACHINE,
+    ),
+]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
-    typer.Option("--log-level", help="How much to say on stderr.", rich_help_panel="Output"),
+    typer.Option(
+        "--log-level",
+        parser=parsers.one_of("debug", "info", "warning", "error"),
+        metavar="LEVEL",
+        help="What is logged to stderr: debug, info, warning or error. The last two also hide the progress.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+PlanOption = Annotated[
+    Path,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="plan.json of `alpha-hill recommend`, or a layer config with patterns.",
+    ),
 ]
 
 
-def set_log_level(level: str) -> None:
-    """Send our log records of this level and above to stderr; other packages' go where they send them."""
+def start_logging(level: str) -> bool:
+    """Send log records of this package, of a level and above, to stderr. Return True if progress should be hidden."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     for name in ("alpha_callbacks", "alpha_integrations"):
         logger = logging.getLogger(name)
         logger.setLevel(level.upper())
         logger.handlers = [handler]
+    return level in ("warning", "error")

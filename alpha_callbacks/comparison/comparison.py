@@ -4,9 +4,11 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from alpha_callbacks.comparison.name_mismatch import unlike
+from alpha_callbacks.comparison.name_mismatch import describe_mismatch
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.tables.results_folder import table_of
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 
 SAME = 1e-11  # relative; below it two exact alphas are equal: a results CSV carries 12 digits of each
@@ -92,7 +94,7 @@ class Comparison:
     Attributes:
         pairs: one per layer, in the order of A; those that only B has last.
         precisions: of A and of B.
-        labels: what A and B are called.
+        labels: the names of A and B.
     """
 
     pairs: tuple[Pair, ...]
@@ -109,10 +111,16 @@ class Comparison:
         """The pairs without a delta, each with its reason."""
         return tuple(pair for pair in self.pairs if not pair.ok)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from alpha_callbacks.comparison.notebook_views import comparison_html
+
+        return comparison_html(self)
+
 
 def compare(
-    a: Table,
-    b: Table,
+    a: Table | str | Path,
+    b: Table | str | Path,
     *,
     precisions: str | tuple[str, str] | None = None,
     labels: tuple[str, str] = ("A", "B"),
@@ -123,15 +131,17 @@ def compare(
     GGUF file), they do by category, block and shape, if these are unique.
 
     Args:
-        a: the first table.
-        b: the second table; may be the same one, to compare two precisions.
+        a: the first table, or the folder or results CSV of a scan.
+        b: the second one; may be the same, to compare two precisions.
         precisions: one of both tables, or one of A and one of B; None: the finest that both have.
         labels: what A and B are called.
 
     Raises:
-        OptionError: a precision that a table lacks, no layer in common, or tails of different size (other k_frac,
-            k_min or threshold): such alphas cannot be compared.
+        OptionError: neither a table nor a path, a precision that a table lacks, no layer in common, or tails of
+            different size (other k_frac, k_min or threshold): such alphas cannot be compared.
+        ResultsError: a path without results.
     """
+    a, b = table_of(a, "a"), table_of(b, "b")
     first, second = _precisions(a, b, precisions, labels)
     ours, theirs = (
         {layer.first.layer_name: _row(layer, p) for layer in t.layers} for t, p in ((a, first), (b, second))
@@ -144,7 +154,7 @@ def compare(
     if all(pair.side != "both" for pair in pairs):
         raise OptionError(
             f"{labels[0]} and {labels[1]}: expected layers in common, found none among {len(ours)} and {len(theirs)} "
-            f"({unlike(list(ours), list(theirs), labels)}). Compare two states of one architecture."
+            f"({describe_mismatch(list(ours), list(theirs), labels)}). Compare two states of one architecture."
         )
     _check_tails(pairs, labels)
     return Comparison(tuple(pairs), (first, second), labels)

@@ -1,14 +1,18 @@
-"""A comparison -> what was learned, a sentence each. No p-values: layers of one network are not independent draws."""
+"""A comparison -> what was learned, one sentence per finding.
+
+There are no p-values: the layers of one network are not independent draws.
+"""
 
 import math
 
 from alpha_callbacks.comparison.comparison import Comparison, Pair
-from alpha_callbacks.comparison.name_mismatch import unlike
+from alpha_callbacks.comparison.name_mismatch import describe_mismatch
 from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, movers, summarize_deltas
 from alpha_callbacks.tables.findings import one_by_one
+from alpha_callbacks.tables.number_text import counted, rank_text, signed
 
 _SHAPES, _LOST = "of different shapes", "without alpha"
-_LARGE = 0.1  # share of the spread between layers from which a shift is called one of levels
+_LARGE = 0.1  # a shift of at least this share of the spread between layers is called a move of levels
 
 
 def comparison_findings(comparison: Comparison) -> list[str]:
@@ -17,9 +21,9 @@ def comparison_findings(comparison: Comparison) -> list[str]:
     if not whole.count:
         return _nothing(comparison)
     if not whole.moves:
-        told = f"{layers_text(whole.count)} compared: alpha is the same in every one, to within what is known of it."
+        told = f"{counted(whole.count, 'layer')} compared: alpha is the same in every layer, within its error bounds."
     elif whole.few:
-        told = f"{layers_text(whole.count)} compared: {one_by_one(map(_change, comparison.compared))}"
+        told = f"{counted(whole.count, 'layer')} compared: {one_by_one(map(_change, comparison.compared))}"
     else:
         told = _levels(whole)
     sentences = [told, _against_stderr(comparison), _storage(comparison), _left_out(comparison)]
@@ -29,7 +33,7 @@ def comparison_findings(comparison: Comparison) -> list[str]:
 
 
 def left_out_kinds(comparison: Comparison) -> dict[str, list[Pair]]:
-    """Return the layers that are not compared by what is in the way, the most frequent first."""
+    """Return the layers that are not compared, grouped by the obstacle, the most frequent one first."""
     kinds: dict[str, list[Pair]] = {}
     for pair in comparison.left_out:
         kinds.setdefault(pair.reason if pair.side != "both" else _kind(pair), []).append(pair)
@@ -37,38 +41,23 @@ def left_out_kinds(comparison: Comparison) -> dict[str, list[Pair]]:
 
 
 def nothing_text(comparison: Comparison) -> str:
-    """Return that nothing could be compared, and the counts of what is in the way."""
+    """Return a text that nothing could be compared, with the number of layers per obstacle."""
     return f"Nothing could be compared: {_counts(comparison)}"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """Return a change with its sign, "" where there is none.
-
-    Examples:
-        >>> signed(0.12345), signed(-0.0), signed(math.nan)
-        ('+0.12', '0', '')
-    """
-    return "" if math.isnan(value) else f"{value:+.{digits}g}" if value else "0"
-
-
-def layers_text(count: int) -> str:
-    """Return "1 layer", "2 layers"."""
-    return f"{count} layer" if count == 1 else f"{count} layers"
-
-
 def _nothing(comparison: Comparison) -> list[str]:
-    """Say why nothing could be compared, with an example of each obstacle, and what to do."""
+    """Say why nothing could be compared, with an example of each obstacle and what to do about it."""
     told = [f"{nothing_text(comparison)}."]
     kinds = left_out_kinds(comparison)
     sides = [[pair.row.layer_name for pair in comparison.left_out if pair.side == side] for side in "ab"]
     if all(sides):
-        told.append(f"Names do not agree, {unlike(sides[0], sides[1], comparison.labels)}.")
+        told.append(f"Names do not agree, {describe_mismatch(sides[0], sides[1], comparison.labels)}.")
     if _SHAPES in kinds:
         pair = kinds[_SHAPES][0]
         told.append(f"{pair.row.layer_name}: {pair.reason}. Compare two states of one architecture.")
     if _LOST in kinds:
         pair = kinds[_LOST][0]
-        told.append(f"{pair.row.layer_name}: {pair.reason}. Mend what is said there, then scan that side again.")
+        told.append(f"{pair.row.layer_name}: {pair.reason}. Fix this problem and rescan that side.")
     return told
 
 
@@ -81,18 +70,18 @@ def _counts(comparison: Comparison) -> str:
 
 
 def _change(pair: Pair) -> tuple[str, str]:
-    """Return the name of a layer, and what its alpha did."""
-    delta = f", {signed(pair.delta)}" if pair.moved else ", not told apart"
+    """Return the name of a layer, and how its alpha changed."""
+    delta = f", {signed(pair.delta)}" if pair.moved else ", no resolved change"
     return pair.row.layer_name, _both(pair) + delta
 
 
 def _levels(whole: DeltaSummary) -> str:
     low, middle, high = (signed(q) for q in (whole.q25, whole.median, whole.q75))
     sentence = (
-        f"{layers_text(whole.count)} compared: alpha changes by {middle} in the median (half of the layers between "
-        f"{low} and {high}); {whole.rises} rise, {whole.falls} fall"
+        f"{counted(whole.count, 'layer')} compared: the median change of alpha is {middle} (half of the layers lie "
+        f"between {low} and {high}); {whole.rises} rise, {whole.falls} fall"
     )
-    sentence += f", {whole.unmoved} stay, to within what is known of alpha." if whole.unmoved else "."
+    sentence += f", {whole.unmoved} do not change within the error bounds of alpha." if whole.unmoved else "."
     if whole.spread > 0:
         share = whole.median_abs / whole.spread
         what = "levels move" if share >= _LARGE else "levels barely move"
@@ -106,8 +95,8 @@ def _levels(whole: DeltaSummary) -> str:
 def _order(whole: DeltaSummary) -> str:
     if math.isnan(whole.spearman_alpha):
         return ""
-    ratio = "" if math.isnan(whole.spearman_ratio) else f", {_rank(whole.spearman_ratio)} for alpha / noise"
-    return f"Order of the layers: rank correlation {_rank(whole.spearman_alpha)} for alpha{ratio}."
+    ratio = "" if math.isnan(whole.spearman_ratio) else f", {rank_text(whole.spearman_ratio)} for alpha / noise"
+    return f"Rank correlation of the layers: {rank_text(whole.spearman_alpha)} for alpha{ratio}."
 
 
 def _categories(comparison: Comparison) -> str:
@@ -117,8 +106,9 @@ def _categories(comparison: Comparison) -> str:
     groups.sort(key=lambda group: -group.median_abs)
     most, least = groups[0], groups[-1]
     return (
-        f"By category, {most.layers} moves most (median |change| {most.median_abs:.2g}, {layers_text(most.count)}) and "
-        f"{least.layers} least ({least.median_abs:.2g}, {layers_text(least.count)})."
+        f"By category, {most.layers} changes most (median |change| {most.median_abs:.2g}, "
+        f"{counted(most.count, 'layer')}) and {least.layers} least ({least.median_abs:.2g}, "
+        f"{counted(least.count, 'layer')})."
     )
 
 
@@ -126,7 +116,7 @@ def _farthest(comparison: Comparison) -> str:
     top = movers(comparison, 1)
     if not top:
         return ""
-    return f"Farthest: {top[0].row.layer_name}, {_both(top[0])} ({signed(top[0].delta)})."
+    return f"Largest change: {top[0].row.layer_name}, {_both(top[0])} ({signed(top[0].delta)})."
 
 
 def _both(pair: Pair) -> str:
@@ -139,8 +129,8 @@ def _against_stderr(comparison: Comparison) -> str:
         return ""
     beyond = sum(abs(pair.delta_in_stderr) > 1 for pair in known)
     return (
-        f"{beyond} of {layers_text(len(known))} move by more than the standard error of the fit, which is a guide for "
-        "independent samples and wide for two states of one network."
+        f"{beyond} of {counted(len(known), 'layer')} change by more than the standard error of the fit. This error "
+        "assumes independent samples, so it is too wide for two states of one network."
     )
 
 
@@ -158,20 +148,8 @@ def _storage(comparison: Comparison) -> str:
 def _left_out(comparison: Comparison) -> str:
     if not comparison.left_out:
         return ""
-    return (
-        f"Not compared: {_counts(comparison)}. Each is in the table with its reason and takes no part in the numbers."
-    )
+    return f"Not compared: {_counts(comparison)}. The table gives the reason for each; the numbers exclude them."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
-
-
-def _rank(value: float) -> str:
-    """Return a correlation that is never rounded up to 1.
-
-    Examples:
-        >>> _rank(1.0), _rank(0.99999), _rank(0.98)
-        ('1', '0.9999', '0.9800')
-    """
-    return f"{math.trunc(value * 1e4) / 1e4:.4f}" if abs(value) < 1 else f"{value:.0f}"

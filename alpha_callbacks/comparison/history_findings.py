@@ -1,16 +1,16 @@
-"""A training history -> what was learned, a sentence each."""
+"""A training history -> what was learned, one sentence per finding."""
 
 import math
 
 import numpy as np
 
-from alpha_callbacks.comparison.comparison_findings import layers_text, signed
 from alpha_callbacks.comparison.history_series import Series, change
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.tables.findings import one_by_one
+from alpha_callbacks.tables.number_text import counted, signed
 from alpha_callbacks.tables.statistics import TOO_FEW
 
-_NO_ALPHA = ("ok", "skipped")  # a layer that time did not allow for is no failure
+_NO_ALPHA = ("ok", "skipped")  # a layer that was skipped for lack of time is no failure
 
 
 def history_findings(history: AlphaHistory, precision: str | None = None) -> list[str]:
@@ -18,12 +18,12 @@ def history_findings(history: AlphaHistory, precision: str | None = None) -> lis
     series = history.series(precision)
     steps, name = series.steps, precision or history.reference
     states = f"{len(steps)} states, step {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"one state, step {steps[0]}"
-    told = [f"{layers_text(len(series))}, {states}; alpha at {name}."]
+    told = [f"{counted(len(series), 'layer')}, {states}; alpha at {name}."]
     return [*told, *(_changes(series) if len(steps) > 1 else []), *_holes(history, series.values)]
 
 
 def _changes(series: Series) -> list[str]:
-    """Say how far alpha went from the first state to the last."""
+    """Say how far alpha moved from the first state to the last."""
     last = np.array([_last(row) for row in change(series).values])
     known = last[np.isfinite(last)]
     if not known.size:
@@ -37,20 +37,20 @@ def _changes(series: Series) -> list[str]:
         return [f"From first alpha to last: {one_by_one(ends)}"]
     low, middle, high = (signed(float(q)) for q in np.quantile(known, [0.25, 0.5, 0.75]))
     told = [
-        f"From the first alpha of a layer to its last: {middle} in the median (half of the layers between {low} and "
-        f"{high}); {int((known > 0).sum())} rise, {int((known < 0).sum())} fall."
+        f"The median change from the first alpha of a layer to its last is {middle} (half of the layers lie between "
+        f"{low} and {high}); {int((known > 0).sum())} rise, {int((known < 0).sum())} fall."
     ]
     far = int(np.nanargmax(np.abs(last)))
     if last[far]:
-        told.append(f"Farthest: {series.layers[far]} ({signed(last[far])}).")
+        told.append(f"Largest change: {series.layers[far]} ({signed(last[far])}).")
     still = int((known == 0).sum())
     if 0 < still < len(series):
-        told.append(f"{layers_text(still)} did not move at all (frozen, or measured once).")
+        told.append(f"{counted(still, 'layer')} did not change at all (frozen, or measured once).")
     return told
 
 
 def failed(history: AlphaHistory) -> list[str]:
-    """Return the layers that have no alpha at some step, other than for lack of time."""
+    """Return the layers that have no alpha at some step, except those skipped for lack of time."""
     rows = history.frame[~history.frame["status"].isin(_NO_ALPHA)]
     return [str(name) for name in rows["layer_name"].unique()]
 
@@ -62,12 +62,13 @@ def _holes(history: AlphaHistory, values: np.ndarray) -> list[str]:
         some = int(holes.any(axis=1).sum())
         have = "has" if some == 1 else "have"
         told.append(
-            f"{layers_text(some)} {have} steps without alpha ({int(holes.sum())} in all): not measured, or no alpha."
+            f"{counted(some, 'layer')} {have} steps without alpha ({int(holes.sum())} in total): not measured, or no "
+            "usable alpha."
         )
     if history.changed_tail:
         told.append(
             f"The size of the tail changed during the run (first seen in {history.changed_tail}): alphas before and "
-            "after cannot be compared."
+            "after this change cannot be compared."
         )
     return told
 

@@ -1,4 +1,4 @@
-"""One value of every layer over the steps of a run, and what makes a long one readable."""
+"""One value of every layer over the steps of a run, and how a long run is made readable."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alpha_callbacks.tables.vocabulary import in_order
 from alpha_callbacks.utils.labels import row_labels
 from alpha_callbacks.utils.lazy import lazy_property
-from alpha_callbacks.weights.layer_names import CATEGORIES
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Series:
 
     @lazy_property
     def labels(self) -> tuple[str, ...]:
-        """What each layer is called beside its category: the number of its block where that will do, else its name."""
+        """The label of each layer beside its category: the number of its block where that is unique, else its name."""
         return tuple(row_labels(self.layers, self.categories, self.blocks))
 
     @lazy_property
@@ -52,17 +52,13 @@ def change(series: Series) -> Series:
 
 
 def by_category(series: Series) -> Series:
-    """Return the layers ordered by category, then as they were."""
-
-    def rank(i: int) -> tuple[int, str, int]:
-        name = series.categories[i]
-        return (CATEGORIES.index(name) if name in CATEGORIES else len(CATEGORIES), name, i)
-
-    return _taken(series, sorted(range(len(series)), key=rank))
+    """Return the layers ordered by category; inside a category their order is kept."""
+    places = {name: place for place, name in enumerate(in_order(series.categories))}
+    return _taken(series, sorted(range(len(series)), key=lambda i: (places[series.categories[i]], i)))
 
 
 def thinned(series: Series, most: int) -> Series:
-    """Return no more steps than this, evenly chosen, the first and the last among them."""
+    """Return at most this many steps, evenly chosen, including the first and the last."""
     if len(series.steps) <= most:
         return series
     chosen = np.unique(np.linspace(0, len(series.steps) - 1, most).round().astype(int))
@@ -71,7 +67,7 @@ def thinned(series: Series, most: int) -> Series:
 
 
 def folded(series: Series, most: int) -> Series:
-    """Return the series if it has no more layers than this, else the median of each category and block."""
+    """Return the series if it has at most this many layers, else the median of each category and block."""
     if len(series) <= most:
         return series
     places: dict[tuple[str, int | None], list[int]] = {}
@@ -98,7 +94,7 @@ def span(values: np.ndarray, share: float = 1.0) -> tuple[float, float]:
 
 
 def reach(values: np.ndarray, share: float = 99.0) -> float:
-    """Return the end of a colour scale around 0: a percentile of the sizes, the largest where that is 0; 0 if none."""
+    """Return the end of a colour scale around 0: a percentile of |value|, the largest if that is 0, 0 if empty."""
     finite = np.abs(values[np.isfinite(values)])
     if not finite.size:
         return 0.0
@@ -106,12 +102,12 @@ def reach(values: np.ndarray, share: float = 99.0) -> float:
 
 
 def lost(series: Series) -> int:
-    """Return how many places have no alpha."""
+    """Return the number of cells without alpha."""
     return int(np.isnan(series.values).sum())
 
 
 def spaced(places: Sequence[float], apart: float, order: Iterable[int]) -> list[int]:
-    """Return the places that get a label, no two of them closer than `apart`; of two the first in `order` gets it."""
+    """Return the places that get a label, no two closer than `apart`; of two close ones, the first in `order`."""
     kept: list[int] = []
     for i in order:
         if all(abs(places[i] - places[j]) >= apart for j in kept):

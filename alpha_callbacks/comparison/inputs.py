@@ -1,8 +1,7 @@
-"""What the user names (a scan, a checkpoint, a step of a run) -> the table to compare."""
+"""The sides of a comparison as a user names them (a scan, a checkpoint, a step of a run) -> their tables."""
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import RESULTS
+from alpha_callbacks.tables.results_folder import ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
@@ -28,14 +28,14 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        label: what it is called.
+        label: its name.
         table: its layers.
-        options: of the scan, where its run.json is beside it.
+        options: of the scan, if there is a run.json beside the table; otherwise empty.
     """
 
     label: str
     table: Table
-    options: dict[str, Any]
+    options: Mapping[str, Any]
 
 
 def open_sides(
@@ -55,13 +55,13 @@ def open_sides(
         b: the same; None: two steps of the history `a`, or two precisions of the scan `a`.
         scan: makes a table of a checkpoint.
         cache: folder for such scans.
-        options: for them; what the other side's run.json says about tails counts more.
+        options: for such scans; the options about tails in the other side's run.json take precedence.
         steps: of a history: two, or one for both sides. Empty: its first and last, or the last of two histories.
-        precisions: those asked for.
+        precisions: the precisions that were asked for.
 
     Raises:
-        OptionError: nothing to compare with, or steps of what has none.
-        ResultsError: a file that cannot be read.
+        OptionError: nothing to compare with, or steps of a source that has none.
+        ResultsError: a damaged results file, history or run.json.
         CheckpointError: neither results nor a checkpoint.
     """
     if b is None:
@@ -111,11 +111,11 @@ def _one_source(a: str, steps: Sequence[int], precisions: tuple[str, ...]) -> tu
 
 
 def _read(source: str, step: int | None) -> Side | None:
-    """Return the side of results or a history; None for a checkpoint."""
+    """Return the side of results or of a history; None for a checkpoint."""
     path = Path(source)
     if _results(path):
-        folder = path if path.is_dir() else path.parent
-        return Side(source_name(path), read_results(path), _options(folder))
+        folder = ResultsFolder(path)
+        return Side(source_name(path), folder.table, folder.run.get("options", {}))
     if not _is_history(path):
         return None
     history = read_history(path)
@@ -128,7 +128,7 @@ def _step(steps: Sequence[int], i: int) -> int | None:
 
 
 def _step_side(history: AlphaHistory, step: int) -> Side:
-    """Return a step: the whole results that the callback wrote beside the history, or what the history holds."""
+    """Return a step: the full results that the callback wrote beside the history, or else what the history holds."""
     table = history.table(step)
     if (history.folder(step) / RESULTS).is_file():
         table = read_results(history.folder(step))
@@ -142,22 +142,14 @@ def _results(path: Path) -> bool:
 
 
 def _is_history(path: Path) -> bool:
-    if path.is_dir() and not (path / HISTORY).is_file():
-        return find_history(path).is_file() and not any(path.glob("*.safetensors"))  # a run's folder, or its last model
-    file = find_history(path)
-    try:
-        with file.open(encoding="utf-8") as lines:
-            return file.suffix.lower() == ".csv" and lines.readline().startswith("step,")
-    except (OSError, UnicodeDecodeError):
+    """Return True for a history or the folder of one; whether it is damaged is found out by reading it."""
+    if path.is_dir():
+        # The output folder of a run may hold its last model too: then that is meant.
+        return (path / HISTORY).is_file() or (find_history(path).is_file() and not any(path.glob("*.safetensors")))
+    if not path.is_file() or path.suffix.lower() != ".csv":
         return False
-
-
-def _options(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))["options"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with path.open("rb") as file:
+        return path.name == HISTORY or file.readline().startswith(b"step,")
 
 
 def _same_options(sides: Sequence[Side], sources: tuple[str, str]) -> None:
@@ -179,7 +171,7 @@ def _folder(source: str, options: AnalysisOptions) -> str:
 
 
 def source_name(source: str | Path) -> str:
-    """Return what a folder of results, a checkpoint or a run is called."""
+    """Return the name of a folder of results, a checkpoint or a run."""
     path = Path(source)
     if path.is_file() and path.suffix.lower() == ".csv":
         path = path.resolve().parent

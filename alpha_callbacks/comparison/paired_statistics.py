@@ -1,4 +1,4 @@
-"""A comparison -> statistics of the paired differences, and findings in plain words without a test of significance."""
+"""A comparison -> statistics of the paired differences, without a test of significance."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.tables.statistics import TOO_FEW
-from alpha_callbacks.weights.layer_names import CATEGORIES
+from alpha_callbacks.tables.vocabulary import in_order
 
 COMPARISON_COLUMNS = (
     "layers", "count", "median", "mean", "min", "q05", "q25", "q75", "q95", "max", "median_abs", "rises", "falls",
@@ -28,9 +28,9 @@ class DeltaSummary:
         rises: layers whose alpha is larger in B, by more than the error of delta.
         falls: layers whose alpha is smaller in B.
         unmoved: the others.
-        spread: interquartile range of alpha between the layers of A, to hold delta against.
+        spread: interquartile range of alpha over the layers of A: the scale to judge delta by.
         spearman_alpha: rank correlation of alpha in A and in B.
-        spearman_ratio: the same of alpha_ratio, which does not order shapes.
+        spearman_ratio: the same for alpha_ratio, which can be compared between shapes.
     """
 
     layers: str
@@ -58,7 +58,7 @@ class DeltaSummary:
 
     @property
     def few(self) -> bool:
-        """True if these layers are too few to tell of a median or a rank correlation, which the CSV holds anyway."""
+        """True if there are too few layers to report a median or a rank correlation; the CSV holds them anyway."""
         return self.count < TOO_FEW
 
 
@@ -94,17 +94,16 @@ def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary
 
 
 def by_category(comparison: Comparison) -> list[DeltaSummary]:
-    """Return one summary per category that has a layer in both tables, in the order of the table of categories."""
+    """Return one summary per category that has a layer in both tables, in the order of `CATEGORIES`."""
     groups: dict[str, list[Pair]] = {}
     for pair in comparison.pairs:
         if pair.side == "both":
             groups.setdefault(pair.row.category, []).append(pair)
-    ordered = sorted(groups, key=lambda name: (CATEGORIES.index(name) if name in CATEGORIES else 99, name))
-    return [summarize_deltas(groups[name], name) for name in ordered]
+    return [summarize_deltas(groups[name], name) for name in in_order(groups)]
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the rank correlation of the places where both are finite; nan below three, or where all are equal.
+    """Return the rank correlation where both are finite; nan for fewer than three places, or if all values are equal.
 
     Examples:
         >>> spearman([1, 2, 3, 4], [1, 4, 9, 16]), spearman([1, 2, 3], [3, 2, 1])
@@ -119,14 +118,14 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks; equal values share the mean of theirs."""
+    """Return ranks; equal values share the mean of their ranks."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[places]
 
 
 def movers(comparison: Comparison, count: int = 5, *, by_stderr: bool = False) -> list[Pair]:
-    """Return the layers that moved most, by |delta| or by |delta| / stderr; none of those whose delta is unresolved."""
+    """Return the layers that changed most, by |delta| or |delta| / stderr, without those whose delta is unresolved."""
 
     def size(pair: Pair) -> float:
         return abs(pair.delta_in_stderr if by_stderr else pair.delta)

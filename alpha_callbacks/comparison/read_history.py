@@ -104,6 +104,12 @@ class AlphaHistory:
         blocks = tuple(_block(first.at[name, "block"]) for name in self.layers)
         return Series(self.layers, kinds, blocks, self.steps, values)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from alpha_callbacks.comparison.notebook_views import history_html
+
+        return history_html(self)
+
     @lazy_property
     def changed_tail(self) -> str:
         """A layer whose tail size changed during the run (other options after a resume), or ""."""

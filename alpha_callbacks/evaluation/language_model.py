@@ -38,14 +38,14 @@ class LanguageModel:
     model: nn.Module
     tokenizer: Any
 
-    def windows(self, file: Path, *, tokens: int = TOKENS, context: int = CONTEXT, skip: int = 0) -> Tensor:
+    def windows(self, file: str | Path, *, tokens: int = TOKENS, context: int = CONTEXT, skip: int = 0) -> Tensor:
         """Return the tokens of a text file in windows, see `windows_of`.
 
         Raises:
             PlanError: the file cannot be read, or is too short.
         """
         try:
-            with file.open(encoding="utf-8") as opened:
+            with Path(file).open(encoding="utf-8") as opened:
                 text = opened.read((skip + tokens) * _CHARACTERS_A_TOKEN)
         except FileNotFoundError as error:
             raise PlanError(f"{file}: expected a text file, found nothing there.") from error

@@ -1,12 +1,14 @@
-"""A plan in the words of a quantizer. Exporters are found by the entry point `alpha_callbacks.exporters`."""
+"""A plan as the config of a quantizer. Exporters are plugins of the group `exporters`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from typing import Protocol
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.plan_json import plan_text
+from alpha_callbacks.utils import plugins
+
+_OWN = "plan"  # our own format, which needs no plugin
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Export:
     Attributes:
         text: content of the file.
         suffix: of the file, with the dot.
-        notes: where the quantizer will do otherwise than was measured, a sentence each.
+        notes: where the quantizer's result will differ from what was measured, one sentence each.
     """
 
     text: str
@@ -24,25 +26,31 @@ class Export:
     notes: tuple[str, ...] = ()
 
 
-Exporter = Callable[[Plan], Export]
+class Exporter(Protocol):
+    """What a plugin of the group `exporters` is: a function of a plan."""
+
+    def __call__(self, plan: Plan, /) -> Export:
+        """Return the config; raise PlanError for a choice that it cannot express, see `refuse`."""
 
 
-def exporters() -> dict[str, Exporter]:
-    """Return name -> exporter, our own plan first."""
-    found = {point.name: point.load() for point in entry_points(group="alpha_callbacks.exporters")}
-    return {"plan": lambda plan: Export(plan_text(plan), ".json"), **dict(sorted(found.items()))}
+def targets() -> list[str]:
+    """Return the names that `export_plan` knows, our own format first; imports no exporter."""
+    return [_OWN, *plugins.names("exporters")]
 
 
 def export_plan(plan: Plan, target: str) -> Export:
-    """Return a plan in the words of a quantizer.
+    """Return a plan as the config of a quantizer.
 
     Raises:
-        PlanError: unknown target, or one that cannot hold a choice; nothing is ever rounded to what it can hold.
+        PlanError: an unknown target, one that cannot be imported, or one that cannot express a choice; no choice is
+            ever rounded to one that it can express.
     """
-    known = exporters()
-    if target not in known:
-        raise PlanError(f"format: expected one of {', '.join(known)}, got {target!r}.")
-    return known[target](plan)
+    if target == _OWN:
+        return Export(plan_text(plan), ".json")
+    if target not in plugins.names("exporters"):
+        raise PlanError(f"format: expected one of {', '.join(targets())}, got {target!r}.")
+    exporter: Exporter = plugins.load("exporters", target, error=PlanError)
+    return exporter(plan)
 
 
 def refuse(target: str, choices: list[Choice], can_hold: str) -> None:
@@ -50,11 +58,11 @@ def refuse(target: str, choices: list[Choice], can_hold: str) -> None:
 
     Args:
         target: name of the format.
-        choices: those that it cannot hold.
-        can_hold: what it can, for the message.
+        choices: the choices that it cannot hold.
+        can_hold: what it can hold, for the message.
 
     Raises:
-        PlanError: there are some; names them and what to do.
+        PlanError: there are such choices; the message names them and says what to do.
     """
     if choices:
         names = ", ".join(sorted({choice.precision for choice in choices}))

@@ -1,4 +1,4 @@
-"""plan.json: our own format, versioned, to be read by people and by programs."""
+"""plan.json: a versioned format for people and programs to read."""
 
 import json
 from dataclasses import asdict
@@ -33,19 +33,19 @@ def plan_text(plan: Plan) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def write_plan(plan: Plan, path: Path) -> None:
+def write_plan(plan: Plan, path: str | Path) -> None:
     """Write a plan as JSON."""
-    write_text(path, plan_text(plan))
+    write_text(Path(path), plan_text(plan))
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: str | Path) -> Plan:
     """Read a plan that `write_plan` wrote, or that was edited since.
 
     Raises:
-        PlanError: not such a file, of a later version, or with a layer that lacks something.
+        PlanError: not a plan, of a later version, or with a layer that is incomplete.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise PlanError(f"{path}: expected a plan as JSON, got {error}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

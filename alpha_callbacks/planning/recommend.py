@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.kept_layers import all_kept, choice_of, sixteen_bit_format
@@ -15,6 +16,7 @@ from alpha_callbacks.planning.recommendation import Advice, Correlation, PolicyC
 from alpha_callbacks.planning.thresholds import Protect, Thresholds
 from alpha_callbacks.planning.tied_groups import units
 from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.results_folder import ResultsFolder, table_of
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.lazy import lazy_property
 
@@ -25,7 +27,7 @@ _USUAL = {8: "fp8_e4m3", 4: "int4_g32"}  # of "thresholds", where none of that s
 
 
 def recommend(
-    table: Table,
+    table: Table | str | Path,
     options: RecommendOptions | None = None,
     *,
     fisher: Mapping[str, float] | None = None,
@@ -37,15 +39,20 @@ def recommend(
     the language head, outside the budget.
 
     Args:
-        table: results of a scan, with low-bit columns for the policies that measure.
+        table: results of a scan, or their folder or CSV, with low-bit columns for the policies that measure.
         options: how.
         fisher: layer name -> sensitivity (`sensitivity.fisher_trace`), for the policy "fisher".
-        model: where the weights came from, for the plan.
+        model: where the weights came from, for the plan; "": what the run.json of the folder says.
 
     Raises:
         PlanError: the results lack what the policy needs, or the budget cannot be met.
+        OptionError: neither a table nor a path.
+        ResultsError: a path without results, or with a damaged file.
     """
     options = options or RecommendOptions()
+    if isinstance(table, str | Path):
+        model = model or ResultsFolder(table).source
+    table = table_of(table, "results")
     problem = _Problem.of(table, options, fisher)
     policy = options.policy or ("measured" if problem.measured else "thresholds")
     problem.require(policy)

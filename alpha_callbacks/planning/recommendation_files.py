@@ -1,9 +1,14 @@
-"""A recommendation on disk: plan.json, and recommendations.csv with what speaks for each choice."""
+"""A recommendation on disk: plan.json, and recommendations.csv with the figures behind each choice."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from alpha_callbacks.planning.plan_json import write_plan
+from alpha_callbacks.errors import PlanError, ResultsError
+from alpha_callbacks.planning.plan_json import read_plan, write_plan
 from alpha_callbacks.planning.recommendation import Recommendation
+from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.results_csv import cell, csv_text
 from alpha_callbacks.utils.atomic_files import make_folder, write_text
 
@@ -14,6 +19,53 @@ _COLUMNS = (
     "layer_name", "category", "out_features", "in_features", "alpha", "alpha_ratio", "precision", "effective_bits",
     "drift", "relative_error", "budgeted", "reason",
 )  # fmt: skip
+
+
+_REQUIRED = ("layer_name", "precision", "reason", "out_features", "in_features")
+_REMEDY = "Run `alpha-hill recommend` again, or remove the file to go on without it."
+
+
+@dataclass(frozen=True)
+class WrittenRecommendation:
+    """A recommendation as it lies in a results folder.
+
+    Attributes:
+        policy: what decided; "" where plan.json is absent.
+        settings: its options; empty where plan.json is absent.
+        lines: rows of recommendations.csv.
+    """
+
+    policy: str
+    settings: Mapping[str, Any]
+    lines: Sequence[Mapping[str, str]]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return precision -> (layers, weights)."""
+        counts: dict[str, tuple[int, int]] = {}
+        for line in self.lines:
+            layers, weights = counts.get(line["precision"], (0, 0))
+            size = int(line["out_features"]) * int(line["in_features"])
+            counts[line["precision"]] = (layers + 1, weights + size)
+        return counts
+
+
+def read_recommendation(folder: Path) -> WrittenRecommendation | None:
+    """Return the recommendation in a results folder; None where recommendations.csv is absent.
+
+    Raises:
+        ResultsError: recommendations.csv or plan.json is damaged.
+    """
+    path = folder / RECOMMENDATIONS
+    lines = read_csv_lines(path, required=_REQUIRED, remedy=_REMEDY)
+    if lines is None:
+        return None
+    if odd := [line for line in lines if not (line["out_features"].isdecimal() and line["in_features"].isdecimal())]:
+        raise ResultsError(f"{path}: expected the shape of {odd[0]['layer_name']} as numbers, got others. {_REMEDY}")
+    try:
+        plan = read_plan(folder / PLAN) if (folder / PLAN).exists() else None
+    except PlanError as error:
+        raise ResultsError(f"{error} {_REMEDY}") from error
+    return WrittenRecommendation(plan.policy if plan else "", plan.settings if plan else {}, lines)
 
 
 def write_recommendation(found: Recommendation, folder: Path) -> None:
@@ -28,7 +80,7 @@ def write_recommendation(found: Recommendation, folder: Path) -> None:
 
 
 def recommendations_text(found: Recommendation) -> str:
-    """Return one row per layer: figures, choice, reason, and what each policy would have chosen."""
+    """Return one row per layer: figures, choice, reason, and the choice of every other policy."""
     policies = [alternative.policy for alternative in found.alternatives]
     lines: list[list[object]] = [[*_COLUMNS, *(f"choice_{policy}" for policy in policies)]]
     for advice in found.layers:

@@ -1,37 +1,39 @@
-"""A model as its plan says, on disk. Writers are found by the entry point `alpha_callbacks.writers`."""
+"""A quantized checkpoint, written as a plan says. Writers are plugins of the group `writers`."""
 
-from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Protocol
 
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Plan
-
-Writer = Callable[[Path, Plan, Path], tuple[str, ...]]
-
-
-def writers() -> dict[str, Writer]:
-    """Return name -> writer."""
-    return dict(sorted((point.name, point.load()) for point in entry_points(group="alpha_callbacks.writers")))
+from alpha_callbacks.utils import plugins
 
 
-def write_model(model: Path, plan: Plan, output_dir: Path, target: str) -> tuple[str, ...]:
+class Writer(Protocol):
+    """What a plugin of the group `writers` is: a function that writes a checkpoint."""
+
+    def __call__(self, model: Path, plan: Plan, output_dir: Path, /) -> tuple[str, ...]:
+        """Write the checkpoint and return notes, see `write_model`."""
+
+
+def write_model(model: str | Path, plan: Plan, output_dir: str | Path, target: str) -> tuple[str, ...]:
     """Write a quantized checkpoint; it appears whole or not at all.
 
     Args:
         model: checkpoint folder or .gguf file, never changed.
-        plan: what becomes of each layer.
+        plan: the precision of each layer.
         output_dir: a new or empty folder.
         target: name of the writer.
 
     Returns:
-        Where the checkpoint differs from what was measured, a sentence each.
+        Where the checkpoint differs from what was measured, one sentence each.
 
     Raises:
-        PlanError: unknown target, one that cannot hold a choice, a plan of another model, or a folder not empty.
+        PlanError: an unknown target, one that cannot be imported, one that cannot hold a choice, a plan of another
+            model, or a folder that is not empty.
         MissingExtraError: the target needs an optional package.
     """
-    known = writers()
+    known = plugins.names("writers")
     if target not in known:
         raise PlanError(f"target: expected one of {', '.join(known)}, got {target!r}.")
-    return known[target](model, plan, output_dir)
+    writer: Writer = plugins.load("writers", target, error=PlanError)
+    return writer(Path(model), plan, Path(output_dir))

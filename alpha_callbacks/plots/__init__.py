@@ -8,11 +8,12 @@ from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
 from alpha_callbacks.plots.draw_scan import draw_all
-from alpha_callbacks.plots.elements.canvas import precision_colors, save
+from alpha_callbacks.plots.elements.canvas import save
 from alpha_callbacks.plots.esd_plot import plot_esd
 from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.hill_plot import plot_hill
 from alpha_callbacks.plots.layer import LayerCharts, plot_layer
+from alpha_callbacks.tables.vocabulary import precision_colors
 from alpha_callbacks.utils.atomic_files import safe_file_name
 
 __all__ = [

@@ -7,27 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alpha_callbacks.plots.elements.canvas import (
-    FAINT,
-    GREY,
-    INK,
-    NOISE,
-    add_axes,
-    new_figure,
-    precision_colors,
-    styled,
-)
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis, status_text, usable_alpha
 from alpha_callbacks.plots.elements.groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.elements.text import alpha_text, counted, fit, joined, tail_text, text_width
+from alpha_callbacks.plots.elements.text import fit, joined, tail_text, text_width
+from alpha_callbacks.tables.number_text import alpha_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, NOISE, precision_colors
 from alpha_callbacks.utils.labels import labels
 
-_BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as its value's text, and the gap between two layers
+_BAR, _BETWEEN = 0.118, 0.13  # inches: one bar, as high as the text of its value, and the gap between two layers
 _ALPHA_WIDTH, _DRIFT_WIDTH, _VALUES = 4.6, 2.6, 0.85
 _BOTTOM, _HEADING = 0.66, 0.78
-_NAME = 48  # characters of a name for which there is room
+_NAME = 48  # characters of a name that fit
 
 
 @styled
@@ -81,7 +74,7 @@ def _draw_alphas(
     tallest = max((a for values in alphas.values() for a in values if math.isfinite(a)), default=0.0)
     axes.set_xlim(0, max(1.03 * highest, tallest / (1 - 0.55 / _ALPHA_WIDTH)))
     axes.xaxis.set_major_locator(MaxNLocator(7))
-    axes.set_xlabel("alpha (tail exponent, no unit)")
+    axes.set_xlabel(METRICS["alpha"].axis)
     half = len(colors) * bar / 2 + 0.04
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.92, "pad": 0.3}
     for (name, color), place in zip(colors.items(), places, strict=True):
@@ -95,7 +88,7 @@ def _draw_alphas(
     axes.vlines(nulls, [i - half for i in range(len(nulls))], [i + half for i in range(len(nulls))], color=NOISE,
                 linewidth=1.0, linestyle=(0, (3, 1.5)), zorder=3)  # fmt: skip
     if tallest == 0:
-        say(axes, "no usable alpha")
+        say(axes, LABELS["no_alpha"])
 
 
 def _draw_drifts(
@@ -131,4 +124,4 @@ def _draw_drifts(
     scale = scale_drift_axis(axes, "x", values, max_ticks=5)
     notes = ["symlog scale"] * (scale == "symlog") + ["hatched: within ±"] * bounded
     note = f"\n({'; '.join(notes)})" if notes else ""
-    axes.set_xlabel(fit(f"alpha − alpha({table.reference})", _DRIFT_WIDTH + 0.8, 9.0) + note)
+    axes.set_xlabel(fit(METRICS["drift"].axis.format(reference=table.reference), _DRIFT_WIDTH + 0.8, 9.0) + note)

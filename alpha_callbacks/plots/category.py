@@ -6,24 +6,16 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.elements.bars import (
-    FEWEST,
-    MOST_PRINTED,
-    Series,
-    draw_alphas,
-    draw_null,
-    highest_of,
-    make_series,
-    print_alphas,
-    set_groups,
-    tops_of,
-)
-from alpha_callbacks.plots.elements.canvas import FAINT, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.alpha_panel import FILE_LOOK, draw_alpha_panel
+from alpha_callbacks.plots.elements.bars import FEWEST, make_series, set_groups
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift_panel import draw_drift_panel
 from alpha_callbacks.plots.elements.groups import Group, group_layers, lost_text, shape_text
-from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.elements.text import counted, fit, joined, tail_text, text_width
+from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles
+from alpha_callbacks.plots.elements.text import fit, joined, tail_text, text_width
+from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import FAINT, METRICS, precision_colors
 
 _LEFT, _RIGHT = 1.0, 0.2
 _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78
@@ -50,9 +42,8 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     inner = width - _LEFT - _RIGHT
     figure, (alpha_axes, drift_axes) = _frame(groups, width, legend_height(handles, inner))
     bars = make_series(table.precisions, len(groups), inner)
-    draw_alphas(alpha_axes, groups, bars)
-    draw_null(alpha_axes, groups)
-    _finish_alpha(alpha_axes, groups, table, bars)
+    draw_alpha_panel(alpha_axes, groups, bars, table.reference, height=_ALPHA_HEIGHT, look=FILE_LOOK)
+    alpha_axes.set_ylabel(METRICS["alpha"].axis)
     add_legend(alpha_axes, handles, inner, _ALPHA_HEIGHT)
     offsets = [series.offset for series in bars]
     draw_drift_panel(drift_axes, groups, table, colors, offsets, (inner, _DRIFT_HEIGHT))
@@ -84,17 +75,3 @@ def _frame(groups: Sequence[Group], width: float, legend: float) -> tuple[Figure
     inside = any(group.layers[0].first.block is not None for group in groups)
     drift.set_xlabel("transformer block" if numbers else "block, layer" if inside else "layer")
     return figure, (alpha, drift)
-
-
-def _finish_alpha(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series]) -> None:
-    """Print the values of few groups and leave room for them."""
-    tops = tops_of(groups, table.precisions)
-    tallest = max(tops, default=0.0)
-    printed = len(groups) <= MOST_PRINTED
-    room = tallest / (1 - 0.55 / _ALPHA_HEIGHT) if printed else 0.0
-    axes.set_ylim(0, max(1.06 * highest_of(groups, tops), room) or 1.0)
-    axes.set_ylabel("alpha (tail exponent, no unit)")
-    if tallest == 0:
-        say(axes, "no usable alpha")
-    if printed:
-        print_alphas(axes, groups, bars, table.reference)

@@ -3,29 +3,28 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.comparison.comparison_findings import nothing_text
 from alpha_callbacks.plots.compare_scatter import side_names
 from alpha_callbacks.plots.elements.canvas import styled
+from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_scale
 from alpha_callbacks.plots.elements.drift import tick_places
 from alpha_callbacks.plots.elements.grid import LOST, Cell, arrange
 from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.heat_cells import draw_cells
 from alpha_callbacks.plots.elements.heat_frame import Cells, heat_frame, note_of
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import bound_text, counted, joined
-from alpha_callbacks.plots.heatmap import draw_cells
+from alpha_callbacks.plots.elements.text import joined
+from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.weights.layer_names import short_name
 
-_OUTLIERS = 98  # percentile of |delta| at which the colours end, so that one layer does not make the others pale
-_ROUNDING = 1e-9  # below it an unresolved change is one of printed digits
+_OUTLIERS = 98  # percentile of |delta| at which the colours end, or one extreme layer would make the others pale
+_ROUNDING = 1e-9  # a smaller unresolved change comes from the rounding of printed digits
 
 
 @styled
@@ -40,16 +39,17 @@ def plot_comparison_heatmap(comparison: Comparison) -> tuple[Figure, Sequence[Ax
     scale, clipped = _scale([cell.value for cell in cells.values()])
     frame = heat_frame(grid)
     draw_cells(frame.cells, grid, cells, scale, printed=frame.printed)
-    _color_bar(frame.figure, frame.bar, scale, clipped)
+    add_color_bar(frame.figure, frame.bar, scale, "change of alpha (no unit)", places=tick_places(9),
+                  text=lambda value, _: f"{value:+.3g}" if value else "0", clipped=clipped)  # fmt: skip
     if comparison.compared and not any(math.isfinite(cell.value) for cell in cells.values()):
         say(frame.cells, "no layer to compare")
     shown = [pair for pair in grid.layers if pair.ok]
-    many = f"median of up to {grid.most} layers a cell" if grid.most > 1 else ""
+    many = f"median of up to {grid.most} layers per cell" if grid.most > 1 else ""
     subtitle = joined(*side_names(comparison), counted(len(shown), "layer"), many)
     subtitle = subtitle if comparison.compared else nothing_text(comparison)
     add_heading(frame.figure, "Change of alpha, B − A", subtitle)
     outside = [f"{short_name(pair.row.layer_name)} {_cell([pair]).text}" for pair in grid.outside]
-    frame.write_note(note_of(grid, cells, outside, lost="not compared", bounded="not told apart, to within ±"))
+    frame.write_note(note_of(grid, cells, outside, lost="not compared", bounded="no resolved change, within ±"))
     return frame.figure, (frame.cells, frame.bar)
 
 
@@ -70,16 +70,4 @@ def _scale(values: Sequence[float]) -> tuple[ScalarMappable | None, bool]:
     end = end or float(finite.max(initial=0.0))
     if not end:
         return None, False
-    return ScalarMappable(Normalize(-end, end), matplotlib.colormaps["coolwarm"]), bool((finite > end).any())
-
-
-def _color_bar(figure: Figure, axes: Axes, scale: ScalarMappable | None, clipped: bool) -> None:
-    if scale is None:
-        axes.set_axis_off()
-        return
-    bar = figure.colorbar(scale, cax=axes, extend="both" if clipped else "neither")
-    bar.outline.set_visible(False)
-    bar.locator = tick_places(9)
-    bar.formatter = FuncFormatter(lambda value, position: f"{value:+.3g}" if value else "0")
-    bar.update_ticks()
-    bar.set_label("change of alpha (no unit)")
+    return color_scale("diverging", -end, end), bool((finite > end).any())

@@ -10,12 +10,14 @@ from matplotlib.figure import Figure
 from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.comparison.comparison_findings import nothing_text
 from alpha_callbacks.comparison.paired_statistics import summarize_deltas
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
-from alpha_callbacks.plots.elements.category_colors import category_color, category_handles, category_marker, in_order
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.category_markers import category_handles, category_marker
 from alpha_callbacks.plots.elements.groups import median
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, say
-from alpha_callbacks.plots.elements.text import counted, fit, joined
+from alpha_callbacks.plots.elements.text import fit, joined
+from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, category_color, in_order
 
 _LEFT, _GAP, _SIDE, _BOTTOM = 0.75, 1.0, 4.4, 0.6
 _MANY = 2000  # points; beyond, they become an image inside pdf and svg

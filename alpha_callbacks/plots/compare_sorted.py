@@ -1,4 +1,4 @@
-"""All changes of alpha sorted by size, and by name the layers that moved most."""
+"""All changes of alpha sorted by size, and the layers that changed most, by name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +10,17 @@ from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.comparison.comparison_findings import nothing_text
 from alpha_callbacks.comparison.paired_statistics import movers, summarize_deltas
 from alpha_callbacks.plots.compare_scatter import side_names
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, add_axes, new_figure, styled
-from alpha_callbacks.plots.elements.category_colors import category_color, category_handles, category_marker, in_order
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.category_markers import category_handles, category_marker
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, say
-from alpha_callbacks.plots.elements.text import counted, fit, joined, text_width
+from alpha_callbacks.plots.elements.text import fit, joined, text_width
+from alpha_callbacks.tables.number_text import counted
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, category_color, in_order
 from alpha_callbacks.utils.labels import labels
 
 _LEFT, _SIDE, _WIDEST, _TOP_WIDTH, _HEIGHT, _BOTTOM = 0.8, 4.8, 3.4, 2.8, 4.3, 0.55
-_TOP = 14  # layers by name
-_NAME = 46  # characters of a name for which there is room
+_TOP = 14  # layers shown by name
+_NAME = 46  # characters of a name that fit
 _MANY = 2000
 
 
@@ -27,7 +29,7 @@ def plot_comparison_sorted(comparison: Comparison) -> tuple[Figure, Sequence[Axe
     """Draw every delta from the smallest to the largest, and the largest |delta| as bars with names.
 
     Returns:
-        The figure and its axes: all layers, layers that moved most.
+        The figure and its axes: all layers, layers that changed most.
     """
     pairs = sorted(comparison.compared, key=lambda pair: pair.known_delta)
     names = in_order(pair.row.category for pair in pairs)
@@ -48,7 +50,7 @@ def plot_comparison_sorted(comparison: Comparison) -> tuple[Figure, Sequence[Axe
         top.set_axis_off()
         say(every, "no layer to compare")
     whole = summarize_deltas(pairs)
-    stay = f"{whole.unmoved} within what is known of alpha" if whole.unmoved else ""
+    stay = f"{whole.unmoved} unchanged within the error bounds" if whole.unmoved else ""
     a, b = side_names(comparison)
     counts = f"{counted(whole.count, 'layer')}: {whole.rises} rise, {whole.falls} fall"
     told = joined(counts, stay) if pairs else nothing_text(comparison)
@@ -84,7 +86,7 @@ def _draw_top(axes: Axes, pairs: Sequence[Pair], names: Sequence[str]) -> None:
     if not pairs:
         axes.set_yticks([])
         axes.set_xticks([])
-        say(axes, "no layer moved")
+        say(axes, "no layer changed")
         return
     axes.set_ylim(max(len(pairs), 4) - 0.4, -0.6)
     axes.barh(range(len(pairs)), [pair.delta for pair in pairs], 0.72,

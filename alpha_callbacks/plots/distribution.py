@@ -1,4 +1,4 @@
-"""How the alphas of all layers are spread, a box per precision."""
+"""The distribution of alpha over all layers, one box per precision."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import usable_alpha
 from alpha_callbacks.plots.elements.groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import alpha_text, counted, fit, joined, tail_text
+from alpha_callbacks.plots.elements.text import fit, joined, tail_text
+from alpha_callbacks.tables.number_text import alpha_text, counted
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, precision_colors
 
 _SEED = 0  # the jitter is decoration: the same table gives the same picture
 _MANY = 2000  # points; beyond, they become an image inside pdf and svg
@@ -32,7 +34,7 @@ def plot_distribution(table: Table) -> tuple[Figure, Sequence[Axes]]:
     axes.set_xlim(-0.5 - max(0, 3 - count) / 2, count - 0.5 + max(0, 3 - count) / 2)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.tick_params(axis="x", length=0)
-    axes.set_ylabel("alpha (tail exponent, no unit)")
+    axes.set_ylabel(METRICS["alpha"].axis)
     generator = np.random.default_rng(_SEED)
     labels = []
     for i, (precision, color) in enumerate(precision_colors(table.precisions).items()):
@@ -42,11 +44,11 @@ def plot_distribution(table: Table) -> tuple[Figure, Sequence[Axes]]:
             jitter = generator.uniform(-0.24, 0.24, len(alphas))
             _draw_column(axes, i, alphas, color, jitter)
         elif any(table.alphas(name) for name in table.precisions):
-            axes.text(i, 0.5, "no usable alpha", transform=axes.get_xaxis_transform(), ha="center", color=GREY)
+            axes.text(i, 0.5, LABELS["no_alpha"], transform=axes.get_xaxis_transform(), ha="center", color=GREY)
     axes.set_xticks(range(count), labels)
     if not axes.collections:
         axes.set_yticks([])
-        say(axes, "no usable alpha")
+        say(axes, LABELS["no_alpha"])
     rows = tail_text(table)
     what = "box: quartiles and median; whiskers: up to 1.5 box heights; diamond: mean; dots: layers"
     subtitle = joined(counted(len(table), "layer"), rows, lost_text(table.layers, table.precisions))

@@ -16,7 +16,7 @@ from alpha_callbacks.plots.layer import LayerCharts
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.atomic_files import safe_file_name
 
-MOST_SINGLE = 1000  # layers up to which each one has its own chart
+MOST_SINGLE = 1000  # up to so many layers, each one has its own chart
 
 
 def draw_all(
@@ -68,7 +68,7 @@ def draw_all(
 
     paths: list[Path] = []
     for done, (name, draw) in enumerate(charts(), start=1):
-        with style():  # once per chart, not once per step of it; never while the caller's code runs
+        with style():  # once per chart, and never while the caller's code runs
             paths += save(draw()[0], directory / name, formats)
         if on_progress is not None:
             on_progress(done, total)
@@ -76,10 +76,10 @@ def draw_all(
 
 
 def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
-    """Return the layers that get a chart of their own: all, or all but experts where there are more than 1,000.
+    """Return the layers that get a chart each: all, or all but experts if there are more than 1,000 layers.
 
-    A mixture of experts has tens of thousands of matrices, which nobody opens one by one and which take an hour to
-    draw; category charts and heat maps show them by block.
+    A mixture of experts has tens of thousands of matrices, which nobody opens one by one and which would take an
+    hour to draw; category charts and heat maps show them by block.
     """
     if len(table) <= MOST_SINGLE:
         return table.layers

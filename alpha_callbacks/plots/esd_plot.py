@@ -1,4 +1,4 @@
-"""The spectrum of one weight: density of its eigenvalues, the fitted tail, and what noise of its shape would have."""
+"""The spectrum of one weight: the density of its eigenvalues, the fitted tail, and the law of noise of this shape."""
 
 import math
 
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from alpha_callbacks.estimators.curves import NoiseLaw, log_density
-from alpha_callbacks.plots.elements.canvas import GREY, NOISE, styled
-from alpha_callbacks.plots.elements.spectrum_axes import DATA, TAIL, set_x_range, spectrum_axes
+from alpha_callbacks.plots.elements.canvas import styled
+from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_axes
 from alpha_callbacks.plots.elements.subject import Subject, subject
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.tables.vocabulary import DATA, GREY, NOISE, TAIL
 
 
 @styled
@@ -30,11 +31,11 @@ def plot_esd(
     matrix of independent entries with this shape and norm.
 
     Args:
-        evals: eigenvalues (squared singular values), from `open_spectra` or your own.
-        row: their row: gives shape, tail size, threshold and title.
-        k: tail size; default that of the row, else 10 % of the spectrum.
+        evals: eigenvalues (squared singular values), from `open_spectra` or from elsewhere.
+        row: their row, which gives shape, tail size, threshold and title.
+        k: tail size; default: that of the row, else 10 % of the spectrum.
         shape: (out_features, in_features), for the law of noise.
-        bins: of the histogram, equally wide in log eigenvalue.
+        bins: bins of the histogram, equally wide in log eigenvalue.
         title: heading.
 
     Returns:
@@ -57,7 +58,7 @@ def plot_esd(
     axes.plot(centres[seen], found.density[seen], ".", color=DATA, markersize=5, label="eigenvalues")
     _draw_noise(axes, what)
     _draw_tail(axes, what)
-    # Nine tenths of the spectrum: the few smallest eigenvalues of a square matrix would take half of the width.
+    # Show nine tenths of the spectrum: the few smallest eigenvalues of a square matrix would take half of the width.
     bulk = centres >= what.evals[math.floor(0.9 * (len(what.evals) - 1))]
     shown = found.density[seen & bulk]
     if len(shown):

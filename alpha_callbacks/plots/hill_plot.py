@@ -9,13 +9,14 @@ from torch import Tensor
 
 from alpha_callbacks.estimators.curves import hill_curve, hill_sizes
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
-from alpha_callbacks.plots.elements.canvas import GREY, NOISE, styled
-from alpha_callbacks.plots.elements.spectrum_axes import DATA, TAIL, set_x_range, spectrum_axes
+from alpha_callbacks.plots.elements.canvas import styled
+from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_axes
 from alpha_callbacks.plots.elements.subject import subject
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.tables.vocabulary import DATA, GREY, LABELS, METRICS, NOISE, TAIL
 
 _POINTS, _NOISE_POINTS = 200, 40
-_SETTLED = 5  # tail sizes below it take no part in the height: single eigenvalues make alpha jump there
+_SETTLED = 5  # smaller tails do not count for the height of the plot: single eigenvalues make alpha jump there
 
 
 @styled
@@ -29,13 +30,13 @@ def plot_hill(
 ) -> tuple[Figure, Axes]:
     """Draw alpha for every size of the tail, with the size used marked.
 
-    A power-law tail shows as a stretch where alpha hardly changes with k. The band is (alpha - 1) / sqrt(k) to both
-    sides, which holds for independent values and is a guide only: eigenvalues repel each other and spread less.
+    A power-law tail shows as a stretch where alpha hardly changes with k. The band is ± (alpha - 1) / sqrt(k),
+    the error for independent values. It is only a guide: eigenvalues repel each other and spread less.
 
     Args:
-        evals: eigenvalues (squared singular values), from `open_spectra` or your own.
-        row: their row: gives shape, tail size, threshold and title.
-        k: tail size to mark; default that of the row, else 10 % of the spectrum.
+        evals: eigenvalues (squared singular values), from `open_spectra` or from elsewhere.
+        row: their row, which gives shape, tail size, threshold and title.
+        k: tail size to mark; default: that of the row, else 10 % of the spectrum.
         shape: (out_features, in_features), for the curve of noise.
         title: heading.
 
@@ -55,10 +56,10 @@ def plot_hill(
     n, fit = len(what.evals), what.fit
     sizes = np.array(hill_sizes(n, points=_POINTS, k=fit.k))
     alphas = hill_curve(what.evals, sizes.tolist(), threshold=what.threshold)
-    figure, axes = spectrum_axes(what, 4.0, "tail size k", "alpha (tail exponent, no unit)")
+    figure, axes = spectrum_axes(what, 4.0, "tail size k", METRICS["alpha"].axis)
     error = (alphas - 1) / np.sqrt(sizes)
     axes.fill_between(
-        sizes, alphas - error, alphas + error, color=DATA, alpha=0.15, linewidth=0, label="± stderr (i.i.d. guide)"
+        sizes, alphas - error, alphas + error, color=DATA, alpha=0.15, linewidth=0, label=LABELS["stderr"]
     )
     axes.plot(sizes, alphas, color=DATA, linewidth=1.5, label="alpha")
     heights = [*alphas[(sizes >= min(_SETTLED, fit.k)) & np.isfinite(alphas)], 2.0]

@@ -4,11 +4,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from alpha_callbacks.comparison.history_series import (
@@ -23,29 +21,29 @@ from alpha_callbacks.comparison.history_series import (
     thinned,
 )
 from alpha_callbacks.comparison.read_history import AlphaHistory
-from alpha_callbacks.plots.elements.canvas import GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_scale
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import counted, fit, joined, text_width
+from alpha_callbacks.plots.elements.text import fit, joined, text_width
+from alpha_callbacks.tables.number_text import counted
+from alpha_callbacks.tables.vocabulary import GREY, HATCH, INK, LABELS, METRICS
 
-MOST_LAYERS, MOST_STEPS = 400, 600  # rows and columns of a picture; beyond, medians of a block and fewer steps
+MOST_LAYERS, MOST_STEPS = 400, 600  # rows and columns of a picture; larger runs show medians per block and fewer steps
 _RIGHT, _TOP, _BOTTOM = 1.25, 0.75, 0.85
 _WIDTH, _ROW, _LOWEST, _TALLEST = 7.6, 0.14, 2.2, 13.0
 _LABEL, _LABEL_ROW = 7.0, 0.125  # font size of the label of a row, and the inches that it needs
-TITLES = {"alpha": "alpha", "alpha_ratio": "alpha / alpha of noise (MP)", "change": "Change of alpha since the start"}
-
-_UNITS = {"alpha": "alpha (no unit)", "alpha_ratio": "alpha / noise", "change": "alpha − first alpha (no unit)"}
 
 
 @styled
 def plot_history(
     history: AlphaHistory, value: str = "alpha", precision: str | None = None
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Draw one value of every layer over the measured steps, layers by category and block.
+    """Draw one value of every layer over the measured steps, with layers ordered by category and block.
 
     Args:
         history: from `read_history`.
         value: "alpha", "alpha_ratio", or "change" (of alpha, since the layer was first measured).
-        precision: whose; None: the reference.
+        precision: the precision to show; None: the reference.
 
     Returns:
         The figure and its axes: cells, colour bar.
@@ -59,30 +57,27 @@ def plot_history(
     axes = add_axes(figure, left, _BOTTOM, _WIDTH, height)
     bar_axes = add_axes(figure, left + _WIDTH + 0.2, _BOTTOM + height - min(4.0, height), 0.18, min(4.0, height))
     scale = _scale(series.values, value)
-    axes.patch.set(facecolor="white", edgecolor="#b5b5b5", hatch="//////", linewidth=0)
+    axes.patch.set(facecolor="white", edgecolor=HATCH, hatch="//////", linewidth=0)
     high = _heights(series, height)
     if scale is None:
-        say(axes, "no usable alpha" if np.isnan(series.values).all() else "no layer moved")
-        bar_axes.set_axis_off()
+        say(axes, LABELS["no_alpha"] if np.isnan(series.values).all() else "no layer changed")
     else:
         colors = scale.to_rgba(np.ma.masked_invalid(np.repeat(series.values, high, axis=0)))
         extent = (0, len(series.steps), high.sum(), 0)
         axes.imshow(colors, aspect="auto", interpolation="nearest", extent=extent)
-        bar = figure.colorbar(scale, cax=bar_axes, extend="both")
-        bar.outline.set_visible(False)
-        bar.set_label(_UNITS[value])
+    add_color_bar(figure, bar_axes, scale, METRICS[value].bar, clipped=True)
     _label_steps(axes, series)
     _label_rows(axes, series, labels, np.concatenate([[0], high.cumsum()]), (beside, height))
-    add_heading(figure, f"{TITLES[value]}, {precision or history.reference}", _subtitle(history, note))
+    add_heading(figure, f"{METRICS[value].heading}, {precision or history.reference}", _subtitle(history, note))
     holes = "hatched: not measured, or no alpha" if lost(series) else ""
-    colours = "colours end at the 1st and 99th percentile" if scale is not None else ""
-    figure.text(0.14 / (left + _WIDTH + _RIGHT), 0.1 / (_BOTTOM + height + _TOP), joined(holes, colours), size=8,
+    ends = "colours end at the 1st and 99th percentile" if scale is not None else ""
+    figure.text(0.14 / (left + _WIDTH + _RIGHT), 0.1 / (_BOTTOM + height + _TOP), joined(holes, ends), size=8,
                 color=GREY)  # fmt: skip
     return figure, (axes, bar_axes)
 
 
 def prepared(history: AlphaHistory, value: str, precision: str | None) -> tuple[Series, str]:
-    """Return what fits a picture, and words for what was left out."""
+    """Return the series cut to the size of a picture, and a note on what was left out."""
     raw = history.series(precision, "alpha" if value == "change" else value)
     series = by_category(folded(change(raw) if value == "change" else raw, MOST_LAYERS))
     shown = thinned(series, MOST_STEPS)
@@ -100,16 +95,15 @@ def _subtitle(history: AlphaHistory, note: str) -> str:
 
 
 def _scale(values: np.ndarray, value: str) -> ScalarMappable | None:
-    if value == "change":
+    scale = METRICS[value].scale
+    if scale == "diverging":
         end = reach(values)
-        return ScalarMappable(Normalize(-end, end), matplotlib.colormaps["coolwarm"]) if end else None
-    if np.isnan(values).all():
-        return None
-    return ScalarMappable(Normalize(*span(values)), matplotlib.colormaps["viridis"])
+        return color_scale(scale, -end, end) if end else None
+    return None if np.isnan(values).all() else color_scale(scale, *span(values))
 
 
 def _heights(series: Series, height: float) -> np.ndarray:
-    """Return how many units high each row is: 1, where a name must fit beside it as many as the name needs."""
+    """Return the height of each row in units: 1, or as many as a name beside it needs."""
     enough = math.ceil(_LABEL_ROW * len(series) / height)
     return np.array([enough if named else 1 for named in series.named])
 
@@ -122,7 +116,7 @@ def _label_steps(axes: Axes, series: Series) -> None:
     every = max(1, math.ceil(columns * widest / _WIDTH))
     places = range(0, columns, every)
     axes.set_xticks([i + 0.5 for i in places], [str(series.steps[i]) for i in places])
-    axes.set_xlabel("step (one column a measured state)")
+    axes.set_xlabel("step (one column per measured state)")
     for spine in axes.spines.values():
         spine.set_visible(False)
 

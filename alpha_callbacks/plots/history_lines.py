@@ -1,9 +1,8 @@
-"""Small multiples: a panel per category, a line per block, over the steps of a training run."""
+"""Small multiples: one panel per category, one line per block, over the steps of a training run."""
 
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -14,19 +13,21 @@ from matplotlib.ticker import MaxNLocator
 
 from alpha_callbacks.comparison.history_series import Series, by_category, change, folded
 from alpha_callbacks.comparison.read_history import AlphaHistory
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_map
 from alpha_callbacks.plots.elements.legend import add_heading
-from alpha_callbacks.plots.elements.text import counted, fit, joined
-from alpha_callbacks.plots.history_heatmap import TITLES
+from alpha_callbacks.plots.elements.text import fit, joined
+from alpha_callbacks.tables.number_text import counted
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, OUTSIDE_COLORS
 
 _PANEL, _HIGH, _GAP, _ROW_GAP = 2.55, 1.75, 0.55, 0.62
 _LEFT, _TOP, _BOTTOM, _RIGHT = 0.65, 0.95, 0.5, 1.0
 _ACROSS = 4
-_MANY_LINES = 150  # of one category; beyond, medians of the blocks
-_POINTS = 12  # states up to which each has a dot
+_MANY_LINES = 150  # of one category; larger ones show medians per block
+_POINTS = 12  # up to so many states each one has a dot
 _KEY, _KEY_SIZE = 0.13, 7.0  # a line of the legend below a panel: inches, font size
-# Layers outside blocks, the first ones by name; the others of a panel share the last colour.
-_OUTSIDE = (INK, "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", GREY)
+# Layers outside blocks: the first ones have colours of their own, the others of a panel share the last colour.
+_OUTSIDE = (INK, *OUTSIDE_COLORS, GREY)
 
 
 @styled
@@ -38,7 +39,7 @@ def plot_history_lines(
     Args:
         history: from `read_history`.
         value: "alpha", "alpha_ratio" or "change".
-        precision: whose; None: the reference.
+        precision: the precision to show; None: the reference.
 
     Returns:
         The figure and its axes: one per category, then the colour bar where there are blocks.
@@ -56,7 +57,7 @@ def plot_history_lines(
     figure = new_figure(width, height)
     blocks = [block for block in series.blocks if block is not None]
     ends = min(blocks, default=0), max(max(blocks, default=0), 1)
-    colors = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, 256)))  # its yellow is pale on white
+    colors = ListedColormap(color_map("sequential")(np.linspace(0, 0.92, 256)))  # its yellow is pale on white
     scale = ScalarMappable(Normalize(*ends), colors)
     panels = []
     for i, name in enumerate(names):
@@ -73,16 +74,12 @@ def plot_history_lines(
         panels.append(axes)
     if len(set(blocks)) > 1:
         bar_axes = add_axes(figure, width - 0.75, height - _TOP - _HIGH, 0.14, _HIGH)
-        bar = figure.colorbar(scale, cax=bar_axes)
-        bar.outline.set_visible(False)
-        bar.locator = MaxNLocator(5, integer=True)
-        bar.update_ticks()
-        bar.set_label("block")
+        add_color_bar(figure, bar_axes, scale, "block", places=MaxNLocator(5, integer=True))
         panels.append(bar_axes)
     medians = f"median of each block ({counted(len(raw), 'layer')})" if len(series) < len(raw) else ""
     counts = counted(len(series), "line"), counted(len(series.steps), "state")
     subtitle = joined(*counts, medians, "own scale in each panel")
-    add_heading(figure, f"{TITLES[value]} over training, {precision or history.reference}", subtitle)
+    add_heading(figure, f"{METRICS[value].heading} over training, {precision or history.reference}", subtitle)
     return figure, panels
 
 
@@ -115,7 +112,7 @@ def _draw(axes: Axes, series: Series, category: str, scale: ScalarMappable) -> N
         axes.plot(series.steps, values, color=color, linewidth=1.0, marker="o" if lonely else marker, markersize=2.6,
                   zorder=2.0 if i in outside and color == GREY else 2.1)  # fmt: skip
     if not found:
-        axes.text(0.5, 0.5, "no usable alpha", transform=axes.transAxes, ha="center", color=GREY)
+        axes.text(0.5, 0.5, LABELS["no_alpha"], transform=axes.transAxes, ha="center", color=GREY)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     first, last = series.steps[0], series.steps[-1]

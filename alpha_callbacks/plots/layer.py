@@ -1,15 +1,16 @@
-"""One layer: a bar per precision with its value, and beside it the drift from the reference."""
+"""One layer: one bar per precision with its value, and beside it the drift from the reference."""
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.elements.canvas import GREY, add_axes, new_figure, precision_colors, style
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, style
 from alpha_callbacks.plots.elements.drift import drift_of, row_of
 from alpha_callbacks.plots.elements.layer_panels import AlphaPanel, DriftPanel
 from alpha_callbacks.plots.elements.text import fit, fit_title, joined, tail_text, text_width
 from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.tables.vocabulary import GREY, precision_colors
 
 _WIDTH, _HEIGHT, _MARGIN = 8.0, 4.0, 0.14
 _ALPHA_LEFT, _ALPHA_WIDTH, _DRIFT_LEFT, _DRIFT_WIDTH, _TOP = 0.68, 3.68, 5.1, 2.1, 3.12
@@ -30,7 +31,7 @@ def plot_layer(layer: LayerRows, table: Table | None = None) -> tuple[Figure, Se
 
 
 class LayerCharts:
-    """Draws the layers of a table one after the other into one figure, which takes half the time of new figures.
+    """Draws the layers of a table one after another into one figure, in half the time that new figures take.
 
     Examples:
         >>> from alpha_callbacks.tables.table import LayerRows, Row, Table
@@ -47,7 +48,7 @@ class LayerCharts:
             self._build(precision_colors(table.precisions))
 
     def draw(self, layer: LayerRows) -> tuple[Figure, Sequence[Axes]]:
-        """Show this layer; the figure is the one returned before, changed."""
+        """Show this layer; returns the same figure each time, redrawn."""
         with style():
             self._alpha_panel.draw(layer)
             self._drift_panel.draw(layer)
@@ -92,11 +93,11 @@ class LayerCharts:
         self._note.set_text(fit(self._notes(layer), room, 8.0))
 
     def _notes(self, layer: LayerRows) -> str:
-        """Say what the picture cannot: why an alpha is missing, what a hatched bar means."""
+        """Explain what the picture cannot show: why an alpha is missing, what a hatched bar means."""
         rows = [row for name in self._precisions if (row := row_of(layer, name)) is not None]
         reasons = dict.fromkeys(f"{row.status}: {row.reason}" for row in rows if not row.ok and row.reason)
         if reasons:
             return joined(*reasons)
         if any(drift_of(layer, name, self._reference).kind == "bounded" for name in self._others):
-            return "hatched: not measured; the drift is proved to lie within ± this bound"
+            return "hatched: not measured; the drift provably lies within ± this bound"
         return ""

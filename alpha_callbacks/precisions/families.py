@@ -1,18 +1,22 @@
-"""The low-bit formats by name: what their options mean, what they cost, and what they are held to."""
+"""The low-bit formats by name: what their options mean, how they encode a weight and which reference they match."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.precisions.encoding import Encoding, Scale
 from alpha_callbacks.precisions.microscaling import MX_BLOCK, NVFP4_BLOCK, ScaleRule, mx, nvfp4
 from alpha_callbacks.precisions.minifloat import E2M1, E2M3, E3M2, E4M3, E5M2, Minifloat
 from alpha_callbacks.precisions.normal_float import nf4
-from alpha_callbacks.precisions.precision import Family, Precision, Storage
+from alpha_callbacks.precisions.precision import Family, Precision, RoundTrip, Storage
 from alpha_callbacks.precisions.scaled import Scope, asymmetric_integer, scaled_float, symmetric_integer
 
-_SCALE_BITS = 16  # checkpoints keep scales in bf16 or fp16
+# Bits of one scale. Checkpoints keep real scales in bf16 or fp16; those of MX are powers of two in 8 bits.
+_SCALE_BITS: dict[Scale, int] = {"real": 16, "fp32": 32, "floor": 8, "even": 8, "rceil": 8, "e4m3": 8}
+_TENSOR_SCALE_BITS = 32  # of the scale above the e4m3 scales of NVFP4
 _TILE = 128  # DeepSeek's FP8
 
 _CHANNEL, _TENSOR, _NONE = Scope("channel"), Scope("tensor"), Scope("none")
@@ -21,7 +25,7 @@ _MX_SOURCE = "OCP MX 1.0"
 
 
 def _integer(options: Sequence[str], *, bits: int, default: Scope) -> Precision:
-    words = "g<size> (weights a scale), channel, tensor, asym"
+    words = "g<size> (weights per scale), channel, tensor, asym"
     rest = _Options(options, words)
     asymmetric = rest.take("asym")
     scope = rest.scope(_SCOPES) or default
@@ -30,13 +34,10 @@ def _integer(options: Sequence[str], *, bits: int, default: Scope) -> Precision:
         raise OptionError("expected asym with g<size> or channel, got it with tensor.")
     suffix = _suffix(scope, hidden=_CHANNEL if default is _CHANNEL else None) + "_asym" * asymmetric
     make = asymmetric_integer if asymmetric else symmetric_integer
-    return Precision(
-        name=f"int{bits}{suffix}",
-        aliases=(),
-        bits=bits,
-        eps=None,
-        round_trip=make(bits, scope),
-        storage=_storage(bits, scope, _SCALE_BITS + bits * asymmetric),
+    return _encoded(
+        f"int{bits}{suffix}",
+        Encoding("int", bits, scope.sharing, scope.size, symmetric=not asymmetric),
+        make(bits, scope),
         same_as="compressed-tensors",
         source=f"integers, scale by {'range' if asymmetric else 'absmax'}",
     )
@@ -49,34 +50,28 @@ def _float(options: Sequence[str], *, prefix: str, element: Minifloat, default: 
     scope = rest.scope(named) or default
     rest.end()
     hidden = default if default.sharing == "channel" else None
-    return Precision(
-        name=f"{prefix}{_suffix(scope, hidden=hidden)}",
-        aliases=(),
-        bits=element.bits,
-        eps=None,
-        round_trip=scaled_float(element, scope),
-        storage=_storage(element.bits, scope, _SCALE_BITS),
-        row_multiple=scope.size if scope.sharing == "tile" else 1,
-        saturates_at=element.largest if scope is _NONE else float("inf"),
+    scale: Scale = "none" if scope is _NONE else "real"
+    return _encoded(
+        f"{prefix}{_suffix(scope, hidden=hidden)}",
+        Encoding(element.name, element.bits, scope.sharing, scope.size, scale=scale),
+        scaled_float(element, scope),
+        saturates_at=element.largest if scope is _NONE else math.inf,
         same_as=same_as,
-        source="OCP OFP8 1.0" if element.bits == 8 else "e2m1 of MX under a real scale",
+        source="OCP OFP8 1.0" if element.bits == 8 else "e2m1 of MX with a real scale",
     )
 
 
 def _mx(options: Sequence[str], *, name: str, element: Minifloat, default: ScaleRule) -> Precision:
-    rest = _Options(options, "floor, even, rceil (how a block's power of two is chosen)")
+    rest = _Options(options, "floor, even, rceil (the rule for a block's power of two)")
     chosen: list[ScaleRule] = [rule for rule in ("floor", "even", "rceil") if rest.take(rule)]
     rest.end()
     if len(chosen) > 1:
         raise OptionError(f"expected one scale rule, got {' and '.join(chosen)}.")
     rule = chosen[0] if chosen else default
-    return Precision(
-        name=name if rule == default else f"{name}_{rule}",
-        aliases=(),
-        bits=element.bits,
-        eps=None,
-        round_trip=mx(element, rule),
-        storage=Storage(element.bits, scale=8, block=MX_BLOCK),
+    return _encoded(
+        name if rule == default else f"{name}_{rule}",
+        Encoding(element.name, element.bits, "group", MX_BLOCK, scale=rule),
+        mx(element, rule),
         same_as="torchao",
         source=f"{_MX_SOURCE}, {rule} scale",
     )
@@ -84,31 +79,66 @@ def _mx(options: Sequence[str], *, name: str, element: Minifloat, default: Scale
 
 def _nvfp4(options: Sequence[str]) -> Precision:
     _Options(options, "").end()
-    storage = Storage(4, scale=8, block=NVFP4_BLOCK, tensor=32)
-    return Precision(
-        "nvfp4", (), 4, None, nvfp4, storage=storage, same_as="torchao", source="NVIDIA NVFP4, two levels of scale"
-    )
+    encoding = Encoding(E2M1.name, E2M1.bits, "group", NVFP4_BLOCK, scale="e4m3")
+    return _encoded("nvfp4", encoding, nvfp4, same_as="torchao", source="NVIDIA NVFP4, two levels of scale")
 
 
 def _nf4(options: Sequence[str]) -> Precision:
-    rest = _Options(options, "b<size> (weights a scale)")
+    rest = _Options(options, "b<size> (weights per scale)")
     size = rest.number("b") or 64
     rest.end()
-    return Precision(
-        name="nf4" if size == 64 else f"nf4_b{size}",
-        aliases=(),
-        bits=4,
-        eps=None,
-        round_trip=nf4(size),
-        storage=Storage(4, scale=32, block=size),
+    return _encoded(
+        "nf4" if size == 64 else f"nf4_b{size}",
+        Encoding("nf4", 4, "group", size, scale="fp32"),
+        nf4(size),
         same_as="bitsandbytes",
         source="QLoRA, appendix E, fp32 absmax",
     )
 
 
+def _encoded(
+    name: str,
+    encoding: Encoding,
+    round_trip: RoundTrip,
+    *,
+    same_as: str,
+    source: str,
+    saturates_at: float = math.inf,
+) -> Precision:
+    """Return a precision whose bits, storage and row multiple follow from its encoding."""
+    return Precision(
+        name=name,
+        aliases=(),
+        bits=encoding.bits,
+        eps=None,
+        round_trip=round_trip,
+        storage=_storage(encoding),
+        encoding=encoding,
+        row_multiple=encoding.size if encoding.sharing == "tile" else 1,
+        saturates_at=saturates_at,
+        same_as=same_as,
+        source=source,
+    )
+
+
+def _storage(encoding: Encoding) -> Storage:
+    if encoding.sharing == "none":
+        return Storage(encoding.bits)
+    scale = _SCALE_BITS[encoding.scale] + (0 if encoding.symmetric else encoding.bits)
+    if encoding.sharing == "tensor":
+        return Storage(encoding.bits, tensor=scale)
+    return Storage(
+        encoding.bits,
+        scale,
+        block=encoding.size or None,
+        rows=encoding.size if encoding.sharing == "tile" else 1,
+        tensor=_TENSOR_SCALE_BITS if encoding.scale == "e4m3" else 0,
+    )
+
+
 @dataclass
 class _Options:
-    """Takes known options out of a list; what remains at the end is an error."""
+    """Takes known options from a list; whatever remains at the end is an error."""
 
     left: Sequence[str]
     words: str
@@ -127,7 +157,7 @@ class _Options:
         return None
 
     def scope(self, named: dict[str, Scope]) -> Scope | None:
-        """Return the scope that is asked for, if one is."""
+        """Return the scope that the options ask for, or None."""
         size = self.number("g")
         found = [scope for word, scope in named.items() if self.take(word)]
         found += [Scope("group", size)] if size else []
@@ -147,14 +177,6 @@ def _suffix(scope: Scope, *, hidden: Scope | None) -> str:
     if scope.sharing in ("group", "tile"):
         return f"_{'g' if scope.sharing == 'group' else 'block'}{scope.size}"
     return f"_{scope.sharing}"
-
-
-def _storage(code: float, scope: Scope, scale: float) -> Storage:
-    if scope.sharing == "none":
-        return Storage(code)
-    if scope.sharing == "tensor":
-        return Storage(code, tensor=scale)
-    return Storage(code, scale, block=scope.size or None, rows=scope.size if scope.sharing == "tile" else 1)
 
 
 def _family(

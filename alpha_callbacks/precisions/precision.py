@@ -1,4 +1,4 @@
-"""What a numeric precision is: a round trip, and what a weight costs in it."""
+"""What a numeric precision is: a round trip, the fields of its encoding, and what a weight costs in it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from alpha_callbacks.precisions.encoding import Encoding
 
 RoundTrip = Callable[[Tensor, float], Tensor]
 
@@ -16,10 +18,10 @@ class Storage:
 
     Attributes:
         code: bits of one weight.
-        scale: bits that a block adds (its scale, its zero point).
-        block: weights along a row that share a scale; None: the whole row.
-        rows: rows that share a scale; None: all of them.
-        tensor: bits that the whole matrix adds.
+        scale: bits that each block adds for its scale and zero point.
+        block: weights along a row that share a scale; None means the whole row.
+        rows: rows that share a scale; None means all of them.
+        tensor: bits added once per matrix.
     """
 
     code: float
@@ -46,14 +48,16 @@ class Precision:
         aliases: other names accepted on input.
         bits: bits of one code, without scales.
         eps: relative spacing of its numbers (2^-23 for fp32); None where the format has no fixed one.
-        round_trip: whole rows in, shape (r, in_features), and the largest |w| of the whole matrix, for formats with a
-            scale a tensor; out come the same values after the format, in any dtype that holds them exactly.
+        round_trip: takes whole rows, shape (r, in_features), and the largest |w| of the whole matrix, which formats
+            with one scale per tensor need; returns the rows after the format, in any dtype that holds them exactly.
         dtype: the torch dtype that is this format, if there is one.
         storage: what a weight costs; default `bits` and nothing else.
-        row_multiple: `round_trip` needs blocks that begin at a multiple of so many rows.
-        column_multiple: it cannot store rows whose length is no multiple of this.
-        saturates_at: where there is no scale, the largest number, which takes the place of all that is larger.
-        same_as: the implementation that the tests hold it to, bit for bit.
+        encoding: the fields that quantizers ask for. None for the formats that are torch dtypes; a low-bit format
+            without it can be measured but not exported.
+        row_multiple: the row blocks given to `round_trip` must begin at a multiple of this.
+        column_multiple: the length of a row must be a multiple of this.
+        saturates_at: the largest number of a format without scales; larger weights become this number.
+        same_as: the reference implementation that it matches bit for bit, as the tests check.
         source: the specification.
     """
 
@@ -64,6 +68,7 @@ class Precision:
     round_trip: RoundTrip
     dtype: torch.dtype | None = None
     storage: Storage | None = None
+    encoding: Encoding | None = None
     row_multiple: int = 1
     column_multiple: int = 1
     saturates_at: float = math.inf
@@ -72,7 +77,7 @@ class Precision:
 
     @property
     def low_bit(self) -> bool:
-        """True if it is coarser than the 16-bit floats, so that a quantizer is needed to store it."""
+        """True if it is coarser than the 16-bit floats, so that storing it takes a quantizer."""
         return self.bits < 16
 
     def effective_bits(self, out_features: int, in_features: int) -> float:
@@ -80,21 +85,21 @@ class Precision:
         return (self.storage or Storage(self.bits)).bits_per_weight(out_features, in_features)
 
     def holds(self, dtype: torch.dtype) -> bool:
-        """Return True if every number of `dtype` is a number of this format, so that no data need be looked at."""
+        """Return True if every number of `dtype` is a number of this format, so that the data need not be read."""
         return self.dtype is not None and _is_subset(dtype, self.dtype)
 
 
 @dataclass(frozen=True)
 class Family:
-    """Formats that differ in options: `name:option:option`, with ":" or "_" between.
+    """Formats that differ in options: `name:option:option`, separated by ":" or "_".
 
     Attributes:
         name: what all their names begin with.
-        aliases: other names for it.
-        make: options -> format, whose name is canonical.
+        aliases: other names for the family.
+        make: returns the format with these options; its name is canonical.
         options: the options in words, for messages and help.
-        examples: options of the members that tables list, the default first; none where its package is absent.
-        extra: the extra of this package that brings what it needs.
+        examples: options of the members that tables list, the default first; empty where its package is not installed.
+        extra: the extra of this package that installs what it needs.
     """
 
     name: str

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.metadata import entry_points
 
 import torch
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.precisions.families import FAMILIES
 from alpha_callbacks.precisions.precision import Family, Precision
+from alpha_callbacks.utils import plugins
 
 _REGISTRY: dict[str, Precision] = {}
 
@@ -35,8 +35,21 @@ def all_precisions() -> list[tuple[Precision, Family | None]]:
 
 @lru_cache(maxsize=1)
 def families() -> tuple[Family, ...]:
-    """Return our own families and those of the entry point `alpha_callbacks.precisions`."""
-    return (*FAMILIES, *(point.load() for point in entry_points(group="alpha_callbacks.precisions")))
+    """Return our own families and those of the plugins in the group `precisions`, all of which are imported.
+
+    A plugin that cannot be imported, is no `Family`, or claims a name that is taken is left out, with a warning.
+    """
+    found = list(FAMILIES)
+    for name, family in plugins.load_all("precisions"):
+        if not isinstance(family, Family):
+            plugins.leave_out("precisions", name, f"expected a Family, got {type(family).__name__}.")
+            continue
+        taken = {*_REGISTRY, *(alias for other in found for alias in _names(other))}.intersection(_names(family))
+        if taken:
+            plugins.leave_out("precisions", name, f"the name {min(taken)} is taken.")
+        else:
+            found.append(family)
+    return tuple(found)
 
 
 def get_precision(name: str) -> Precision:
@@ -48,15 +61,14 @@ def get_precision(name: str) -> Precision:
     wanted = name.strip().lower().replace(":", "_")
     if wanted in _REGISTRY:
         return _REGISTRY[wanted]
-    for alias, family in _by_length():
-        if wanted == alias or wanted.startswith(f"{alias}_"):
-            options = wanted.removeprefix(alias).removeprefix("_")
-            try:
-                return _member(family, options)
-            except OptionError as error:
-                raise OptionError(f"precision {name!r}: {error}") from None
+    try:
+        found = _of_a_family(wanted)
+    except OptionError as error:
+        raise OptionError(f"precision {name!r}: {error}") from None
+    if found is not None:
+        return found
     known = [*dict.fromkeys(p.name for p in _REGISTRY.values()), *(family.name for family in families())]
-    near = get_close_matches(wanted, [*_REGISTRY, *(alias for alias, _ in _by_length())], n=1)
+    near = get_close_matches(wanted, [*_REGISTRY, *(alias for family in families() for alias in _names(family))], n=1)
     meant = f" Did you mean {near[0]}?" if near else ""
     raise OptionError(
         f"precision: expected one of {', '.join(known)}, got {name!r}.{meant} See `alpha-hill precisions`."
@@ -64,15 +76,42 @@ def get_precision(name: str) -> Precision:
 
 
 @lru_cache(maxsize=256)
+def _of_a_family(wanted: str) -> Precision | None:
+    """Return a member of a family; None where no name fits. All plugins are imported only if no likely family fits."""
+    refused: OptionError | None = None
+    for candidates in (_likely, lambda wanted: families()):
+        # The longest name first, so that fp8_e4m3 is not taken for fp8 with an option.
+        pairs = [(alias, family) for family in candidates(wanted) for alias in _names(family) if _fits(wanted, alias)]
+        for alias, family in sorted(pairs, key=lambda pair: -len(pair[0]))[:1]:
+            options = wanted.removeprefix(alias).removeprefix("_")
+            try:
+                return _member(family, options)
+            except OptionError as error:
+                refused = error
+    if refused is not None:
+        raise refused
+    return None
+
+
+@lru_cache(maxsize=256)
 def _member(family: Family, options: str) -> Precision:
     return family.make(options.split("_") if options else [])
 
 
-@lru_cache(maxsize=1)
-def _by_length() -> tuple[tuple[str, Family], ...]:
-    """Return (alias, family), the longest first, so that fp8_e4m3 is not taken for fp8 with an option."""
-    pairs = [(alias, family) for family in families() for alias in (family.name, *family.aliases)]
-    return tuple(sorted(pairs, key=lambda pair: -len(pair[0])))
+def _likely(wanted: str) -> Sequence[Family]:
+    """Return our own families, and those of plugins whose name fits better than any of ours."""
+    ours = max((len(alias) for family in FAMILIES for alias in _names(family) if _fits(wanted, alias)), default=0)
+    fitting = [name for name in plugins.names("precisions") if _fits(wanted, name.lower()) and len(name) > ours]
+    loaded = [plugins.load("precisions", name) for name in fitting]
+    return [*FAMILIES, *(family for family in loaded if isinstance(family, Family))]
+
+
+def _fits(wanted: str, alias: str) -> bool:
+    return wanted == alias or wanted.startswith(f"{alias}_")
+
+
+def _names(family: Family) -> tuple[str, ...]:
+    return (family.name, *family.aliases)
 
 
 def dtype_of(name: str) -> torch.dtype:

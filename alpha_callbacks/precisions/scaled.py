@@ -1,16 +1,14 @@
-"""Integers and floats under one scale a tensor, row, group of a row, or tile."""
+"""Integers and floats with one scale per tensor, row, group along a row, or square tile."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.precisions.blocks import absmax, from_blocks, from_tiles, nonzero, to_blocks, to_tiles, wide
+from alpha_callbacks.precisions.encoding import Sharing
 from alpha_callbacks.precisions.minifloat import Minifloat
-
-Sharing = Literal["none", "tensor", "channel", "group", "tile"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +16,8 @@ class Scope:
     """Which weights share a scale.
 
     Attributes:
-        sharing: nobody (no scale), the tensor, each row, groups along a row, square tiles.
-        size: of a group or the side of a tile.
+        sharing: none (there is no scale), the tensor, each row, groups along a row, square tiles.
+        size: weights in a group, or the side of a tile.
     """
 
     sharing: Sharing
@@ -70,7 +68,7 @@ def asymmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Ten
 
 
 def scaled_float(element: Minifloat, scope: Scope) -> Callable[[Tensor, float], Tensor]:
-    """Return the round trip of a minifloat under a real scale absmax / largest, or under none.
+    """Return the round trip of a minifloat with a real scale, absmax / largest, or without a scale.
 
     Source: OCP OFP8 1.0 for the elements; compressed-tensors for the scale.
     """

@@ -1,4 +1,4 @@
-"""Table -> the columns that the page's scripts read."""
+"""Table -> the columns that the scripts of the page read."""
 
 import math
 from collections.abc import Callable
@@ -31,9 +31,9 @@ _LAYER_WORDS = ("category", "stored_dtype", "tied_to", "threshold")
 
 
 def layer_columns(table: Table) -> dict[str, Any]:
-    """Return everything that the rows hold: one value per layer, or one per layer and precision, side by side.
+    """Return the content of the rows: one value per layer, or one per layer and precision, precisions side by side.
 
-    Alphas and thresholds keep every bit, other numbers 24 (relative error 6e-8).
+    Alphas and thresholds keep every bit, other numbers 24 bits (relative error 6e-8).
     """
     rows = [row_of(layer, name) for layer in table.layers for name in table.precisions]
     drifts = [_drift(layer, name, table.reference) for layer in table.layers for name in table.precisions]
@@ -56,7 +56,7 @@ def layer_columns(table: Table) -> dict[str, Any]:
 
 
 def row_of(layer: LayerRows, precision: str) -> Row:
-    """Return the row of a precision; where a layer has none, one that says so."""
+    """Return the row of a precision; where a layer has none, a row with the status "skipped"."""
     row = next((row for row in layer.rows if row.precision == precision), None)
     if row is not None:
         return row

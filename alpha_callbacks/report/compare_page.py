@@ -9,13 +9,14 @@ from alpha_callbacks.comparison.comparison_findings import comparison_findings, 
 from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, summarize_deltas
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
-from alpha_callbacks.report.standouts import middle, signed
+from alpha_callbacks.report.standouts import middle, signed_text
+from alpha_callbacks.tables.number_text import for_page, rank_text
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.labels import TILE, labels
 
 COMPARE_PAGE = "compare.html"
 
-_MOST = 400  # layers that are listed as not compared; all are in the CSV
+_MOST = 400  # at most so many layers are listed as not compared; the CSV has all
 _NAMES = (
     "category",
     "layers",
@@ -24,7 +25,7 @@ _NAMES = (
     "to",
     "rise",
     "fall",
-    "stay",
+    "no change",
     "rank correlation",
     "of alpha / noise",
 )
@@ -35,7 +36,7 @@ def compare_page(comparison: Comparison, *, model: str = "") -> str:
 
     Args:
         comparison: from `compare`.
-        model: whose two states these are, where it is one and the labels do not say.
+        model: name of the model, where both sides are states of one model and the labels do not say so.
     """
     whole, both = summarize_deltas(comparison.pairs), " and ".join(comparison.labels)
     sides = list(zip("AB", comparison.labels, comparison.precisions, strict=True))
@@ -50,7 +51,7 @@ def compare_page(comparison: Comparison, *, model: str = "") -> str:
         sections,
         kind="alpha-Hill comparison",
         subtitle=f"alpha of {len(comparison.pairs):,} layers, side by side",
-        scripts=("categories.js", "table.js", "strip.js", "compare.js") if comparison.compared else (),
+        scripts=("table.js", "strip.js", "compare.js") if comparison.compared else (),
         styles=("states.css",),
         plotly=bool(comparison.compared),
     )
@@ -60,11 +61,11 @@ def _charts(comparison: Comparison, whole: DeltaSummary) -> list[Section]:
     groups = by_category(comparison)
     kinds = [group.layers for group in groups if group.count]
     against = (
-        "Left, alpha of B over alpha of A: a layer on the line has not changed. Right, the change itself, on a scale "
-        "of its own."
+        "Left: alpha of B over alpha of A; a layer on the line has not changed. Right: the change itself, on its own "
+        "scale."
     )
-    where = "Red: alpha is larger in B. Blue: it is smaller."
-    ranked = any(not group.few for group in groups)  # those of all layers stand at the top
+    where = "Red: alpha is larger in B. Blue: alpha is smaller in B."
+    ranked = any(not group.few for group in groups)  # the ranks over all layers stand at the top of the page
     columns = len(_NAMES) - (0 if ranked else 2)
     rows = [(group.layers, _cells(group)[: columns - 1]) for group in (*groups, whole)]
     categories = fill("compare_categories.html", names=_NAMES[1:columns], rows=rows)
@@ -85,7 +86,7 @@ def _tiles(comparison: Comparison, whole: DeltaSummary) -> list[Tile]:
     deltas = [pair.known_delta for pair in comparison.compared]
     tiles = [
         Tile(f"{whole.count:,}", "layers compared"),
-        Tile(middle(deltas, signed), f"{'' if whole.few else 'median '}change of alpha"),
+        Tile(middle(deltas, signed_text), f"{'' if whole.few else 'median '}change of alpha"),
         Tile(f"{whole.rises} / {whole.falls}", "rise / fall"),
     ]
     if not whole.few:
@@ -116,7 +117,7 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
 
 
 def _labels(rows: Sequence[Row]) -> list[str | None]:
-    """Return what the map calls layers outside blocks, None for the others."""
+    """Return the labels of layers outside blocks in the map, None for the others."""
     short = iter(labels([row.layer_name for row in rows if row.block is None], TILE))
     return [next(short) if row.block is None else None for row in rows]
 
@@ -124,7 +125,7 @@ def _labels(rows: Sequence[Row]) -> list[str | None]:
 def _cells(group: DeltaSummary) -> list[str]:
     if not group.count:
         return ["0", *["–"] * (len(_NAMES) - 2)]
-    changes = [signed(value if group.moves else 0.0) for value in (group.median, group.min, group.max)]
+    changes = [signed_text(value if group.moves else 0.0) for value in (group.median, group.min, group.max)]
     counts = [str(count) for count in (group.rises, group.falls, group.unmoved)]
     ranks = (math.nan, math.nan) if group.few else (group.spearman_alpha, group.spearman_ratio)
     return [str(group.count), *changes, *counts, *map(_rank, ranks)]
@@ -133,7 +134,7 @@ def _cells(group: DeltaSummary) -> list[str]:
 def _left_out(comparison: Comparison) -> Section:
     rows = [(*_names(pair), pair.reason) for pair in comparison.left_out[:_MOST]]
     html = fill("compare_left_out.html", rows=rows, more=max(0, len(comparison.left_out) - _MOST))
-    return Section("left-out", "Not compared", html, intro="These layers take no part in any number above.")
+    return Section("left-out", "Not compared", html, intro="These layers are excluded from all numbers above.")
 
 
 def _names(pair: Pair) -> tuple[str, str, str, str]:
@@ -142,4 +143,4 @@ def _names(pair: Pair) -> tuple[str, str, str, str]:
 
 
 def _rank(value: float) -> str:
-    return "–" if math.isnan(value) else f"{math.trunc(value * 1e4) / 1e4:.4g}".replace("-", "\N{MINUS SIGN}")
+    return for_page("" if math.isnan(value) else rank_text(value))

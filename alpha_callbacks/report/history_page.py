@@ -10,23 +10,23 @@ from alpha_callbacks.comparison.history_series import Series, by_category, chang
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
-from alpha_callbacks.report.standouts import middle, signed
+from alpha_callbacks.report.standouts import middle, signed_text
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.utils.model_names import model_name
 
 HISTORY_PAGE = "history.html"
 
-_MOST_LAYERS = 600  # lines; beyond, the median of each category and block
-_MOST_VALUES = 400_000  # in the page, 4.3 MB
+_MOST_LAYERS = 600  # lines; larger models show the median of each category and block
+_MOST_VALUES = 400_000  # in one page; they take 4.3 MB
 _FEWEST_STEPS = 50
 
 
 def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
-    """Return the page of a training run as one HTML file below 10 MB, however long the run.
+    """Return the page of a training run as one HTML file below 10 MB, regardless of the length of the run.
 
     Args:
         history: from `read_history`.
-        precision: the one shown first; None: the reference.
+        precision: the precision shown first; None: the reference.
 
     Raises:
         OptionError: the run has no such precision.
@@ -58,15 +58,16 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         sections,
         kind="alpha-Hill over training",
         subtitle=f"{len(history.layers):,} layers at {', '.join(history.precisions)}, {_states(history)}",
-        scripts=("categories.js", "table.js", "history.js"),
+        scripts=("table.js", "history.js"),
         styles=("states.css",),
     )
 
 
 _MAP = (
-    "One row per layer, by category and block; one column a measured state. Drag to zoom in, double-click to zoom out."
+    "One row per layer, by category and block; one column per measured state. Drag to zoom in and double-click to zoom "
+    "out."
 )
-_LINES = "One line per layer; blocks from dark (first) to bright (last), layers outside blocks in colours of their own."
+_LINES = "One line per layer: blocks from dark (first) to bright (last), layers outside blocks in other colours."
 
 
 def _shown(history: AlphaHistory, precision: str) -> Series:
@@ -75,7 +76,7 @@ def _shown(history: AlphaHistory, precision: str) -> Series:
 
 
 def _noise(history: AlphaHistory, precision: str) -> np.ndarray:
-    """Return alpha_null of every line, from the last state that has it."""
+    """Return alpha_null of every line, taken from its last state that has one."""
     alpha, ratio = history.series(precision), history.series(precision, "alpha_ratio")
     with np.errstate(divide="ignore", invalid="ignore"):
         noise = replace(alpha, values=alpha.values / ratio.values)
@@ -99,7 +100,7 @@ def _tiles(history: AlphaHistory, shown: Series) -> list[Tile]:
     tiles = [Tile(f"{len(history.layers):,}", "layers"), Tile(f"{len(history.steps):,}", "measured states")]
     if last and len(history.steps) > 1:
         median = "median " if len(last) >= TOO_FEW else ""
-        tiles.append(Tile(middle(last, signed), f"{median}change of alpha, first to last"))
+        tiles.append(Tile(middle(last, signed_text), f"{median}change of alpha, first to last"))
     holes = int(np.isnan(shown.values).sum())
     return [*tiles, Tile(f"{holes:,}", "gaps: not measured, or no alpha", True)] if holes else tiles
 

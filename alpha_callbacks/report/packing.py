@@ -25,7 +25,7 @@ def packed(values: Sequence[float] | np.ndarray, kind: Kind = "f4") -> dict[str,
 
 
 def unpacked(column: dict[str, str]) -> np.ndarray:
-    """Return what `packed` took, to the digits of its kind."""
+    """Return the numbers that `packed` was given, with the digits of its kind."""
     return np.frombuffer(base64.b64decode(column["b"]), dtype=f"<{column['t']}")
 
 

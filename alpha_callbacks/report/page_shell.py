@@ -6,13 +6,16 @@ A section is added in three steps:
 2. Its data, anything that JSON knows: `Section(..., data=...)`. The script reads it by `AH.data("<section's name>")`;
    long columns of numbers go through `packing.packed` and come back by `AH.unpack`.
 3. Its script: `assets/<name>.js`, named in `scripts` of `render_page`, in the order that they run. They find `AH`
-   (`assets/core.js`: elements, number texts, themes, colours) and `AH.plot` (`assets/plot.js`: plotly in the colours
-   of the theme, drawn when it comes into view). Text from a model goes into the page by `AH.el(tag, {text: ...})` or
-   `textContent`, never as HTML; plotly's texts, where tags mean something, by `AH.plain`.
+   (`assets/core.js`: elements, number texts, themes), the colours of `vocabulary.py` (`assets/colors.js`) and
+   `AH.plot` (`assets/plot.js`: plotly in the colours of the theme, drawn when it comes into view). Text from a model
+   goes into the page by `AH.el(tag, {text: ...})` or `textContent`, never as HTML; plotly's texts, where tags have a
+   meaning, by `AH.plain`.
 
-Scripts run after the whole page is there; plotly's is the last one, so that the page can be used before it has been
-parsed, and charts wait for it. The policy forbids every request, and every script but those that the page was made
-with.
+Every page carries `vocabulary.page_vocabulary()` as the data "vocabulary", and the CSS variables of
+`vocabulary.theme_css()`: no script or style sheet names a colour of its own but the greys of the page's theme.
+
+Scripts run once the whole page is parsed; plotly's is the last one, so the page can be used before plotly has loaded,
+and charts wait for it. The policy forbids every request, and every script except those that the page was made with.
 """
 
 import base64
@@ -28,8 +31,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from alpha_callbacks._version import __version__
+from alpha_callbacks.tables.vocabulary import page_vocabulary, theme_css
 
-_CORE = ("core.js", "plot.js")
+_CORE = ("core.js", "colors.js", "plot.js")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure with what it means; `warn` where it asks for attention."""
+    """A number with its meaning; `warn` marks one that needs attention."""
 
     value: str
     what: str
@@ -75,14 +79,15 @@ def render_page(
     """Return a whole page as one HTML file.
 
     Args:
-        title: what it is about, such as the name of the model.
+        title: its subject, such as the name of the model.
         sections: from top to bottom.
-        kind: what it is, above the title: "alpha-Hill report".
+        kind: the kind of page, shown above the title: "alpha-Hill report".
         subtitle: a line below the title.
         scripts: assets to run, after the shell's own.
         styles: assets, after the shell's own.
         plotly: False leaves plotly's script (4.8 MB) out.
     """
+    data = {"vocabulary": page_vocabulary(), **{s.name: s.data for s in sections if s.data is not None}}
     codes = [*(asset(name) for name in (*_CORE, *scripts)), *([_plotly()] if plotly else [])]
     return str(
         _environment()
@@ -92,9 +97,9 @@ def render_page(
             kind=kind,
             subtitle=subtitle,
             sections=sections,
-            style=Markup("\n".join(asset(name) for name in ("page.css", *styles))),
+            style=Markup("\n".join([theme_css(), *(asset(name) for name in ("page.css", *styles))])),
             scripts=[Markup(code) for code in codes],
-            data=[(section.name, json_text(section.data)) for section in sections if section.data is not None],
+            data=[(name, json_text(value)) for name, value in data.items()],
             policy=_policy(codes),
             version=__version__,
         )
@@ -107,7 +112,7 @@ def fill(template: str, **values: Any) -> Markup:
 
 
 def headline(tiles: Sequence[Tile], sentences: Sequence[str]) -> Markup:
-    """Return what a page begins with: figures, and what was learned."""
+    """Return the head of a page: its key numbers and findings."""
     return fill("headline.html", tiles=tiles, sentences=sentences)
 
 
@@ -122,7 +127,7 @@ def breakable(name: str) -> Markup:
 
 
 def json_text(value: Any) -> Markup:
-    r"""Return JSON that may stand inside a script element: no character of it can end the element or begin a comment.
+    r"""Return JSON that is safe inside a script element: it can neither end the element nor begin a comment.
 
     Examples:
         >>> str(json_text({"layer": "</script>"}))
@@ -165,7 +170,7 @@ def _plotly() -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Return a policy that lets these scripts run and nothing be fetched; plotly styles elements one by one."""
+    """Return a policy that allows these scripts and no request; plotly needs inline styles."""
     digests = (base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (

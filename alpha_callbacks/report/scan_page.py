@@ -1,30 +1,35 @@
 """A results folder -> report.html."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.planning.recommendation_files import WrittenRecommendation, read_recommendation
 from alpha_callbacks.report.columns import layer_columns
-from alpha_callbacks.report.folder_contents import Advice, Coverage, read_advice, read_coverage, read_run
 from alpha_callbacks.report.page_shell import Section, fill, headline, render_page
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import curve_columns
-from alpha_callbacks.tables.read_results import read_results
-from alpha_callbacks.tables.spectra_files import open_spectra
+from alpha_callbacks.tables.results_folder import Coverage, ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.model_names import model_name
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 REPORT = "report.html"
 _SCRIPTS = (
     "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
     "heat.js", "table.js", "report.js",
 )  # fmt: skip
-_SHOWN = 100  # names of one reason; all are in the tables
+_SHOWN = 100  # names of rows lost for one reason; all are in the tables
+_LISTED = 200  # names of one group of tensors; all are in coverage.csv
 
 
-def write_report(directory: str | Path, table: Table | None = None, *, output: Path | None = None) -> Path:
+def write_report(directory: str | Path, table: Table | None = None, *, output: str | Path | None = None) -> Path:
     """Write the report of a scan: one HTML file that opens offline.
 
     Args:
@@ -36,27 +41,43 @@ def write_report(directory: str | Path, table: Table | None = None, *, output: P
         The file.
 
     Raises:
-        ResultsError: the folder holds no results of this version.
+        ResultsError: the folder holds no results of this version. Damage to any other file costs only its section: the
+            page and a warning say so.
     """
-    directory = Path(directory)
-    path = output or directory / REPORT
-    write_text(path, report_html(directory, table or read_results(directory)))
+    folder = ResultsFolder(directory)
+    path = Path(output) if output else folder.path / REPORT
+    write_text(path, report_html(folder.path, table or folder.table))
     return path
 
 
 def report_html(directory: Path, table: Table) -> str:
-    """Return the report of a table and of what lies beside it in the folder of its scan."""
-    run = read_run(directory)
+    """Return the report of a table and of the other files in the folder of its scan."""
+    folder, damaged = ResultsFolder(directory), list[str]()
+
+    def unless_damaged(read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except ResultsError as error:
+            damaged.append(f"A part of this report is left out. {error}")
+            _log.warning("alpha-Hill: a part of the report is left out. %s", error)
+            return otherwise
+
+    no_record: Mapping[str, Any] = {}
+    run = unless_damaged(lambda: folder.run, no_record)
+    coverage = unless_damaged(lambda: folder.coverage, None)
+    advice = unless_damaged(lambda: read_recommendation(directory), None)
     table = replace(table, model=table.model or model_name(str(run.get("source", directory))))
+    curves = curve_columns(table, folder.spectra)
+    damaged += [f"The spectra of some layers are left out. {problem}" for problem in curves["problems"][:1]]
     precisions = f"{len(table.precisions)} precision{'s' * (len(table.precisions) > 1)}"
     subtitle = f"Heavy-tail exponent of {len(table):,} weight matrices at {precisions}: {', '.join(table.precisions)}"
     found = (
-        _findings(table),
-        _map(table, directory),
+        _findings(table, damaged),
+        _map(table, curves),
         _layers(),
         _distribution(table),
-        _advice(read_advice(directory)),
-        _coverage(read_coverage(directory), table),
+        _advice(advice),
+        _coverage(coverage, table),
         _reproduce(run),
     )
     sections = [section for section in found if section is not None]
@@ -65,18 +86,22 @@ def report_html(directory: Path, table: Table) -> str:
     )
 
 
-def _findings(table: Table) -> Section:
-    html = fill("findings.html", headline=headline(tiles(table), sentences(table)), groups=standouts(table))
+def _findings(table: Table, damaged: list[str]) -> Section:
+    html = fill(
+        "findings.html", notices=damaged, headline=headline(tiles(table), sentences(table)), groups=standouts(table)
+    )
     return Section("findings", "Findings", html)
 
 
-def _map(table: Table, directory: Path) -> Section:
-    data = {"layers": layer_columns(table), "curves": curve_columns(table, open_spectra(directory))}
+def _map(table: Table, curves: dict[str, Any]) -> Section:
+    data = {"layers": layer_columns(table), "curves": curves}
     inside = any(layer.first.block is not None for layer in table.layers)
     what = (
-        "One cell per block and projection. Open a cell to see its layers" if inside else "One tile per layer. Open it"
+        "One cell per block and projection. Open a cell to see its layers"
+        if inside
+        else "One tile per layer. Open a tile to see it"
     )
-    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes."
+    intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes it."
     return Section("map", "Map", fill("map.html"), data=data, intro=intro)
 
 
@@ -89,13 +114,14 @@ def _distribution(table: Table) -> Section:
     return Section("distribution", "Distribution", html)
 
 
-def _advice(advice: Advice | None) -> Section | None:
+def _advice(advice: WrittenRecommendation | None) -> Section | None:
     if advice is None:
         return None
     columns = ("layer_name", "precision", "effective_bits", "alpha_ratio", "relative_error", "reason")
     data = {name: [line.get(name, "") for line in advice.lines] for name in columns}
-    weights = sum(weights for _, weights in advice.counts.values()) or 1
-    shares = [(name, layers, count / weights) for name, (layers, count) in advice.counts.items()]
+    counts = advice.counts()
+    weights = sum(weights for _, weights in counts.values()) or 1
+    shares = [(name, layers, count / weights) for name, (layers, count) in counts.items()]
     html = fill("advice.html", advice=advice, shares=sorted(shares, key=lambda entry: -entry[2]))
     return Section("recommendation", "Recommendation", html, data=data)
 
@@ -104,10 +130,10 @@ def _coverage(coverage: Coverage | None, table: Table) -> Section | None:
     lost = [(status, reason, names[:_SHOWN], len(names)) for status, reason, names in reasons_of(table)]
     if coverage is None and not lost:
         return None
-    return Section("coverage", "Coverage", fill("coverage.html", coverage=coverage, lost=lost))
+    return Section("coverage", "Coverage", fill("coverage.html", coverage=coverage, lost=lost, listed=_LISTED))
 
 
-def _reproduce(run: dict[str, Any]) -> Section | None:
+def _reproduce(run: Mapping[str, Any]) -> Section | None:
     if not run:
         return None
     facts = {name: run[name] for name in ("source", "device", "seconds", "ranks", "merged") if run.get(name)}

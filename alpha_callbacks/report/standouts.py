@@ -1,4 +1,4 @@
-"""Table -> what a report says in words and small tables: findings, layers that stand out."""
+"""Table -> the findings of a report in words, and the layers that stand out."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,15 +9,17 @@ import numpy as np
 from alpha_callbacks.report.columns import row_of, usable
 from alpha_callbacks.report.page_shell import Tile
 from alpha_callbacks.tables.findings import findings
+from alpha_callbacks.tables.number_text import for_page, signed
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import LayerRows, Row, Table
+from alpha_callbacks.tables.vocabulary import METRICS
 
 _FEW = 4
 
 
 @dataclass(frozen=True)
 class Standout:
-    """A layer that stands out, what it has, and at which precision."""
+    """A layer that stands out, its number, and the precision of that number."""
 
     layer_name: str
     figure: str
@@ -26,19 +28,19 @@ class Standout:
 
 @dataclass(frozen=True)
 class Standouts:
-    """Layers that are first in something."""
+    """The first layers of a ranking."""
 
     title: str
     entries: tuple[Standout, ...]
 
 
 def sentences(table: Table) -> list[str]:
-    """Return what was learned, a sentence each: those of the command, then what formats and categories show."""
+    """Return one sentence per finding: those of the command, then findings about categories and formats."""
     return [*findings(table), *_about_categories(table), *_about_formats(table)]
 
 
 def tiles(table: Table) -> list[Tile]:
-    """Return the figures at the top of the page."""
+    """Return the numbers at the top of the page."""
     ratios = [value for _, value in usable(table, table.reference, lambda row: row.alpha_ratio)]
     alphas = table.alphas(table.reference)
     weights = sum(layer.first.out_features * layer.first.in_features for layer in table.layers)
@@ -59,14 +61,16 @@ def standouts(table: Table) -> list[Standouts]:
     """Return the layers to look at first."""
     reference = table.reference
     ratios = sorted(usable(table, reference, lambda row: row.alpha_ratio), key=lambda entry: entry[1])
-    if len(ratios) < TOO_FEW:  # two lists would have the same layers
-        found = [Standouts("Tails for their shape, the heaviest first", _of(ratios, reference, "{:.3f} of noise"))]
+    if len(ratios) < TOO_FEW:  # two lists would hold the same layers
+        found = [Standouts("Tails relative to their shape, heaviest first", _of(ratios, reference, "{:.3f} of noise"))]
     else:
         found = [
-            Standouts("Heaviest tails for their shape", _of(ratios[:_FEW], reference, "{:.3f} of noise")),
+            Standouts("Heaviest tails relative to their shape", _of(ratios[:_FEW], reference, "{:.3f} of noise")),
             Standouts("Closest to noise", _of(ratios[: -_FEW - 1 : -1], reference, "{:.3f} of noise")),
         ]
-    drifts = [Standout(layer.first.layer_name, signed(drift), name) for layer, name, drift in table.most_drifted(_FEW)]
+    drifts = [
+        Standout(layer.first.layer_name, signed_text(drift), name) for layer, name, drift in table.most_drifted(_FEW)
+    ]
     found.append(Standouts(f"Largest drift of alpha from {reference}", tuple(drifts)))
     if low_bit := _low_bit(table):
         worst = sorted(usable(table, low_bit[-1], lambda row: row.relative_error), key=lambda entry: -entry[1])
@@ -75,7 +79,7 @@ def standouts(table: Table) -> list[Standouts]:
 
 
 def middle(values: Sequence[float], text: Callable[[float], str]) -> str:
-    """Return the median as text; of few values the smallest and the largest.
+    """Return the median as text, or the smallest and the largest of a few values.
 
     Examples:
         >>> middle([2.0, 3.0], "{:.1f}".format), middle([2.0], "{:.1f}".format), middle([2.0] * 9, "{:.1f}".format)
@@ -86,16 +90,14 @@ def middle(values: Sequence[float], text: Callable[[float], str]) -> str:
     return " to ".join(dict.fromkeys(text(end) for end in (min(values), max(values))))
 
 
-def signed(number: float) -> str:
-    """Return a number with its sign and three digits.
+def signed_text(number: float) -> str:
+    """Return a change with its sign and three digits.
 
     Examples:
-        >>> signed(-0.5746), signed(1.2e-5), signed(0.0), signed(math.nan)
+        >>> signed_text(-0.5746), signed_text(1.2e-5), signed_text(0.0), signed_text(math.nan)
         ('\N{MINUS SIGN}0.575', '+1.2e-05', '0', '–')
     """
-    if math.isnan(number):
-        return "–"
-    return f"{number:+.3g}".replace("-", "\N{MINUS SIGN}", number < 0) if number else "0"
+    return for_page(signed(number, METRICS["drift"].digits))
 
 
 def _of(entries: Sequence[tuple[LayerRows, float]], precision: str, text: str) -> tuple[Standout, ...]:
@@ -103,7 +105,7 @@ def _of(entries: Sequence[tuple[LayerRows, float]], precision: str, text: str) -
 
 
 def _about_categories(table: Table) -> list[str]:
-    """Say in which projections tails are heaviest and lightest."""
+    """Say which projections have the heaviest and the lightest tails."""
     medians = _medians(table, lambda row: row.alpha_ratio, table.reference)
     if len(medians) < 2 or len(table) < TOO_FEW:
         return []
@@ -126,14 +128,14 @@ def _about_formats(table: Table) -> list[str]:
         few, size = len(errors) < TOO_FEW, middle(errors, "{:.2%}".format)
         where = f", most in {worst} ({medians[worst]:.2%})" if len(medians) > 1 and not few else ""
         found.append(
-            f"{name} ({bits:.4g} bits per weight): rounding changes a weight matrix by {size} of its "
-            f"norm{'' if few else ' in the median'}{where}."
+            f"{name} ({bits:.4g} bits per weight): rounding changes a weight matrix by {'' if few else 'a median of '}"
+            f"{size} of its norm{where}."
         )
     return found
 
 
 def _low_bit(table: Table) -> list[str]:
-    """Return the formats that lose most of the digits, by the bits of a weight."""
+    """Return the precisions below 15 bits per weight, the widest first."""
     bits = {
         name: [value for _, value in usable(table, name, lambda row: row.effective_bits)] for name in table.precisions
     }
@@ -142,7 +144,7 @@ def _low_bit(table: Table) -> list[str]:
 
 
 def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dict[str, float]:
-    """Return category -> median over its layers, of the categories that have several."""
+    """Return category -> median over its layers, for the categories that have several layers."""
     grouped: dict[str, list[float]] = {}
     for layer, number in usable(table, precision, value):
         grouped.setdefault(layer.first.category, []).append(number)

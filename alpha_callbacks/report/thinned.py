@@ -15,12 +15,12 @@ from alpha_callbacks.tables.spectra_files import Spectra
 from alpha_callbacks.tables.table import LayerRows, Table
 
 BINS, HILL_POINTS, RANK_POINTS, TOP = 64, 130, 110, 32
-MOST = 1_600  # decompositions in one report: about 3.2 MB of its 10
+MOST = 1_600  # decompositions in one report; they take about 3.2 of its 10 MB
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is drawn of one decomposition.
+    """The points drawn for one decomposition.
 
     Attributes:
         ends: smallest and largest eigenvalue of the bins.
@@ -59,7 +59,7 @@ def curve_columns(table: Table, spectra: Spectra) -> dict[str, Any]:
     Layers outside mixtures of experts come first, then experts, heaviest tail first, until there are `MOST` curves.
 
     Returns:
-        `of`: for each layer and precision (side by side) the place of its curve, or -1; `n`, `k`: of each curve;
+        `of`: for each layer and precision (side by side) the index of its curve plus 1, or 0; `n`, `k`: of each curve;
         `sizes` and `ranks`: for each (n, k) and n; the points of all curves, one after the other; `left_out`: layers
         whose curves are not in the page; `problems`: what could not be read.
     """

@@ -1,6 +1,7 @@
 """Finished layers -> tables, charts, run.json and the report."""
 
 import json
+import logging
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.analysis.parallel import Result
-from alpha_callbacks.errors import JournalError
+from alpha_callbacks.errors import JournalError, ResultsError
 from alpha_callbacks.scanning.journal import Identity
 from alpha_callbacks.tables import results_csv
+from alpha_callbacks.tables.results_folder import RUN, ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.machine import peak_memory
 from alpha_callbacks.utils.model_names import model_name
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,29 +119,31 @@ def write_all(
         )
     charts = _remove_stale(directory, own, plots.formats, [str(path.relative_to(directory)) for path in drawn])
     provenance = {**record, **_provenance(own, results), "charts": charts}
-    write_text(directory / "run.json", json.dumps(provenance, indent=1) + "\n")
+    write_text(directory / RUN, json.dumps(provenance, indent=1) + "\n")
     if report:
         from alpha_callbacks.report.scan_page import write_report
 
         write_report(directory, table)
-    return ScanResult(
-        table, directory, results_csv.coverage_counts(directory / results_csv.COVERAGE), seconds, uncharted
-    )
+    coverage = ResultsFolder(directory).coverage
+    return ScanResult(table, directory, coverage.counts if coverage else {}, seconds, uncharted)
 
 
 def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], drawn: list[str]) -> list[str]:
     """Remove charts that the last run.json lists and that no longer belong to the tables; return those that are there.
 
     Those of other weights or options all go; of the same ones, those in the formats drawn now and not drawn again (as
-    when there are fewer batches). The report of other weights or options goes too. Files that no scan listed are
-    never touched.
+    when there are fewer batches). The report of other weights or options goes too. Files that no run listed are never
+    touched; nor is any where run.json is damaged, which must not cost the scan that is about to replace it.
     """
     try:
-        before = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-        listed = [name for name in before["charts"] if name not in drawn]
-        same = before["options"] == own["options"] and before["checkpoint"] == own["checkpoint"]
-    except (OSError, ValueError, KeyError, TypeError):
+        before = ResultsFolder(directory).run
+    except ResultsError as error:
+        _log.warning("alpha-Hill: charts of the scan before stay in %s: %s", directory, error)
         return drawn
+    if not before:
+        return drawn
+    listed = [name for name in map(str, before.get("charts", ())) if name not in drawn]
+    same = all(before.get(name) == own[name] for name in ("options", "checkpoint"))
     if not same:
         (directory / "report.html").unlink(missing_ok=True)
     kept = []

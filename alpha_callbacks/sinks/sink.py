@@ -1,15 +1,13 @@
-"""Where snapshots go: TensorBoard, W&B, CSV, ... each found by entry point or handed in."""
+"""Where snapshots go: TensorBoard, W&B, CSV, ... each a plugin of the group `sinks`, or handed in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.snapshot import Snapshot
-
-GROUP = "alpha_callbacks.sinks"
+from alpha_callbacks.utils import plugins
 
 
 @runtime_checkable
@@ -28,10 +26,10 @@ class Host:
     """What a training framework offers to sinks.
 
     Attributes:
-        output_dir: folder for files of ours.
+        output_dir: folder for files that a sink writes.
         offers: objects that may be, or hold, a writer: Lightning's loggers, Hugging Face's callbacks, a user's own.
         step_key: key under which the framework logs its step to W&B.
-        per_layer_scalars: log a scalar per layer and precision.
+        per_layer_scalars: log one scalar per layer and precision.
         images: draw charts.
     """
 
@@ -42,18 +40,31 @@ class Host:
     images: bool = True
 
 
-# Returns the sinks for what it recognises among host.offers, each with that object as its attribute `adopted`. `asked`
-# is True where the user named this sink: then it makes a writer of its own, or an OptionError says what is missing.
-SinkFactory = Callable[..., Sequence[Sink]]
+class SinkFactory(Protocol):
+    """What a plugin of the group `sinks` is: a function that makes the sinks of a run."""
+
+    def __call__(self, host: Host, *, asked: bool) -> Sequence[Sink]:
+        """Return one sink per object that it recognises among `host.offers`; none is fine.
+
+        A sink that writes through such an object has it as its attribute `adopted`, so that a user can hand it in.
+
+        Args:
+            host: what the training framework offers.
+            asked: the user named this sink. Without an offer it then makes a writer of its own.
+
+        Raises:
+            OptionError: asked, and it has nowhere to write.
+            MissingExtraError: asked, and an optional package is missing.
+        """
 
 
 def check_sinks(sinks: str | Sequence[Any]) -> None:
-    """Raise OptionError for a name that no installed package has registered."""
+    """Raise OptionError for a name that no plugin has; imports none."""
     if sinks == "auto":
         return
     if isinstance(sinks, str):
         raise OptionError(f'sinks: expected "auto" or a list such as ["csv", "tensorboard"], got {sinks!r}.')
-    known = sorted(point.name for point in entry_points(group=GROUP))
+    known = plugins.names("sinks")
     for sink in sinks:
         if isinstance(sink, str) and sink not in known:
             raise OptionError(f"sinks: expected some of {', '.join(known)} or objects, got {sink!r}.")
@@ -63,27 +74,25 @@ def open_sinks(sinks: str | Sequence[Any], host: Host) -> list[Sink]:
     """Return the sinks of a run.
 
     Args:
-        sinks: "auto": every registered sink that finds something to write to. A list: names, `Sink` objects, and
-            writers (a SummaryWriter, a W&B run, a Lightning logger), which the registered sinks recognise.
+        sinks: "auto": every plugin that finds something to write to. A list: names, `Sink` objects, and writers (a
+            SummaryWriter, a W&B run, a Lightning logger), which the plugins recognise.
         host: what the framework offers.
 
     Raises:
-        OptionError: a named sink has nothing to write to, or nobody recognises an object.
+        OptionError: a named sink cannot be imported or has nothing to write to, or no plugin recognises an object.
         MissingExtraError: a named sink needs an optional package.
     """
     check_sinks(sinks)
-    factories = {point.name: point for point in entry_points(group=GROUP)}
     if sinks == "auto":
-        return [sink for name in sorted(factories) for sink in factories[name].load()(host, asked=False)]
+        return _offered(host)
     opened: list[Sink] = []
     for entry in sinks:
         if isinstance(entry, str):
-            opened += factories[entry].load()(host, asked=True)
+            opened += plugins.load("sinks", entry)(host, asked=True)
         elif isinstance(entry, Sink):
             opened.append(entry)
         else:
-            own = replace(host, offers=(entry,))
-            candidates = [sink for name in sorted(factories) for sink in factories[name].load()(own, asked=False)]
+            candidates = _offered(replace(host, offers=(entry,)))
             found = [sink for sink in candidates if getattr(sink, "adopted", None) is entry]
             if not found:
                 raise OptionError(
@@ -92,6 +101,19 @@ def open_sinks(sinks: str | Sequence[Any], host: Host) -> list[Sink]:
                 )
             opened += found
     return opened
+
+
+def _offered(host: Host) -> list[Sink]:
+    """Return what all plugins make of an offer; one of another distribution that fails costs a warning, not the run."""
+    found: list[Sink] = []
+    for name, factory in plugins.load_all("sinks"):
+        try:
+            found += factory(host, asked=False)
+        except Exception as error:
+            if plugins.is_own("sinks", name):
+                raise
+            plugins.leave_out("sinks", name, f"it failed with {type(error).__name__}: {error}.")
+    return found
 
 
 class MemorySink:

@@ -1,12 +1,12 @@
 """The results CSV -> the table that it was written from."""
 
-import csv
 import math
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.results_csv import RESULTS
 from alpha_callbacks.tables.table import Row, Table
 
@@ -14,7 +14,7 @@ _SHARED = ("layer_name", "category", "out_features", "in_features", "stored_dtyp
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
 
 
-def read_results(path: Path) -> Table:
+def read_results(path: str | Path) -> Table:
     """Read what `scan` wrote.
 
     Numbers come back with the digits that were printed; derived columns (drift, alpha_ratio, ...) follow from them.
@@ -23,16 +23,13 @@ def read_results(path: Path) -> Table:
         path: the CSV, or the folder that it is in.
 
     Raises:
-        ResultsError: no such file, or not one that this version can use.
+        ResultsError: no such file, a damaged one, or one that this version cannot use.
     """
+    path = Path(path)
     path = path / RESULTS if path.is_dir() else path
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except FileNotFoundError as error:
-        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, got {error}.") from error
+    lines = read_csv_lines(path, remedy="Give the results of `alpha-hill scan`, or scan again.")
+    if lines is None:
+        raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.")
     names = [name.removeprefix("status_") for name in (lines[0] if lines else ()) if str(name).startswith("status_")]
     if not names:
         raise ResultsError(

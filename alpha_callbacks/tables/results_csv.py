@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,12 +87,6 @@ def write_coverage(inventory: Inventory, path: Path) -> None:
         lines.append([w.layer_name, outcome, f"{w.out_features}x{w.in_features}", w.stored_dtype, reason])
     lines += [_skipped(tensor) for tensor in inventory.skipped]
     write_text(path, csv_text(lines))
-
-
-def coverage_counts(path: Path) -> dict[str, int]:
-    """Return outcome -> number of tensors of a coverage file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return dict(Counter(row["outcome"] for row in csv.DictReader(file)))
 
 
 def _skipped(tensor: Skipped) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a notebook shows of a table, from plain values. Everything is escaped."""
+"""The HTML that a notebook shows, from plain values. Everything is escaped."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,36 @@ _NUMBER = "text-align: right"
 
 
 class Line(NamedTuple):
-    """One line of a small table: its words, then its numbers."""
+    """One line of a small table: its words, then its numbers, or numbers as text."""
 
     words: tuple[str, ...]
-    numbers: tuple[float, ...] = ()
+    numbers: tuple[float | str, ...] = ()
+
+
+class SmallTable(NamedTuple):
+    """A small table: its caption, its column names, and lines that all have the same number of words."""
+
+    caption: str
+    columns: tuple[str, ...]
+    lines: Sequence[Line]
+
+
+def notebook_html(title: str, extent: str, tables: Iterable[SmallTable], *, notes: Iterable[str] = ()) -> str:
+    """Return HTML for `_repr_html_`: a heading, notes, and the tables that have lines.
+
+    Examples:
+        >>> print(notebook_html("<b>", "2 layers", [], notes=["x"]))
+        <div><p><b>&lt;b&gt;</b>: 2 layers</p>
+        <p>x</p>
+        </div>
+    """
+    parts = [f"<div><p><b>{escape(title)}</b>: {escape(extent)}</p>\n", *(f"<p>{escape(n)}</p>\n" for n in notes)]
+    for table in tables:
+        if table.lines:
+            parts.append(f"<p>{escape(table.caption)}</p>\n" if table.caption else "")
+            lines = [(*line.words, *map(_number, line.numbers)) for line in table.lines]
+            parts.append(_table(table.columns, lines, words=len(table.lines[0].words)))
+    return "".join([*parts, "</div>"])
 
 
 def table_html(
@@ -36,29 +62,20 @@ def table_html(
         heaviest: (layer, category), (alpha, alpha ratio) of the heaviest tails.
         lost: (layer, precision, status, reason) of rows without alpha; the first few are shown.
         note: a line below the heading.
-
-    Examples:
-        >>> print(table_html("<b>", "0 layers at fp32", [], [], []).split("<table")[0])
-        <div><p><b>&lt;b&gt;</b>: 0 layers at fp32</p>
-        <BLANKLINE>
     """
-    parts = [f"<div><p><b>{escape(title)}</b>: {escape(extent)}</p>\n"]
-    if note:
-        parts.append(f"<p>{escape(note)}</p>\n")
-    cells = [(s.precision, str(s.count), *map(_number, (s.mean, s.std, s.min, s.median, s.max))) for s in summaries]
-    parts.append(_table(("precision", "count", "mean", "std", "min", "median", "max"), cells))
-    if heaviest:
-        parts.append("<p>Heaviest tails for their shape</p>\n")
-        lines = [(*line.words, *map(_number, line.numbers)) for line in heaviest]
-        parts.append(_table(("layer", "category", "alpha", "of noise"), lines, words=2))
-    if lost:
-        more = f", the first {_FEW}" if len(lost) > _FEW else ""
-        parts.append(f"<p>{len(lost):,} without alpha{more}</p>\n")
-        parts.append(_table(("layer", "precision", "status", "reason"), [line.words for line in lost[:_FEW]], words=4))
-    return "".join([*parts, "</div>"])
+    figures = [Line((s.precision,), (str(s.count), s.mean, s.std, s.min, s.median, s.max)) for s in summaries]
+    more = f", the first {_FEW}" if len(lost) > _FEW else ""
+    tables = [
+        SmallTable("", ("precision", "count", "mean", "std", "min", "median", "max"), figures),
+        SmallTable("Heaviest tails for their shape", ("layer", "category", "alpha", "of noise"), heaviest),
+        SmallTable(f"{len(lost):,} without alpha{more}", ("layer", "precision", "status", "reason"), lost[:_FEW]),
+    ]
+    return notebook_html(title, extent, tables, notes=[note] if note else [])
 
 
-def _number(value: float) -> str:
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 

@@ -107,7 +107,7 @@ class Monitor(AbstractContextManager["Monitor"]):
     def open(
         self,
         *,
-        output_dir: Path | None = None,
+        output_dir: str | Path | None = None,
         offers: Sequence[Any] = (),
         step_key: str = "",
         others: Callable[[Sequence[Sink]], Sequence[Sink]] = lambda found: (),
@@ -126,7 +126,7 @@ class Monitor(AbstractContextManager["Monitor"]):
             MissingExtraError: a sink that was asked for needs an optional package.
         """
         self.close()
-        self.output_dir = output_dir or self.output_dir
+        self.output_dir = Path(output_dir or self.output_dir)
         ranks = training_ranks()
         host = Host(self.output_dir, tuple(offers), step_key, self._per_layer_scalars, self._images)
 
@@ -175,7 +175,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         return self._measure(lambda: module_inventory(model, self.options).weights, step, epoch, event)
 
     def log_checkpoint(
-        self, path: Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
+        self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
         """Like `log`, of the weights in a checkpoint that is on disk, where every rank can read it. Collective."""
         return self._measure(lambda: open_checkpoint(path).inventory(self.options).weights, step, epoch, event)

@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 
-_MOST = 32  # characters; whoever shows a label shows the full name too: in a table, or where the pointer rests
-TILE = 24  # the same for a tile that shows a number too
-_FEWEST = 8  # of a segment; cut shorter, it is no word any more
+_MOST = 32  # characters; the full name is shown too, in a table or as a tooltip
+TILE = 24  # characters where a number stands beside the label
+_FEWEST = 8  # characters of a segment; a shorter piece is not readable
 
 
 def labels(names: Sequence[str], most: int = _MOST) -> list[str]:
-    """Return labels of layers, no two of them alike, of at most `most` characters where that is possible.
+    """Return distinct labels of layers, of at most `most` characters where that is possible.
 
-    Where a name is too long, the segments that all names begin with are left out, then the middle of long segments:
-    short ones, such as numbers, are what tells layers apart. What would read like another one stays longer.
+    Where a name is too long, the segments that all names begin with are left out, then the middle of long segments;
+    short ones, such as numbers, are what distinguishes layers. Labels that would be equal are cut less.
 
     Examples:
         >>> labels(["lm_head", "model.embed_tokens"])
@@ -30,7 +30,7 @@ def labels(names: Sequence[str], most: int = _MOST) -> list[str]:
 
 
 def row_labels(names: Sequence[str], categories: Sequence[str], blocks: Sequence[int | None]) -> list[str]:
-    """Return what rows are called that stand under their category: the block where no other row has it, else the name.
+    """Return the labels of rows listed under their category: the block if no other row has it, else the name.
 
     Examples:
         >>> row_labels(["h.0.q", "h.1.q", "h.0.a.up", "h.0.b.up", "head"], list("qqmmh"), [0, 1, 0, 0, None])
@@ -44,7 +44,7 @@ def row_labels(names: Sequence[str], categories: Sequence[str], blocks: Sequence
 
 
 def _shared(paths: Sequence[Sequence[str]]) -> int:
-    """Return how many segments all paths begin with; the last one of a path never counts, nor does a lone path."""
+    """Return how many segments all paths begin with, without their last ones; 0 for a single path."""
     together = zip(*(path[:-1] for path in paths), strict=False)
     differ = (i for i, parts in enumerate(together) if len(set(parts)) > 1)
     return next(differ, min(len(path) - 1 for path in paths)) if len(paths) > 1 else 0
@@ -52,13 +52,18 @@ def _shared(paths: Sequence[Sequence[str]]) -> int:
 
 def _cut(path: Sequence[str], most: int) -> str:
     for keep in range(most, _FEWEST - 1, -1):
-        text = ".".join(_middle_out(part, keep) for part in path)
+        text = ".".join(middle_out(part, keep) for part in path)
         if len(text) <= most:
             return text
-    return _middle_out(".".join(path), most)
+    return middle_out(".".join(path), most)
 
 
-def _middle_out(text: str, most: int) -> str:
-    """Return the ends of a text, the end longer: that is where names differ."""
+def middle_out(text: str, most: int) -> str:
+    """Return the two ends of a text, more of the last one: that is where names differ.
+
+    Examples:
+        >>> middle_out("model.layers.10.mlp", 10)
+        'mod…10.mlp'
+    """
     head = most // 3
     return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

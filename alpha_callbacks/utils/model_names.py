@@ -1,8 +1,9 @@
-"""What to call a model that was read from some path."""
+"""The name of a model that was read from a path."""
 
 import re
 from pathlib import Path
 
+SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")  # of files that hold weights
 _EVERYWHERE = ("model", "weights", "final", "best", "last", "consolidated", "pytorch_model", "adapter_model")
 
 
@@ -18,10 +19,8 @@ def model_name(source: str | Path) -> str:
         if part.startswith("models--"):
             return part.removeprefix("models--").replace("--", "/")
     if not path.exists() and not path.is_absolute() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
-        return (
-            str(source) if path.suffix.lower() not in (".gguf", ".safetensors", ".pt", ".bin", ".ckpt") else path.stem
-        )
+        return path.stem if path.suffix.lower() in SUFFIXES else str(source)
     path = path.resolve()
-    name = path.stem if path.suffix.lower() in (".gguf", ".safetensors", ".pt", ".bin", ".ckpt", ".pth") else path.name
+    name = path.stem if path.suffix.lower() in SUFFIXES else path.name
     everywhere = name.startswith("checkpoint") or name in _EVERYWHERE
     return f"{path.parent.name}/{name}" if everywhere and path.parent.name else name

@@ -1,35 +1,90 @@
 """Alpha of real weights against an independent fp64 SVD (tests/golden, made by others)."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
+from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.estimators.hill import Threshold, hill_alpha
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
 from tests.conftest import REPOSITORY
 
 PRECISIONS = ("fp64", "fp32", "fp16", "bf16")
 GOLDEN = REPOSITORY / "tests" / "golden" / "smollm2_135m_gguf_alpha.csv"
+TOLERANCE = {"exact": 1e-9, "fast": 2e-5}
+COLUMN = {"next": "alpha_", "last": "alpha_kth_"}
+
+
+@dataclass(frozen=True)
+class Solved:
+    """All layers of SmolLM2, decomposed once with one solver."""
+
+    results: list[Result]
+    tolerance: float
+
+
+def golden() -> dict[str, dict[str, str]]:
+    """Return layer name -> row of the golden file."""
+    return {row["tensor"].removesuffix(".weight"): row for row in csv.DictReader(GOLDEN.read_text().splitlines())}
+
+
+def analysed(checkpoint: Path, options: AnalysisOptions) -> list[Result]:
+    """Return the results, with eigenvalues, of the layers that the golden file has."""
+    names = golden().keys()
+    weights = [w for w in open_checkpoint(checkpoint).inventory(options).weights if w.layer_name in names]
+    return list(analyze_weights(weights, options, Parallelism(2, 1), spectra_of=names))
+
+
+@pytest.fixture(scope="module", params=TOLERANCE)
+def solved(smollm2: Path, request: pytest.FixtureRequest) -> Solved:
+    options = AnalysisOptions(precisions=PRECISIONS, solver=request.param)
+    return Solved(analysed(smollm2, options), TOLERANCE[request.param])
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("threshold", "column"), [("next", "alpha_"), ("last", "alpha_kth_")])
-@pytest.mark.parametrize(("solver", "tolerance"), [("exact", 1e-9), ("fast", 2e-5)])
-def test_smollm2(smollm2: Path, solver: str, tolerance: float, threshold: str, column: str) -> None:
-    golden = {row["tensor"].removesuffix(".weight"): row for row in csv.DictReader(GOLDEN.read_text().splitlines())}
-    options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold=threshold)  # type: ignore[arg-type]
-    weights = open_checkpoint(smollm2).inventory(options).weights
-    rows = [row for result in analyze_weights(weights, options, Parallelism(2, 1)) for row in result.rows]
-    compared = {(row.layer_name, row.precision): row for row in rows if row.layer_name in golden}
-    assert len(compared) == 210 * 4
-    for (layer, precision), row in compared.items():
-        expected = golden[layer]
-        assert row.alpha == pytest.approx(float(expected[column + precision]), rel=tolerance), (layer, precision)
-        assert (row.k_used, row.n_eigs) == (int(expected["k"]), int(expected["n"]))
-        assert (row.out_features, row.in_features) == (int(expected["rows"]), int(expected["cols"]))
+def test_smollm2(solved: Solved) -> None:
+    expected, rows = golden(), [row for result in solved.results for row in result.rows]
+    assert {(row.layer_name, row.precision) for row in rows} == {(name, p) for name in expected for p in PRECISIONS}
+    assert len(rows) == 210 * 4
+    for row in rows:
+        line = expected[row.layer_name]
+        assert row.alpha == pytest.approx(float(line["alpha_" + row.precision]), rel=solved.tolerance), row.layer_name
+        assert (row.k_used, row.n_eigs) == (int(line["k"]), int(line["n"]))
+        assert (row.out_features, row.in_features) == (int(line["rows"]), int(line["cols"]))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("threshold", get_args(Threshold))
+def test_smollm2_from_its_eigenvalues(threshold: Threshold, solved: Solved) -> None:
+    """One decomposition serves both thresholds: the eigenvalues that a scan keeps are enough for either alpha."""
+    expected, compared = golden(), 0
+    for result in solved.results:
+        k = int(expected[result.layer_name]["k"])
+        for precision, evals in result.spectra.items():
+            alpha = hill_alpha(evals, k=k, threshold=threshold).alpha
+            value = float(expected[result.layer_name][COLUMN[threshold] + precision])
+            assert alpha == pytest.approx(value, rel=solved.tolerance), (result.layer_name, precision)
+            compared += 1
+    assert compared == 210 * 4
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("solver", TOLERANCE)
+def test_smollm2_with_the_last_threshold(smollm2: Path, solver: str) -> None:
+    """The option itself, on three blocks: every shape and every precision."""
+    blocks = r"^blk\.(0|14|29)\."
+    options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold="last", include=blocks)  # type: ignore[arg-type]
+    expected, rows = golden(), [row for result in analysed(smollm2, options) for row in result.rows]
+    assert len(rows) == 3 * 7 * 4
+    for row in rows:
+        line = expected[row.layer_name]
+        assert row.alpha == pytest.approx(float(line["alpha_kth_" + row.precision]), rel=TOLERANCE[solver])
+        assert (row.k_used, row.threshold) == (int(line["k"]), "last")
 
 
 @pytest.mark.real

@@ -105,6 +105,7 @@ def test_a_weight_is_freed_when_its_rows_are_made(
     assert all(row.ok is not failing for result in results for row in result.rows)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_callers_threads_are_left_alone() -> None:
     before = torch.get_num_threads()
     list(analyze_weights(weights(30, 40), OPTIONS, Parallelism(2, 1)))

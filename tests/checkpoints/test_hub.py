@@ -92,13 +92,16 @@ def hub() -> Iterator[Hub]:
     thread.join()
 
 
+QUIET = ("--no-plots", "--no-report", "--no-save-spectra")
+
+
 def scan(
     model: str, tmp_path: Path, endpoint: str, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "COLUMNS": "400"}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
     return subprocess.run(
-        [sys.executable, "-m", "alpha_callbacks", "scan", model, "-o", str(tmp_path / "out"), "--no-plots", *arguments],
+        [sys.executable, "-m", "alpha_callbacks", "scan", model, "-o", str(tmp_path / "out"), *QUIET, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

@@ -300,11 +300,13 @@ def test_a_tied_head_is_a_row_only_where_it_is_tied(tiny_checkpoint: Maker) -> N
 
 
 def test_matrices_that_no_rule_knows_are_marked(tiny_checkpoint: Maker, tmp_path: Path) -> None:
-    from alpha_callbacks.tables.results_csv import coverage_counts, write_coverage
+    from alpha_callbacks.tables.results_csv import COVERAGE, write_coverage
+    from alpha_callbacks.tables.results_folder import ResultsFolder
 
     folder = tiny_checkpoint(block(0) | {"model.layers.0.mystery": noise(9, 9)})
-    write_coverage(open_checkpoint(folder).inventory(OPTIONS), tmp_path / "c.csv")
-    assert coverage_counts(tmp_path / "c.csv") == {"analysed": 2, "skipped": 1, "unknown": 1}
+    write_coverage(open_checkpoint(folder).inventory(OPTIONS), tmp_path / COVERAGE)
+    coverage = ResultsFolder(tmp_path).coverage
+    assert coverage and coverage.counts == {"analysed": 2, "skipped": 1, "unknown": 1}
 
 
 def test_fingerprint_sees_one_small_matrix_in_a_large_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from alpha_callbacks.comparison.comparison import Comparison, compare
 from alpha_callbacks.comparison.comparison_findings import comparison_findings, left_out_kinds
-from alpha_callbacks.comparison.name_mismatch import unlike
+from alpha_callbacks.comparison.name_mismatch import describe_mismatch
 from alpha_callbacks.comparison.paired_statistics import by_category, movers, spearman, summarize_deltas
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.tables.table import LayerRows, Row, Table
@@ -222,12 +222,12 @@ def test_words() -> None:
     a = drawn(1)
     b = Table.from_rows([replace(r, alpha=r.alpha + 0.01, stored_dtype="Q4_1") for r in a], a.precisions)
     told = " ".join(comparison_findings(compare(a, b)))
-    assert "24 layers compared: alpha changes by +0.01 in the median" in told and "24 rise, 0 fall." in told
-    assert "levels barely move" in told and "rank correlation 1 for alpha" in told
-    assert "0 of 24 layers move by more than the standard error" in told
+    assert "24 layers compared: the median change of alpha is +0.01" in told and "24 rise, 0 fall." in told
+    assert "levels barely move" in told and "Rank correlation of the layers: 1 for alpha" in told
+    assert "0 of 24 layers change by more than the standard error" in told
     assert "A in float32, B in Q4_1" in told
     same = comparison_findings(compare(a, a))
-    assert same[0] == "24 layers compared: alpha is the same in every one, to within what is known of it."
+    assert same[0] == "24 layers compared: alpha is the same in every layer, within its error bounds."
 
 
 def test_few_layers_are_told_one_by_one() -> None:
@@ -238,16 +238,16 @@ def test_few_layers_are_told_one_by_one() -> None:
     first = a.layers[0].first
     assert f"{first.layer_name} ({first.alpha:.4f} to {first.alpha + 0.25:.4f}, +0.25)" in told[0]
     assert told[0].count("+0.25") == 7 and told[0].endswith("7 layers are too few to speak of a trend.")
-    assert not any(word in " ".join(told) for word in ("median", "rank", "levels", "By category"))
+    assert not any(word in " ".join(told) for word in ("median", "Rank", "levels", "By category"))
     enough = compare(drawn(1, NAMES[:8]), drawn(2, NAMES[:8]))
-    assert "in the median" in comparison_findings(enough)[0] and "rank correlation" in comparison_findings(enough)[1]
+    assert "median change" in comparison_findings(enough)[0] and "Rank correlation" in comparison_findings(enough)[1]
 
 
 def test_a_layer_that_did_not_move_is_told_as_such_among_few() -> None:
     a = drawn(1, NAMES[:2])
     rows = [replace(r, alpha=r.alpha + (r.layer_name == NAMES[1])) for r in a]
     told = comparison_findings(compare(a, Table.from_rows(rows, a.precisions)))[0]
-    assert f"{NAMES[0]} (" in told and "not told apart)" in told and "+1)" in told
+    assert f"{NAMES[0]} (" in told and "no resolved change)" in told and "+1)" in told
 
 
 def test_a_category_of_one_layer_is_not_ranked_with_the_others() -> None:
@@ -255,7 +255,7 @@ def test_a_category_of_one_layer_is_not_ranked_with_the_others() -> None:
     rows = [replace(r, alpha=r.alpha + (9.0 if r.layer_name == "lm_head" else 0.1)) for r in a]
     told = comparison_findings(compare(a, Table.from_rows(rows, a.precisions)))
     (ranked,) = [sentence for sentence in told if sentence.startswith("By category")]
-    assert "lm_head" not in ranked and any(sentence.startswith("Farthest: lm_head") for sentence in told)
+    assert "lm_head" not in ranked and any(sentence.startswith("Largest change: lm_head") for sentence in told)
 
 
 def test_words_without_a_layer_to_compare() -> None:
@@ -284,5 +284,5 @@ def test_words_without_a_layer_to_compare() -> None:
     ],
 )
 def test_names_with_nothing_in_common(ours: tuple[str, ...], theirs: tuple[str, ...], told: str) -> None:
-    found = unlike(ours, theirs, ("A", "B"))
+    found = describe_mismatch(ours, theirs, ("A", "B"))
     assert found.startswith(told) and ("prefix" in found) == ("prefix" in told)

@@ -89,7 +89,7 @@ def test_changed_layers_gaps_and_names_that_look_like_nothing(tmp_path: Path) ->
     assert history.table(1).layers[0].first.reason == 'a, "b"\nc'
     assert failed(history) == ["nan"]
     told = " ".join(history_findings(history))
-    assert "2 layers have steps without alpha (2 in all)" in told
+    assert "2 layers have steps without alpha (2 in total)" in told
 
 
 def test_other_options_after_a_resume_are_told(tmp_path: Path) -> None:
@@ -110,7 +110,9 @@ def test_findings_of_a_run(path: Path) -> None:
 def test_findings_of_enough_layers(tmp_path: Path) -> None:
     names = tuple(f"model.layers.{i}.mlp.up_proj" for i in range(8))
     told = history_findings(read_history(written(tmp_path, *(snapshot(i, table(names, shift=i / 50)) for i in (0, 1)))))
-    assert "+0.02 in the median" in told[1] and "8 rise, 0 fall" in told[1] and told[2].startswith("Farthest: ")
+    assert (
+        "to its last is +0.02 (" in told[1] and "8 rise, 0 fall" in told[1] and told[2].startswith("Largest change: ")
+    )
 
 
 def test_labels_of_rows(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+LIMIT = 240.0  # seconds after which ranks that hang are killed; beside other programs a start alone may take 30
 
 
 def launch(
-    script: str, folder: Path, *args: str, processes: int = 2, seconds: float = 60, codes: tuple[int, ...] = ()
+    script: str, folder: Path, *args: str, processes: int = 2, codes: tuple[int, ...] = ()
 ) -> list[dict[str, Any]]:
     """Return what each rank reported; fails with the end of their output if one does not end as expected.
 
@@ -23,7 +24,6 @@ def launch(
         folder: for reports and files of the run.
         args: of the script.
         processes: number of ranks.
-        seconds: all processes are killed after this time.
         codes: expected exit codes; default all 0.
     """
     with socket.socket() as probe:
@@ -48,7 +48,7 @@ def launch(
                 environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 command = [sys.executable, str(HERE / script), *args]
                 running.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + LIMIT
         ended = [_code(process, deadline - time.monotonic()) for process in running]
     finally:
         for process in running:

@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reports(folder: Path) -> list[dict[str, Any]]:
-    return launch("ddp_worker.py", folder, seconds=60)
+    return launch("ddp_worker.py", folder)
 
 
 def test_numbers_are_those_of_one_process(reports: list[dict[str, Any]]) -> None:

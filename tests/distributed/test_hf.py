@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 
 def test_checkpoints_are_analysed_on_both_ranks(tmp_path: Path) -> None:
-    first, second = launch("hf_worker.py", tmp_path, seconds=80)
+    first, second = launch("hf_worker.py", tmp_path)
     assert first["live"] == second["live"] and first["files"] == second["files"]
     for i, step in enumerate((2, 4)):
         with Monitor(OPTIONS, sinks=[], on_error="raise") as monitor:

@@ -15,7 +15,7 @@ pytest.importorskip("lightning.pytorch")
 
 @pytest.mark.parametrize(("name", "processes"), [("sharded", 2), ("fork", 1)])
 def test_checkpoints_are_analysed_on_both_ranks(name: str, processes: int, tmp_path: Path) -> None:
-    launch("lightning_worker.py", tmp_path, name, processes=processes, seconds=60)
+    launch("lightning_worker.py", tmp_path, name, processes=processes)
     told = [json.loads((tmp_path / f"told_{rank}.json").read_text()) for rank in range(2)]
     (file,) = (tmp_path / "run").rglob("*.ckpt")
     model = nn.ModuleDict({"net": Tiny()})

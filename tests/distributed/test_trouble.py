@@ -12,7 +12,7 @@ Reports = list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    return launch("trouble_worker.py", tmp_path_factory.mktemp("trouble"), "survived", seconds=60)
+    return launch("trouble_worker.py", tmp_path_factory.mktemp("trouble"), "survived")
 
 
 def test_error_in_one_layer_is_a_failed_row(reports: Reports) -> None:
@@ -82,7 +82,7 @@ def test_rank_that_does_not_come_is_an_error_after_a_while(reports: Reports) -> 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_rank_that_dies_is_not_waited_for(tmp_path: Path, victim: int) -> None:
     codes = (3, 0) if victim == 0 else (0, 3)
-    told = launch("trouble_worker.py", tmp_path, f"dies{victim}", seconds=40, codes=codes)[1 - victim]["dies"]
+    told = launch("trouble_worker.py", tmp_path, f"dies{victim}", codes=codes)[1 - victim]["dies"]
     assert told["second"]["status"] is None and told["second"]["seconds"] < 4
     assert "the connection to one is lost" in told["second"]["warnings"][0]
     assert told["third"]["status"] is None and told["third"]["seconds"] < 4

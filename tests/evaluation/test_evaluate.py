@@ -19,8 +19,8 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.weights.module_weights import module_inventory
-from tests.evaluation.test_writable_weights import GROUPED, SMALL, build
 from tests.support.language_models import licence, plan_of
+from tests.support.small_models import GROUPED, SMALL, build
 
 pytest.importorskip("transformers")
 
@@ -31,7 +31,7 @@ def tiny() -> LanguageModel:
 
 
 @pytest.fixture(autouse=True)
-def _unchanged(tiny: LanguageModel, one_thread: None) -> Iterator[None]:
+def _unchanged(tiny: LanguageModel) -> Iterator[None]:
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     random_state = torch.get_rng_state()
     yield

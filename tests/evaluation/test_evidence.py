@@ -1,4 +1,7 @@
-"""What the published evidence rests on, on real weights: only the facts that hold with room to spare."""
+"""What the published evidence rests on, on real weights: only the facts that hold with room to spare.
+
+It repeats a part of `python -m benchmarks.evidence` and takes minutes. It runs when asked for: `pytest -m evidence`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +11,11 @@ import pytest
 from alpha_callbacks.evaluation.evaluate import BASE, compare
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
 from alpha_callbacks.tables.table import Table
-from alpha_callbacks.utils.solver_threads import solver_threads
 from benchmarks import texts
 from benchmarks.evidence import BUDGETS, FISHER, HIGHER, LOWER, MEASURED, Budget, plans_of, scan, sensitivities
 
 pytest.importorskip("transformers")
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.real
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,12 @@ class Measured:
 @pytest.fixture(scope="module")
 def measured(smollm2_folder: Path) -> Measured:
     formats = dict.fromkeys(name for budget in BUDGETS for name in (budget.low, budget.high))
-    with solver_threads():
-        table = scan(smollm2_folder, ("fp32", *formats))
-        model = load_language_model(smollm2_folder, dtype="fp32")
-        return Measured(model, table, sensitivities(model, table))
+    table = scan(smollm2_folder, ("fp32", *formats))
+    model = load_language_model(smollm2_folder, dtype="fp32")
+    return Measured(model, table, sensitivities(model, table))
 
 
+@pytest.mark.evidence
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.name)
 def test_policies_beat_random_plans_at_equal_bits(budget: Budget, measured: Measured, news: Path) -> None:
     plans = plans_of(measured.table, budget, measured.fisher, random=4)

@@ -13,10 +13,8 @@ from alpha_callbacks.evaluation.language_model import LanguageModel, load_langua
 from alpha_callbacks.evaluation.sensitivity import fisher_trace
 from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.planning.plan import Choice
-from tests.evaluation.test_writable_weights import GROUPED, SMALL, build
 from tests.support.language_models import licence
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.support.small_models import GROUPED, SMALL, build
 
 
 @pytest.fixture(scope="module")

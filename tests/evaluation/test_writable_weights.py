@@ -13,20 +13,7 @@ from alpha_callbacks.evaluation.writable_weights import matrices, targets
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan import Choice
 from alpha_callbacks.weights.weight import Weight
-
-transformers = pytest.importorskip("transformers")
-
-SMALL: dict[str, Any] = dict(
-    vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-    max_position_embeddings=32,
-)  # fmt: skip
-GROUPED: dict[str, Any] = dict(**SMALL, num_key_value_heads=1)
-
-
-def build(family: str, **options: Any) -> Any:
-    config = getattr(transformers, f"{family}Config")(**options)
-    head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
-    return getattr(transformers, f"{family}{head}")(config).eval()
+from tests.support.small_models import GROUPED, SMALL, build
 
 
 def scanned(folder: Path) -> list[Weight]:
@@ -74,19 +61,6 @@ def test_a_checkpoint_of_the_base_model_leaves_its_prefix_out(tmp_path: Path) ->
     model.transformer.save_pretrained(tmp_path)
     weights = [weight for weight in scanned(tmp_path) if weight.layer_name.startswith("h.")]
     assert len(targets(model, weights)) == len(weights) == 12
-
-
-@pytest.mark.real
-def test_gguf_names(smollm2: Path, smollm2_folder: Path) -> None:
-    from alpha_callbacks.evaluation.language_model import load_language_model
-
-    pytest.importorskip("gguf")
-    model, weights = load_language_model(smollm2_folder).model, scanned(smollm2)
-    names = {matrix.data_ptr(): name for name, matrix in matrices(model).items()}
-    by_gguf = {t.layers[0].layer_name: names[t.matrix.data_ptr()] for t in targets(model, weights)}
-    assert len(by_gguf) == 211
-    assert by_gguf["blk.7.ffn_down"] == "model.layers.7.mlp.down_proj"
-    assert by_gguf["output"] == "lm_head"
 
 
 def test_stacked_experts_of_gguf(tmp_path: Path) -> None:

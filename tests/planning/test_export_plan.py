@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.planning.export_plan import export_plan, exporters
+from alpha_callbacks.planning.export_plan import export_plan, targets
 from alpha_callbacks.planning.plan import Plan
 from tests.support.plan_examples import TARGETS, WIDE, plan_of
 
 
 def test_every_exporter_is_judged() -> None:
-    assert set(exporters()) == {"plan", *TARGETS}
+    assert set(targets()) == {"plan", *TARGETS}
 
 
 def _judged(target: str, plan: Plan) -> dict[str, str]:

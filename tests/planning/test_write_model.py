@@ -7,9 +7,9 @@ import pytest
 from alpha_integrations.quantizers.model_folder import whole_folder
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.planning import write_model as module
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.write_model import write_model, writers
+from alpha_callbacks.planning.write_model import write_model
+from alpha_callbacks.utils import plugins
 from tests.support.plan_examples import plan_of
 
 PLANS = {
@@ -17,10 +17,6 @@ PLANS = {
     "torchao": plan_of({"fc": "int8"}),
     "gguf": plan_of({"blk.0.ffn_up": "bf16"}),
 }
-
-
-def test_names() -> None:
-    assert list(writers()) == ["compressed-tensors", "gguf", "torchao"]
 
 
 def test_unknown_target(tmp_path: Path) -> None:
@@ -41,8 +37,9 @@ def test_the_writer_gets_what_was_asked(tmp_path: Path, monkeypatch: pytest.Monk
     def writer(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         return (str(model), str(len(plan.choices)), str(output_dir))
 
-    monkeypatch.setattr(module, "writers", lambda: {"mine": writer})
-    notes = write_model(tmp_path, PLANS["torchao"], tmp_path / "out", "mine")
+    monkeypatch.setattr(plugins, "names", lambda group: ["mine"])
+    monkeypatch.setattr(plugins, "load", lambda group, name, **_: writer)
+    notes = write_model(str(tmp_path), PLANS["torchao"], str(tmp_path / "out"), "mine")
     assert notes == (str(tmp_path), "1", str(tmp_path / "out"))
 
 

@@ -15,7 +15,7 @@ from alpha_callbacks.plots.cards.card_heat import heat_card
 from alpha_callbacks.plots.cards.draw_cards import draw_cards
 from alpha_callbacks.tables.table import Table
 from tests.conftest import REPOSITORY
-from tests.plots.test_charts import THREE, all_lost, computed, lost, make_row, names, shared, words
+from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, names, shared, words
 
 BARS = [f"bars_{name}" for name in ("attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head")]
 
@@ -168,8 +168,7 @@ def test_no_pyplot() -> None:
     script = """
         import sys
         from alpha_callbacks.plots.cards.draw_cards import draw_cards
-        from tests.conftest import REPOSITORY
-from tests.plots.test_charts import computed
+        from tests.support.chart_tables import computed
         assert len(draw_cards(computed(2))) == 7
         assert "matplotlib.pyplot" not in sys.modules and "pylab" not in sys.modules
     """

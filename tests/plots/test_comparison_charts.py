@@ -22,12 +22,13 @@ from alpha_callbacks.plots.compare_scatter import plot_comparison
 from alpha_callbacks.plots.compare_sorted import plot_comparison_sorted
 from alpha_callbacks.plots.draw_comparison import draw_comparison
 from alpha_callbacks.plots.draw_history import draw_history
-from alpha_callbacks.plots.elements.category_colors import category_color, category_marker, in_order
+from alpha_callbacks.plots.elements.category_markers import category_marker
 from alpha_callbacks.plots.history_heatmap import plot_history
 from alpha_callbacks.plots.history_lines import plot_history_lines
 from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import category_color, in_order
 from tests.conftest import REPOSITORY
 from tests.support.rows import row, snapshot, table
 
@@ -74,7 +75,7 @@ def test_what_is_not_told_apart_is_a_bound_and_no_colour() -> None:
         [row("model.layers.0.mlp.up_proj", "fp32", 3.0, method="bounded", alpha_error_bound=1e-6)], ("fp32",)
     )
     shown = words(plot_comparison_heatmap(compare(shared, shared))[0])
-    assert "≤ 2.0e-06" in shown and "white: not told apart" in shown
+    assert "≤ 2.0e-06" in shown and "white: no resolved change" in shown
     figure, (every, _) = plot_comparison_sorted(compare(shared, shared))
     assert len(every.collections) == 3 and "no layer moved" in words(figure)  # stem, point, bar of the bound
 

@@ -72,7 +72,7 @@ def test_nothing_to_compare_is_a_page_without_charts(tmp_path: Path) -> None:
     assert len(html) < 100_000 and "Nothing could be compared: 1 without alpha." in html
     with opened(html, tmp_path) as it:
         assert it.page.locator(".tile").all_inner_texts() == ["0\nlayers compared", "1\nwithout alpha"]
-        assert "scan that side again" in it.text() and "Not compared" in it.text() and "median" not in it.text()
+        assert "rescan that side" in it.text() and "Not compared" in it.text() and "median" not in it.text()
 
 
 def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison, tmp_path: Path) -> None:

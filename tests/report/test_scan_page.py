@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from alpha_callbacks import Plots, scan
 from alpha_callbacks.cli.app import app
 from alpha_callbacks.errors import ResultsError
-from alpha_callbacks.report.folder_contents import read_advice, read_coverage, read_run
+from alpha_callbacks.planning.recommendation_files import read_recommendation
 from alpha_callbacks.report.scan_page import report_html, write_report
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import MOST, curve_columns
+from alpha_callbacks.tables.results_folder import ResultsFolder
 from alpha_callbacks.tables.spectra_files import FOLDER, open_spectra
 from alpha_callbacks.tables.table import Table
 from benchmarks.report import made_up
@@ -63,7 +64,7 @@ def test_damaged_spectra_cost_their_curves_only(tmp_path: Path) -> None:
         file.write_bytes(b"nonsense")
     columns = curve_columns(whole, open_spectra(tmp_path))
     assert len(columns["problems"]) == 2 and "expected eigenvalues" in columns["problems"][0]
-    assert "report" in report_html(tmp_path, whole)
+    assert "The spectra of some layers are left out" in report_html(tmp_path, whole)
 
 
 def test_spectra_of_another_size_are_no_curves(tmp_path: Path) -> None:
@@ -75,27 +76,35 @@ def test_spectra_of_another_size_are_no_curves(tmp_path: Path) -> None:
 
 def test_what_lies_beside_the_table(tmp_path: Path) -> None:
     example(tmp_path)
-    coverage = read_coverage(tmp_path)
+    folder = ResultsFolder(tmp_path)
+    coverage = folder.coverage
     assert coverage and coverage.counts == {"analysed": 1, "skipped": 1}
     assert coverage.groups[0].names == (f"{NASTY} (4)",)
-    advice = read_advice(tmp_path)
-    assert advice and advice.policy == "alphaq" and advice.counts == {"int4_g32": (2, 2 * 128 * 128)}
-    assert read_run(tmp_path)["source"] == "org/model-8B"
+    advice = read_recommendation(tmp_path)
+    assert advice and advice.policy == "alphaq" and advice.counts() == {"int4_g32": (2, 2 * 128 * 128)}
+    assert folder.run["source"] == folder.source == "org/model-8B"
+    assert '<p class="banner">' not in report_html(tmp_path, example(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b"a,b\n1", b'{"settings": 3}'])
-def test_files_that_cannot_be_read_are_left_out(content: bytes, tmp_path: Path) -> None:
-    for name in ("coverage.csv", "run.json", "recommendations.csv", "plan.json"):
-        (tmp_path / name).write_bytes(content)
-    read_coverage(tmp_path)
-    assert read_advice(tmp_path) is None
-    assert "</html>" in report_html(tmp_path, table())
+@pytest.mark.parametrize("name", ["coverage.csv", "run.json", "recommendations.csv", "plan.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1]", b"name,outcome\n1", b'{"options": 3}'])
+def test_a_damaged_file_costs_its_section_and_the_page_says_so(
+    content: bytes, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = example(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    html = report_html(tmp_path, whole)
+    told = f"A part of this report is left out. {tmp_path / name}: expected "
+    assert html.count(told) == 1 and html.endswith("</html>") and html.count('<p class="banner">') == 1
+    assert [record.getMessage().partition(": expected")[0] for record in caplog.records] == [
+        f"alpha-Hill: a part of the report is left out. {tmp_path / name}"
+    ]
 
 
 def test_the_plan_may_be_missing(tmp_path: Path) -> None:
     example(tmp_path)
     (tmp_path / "plan.json").unlink()
-    advice = read_advice(tmp_path)
+    advice = read_recommendation(tmp_path)
     assert advice and advice.policy == "" and advice.settings == {}
 
 
@@ -104,7 +113,7 @@ def test_words(tmp_path: Path) -> None:
     assert "layers with a precision without alpha" in [tile.what for tile in tiles(whole) if tile.warn]
     assert any(text.startswith("nf4 (8 bits per weight): rounding changes") for text in sentences(whole))
     titles = [group.title for group in standouts(whole)]
-    assert titles[:2] == ["Heaviest tails for their shape", "Closest to noise"] and "nf4" in titles[3]
+    assert titles[:2] == ["Heaviest tails relative to their shape", "Closest to noise"] and "nf4" in titles[3]
     assert reasons_of(whole) == [("non_finite", f"3 weights overflow {NASTY}", [f"{LOST} at nf4"])]
 
 
@@ -122,7 +131,7 @@ def test_few_layers_are_told_one_by_one(tmp_path: Path) -> None:
         shown["alpha at fp32"] == "2.000 to 8.000" and shown["alpha / alpha of noise (1 = no tail)"] == "0.40 to 1.60"
     )
     (tails, _) = standouts(few)
-    assert tails.title.startswith("Tails for their shape") and len(tails.entries) == 7
+    assert tails.title.startswith("Tails relative to their shape") and len(tails.entries) == 7
     assert "median" not in told + " ".join(shown) and "Tails are heaviest" not in told
     enough = table(tuple(f"net.fc{i}" for i in range(8)))
     assert "median alpha at fp32" in [tile.what for tile in tiles(enough)] and "median 1.10" in " ".join(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tests.scanning.test_scan import command
+from tests.support.scan_runs import command
 
 
 def test_a_tall_tensor_is_streamed(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,31 +17,15 @@ from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import CheckpointError, JournalError
 from tests.conftest import REPOSITORY, noise
+from tests.support.scan_runs import FILES, NO_PLOTS, QUIET, TORCHRUN, command, contents
 
-NO_PLOTS = Plots(formats=())
-FILES = ("precision_alpha_hill_results.csv", "precision_summary_statistics.csv", "coverage.csv")
 LEADING = ["layer_name", "category", "out_features", "in_features", "alpha_fp32", "alpha_fp16", "alpha_bf16"]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES}
-
-
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'integrations'}", **environment},
-    )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    assert scan(output_dir=folder, plots=NO_PLOTS) is not None
+    assert scan(output_dir=folder, **QUIET) is not None
     return folder
 
 
@@ -75,7 +58,7 @@ def test_summary_agrees_with_pandas(whole: Path) -> None:
 
 
 def test_result_object(tmp_path: Path) -> None:
-    result = scan(EMBEDDED, output_dir=tmp_path, plots=NO_PLOTS)
+    result = scan(EMBEDDED, output_dir=tmp_path, **QUIET)
     assert result is not None
     assert len(result.table) == 29
     assert result.failed == []
@@ -86,22 +69,22 @@ def test_result_object(tmp_path: Path) -> None:
     "parallelism", [{"workers": 1, "threads": 1}, {"workers": 1, "threads": 2}, {"workers": 3, "threads": 3}]
 )
 def test_values_do_not_depend_on_workers_or_threads(whole: Path, tmp_path: Path, parallelism: dict[str, int]) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS, **parallelism)  # type: ignore[arg-type]
+    scan(output_dir=tmp_path, **QUIET, **parallelism)  # type: ignore[arg-type]
     assert contents(tmp_path) == contents(whole)
 
 
 def test_second_run_computes_nothing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS)
+    scan(output_dir=tmp_path, **QUIET)
     monkeypatch.setattr("alpha_callbacks.analysis.parallel.analyze_weight", lambda *a: pytest.fail("computed again"))
-    scan(output_dir=tmp_path, plots=NO_PLOTS)
+    scan(output_dir=tmp_path, **QUIET)
     assert contents(tmp_path) == contents(whole)
 
 
 def test_other_options_are_refused_and_no_resume_starts_over(tmp_path: Path) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS)
+    scan(output_dir=tmp_path, **QUIET)
     with pytest.raises(JournalError, match=r"options.k_frac was 0.1 there and is 0.2"):
-        scan(output_dir=tmp_path, plots=NO_PLOTS, options=AnalysisOptions(k_frac=0.2))
-    result = scan(output_dir=tmp_path, plots=NO_PLOTS, options=AnalysisOptions(k_frac=0.2), resume=False)
+        scan(output_dir=tmp_path, **QUIET, options=AnalysisOptions(k_frac=0.2))
+    result = scan(output_dir=tmp_path, **QUIET, options=AnalysisOptions(k_frac=0.2), resume=False)
     assert result is not None
     assert result.table.layers[0].first.k_used == 38
 
@@ -144,25 +127,25 @@ def test_a_run_json_that_lists_files_elsewhere_removes_nothing(tmp_path: Path) -
     (out / "run.json").write_text(
         json.dumps({"charts": ["../precious.png", str(precious)], "options": {}, "checkpoint": {}})
     )
-    scan(output_dir=out, plots=NO_PLOTS)
+    scan(output_dir=out, **QUIET)
     assert precious.exists()
 
 
 def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     folders = [tmp_path / str(i) for i in (1, 2, 3)]
     for i, folder in enumerate(folders, 1):
-        assert scan(output_dir=folder, plots=NO_PLOTS, shard=ScanShare(i, 3)) is None
+        assert scan(output_dir=folder, **QUIET, shard=ScanShare(i, 3)) is None
         assert not (folder / FILES[0]).exists()
     with pytest.raises(JournalError, match=r"expected 29 finished layers, \d+ are missing"):
-        merge(folders[:2], output_dir=tmp_path / "part", plots=NO_PLOTS)
-    merge(folders, output_dir=tmp_path / "all", plots=NO_PLOTS)
+        merge(folders[:2], output_dir=tmp_path / "part", **QUIET)
+    merge(folders, output_dir=tmp_path / "all", **QUIET)
     assert contents(tmp_path / "all") == contents(whole)
 
 
 def test_starting_one_shard_over_leaves_the_others(whole: Path, tmp_path: Path) -> None:
-    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=ScanShare(1, 2))
-    scan(output_dir=tmp_path, plots=NO_PLOTS, shard=ScanShare(2, 2), resume=False)
-    merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
+    scan(output_dir=tmp_path, **QUIET, shard=ScanShare(1, 2))
+    scan(output_dir=tmp_path, **QUIET, shard=ScanShare(2, 2), resume=False)
+    merge([tmp_path], output_dir=tmp_path, **QUIET)
     assert contents(tmp_path) == contents(whole)
 
 
@@ -172,15 +155,15 @@ def test_failed_layers_are_tried_again(whole: Path, tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr("alpha_callbacks.analysis.analyze.spectrum", broken)
-        result = scan(output_dir=tmp_path, plots=NO_PLOTS)
+        result = scan(output_dir=tmp_path, **QUIET)
         assert result is not None and len(result.failed) == 29
-    scan(output_dir=tmp_path, plots=NO_PLOTS)
+    scan(output_dir=tmp_path, **QUIET)
     assert contents(tmp_path) == contents(whole)
 
 
 def test_merge_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="found none"):
-        merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
+        merge([tmp_path], output_dir=tmp_path, **QUIET)
 
 
 def test_a_filter_that_lets_nothing_through(tmp_path: Path) -> None:
@@ -206,7 +189,7 @@ def slow_checkpoint(tiny_checkpoint: Callable[..., Path]) -> Path:
 
 
 def test_killed_and_resumed_is_byte_identical(slow_checkpoint: Path, tmp_path: Path) -> None:
-    scan(slow_checkpoint, output_dir=tmp_path / "whole", plots=NO_PLOTS)
+    scan(slow_checkpoint, output_dir=tmp_path / "whole", **QUIET)
     arguments = ["-m", "alpha_callbacks", "scan", str(slow_checkpoint), "-o", str(tmp_path / "killed"), "--no-plots"]
     part = tmp_path / "killed" / "journal" / "rank-0.jsonl"
     kills = 0
@@ -231,11 +214,8 @@ def test_killed_and_resumed_is_byte_identical(slow_checkpoint: Path, tmp_path: P
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "alpha_callbacks", "scan")
-
-
 def test_two_ranks_give_the_single_process_result(whole: Path, tmp_path: Path) -> None:
-    done = command(*TORCHRUN, "-o", str(tmp_path), "--no-plots", "--threads", "1")
+    done = command(*TORCHRUN, "-o", str(tmp_path), "--no-plots", "--no-report", "--threads", "1")
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(whole)
     counts = [len((tmp_path / "journal" / f"rank-{r}.jsonl").read_text().splitlines()) - 1 for r in (0, 1)]
@@ -247,7 +227,7 @@ def test_ranks_of_a_shard(whole: Path, tmp_path: Path) -> None:
     for i in ("1/2", "2/2"):
         done = command(*TORCHRUN, "-o", str(tmp_path), "--shard", i, "--threads", "1")
         assert done.returncode == 0, done.stderr
-    merge([tmp_path], output_dir=tmp_path, plots=NO_PLOTS)
+    merge([tmp_path], output_dir=tmp_path, **QUIET)
     assert contents(tmp_path) == contents(whole)
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.plan_json import write_plan
 from alpha_callbacks.tables.table import Row, Table
 from benchmarks.report import PRECISIONS, made_up
 from tests.support.pages import NASTY
@@ -27,7 +29,8 @@ def example(folder: Path) -> Table:
     advice = [(name, "int4_g32", "4.5", "0.4", "0.1", NASTY, "128", "128") for name in (LOST, NASTY)]
     columns = ("layer_name", "precision", "effective_bits", "alpha_ratio", "relative_error", "reason")
     _write(folder / "recommendations.csv", (*columns, "out_features", "in_features"), advice)
-    (folder / "plan.json").write_text(json.dumps({"policy": "alphaq", "settings": {"budget": 4.5, "note": NASTY}}))
+    choices = tuple(Choice(name, "other", 128, 128, "int4_g32") for name in (LOST, NASTY))
+    write_plan(Plan(choices, "alphaq", {"budget": 4.5, "note": NASTY}), folder / "plan.json")
     run = {"source": "org/model-8B", "command": f"alpha-hill scan '{NASTY}'", "options": {"k_frac": 0.1}}
     (folder / "run.json").write_text(json.dumps({**run, "versions": {"torch": NASTY}, "peak_memory_bytes": 2**30}))
     return Table.from_rows(rows, PRECISIONS, "tiny & <b>model</b>")

@@ -14,6 +14,16 @@ NASTY = (
     "<a href='javascript:1'>.q_proj"
 )
 
+# Charts are drawn by an IntersectionObserver, which is called between two frames.
+SCROLL = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
+    window.scrollTo({top: y, behavior: "instant"});
+    await frame();
+    await frame();
+  }
+}"""
+
 
 @dataclass
 class Opened:
@@ -28,36 +38,63 @@ class Opened:
 
     def scroll(self) -> None:
         """Bring every chart into view, so that it is drawn."""
-        for y in range(0, int(self.page.evaluate("document.documentElement.scrollHeight")), 500):
-            self.page.evaluate(f"window.scrollTo({{top: {y}, behavior: 'instant'}})")
-            self.page.wait_for_timeout(120)
+        self.page.evaluate(SCROLL)
+
+
+class _Chromium:
+    """One browser for all tests: started when first needed, ended by `close_browser`."""
+
+    driver: Any = None
+    browser: Any = None
+
+
+def _browser() -> Any:
+    """Return the browser; skip, visibly, where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    if _Chromium.browser is None:
+        _Chromium.driver = playwright.sync_playwright().start()
+        _Chromium.browser = _Chromium.driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    return _Chromium.browser
+
+
+def close_browser() -> None:
+    """End the browser, and with it the event loop of its driver, which other tests must not find running."""
+    if _Chromium.browser is not None:
+        _Chromium.browser.close()
+        _Chromium.driver.stop()
+        _Chromium.browser = _Chromium.driver = None
+
+
+@contextmanager
+def new_page(theme: str = "light") -> Iterator[Any]:
+    """Return an empty page in a context of its own: no storage, cache or setting of another test."""
+    context = _browser().new_context(viewport={"width": 1300, "height": 900}, color_scheme=theme)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
 
 
 @contextmanager
 def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]:
-    """Open a page from file://; skip, visibly, where there is no browser."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("no chromium on this machine")
+    """Open a page from file://; at the end it must have asked for nothing, and reported no error."""
     path = folder / "page.html"
     path.write_text(html, encoding="utf-8")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        try:
-            found = Opened(chromium.new_page(viewport={"width": 1300, "height": 900}, color_scheme=theme))
-            found.page.on("request", lambda request: found.requests.append(request.url))
-            found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-            found.page.on(
-                "console",
-                lambda message: found.errors.append(message.text) if message.type in ("error", "warning") else None,
-            )
-            found.page.goto(path.as_uri())
-            found.scroll()
-            yield found
-            assert found.requests == [path.as_uri()]
-            assert found.errors == []
-            assert found.page.evaluate("window.hit") is None
-            assert found.page.locator("main img, main a[href^=javascript]").count() == 0
-        finally:
-            chromium.close()
+    with new_page(theme) as page:
+        found = Opened(page)
+        page.on("request", lambda request: found.requests.append(request.url))
+        page.on("pageerror", lambda error: found.errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: found.errors.append(message.text) if message.type in ("error", "warning") else None,
+        )
+        page.goto(path.as_uri())
+        found.scroll()
+        yield found
+        assert found.requests == [path.as_uri()]
+        assert found.errors == []
+        assert page.evaluate("window.hit") is None
+        assert page.locator("main img, main a[href^=javascript]").count() == 0

@@ -47,6 +47,8 @@ def test_rows_without_alpha_come_back(tmp_path: Path) -> None:
         ("layer_name,status_fp33\na,ok\n", "fp33"),
         ("layer_name,status_fp32,alpha_fp32\na,ok,many\n", "a, alpha: expected a number, got 'many'"),
         ("layer_name,status_fp32\na,ok\n", "expected the columns of this version"),
+        ("layer_name,status_fp32\na,ok\nb\n", "expected 2 cells per line, row 2 has another number"),
+        ("layer_name,status_fp32\na,ok,3\n", "expected 2 cells per line, row 1 has another number"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from alpha_callbacks import AnalysisOptions, Plots, hill_alpha, merge, open_spectra, scan
+from alpha_callbacks import AnalysisOptions, hill_alpha, merge, open_spectra, scan
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import heavy
-from tests.scanning.test_scan import TORCHRUN, command, contents
+from tests.support.scan_runs import NO_PLOTS, TORCHRUN, command, contents
 
-NO_PLOTS = Plots(formats=())
 LOW = AnalysisOptions(precisions=("fp32", "bf16", "int4"))
 
 

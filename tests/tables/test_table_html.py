@@ -3,9 +3,11 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-from alpha_callbacks import ScanResult, Table
+from alpha_callbacks import ScanResult, Table, compare, read_history
+from alpha_callbacks.sinks.csv_sink import CsvSink
+from alpha_callbacks.sinks.sink import Host
 from tests.support.pages import NASTY
-from tests.support.rows import LAYERS, row, table
+from tests.support.rows import LAYERS, row, snapshot, table
 
 
 class Tags(HTMLParser):
@@ -55,6 +57,24 @@ def test_nothing_at_all() -> None:
     assert repr(Table((), ())) == "<Table 0 layers at >"
     assert "0 layers" in Table((), ())._repr_html_()
     assert "–" in Table.from_rows([row("a", "fp32", 1.0, status="failed")], ("fp32",))._repr_html_()
+
+
+def test_a_comparison_and_a_history_are_short_and_escaped(tmp_path: Path) -> None:
+    names = tuple(f"model.layers.{i}.mlp.up_proj" for i in range(300))
+    a, b = ([*table(names, ("fp32",), shift), row(NASTY, "fp32", 2 + shift)] for shift in (0.0, 0.25))
+    lost = row("lost", "fp32", 1.0, status="failed", reason=f"no {NASTY}")
+    sides = [Table.from_rows(rows, ("fp32",)) for rows in (a, [*b, lost])]
+    comparison = compare(sides[0], sides[1], labels=(NASTY, "after"))
+    sink = CsvSink(Host(tmp_path))
+    for step, rows in enumerate((a, b)):
+        sink.log(snapshot(step, Table.from_rows(rows, ("fp32",))))
+    for html, told in (
+        (comparison._repr_html_(), ("Change of alpha, B − A", "Layers that moved most", "1 not compared", "+0.25")),
+        (read_history(tmp_path)._repr_html_(), ("Alpha at fp32", "Layers that moved farthest", "301", "+0.25")),
+    ):
+        shown = Tags(html)
+        assert shown.open == [] and shown.tags <= {"div", "p", "b", "table", "thead", "tbody", "tr", "th", "td"}
+        assert set(told) <= set(shown.texts) and len(html) < 6000
 
 
 def test_a_scan_says_where_its_files_are(tmp_path: Path) -> None:

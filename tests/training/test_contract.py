@@ -58,7 +58,7 @@ def with_hf(folder: Path, sinks: list[Any] | None) -> tuple[Parameters, Any]:
     need("transformers")
     need("accelerate")
     from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback
-    from tests.training.test_hf_callback import trainer
+    from tests.support.hf_runs import trainer
 
     callback = AlphaHillTrainerCallback(every=3, precisions=PRECISIONS, sinks=sinks or [])
     run = trainer(folder, [] if sinks is None else [callback], save_strategy="no")

@@ -14,11 +14,12 @@ import torch
 
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from tests.conftest import REPOSITORY
+from tests.support.counting import count_analyses
+from tests.support.hf_runs import model, trainer
+from tests.support.scan_runs import scanned_table
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -31,35 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*"),
 ]
 PRECISIONS = ("fp32", "bf16")
-
-
-def model() -> Any:
-    torch.manual_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=96, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=32,
-    )  # fmt: skip
-    return transformers.LlamaForCausalLM(config)
-
-
-def data(count: int = 12) -> list[dict[str, Any]]:
-    generator = torch.Generator().manual_seed(1)
-    rows = [torch.randint(0, 96, (8,), generator=generator) for _ in range(count)]
-    return [{"input_ids": row, "labels": row} for row in rows]
-
-
-def trainer(folder: Path, callbacks: list[Any], net: Any = None, **options: Any) -> Any:
-    """Return a quiet CPU Trainer: 2 epochs of 3 steps."""
-    defaults: dict[str, Any] = dict(
-        output_dir=str(folder), use_cpu=True, report_to=[], per_device_train_batch_size=4, num_train_epochs=2,
-        logging_steps=1, disable_tqdm=True, save_strategy="steps", save_steps=2, learning_rate=1e-2, seed=3,
-    )  # fmt: skip
-    args = transformers.TrainingArguments(**{**defaults, **options})
-    run = transformers.Trainer(
-        model=net or model(), args=args, train_dataset=data(), eval_dataset=data(4), callbacks=list(callbacks)
-    )
-    run.remove_callback(transformers.PrinterCallback)
-    return run
 
 
 class Witness(MemorySink):
@@ -110,12 +82,12 @@ def test_event_matrix(options: dict[str, Any], expected: list[tuple[int, str]], 
 def test_alphas_are_those_of_a_scan_of_the_checkpoint(tmp_path: Path) -> None:
     memory = MemorySink()
     trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory])]).train()
+    assert [step for step, _ in steps(memory)] == [0, 2, 4, 6]
     for snapshot in memory.snapshots[1:]:
         folder = tmp_path / f"checkpoint-{snapshot.step}"
-        options = AnalysisOptions(precisions=PRECISIONS)
-        scanned = scan(folder, output_dir=tmp_path / f"scan{snapshot.step}", options=options)
-        assert scanned is not None and len(scanned.table) == len(snapshot.table) == 15
-        assert {(r.layer_name, r.precision): r.alpha for r in scanned.table} == pytest.approx(
+        scanned = scanned_table(folder, tmp_path / f"scan{snapshot.step}", PRECISIONS)
+        assert len(scanned) == len(snapshot.table) == 15
+        assert {(r.layer_name, r.precision): r.alpha for r in scanned} == pytest.approx(
             {(r.layer_name, r.precision): r.alpha for r in snapshot.table}, rel=1e-12
         )
 
@@ -153,9 +125,8 @@ def test_the_last_state_of_a_run_that_stops_early_is_measured(every: Any, tmp_pa
     )  # fmt: skip
     run.train()
     assert run.state.global_step == 2 and memory.snapshots[-1].step == 2
-    last = scan(tmp_path / "checkpoint-2", output_dir=tmp_path / "s", options=AnalysisOptions(precisions=PRECISIONS))
-    assert last is not None
-    assert [r.alpha for r in memory.snapshots[-1].table] == [r.alpha for r in last.table]
+    last = scanned_table(tmp_path / "checkpoint-2", tmp_path / "scan", PRECISIONS)
+    assert [r.alpha for r in memory.snapshots[-1].table] == [r.alpha for r in last]
 
 
 def test_a_search_reads_the_checkpoint_of_the_trial_that_runs(tmp_path: Path) -> None:
@@ -243,10 +214,10 @@ def test_the_best_model_is_not_taken_for_the_last(tmp_path: Path) -> None:
     )
     run.train()
     assert run.state.best_global_step < 6
-    last = scan(tmp_path / "checkpoint-6", output_dir=tmp_path / "s", options=AnalysisOptions(precisions=PRECISIONS))
-    assert last is not None and memory.snapshots[-1].step == 6
+    last = scanned_table(tmp_path / "checkpoint-6", tmp_path / "scan", PRECISIONS)
+    assert memory.snapshots[-1].step == 6
     got = {r.layer_name: r.alpha for r in memory.snapshots[-1].table}
-    assert got == pytest.approx({r.layer_name: r.alpha for r in last.table}, rel=1e-12)
+    assert got == pytest.approx({r.layer_name: r.alpha for r in last}, rel=1e-12)
 
 
 def test_training_is_bit_for_bit_the_same(tmp_path: Path) -> None:
@@ -302,8 +273,6 @@ def test_the_runs_own_tensorboard_writer_is_shared(tmp_path: Path, attached: boo
 
 def test_lora_base_is_analysed_once_under_clean_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peft = pytest.importorskip("peft")
-    from tests.training.test_monitor import count_analyses
-
     seen, memory = count_analyses(monkeypatch), MemorySink()
     config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["lm_head"])
     net = peft.get_peft_model(model(), config)

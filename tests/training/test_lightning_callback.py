@@ -13,12 +13,11 @@ import pytest
 import torch
 
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from tests.conftest import REPOSITORY
 from tests.support.lightning_runs import fit, loader, module_class, trainer
+from tests.support.scan_runs import scanned_table
 
 pytest.importorskip("lightning")
 pytest.importorskip("pytorch_lightning")
@@ -134,13 +133,12 @@ def test_event_matrix(name: str, pl: ModuleType, tmp_path: Path) -> None:
 
 def test_alphas_are_those_of_a_scan_of_the_file(tmp_path: Path) -> None:
     witness = run(tmp_path, lambda C: C(every_n_train_steps=2, save_top_k=-1))
+    assert [step for step, _ in witness.steps()] == [0, 2, 4, 6]
     for snapshot in witness.snapshots[1:]:
-        path = witness.files[snapshot.step]
-        scanned = scan(
-            path, output_dir=tmp_path / f"scan{snapshot.step}", options=AnalysisOptions(precisions=PRECISIONS)
-        )
-        assert scanned is not None
-        assert {(r.layer_name, r.precision): r.alpha for r in scanned.table} == pytest.approx(
+        file = witness.files[snapshot.step]
+        assert file is not None
+        scanned = scanned_table(file, tmp_path / f"scan{snapshot.step}", PRECISIONS)
+        assert {(r.layer_name, r.precision): r.alpha for r in scanned} == pytest.approx(
             {(r.layer_name, r.precision): r.alpha for r in snapshot.table}, rel=1e-12
         )
 
@@ -396,9 +394,8 @@ def test_weights_of_the_checkpoint_under_ema(tmp_path: Path) -> None:
     assert [s.step for s in saved.snapshots] == [2, 4, 6]
     for snapshot in saved.snapshots:
         path = next((tmp_path / "ckpt").glob(f"*step={snapshot.step}.ckpt"))
-        scanned = scan(path, output_dir=tmp_path / f"s{snapshot.step}", options=AnalysisOptions(precisions=PRECISIONS))
-        assert scanned is not None
-        assert [r.alpha for r in scanned.table] == [r.alpha for r in snapshot.table]
+        scanned = scanned_table(path, tmp_path / f"scan{snapshot.step}", PRECISIONS)
+        assert [r.alpha for r in scanned] == [r.alpha for r in snapshot.table]
     by_step = {s.step: s for s in live.snapshots}
     assert all([r.alpha for r in by_step[s.step].table] != [r.alpha for r in s.table] for s in saved.snapshots)
 

@@ -24,6 +24,7 @@ from alpha_callbacks.tables.table import Row
 from alpha_callbacks.training import measurer
 from alpha_callbacks.training.monitor import Monitor
 from alpha_callbacks.weights.module_weights import module_inventory
+from tests.support.counting import count_analyses
 
 OPTIONS = AnalysisOptions(precisions=("fp32", "bf16"))
 
@@ -57,18 +58,6 @@ def expected(module: nn.Module, options: AnalysisOptions = OPTIONS) -> list[Row]
 
 def same(got: Snapshot | None, module: nn.Module) -> bool:
     return got is not None and list(map(repr, got.table)) == list(map(repr, expected(module)))
-
-
-def count_analyses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that collects the names of layers as they are analysed."""
-    seen: list[str] = []
-
-    def analyze(weights: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.extend(w.layer_name for w in weights)
-        return analyze_weights(weights, *args, **kwargs)
-
-    monkeypatch.setattr(measurer, "analyze_weights", analyze)
-    return seen
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -117,6 +106,7 @@ def test_a_layer_that_failed_is_tried_again(make: Any, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("background", [False, True])
 def test_the_model_and_the_process_are_left_as_found(make: Any, training: bool, background: bool) -> None:
     module = nn.Sequential(

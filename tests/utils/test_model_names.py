@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.utils.model_names import model_name
+from alpha_callbacks.utils.model_names import SUFFIXES, model_name
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from alpha_callbacks.utils.model_names import model_name
         ("/nowhere/tiny/model.safetensors", "tiny/model"),
         ("/nowhere/run/checkpoint-5000", "run/checkpoint-5000"),
         ("runs/x.pt", "x"),
+        *((f"org/x{suffix}", "x") for suffix in SUFFIXES),
     ],
 )
 def test_names(source: str, name: str) -> None:

@@ -19,38 +19,30 @@ from alpha_callbacks.plots.cards.card_frame import (
     add_title,
     label_blocks,
 )
-from alpha_callbacks.plots.elements.bars import (
-    Series,
-    draw_alphas,
-    draw_null,
-    highest_of,
-    make_series,
-    merged_bars,
-    print_alphas,
-    set_groups,
-    tops_of,
-)
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, add_axes, new_figure, precision_colors, styled
+from alpha_callbacks.plots.elements.alpha_panel import CARD_LOOK, draw_alpha_panel
+from alpha_callbacks.plots.elements.bars import Series, make_series, merged_bars, set_groups
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
 from alpha_callbacks.plots.elements.groups import Group, group_layers, median
-from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.elements.text import bound_text, counted, fit, joined
+from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles
+from alpha_callbacks.plots.elements.text import fit, joined
+from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, METRICS, precision_colors
 
 _DRIFT_HEIGHT, _GAP, _LINE = 0.62, 0.25, 0.18
 _NARROWEST_BAR, _MOST_DPI = 2.0, 320  # pixels
-_NAMED = 8  # groups up to which each one has its label and its values
 
 
 @styled
 def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequence[Axes]]:
     """Draw the layers of one category, block by block.
 
-    The drift has a panel of its own if any was measured; what is equal or only bounded is said in words.
+    Measured drifts have their own panel; drifts that are zero or only bounded are stated in words.
 
     Args:
         table: the rows.
-        category: which layers.
+        category: the layers to draw.
         title: put after the category, such as "step 1000".
 
     Returns:
@@ -73,7 +65,7 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
 
     figure = new_figure(WIDTH, HEIGHT, dpi=_dpi(bars))
     axes = [add_axes(figure, LEFT, bottom + panel, INNER, height)]
-    _draw_alpha_panel(axes[0], groups, table, bars, height)
+    _draw_alphas(axes[0], groups, table, bars, height)
     add_title(figure, joined(category, title), WIDTH - 0.2)
     add_legend(axes[0], handles, INNER, height)
     if measured:
@@ -87,7 +79,7 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
 
 
 def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
-    """Return in words which precisions have the alpha of the reference, exactly or within a bound: a line each."""
+    """Return one line per statement on which precisions have the alpha of the reference, exactly or within a bound."""
     reference = table.reference
     same: list[str] = []
     within: dict[str, list[str]] = {}  # how the bounds are known -> precisions
@@ -103,7 +95,7 @@ def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
         if kinds == {"lossless"}:
             same.append(name)
         elif bounds and "measured" not in kinds:
-            # A bound of the fast solver is its own error, which nobody has proved.
+            # The bound of the fast solver is an estimate of its own error, not a proof.
             shared = all("bounded" in (layer[name].method, layer[reference].method) for layer, _ in bounds)
             how = "proved" if shared else "the solver resolves no more"
             within.setdefault(how, []).append(name)
@@ -125,26 +117,17 @@ def _bound(bound: float) -> str:
 
 
 def _dpi(bars: Sequence[Series]) -> int:
-    """Return pixels an inch: more where a hundred blocks would leave no pixels for a bar."""
+    """Return pixels per inch: more where a hundred blocks would leave no pixels for a bar."""
     narrowest = min((series.inches for series in bars), default=1.0)
     return min(_MOST_DPI, max(DPI, math.ceil(_NARROWEST_BAR / narrowest)))
 
 
-def _draw_alpha_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series], height: float) -> None:
-    draw_alphas(axes, groups, bars, merged=True)
-    draw_null(axes, groups, width=1.5)
-    tops = tops_of(groups, table.precisions)
-    printed = len(groups) <= _NAMED
-    room = max(tops, default=0.0) / (1 - 0.5 / height) if printed and height > 1 else 0.0
-    axes.set_ylim(0, max(1.06 * highest_of(groups, tops), room) or 1.0)
+def _draw_alphas(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series], height: float) -> None:
+    draw_alpha_panel(axes, groups, bars, table.reference, height=height, look=CARD_LOOK)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.annotate("alpha", (0.1 / WIDTH, 0.5), xycoords=("figure fraction", "axes fraction"), size=SIZE, rotation=90,
-                  va="center")  # fmt: skip
-    if max(tops, default=0.0) == 0:
-        say(axes, "no usable alpha")
-    elif printed:
-        print_alphas(axes, groups, bars, table.reference, size=7.5)
+    axes.annotate(METRICS["alpha"].title, (0.1 / WIDTH, 0.5), xycoords=("figure fraction", "axes fraction"), size=SIZE,
+                  rotation=90, va="center")  # fmt: skip
 
 
 def _draw_drift_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series]) -> None:
@@ -163,7 +146,9 @@ def _draw_drift_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: S
         values += middle
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=3)
     scale = scale_drift_axis(axes, "y", values, max_ticks=4)
-    words = f"drift: alpha − alpha({table.reference})" + (", symlog scale" if scale == "symlog" else "")
+    words = f"drift: {METRICS['drift'].axis.format(reference=table.reference)}" + (
+        ", symlog scale" if scale == "symlog" else ""
+    )
     axes.annotate(fit(words, INNER, SIZE), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
                   size=SIZE, color=INK)  # fmt: skip
 
@@ -176,7 +161,7 @@ def _label_groups(panels: Sequence[Axes], groups: Sequence[Group]) -> None:
         axes.grid(axis="y", color=FAINT, linewidth=0.8)
         axes.set_xticks([])
     bottom, blocks = panels[-1], [group.layers[0].first.block for group in groups]
-    if len(groups) > _NAMED:
+    if len(groups) > CARD_LOOK.most_printed:
         label_blocks(bottom, blocks)
     else:
         labels = [fit(group.label, 0.95 * INNER / max(len(groups), 5), SIZE) for group in groups]

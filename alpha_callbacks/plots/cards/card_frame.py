@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN
 
-from alpha_callbacks.plots.elements.canvas import GREY, INK
 from alpha_callbacks.plots.elements.text import fit
+from alpha_callbacks.tables.vocabulary import GREY, INK
 
-# TensorBoard 2.21 shows an image 350 pixels wide (IMAGES) or in a box of 395 x 210 (TIME SERIES), thinned out without
-# smoothing. So: the shape of that box, and 700 pixels, of which every second one is left and bars keep their widths.
+# TensorBoard 2.21 shows an image 350 pixels wide (IMAGES) or in a box of 395 x 210 (TIME SERIES), and downsamples it
+# without smoothing. Hence the shape of that box, and a width of 700 pixels: every second one is kept, and bars keep
+# their widths.
 WIDTH, HEIGHT, DPI = 5.0, 2.75, 140
 LEFT, RIGHT, BOTTOM, HEADING = 0.6, 0.1, 0.28, 0.34
 INNER = WIDTH - LEFT - RIGHT
@@ -26,7 +27,7 @@ def add_title(figure: Figure, text: str, width: float) -> None:
 
 
 def label_blocks(axes: Axes, blocks: Sequence[int | None], *, start: float = 0.0, ticks: bool = True) -> None:
-    """Label an x-axis of blocks at round numbers, so far apart that they can be read.
+    """Label an x-axis of blocks at round numbers, far enough apart to be readable.
 
     Args:
         axes: the axes, about `INNER` wide.

@@ -1,12 +1,10 @@
-"""A heat map as a card: blocks along x as in the bar charts, a category a row."""
+"""A heat map as a card: blocks along x as in the bar charts, one row per category."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from alpha_callbacks.plots.cards.card_frame import (
     BOTTOM,
@@ -21,12 +19,14 @@ from alpha_callbacks.plots.cards.card_frame import (
     label_blocks,
 )
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
+from alpha_callbacks.plots.elements.color_scale import add_color_bar
 from alpha_callbacks.plots.elements.drift import tick_places, tick_text
 from alpha_callbacks.plots.elements.grid import LOST, Cell, Value, cell_of, make_grid
+from alpha_callbacks.plots.elements.heat_cells import draw_cells, heat_colors
 from alpha_callbacks.plots.elements.legend import say
 from alpha_callbacks.plots.elements.text import fit, joined, text_width
-from alpha_callbacks.plots.heatmap import color_scale, draw_cells
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import LABELS, METRICS
 
 _BAR, _BAR_TEXT = 0.12, 0.5  # width of the colour bar and of its labels
 _TEXT = 7.0  # font size of a cell, as `draw_cells` has it
@@ -41,7 +41,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     """
     grid = make_grid(table, named=False)  # the cards of bars name every layer
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
-    scale = color_scale(table, grid, value, precision)
+    colors = heat_colors(table, grid, value, precision)
     unit = _unit(cells.values()) if value == "drift" else 1.0
     cells = {place: _short(cell, value, unit) for place, cell in cells.items()}
 
@@ -60,14 +60,17 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     axes.tick_params(axis="y", length=0, labelsize=SIZE)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    draw_cells(axes, grid, cells, scale, printed=longest < height / rows and inner / columns > 0.1, across=True)
+    draw_cells(axes, grid, cells, colors, printed=longest < height / rows and inner / columns > 0.1, across=True)
     label_blocks(axes, [row for row in grid.rows if not isinstance(row, str)], start=0.5, ticks=False)
-    _color_bar(figure, bar_axes, scale, value, unit)
+    sign = "+" if value == "drift" else ""
+    add_color_bar(figure, bar_axes, colors, places=tick_places(6),
+                  text=lambda number, _: f"{number / unit:{sign}g}" if number else "0")  # fmt: skip
+    bar_axes.tick_params(labelsize=SIZE, length=2, pad=2)
     if all(cell.text == LOST for cell in cells.values()):
-        say(axes, "no usable alpha")
-    what = f"drift, {precision} − {table.reference}" if value == "drift" else f"alpha, {precision}"
-    unit_text = f"in {tick_text(unit)}" if value == "drift" and scale is not None else ""
-    add_title(figure, joined(what, title, unit_text), WIDTH - 0.2)
+        say(axes, LABELS["no_alpha"])
+    of = f"{precision} − {table.reference}" if value == "drift" else precision
+    unit_text = f"in {tick_text(unit)}" if value == "drift" and colors is not None else ""
+    add_title(figure, joined(f"{METRICS[value].title}, {of}", title, unit_text), WIDTH - 0.2)
     return figure, (axes, bar_axes)
 
 
@@ -82,16 +85,3 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
     return Cell(cell.value, f"{cell.value / unit:+.1f}" if value == "drift" else f"{cell.value:.2f}")
-
-
-def _color_bar(figure: Figure, axes: Axes, scale: ScalarMappable | None, value: Value, unit: float) -> None:
-    if scale is None:
-        axes.set_axis_off()
-        return
-    bar = figure.colorbar(scale, cax=axes)
-    bar.outline.set_visible(False)
-    bar.locator = tick_places(6)
-    sign = "+" if value == "drift" else ""
-    bar.formatter = FuncFormatter(lambda number, _: f"{number / unit:{sign}g}" if number else "0")
-    bar.update_ticks()
-    axes.tick_params(labelsize=SIZE, length=2, pad=2)

@@ -1,4 +1,4 @@
-"""Table -> pictures for the cards of a logger: a bar chart per category, and heat maps."""
+"""Table -> pictures for the cards of a logger: one bar chart per category, and heat maps."""
 
 import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,7 +10,7 @@ from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.drift import drift_of
 from alpha_callbacks.plots.elements.grid import make_grid
 from alpha_callbacks.tables.table import Table
-from alpha_callbacks.weights.layer_names import CATEGORIES
+from alpha_callbacks.tables.vocabulary import in_order
 
 
 @styled
@@ -26,8 +26,7 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
         `CATEGORIES`; then, if there is more than one cell, "heat_alpha" (the reference precision) and, if a drift was
         measured, "heat_drift" (the last precision with a measured one).
     """
-    present = {layer.first.category for layer in table.layers}
-    names = [*(name for name in CATEGORIES if name in present), *sorted(present.difference(CATEGORIES))]
+    names = in_order(layer.first.category for layer in table.layers)
     cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
     if len(make_grid(table, named=False).places) > 1:  # a single cell would say nothing
         cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])

@@ -1,27 +1,24 @@
-"""Grouped bars of alpha, shared by the charts of a category and the cards of it."""
+"""Grouped bars of alpha, one colour per precision."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from alpha_callbacks.plots.elements.canvas import GREY, NOISE, precision_colors
 from alpha_callbacks.plots.elements.drift import status_text, usable_alpha
 from alpha_callbacks.plots.elements.groups import Group, median
-from alpha_callbacks.plots.elements.text import alpha_text
+from alpha_callbacks.tables.vocabulary import GREY, precision_colors
 
 BARS = 0.82  # share of a group that its bars fill
-FEWEST = 5  # groups that an axis has room for at least, so that a lone one is not as wide as the figure
-MOST_PRINTED = 40  # groups whose values are printed
-_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.92, "pad": 0.5}
+FEWEST = 5  # an axis has room for at least so many groups, or a single one would be as wide as the figure
 
 
 @dataclass(frozen=True)
 class Series:
-    """One precision: its bars stand at i + offset, so wide, and so many inches wide."""
+    """The bars of one precision: at i + offset, with their width in groups and in inches."""
 
     precision: str
     color: str
@@ -46,21 +43,22 @@ def set_groups(axes: Axes, groups: int) -> None:
     axes.set_xlim(middle - half, middle + half)
 
 
-def draw_alphas(axes: Axes, groups: Sequence[Group], bars: Sequence[Series], *, merged: bool = False) -> None:
-    """Draw a bar per layer; where some group has several layers, their medians with whiskers.
+def draw_alphas(axes: Axes, groups: Sequence[Group], bars: Sequence[Series], *, merged: bool, labelled: bool) -> None:
+    """Draw one bar per layer; where a group has several layers, their medians with whiskers.
 
     Args:
         axes: the panel; group i stands at x = i.
         groups: from `group_layers`.
         bars: from `make_series`.
-        merged: draw all bars of a precision as one artist, much faster.
+        merged: draw all bars of a precision as one artist, which is much faster.
+        labelled: say in words why an alpha is missing, where the words fit.
     """
     several = any(len(group.layers) > 1 for group in groups)
     for series in bars:
         if several:
             _draw_whiskers(axes, groups, series)
         else:
-            _draw_bars(axes, groups, series, merged)
+            _draw_bars(axes, groups, series, merged, labelled)
 
 
 def merged_bars(axes: Axes, at: Sequence[float], heights: Sequence[float], series: Series) -> None:
@@ -75,47 +73,7 @@ def merged_bars(axes: Axes, at: Sequence[float], heights: Sequence[float], serie
         axes.add_artist(PathPatch(path, facecolor=series.color, linewidth=0, snap=True, label=series.precision))
 
 
-def draw_null(axes: Axes, groups: Sequence[Group], *, width: float = 0.9) -> None:
-    """Draw the noise value as one dashed line over all neighbours that share it."""
-    nulls = [group.alpha_null for group in groups]
-    start = 0
-    for end in range(1, len(nulls) + 1):
-        if end == len(nulls) or nulls[end] != nulls[start]:
-            axes.hlines(nulls[start], start - 0.5, end - 0.5, color=NOISE, linewidth=width, linestyle="--", zorder=3)
-            start = end
-
-
-def tops_of(groups: Sequence[Group], precisions: Sequence[str]) -> list[float]:
-    """Return the largest alpha of each group, 0 where there is none."""
-    return [max((max(group.alphas(name), default=0.0) for name in precisions), default=0.0) for group in groups]
-
-
-def highest_of(groups: Sequence[Group], tops: Sequence[float]) -> float:
-    """Return the largest of all alphas and noise values, 0 where there is none."""
-    return max([0.0, *tops, *(group.alpha_null for group in groups if math.isfinite(group.alpha_null))])
-
-
-def print_alphas(
-    axes: Axes,
-    groups: Sequence[Group],
-    bars: Sequence[Series],
-    reference: str,
-    *,
-    size: float = 7.0,
-    text: Callable[[float], str] = alpha_text,
-) -> None:
-    """Print values where they fit: over each bar, else that of the reference over each group."""
-    each = all(series.inches >= 0.13 for series in bars) and all(len(group.layers) == 1 for group in groups)
-    tops = tops_of(groups, [series.precision for series in bars])
-    for i, (group, top) in enumerate(zip(groups, tops, strict=True)):
-        for x, name in [(i + s.offset, s.precision) for s in bars] if each else [(float(i), reference)]:
-            value = median(group.alphas(name))
-            if math.isfinite(value):
-                axes.annotate(text(value), (x, value if each else top), (0, 4), textcoords="offset points", size=size,
-                              rotation=90, ha="center", va="bottom", bbox=_LABEL_BOX, zorder=4)  # fmt: skip
-
-
-def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool) -> None:
+def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool, labelled: bool) -> None:
     """Draw one bar per group; a layer without alpha gets a cross, and its status in words where they fit."""
     alphas = [usable_alpha(group.layers[0], series.precision) for group in groups]
     at = [i + series.offset for i in range(len(groups))]
@@ -125,7 +83,7 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool
     else:
         axes.bar(at, heights, series.width, color=series.color, label=series.precision)
     _cross(axes, [x for x, alpha in zip(at, alphas, strict=True) if math.isnan(alpha)], series.color)
-    if series.inches < 0.07 or len(groups) > MOST_PRINTED:
+    if series.inches < 0.07 or not labelled:
         return
     for x, group in zip(at, groups, strict=True):
         if status := status_text(group.layers[0], series.precision):

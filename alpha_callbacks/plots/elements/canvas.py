@@ -1,4 +1,4 @@
-"""Figures without pyplot: one look, one colour per precision, and files that are complete or absent."""
+"""Figures without pyplot: one look for all charts, and files that are complete or absent."""
 
 import os
 import threading
@@ -15,14 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.tables.vocabulary import GREY, INK
 
 FORMATS = ("png", "pdf", "svg")
-INK, GREY, FAINT = "#222222", "#666666", "#d9d9d9"
-NOISE = "#8c2d5c"  # the Marchenko-Pastur line; no precision has this colour
-
-# Okabe and Ito's palette (told apart with any colour vision), then Paul Tol's "muted" for the formats after it.
-_FIXED = {"fp64": "#4d4d4d", "fp32": "#0072b2", "fp16": "#e69f00", "bf16": "#009e73"}
-_CYCLE = ("#cc79a7", "#d55e00", "#56b4e9", "#999933", "#332288", "#aa4499", "#44aa99", "#ddcc77")
 
 # Everything that a user's matplotlibrc may have changed and that would move text or run LaTeX on layer names.
 _RESET = (
@@ -99,12 +94,6 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     """Add axes at a place given in inches: margins stay the same whatever the size of the figure."""
     full_width, full_height = figure.get_size_inches()
     return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
-
-
-def precision_colors(precisions: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each precision; those of fp64, fp32, fp16 and bf16 never change."""
-    others = [name for name in precisions if name not in _FIXED]
-    return {name: _FIXED[name] if name in _FIXED else _CYCLE[others.index(name) % len(_CYCLE)] for name in precisions}
 
 
 @styled

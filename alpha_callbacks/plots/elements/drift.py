@@ -1,4 +1,4 @@
-"""What is known of the drift of one alpha from the reference, and an axis to show it on."""
+"""The drift of an alpha from the reference as far as it is known, and an axis to show it on."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from alpha_callbacks.plots.elements.text import bound_text
+from alpha_callbacks.tables.number_text import bound_text, drift_text
 from alpha_callbacks.tables.table import LayerRows, Row
 
-_LINEAR_DECADES = 2.0  # a linear axis shows values up to this far apart; beyond it the small ones vanish
+_LINEAR_DECADES = 2.0  # over a wider range than this, small values would vanish on a linear axis
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def status_text(layer: LayerRows, precision: str) -> str:
 
 
 def drift_of(layer: LayerRows, precision: str, reference: str) -> Drift:
-    """Return what is known of alpha(precision) - alpha(reference).
+    """Return alpha(precision) - alpha(reference), or its bound.
 
     A shared alpha with an error bound is never reported as a measured 0.
     """
@@ -68,7 +68,7 @@ def drift_of(layer: LayerRows, precision: str, reference: str) -> Drift:
         return Drift("none", math.nan, "unknown")
     if layer[precision].method == layer[reference].method == "lossless":
         return Drift("lossless", 0.0, "0 (lossless)")
-    return Drift("measured", drift, f"{drift:+.2e}" if drift else "0")
+    return Drift("measured", drift, drift_text(drift))
 
 
 def scale_drift_axis(

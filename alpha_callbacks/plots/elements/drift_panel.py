@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from alpha_callbacks.plots.elements.canvas import GREY
 from alpha_callbacks.plots.elements.drift import scale_drift_axis
 from alpha_callbacks.plots.elements.groups import Group, median
 from alpha_callbacks.plots.elements.legend import Handle, add_legend, say
 from alpha_callbacks.plots.elements.text import fit
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import GREY, METRICS
 
 _MARKERS = {"measured": "o", "lossless": "s", "bounded": "$≤$"}
 _SIZES = {"measured": 3.5, "lossless": 3.0, "bounded": 6.0}
 _WORDS = {
     "measured": "measured",
     "lossless": "0 (lossless, same bits)",
-    "bounded": "not measured, proved to be within ± this",
+    "bounded": "not measured, provably within ± this",
 }
 
 
@@ -58,13 +58,13 @@ def draw_drift_panel(
     axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
     scale = scale_drift_axis(axes, "y", values, max_ticks=8)
     note = "\n(symlog scale)" if scale == "symlog" else ""
-    axes.set_ylabel(fit(f"alpha − alpha({table.reference})", size[1] + 0.3, 9.0) + note)
+    axes.set_ylabel(fit(METRICS["drift"].axis.format(reference=table.reference), size[1] + 0.3, 9.0) + note)
     add_legend(axes, [_key(kind, groups) for kind in kinds], *size)
 
 
 def _draw_kind(axes: Axes, kind: str, of_kind: Sequence[Sequence[float]], offset: float, color: str) -> list[float]:
     """Draw one kind of drift of one precision and return the values that the axis must show."""
-    # Of several bounds the largest holds for all; of several measurements the median is the one to show.
+    # The largest of several bounds holds for all of them; several measurements are shown by their median.
     middle = [(max(values) if kind == "bounded" else median(values)) if values else math.nan for values in of_kind]
     at = [i + offset for i in range(len(of_kind))]
     axes.plot(

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from alpha_callbacks.plots.elements.category_colors import in_order
 from alpha_callbacks.plots.elements.drift import drift_of, row_of, usable_alpha
 from alpha_callbacks.plots.elements.groups import median
-from alpha_callbacks.plots.elements.text import bound_text
+from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
+from alpha_callbacks.tables.vocabulary import LABELS, in_order
 
 T = TypeVar("T")
 Place = tuple[int | str | None, str]
 Value = Literal["alpha", "alpha_ratio", "drift", "relative_error"]
 
-LOST = "×"  # the text of a cell whose layers have no usable alpha
+LOST = LABELS["lost"]
 
 
 @dataclass(frozen=True)

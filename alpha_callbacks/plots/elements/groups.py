@@ -1,4 +1,4 @@
-"""What stands at one place of a category's x-axis: one layer, or the many experts of one block."""
+"""What one place on a category's x-axis shows: one layer, or the many experts of one block."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from alpha_callbacks.plots.elements.drift import Drift, drift_of, status_text, u
 from alpha_callbacks.tables.table import LayerRows
 from alpha_callbacks.weights.layer_names import short_name
 
-_MAX_A_BLOCK = 4  # layers of one category in one block that get bars of their own; beyond, their median
+_MOST_PER_BLOCK = 4  # layers of one category in one block that get a bar each; more show their median
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Group:
     """One layer, or several of one block.
 
     Attributes:
-        label: what the axis says: the number of the block, or a name outside blocks.
+        label: its label on the axis: the number of the block, or a name outside blocks.
         layers: the layers, at least one.
     """
 
@@ -31,7 +31,7 @@ class Group:
         return [alpha for layer in self.layers if math.isfinite(alpha := usable_alpha(layer, precision))]
 
     def drifts(self, precision: str, reference: str) -> list[Drift]:
-        """Return what is known of the drifts."""
+        """Return the drift of each layer, as far as it is known."""
         return [drift_of(layer, precision, reference) for layer in self.layers]
 
     @property
@@ -42,14 +42,15 @@ class Group:
 
 def group_layers(layers: Sequence[LayerRows]) -> list[Group]:
     """Return the groups of one category in the order of the table."""
-    a_block = Counter(layer.first.block for layer in layers)
-    many = max((count for block, count in a_block.items() if block is not None), default=0) > _MAX_A_BLOCK
+    per_block = Counter(layer.first.block for layer in layers)
+    many = max((count for block, count in per_block.items() if block is not None), default=0) > _MOST_PER_BLOCK
     grouped: dict[int | str, list[LayerRows]] = {}
     for layer in layers:
         block = layer.first.block
         grouped.setdefault(block if many and block is not None else layer.first.layer_name, []).append(layer)
     return [
-        Group(_label(group[0], many or a_block[group[0].first.block] == 1), tuple(group)) for group in grouped.values()
+        Group(_label(group[0], many or per_block[group[0].first.block] == 1), tuple(group))
+        for group in grouped.values()
     ]
 
 
@@ -60,7 +61,7 @@ def median(values: Iterable[float]) -> float:
 
 
 def lost_text(layers: Iterable[LayerRows], precisions: Sequence[str]) -> str:
-    """Return how many alphas are missing and why, "" if none is."""
+    """Return how many alphas are missing and why, "" if all are there."""
     lost = Counter(status for layer in layers for name in precisions if (status := status_text(layer, name)))
     return "no alpha: " + ", ".join(f"{count} {status}" for status, count in lost.items()) if lost else ""
 

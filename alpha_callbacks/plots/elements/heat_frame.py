@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.plots.elements.canvas import GREY, add_axes, new_figure
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure
 from alpha_callbacks.plots.elements.grid import LOST, Cell, Grid, Place
 from alpha_callbacks.plots.elements.text import fit, joined, text_width
+from alpha_callbacks.tables.vocabulary import GREY
 from alpha_callbacks.utils.labels import labels
 
 _LEFT, _RIGHT, _TOP, _HEADING, _BOTTOM, _NARROWEST = 0.75, 1.25, 1.0, 0.75, 0.4, 6.6
 _TALLEST, _CELL_HEIGHT, _PRINTED_HEIGHT, _CELL_WIDTH = 14.0, 0.22, 0.125, 0.7
-_OUTSIDE = 4  # layers outside blocks that the note has room for
+_OUTSIDE = 4  # layers outside blocks that fit the note
 
 Cells = dict[Place, Cell]
 
@@ -66,11 +67,11 @@ def heat_frame(grid: Grid) -> HeatFrame:
 
 
 def note_of(grid: Grid, cells: Cells, outside: Sequence[str], *, lost: str, bounded: str) -> str:
-    """Return what explains the cells without a colour and gives the layers that have no cell.
+    """Return a note that explains the cells without colour and lists the layers that have no cell.
 
     Args:
-        grid: which cells there could be.
-        cells: those that there are.
+        grid: all places for cells.
+        cells: the cells that have layers.
         outside: a text for each layer outside blocks.
         lost: what a cross means.
         bounded: what a white cell means.

@@ -10,10 +10,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
-from alpha_callbacks.plots.elements.canvas import FAINT, GREY, INK, NOISE
 from alpha_callbacks.plots.elements.drift import Drift, drift_of, status_text, usable_alpha
-from alpha_callbacks.plots.elements.text import alpha_text, fit, text_width
+from alpha_callbacks.plots.elements.text import fit, text_width
+from alpha_callbacks.tables.number_text import alpha_text
 from alpha_callbacks.tables.table import LayerRows
+from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, NOISE
 
 _BAR = 0.62
 _FEWEST = 2  # a lone bar is not drawn wider than one of two
@@ -34,7 +35,7 @@ class AlphaPanel:
         self._slot = size[0] / len(colors)
         self._font_size = _size_that_fits("10.1234", self._slot)
         _prepare(axes, len(colors))
-        axes.set_ylabel("alpha (tail exponent, no unit)")
+        axes.set_ylabel(METRICS["alpha"].axis)
         axes.yaxis.set_label_coords(-0.46 / size[0], 0.5)  # a fixed place spares measuring every tick label
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         self._bars = list(axes.bar(range(len(colors)), [0] * len(colors), _BAR, color=list(colors.values())))
@@ -62,8 +63,8 @@ class AlphaPanel:
         if known:
             self._null_line.set_ydata([null, null])
             self._null_text.set_y(null)
-            self._null_text.set_text(f"noise (MP)\n{null:.3f}")
-        self._nothing.set_text("" if any(map(math.isfinite, alphas)) else "no usable alpha")
+            self._null_text.set_text(f"{LABELS['noise']}\n{null:.3f}")
+        self._nothing.set_text("" if any(map(math.isfinite, alphas)) else LABELS["no_alpha"])
 
 
 class DriftPanel:
@@ -86,7 +87,7 @@ class DriftPanel:
         axes.yaxis.set_label_position("right")
         axes.yaxis.set_label_coords(1 + 0.58 / size[0], 0.5)
         axes.spines["left"].set_visible(False)
-        axes.set_ylabel(fit(f"alpha − alpha({reference}) (no unit)", 2.6, 9.0))
+        axes.set_ylabel(fit(METRICS["drift"].bar.format(reference=reference), 2.6, 9.0))
         axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
         power_once = ScalarFormatter(useOffset=False)
@@ -124,7 +125,7 @@ class DriftPanel:
 
 
 class _Labels:
-    """One label a bar, three points above or below its end."""
+    """One label per bar, three points above or below its end."""
 
     def __init__(self, axes: Axes, count: int, size: float) -> None:
         figure = axes.figure

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from alpha_callbacks.plots.elements.canvas import GREY, INK, NOISE
 from alpha_callbacks.plots.elements.text import fit, plain, text_width
+from alpha_callbacks.tables.vocabulary import GREY, INK, LABELS, NOISE
 
 Handle = Patch | Line2D
 
@@ -22,7 +22,7 @@ _ABOVE = 0.07  # gap between axes and legend
 def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
     """Return the keys of an alpha panel: one per precision, the noise line, and the cross if there are some."""
     handles: list[Handle] = [Patch(color=color, label=fit(name, 1.4, _SIZE)) for name, color in colors.items()]
-    handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label="noise (MP)"))
+    handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label=LABELS["noise"]))
     if crosses:
         handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="no alpha"))
     return handles

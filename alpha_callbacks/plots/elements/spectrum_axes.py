@@ -1,4 +1,4 @@
-"""What the charts of one spectrum share: colours, the frame, ticks of its logarithmic x-axis."""
+"""What the charts of one spectrum share: the frame, and the ticks of the logarithmic x-axis."""
 
 import math
 
@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from alpha_callbacks.plots.elements.canvas import FAINT, add_axes, new_figure
+from alpha_callbacks.plots.elements.canvas import add_axes, new_figure
 from alpha_callbacks.plots.elements.legend import add_heading
 from alpha_callbacks.plots.elements.subject import Subject
+from alpha_callbacks.tables.vocabulary import FAINT
 
-DATA, TAIL = "#0072b2", "#d55e00"
 _WIDTH = 6.4
 
 
@@ -27,7 +27,7 @@ def spectrum_axes(what: Subject, height: float, x: str, y: str) -> tuple[Figure,
 
 
 def set_x_range(axes: Axes, left: float, right: float) -> None:
-    """Show this part of a logarithmic x-axis, with ticks at round numbers: at least two, and none over another."""
+    """Show this part of a logarithmic x-axis, with two or more ticks at round numbers whose labels do not overlap."""
     axes.set_xlim(left, right)
     decades = math.log10(right / left)
     steps = (1.0,) if decades > 4 else (1.0, 2.0, 5.0) if decades > 0.8 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)

@@ -1,4 +1,4 @@
-"""A spectrum as it comes from a caller -> what the charts of spectra draw."""
+"""A spectrum passed by a caller -> what the charts of spectra draw."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Subject:
 
     Attributes:
         evals: shape (n,), descending.
-        fit: the tail that is drawn.
+        fit: the tail to draw.
         threshold: which eigenvalue is x_min.
-        shape: of the matrix, None where it is not known and no law of noise can be drawn.
+        shape: shape of the matrix; None where it is unknown, and no law of noise can be drawn.
         title: heading.
-        subtitle: what is below it.
+        subtitle: line below the heading.
     """
 
     evals: np.ndarray
@@ -36,7 +36,7 @@ class Subject:
 def subject(
     evals: Tensor | np.ndarray, row: Row | None, k: int | None, shape: tuple[int, int] | None, title: str
 ) -> Subject:
-    """Return what to draw; what the arguments do not say comes from the row, else from the defaults of a scan.
+    """Return what to draw; missing arguments are taken from the row, or else from the defaults of a scan.
 
     Raises:
         SpectrumError: fewer than two eigenvalues, negative or not finite ones, or k out of range.

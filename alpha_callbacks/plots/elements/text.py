@@ -1,15 +1,15 @@
-"""Text for figures: untrusted names made harmless and cut to a width, numbers with the digits that matter."""
+"""Text for figures: untrusted names made harmless and cut to a width, tail rules in words."""
 
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from decimal import ROUND_CEILING, Context, Decimal
 from functools import cache, lru_cache
 
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import TextToPath
 
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.labels import middle_out
 
 _FAMILY = "DejaVu Sans"
 _MEASURE = TextToPath()
@@ -50,27 +50,6 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return float(width) / 72
 
 
-def alpha_text(alpha: float) -> str:
-    """Return alpha with six significant digits: fp32, fp16 and bf16 differ in the fourth or later.
-
-    Examples:
-        >>> alpha_text(4.4422), alpha_text(float("nan"))
-        ('4.44220', 'n/a')
-    """
-    return f"{alpha:#.6g}" if math.isfinite(alpha) else "n/a"
-
-
-def bound_text(bound: float) -> str:
-    """Return a bound, rounded up so that the statement stays true.
-
-    Examples:
-        >>> bound_text(1.2e-9), bound_text(1.21e-9)
-        ('≤ 1.2e-09', '≤ 1.3e-09')
-    """
-    rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(repr(bound)))
-    return f"≤ {float(rounded):.1e}"
-
-
 def tail_text(rows: Iterable[Row]) -> str:
     """Return the tail rule if it is the same for all rows, else "".
 
@@ -97,11 +76,6 @@ def joined(*parts: str) -> str:
     return "  ·  ".join(part for part in parts if part)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return "1 layer", "2 layers"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _shortest(low: float, high: float) -> str | None:
     """Return the decimal with the fewest digits in [low, high)."""
     for digits in range(1, 5):
@@ -114,7 +88,7 @@ def _shortest(low: float, high: float) -> str | None:
 @lru_cache(maxsize=4096)
 def _drawable(text: str) -> str:
     if len(text) > _MOST:
-        text = _middle_out(text, _MOST)
+        text = middle_out(text, _MOST)
     return "".join(c if c.isprintable() and ord(c) in _glyphs() else "\ufffd" for c in text)
 
 
@@ -122,20 +96,12 @@ def _drawable(text: str) -> str:
 def _cut(text: str, width: float, size: float, weight: str) -> str:
     if text_width(text, size, weight) <= width:
         return text
-    return _middle_out(
-        text, _longest(lambda keep: text_width(_middle_out(text, keep), size, weight) <= width, len(text))
-    )
+    return middle_out(text, _longest(lambda keep: text_width(middle_out(text, keep), size, weight) <= width, len(text)))
 
 
 def _longest(fits: Callable[[int], bool], most: int) -> int:
     """Return the largest length in 1..most that fits (bisection; names come from files and may be huge)."""
     return max(1, bisect_left(range(1, min(most, _MOST) + 1), True, key=lambda length: not fits(length)))
-
-
-def _middle_out(text: str, keep: int) -> str:
-    """Return the ends of a text, the end longer: that is where layer names differ."""
-    head = keep // 3
-    return f"{text[:head]}…{text[len(text) - (keep - head) :]}"
 
 
 @cache

@@ -6,13 +6,13 @@
   const category = AH.decode(source.category), kinds = source.kinds, names = source.name, count = names.length;
   const all = [...Array(count).keys()];
   const VALUES = {
-    alpha: {title: "alpha", a: (i) => numbers.alpha_a[i], b: (i) => numbers.alpha_b[i]},
-    ratio: {title: "alpha / noise", a: (i) => numbers.alpha_a[i] / numbers.null_a[i], b: (i) => numbers.alpha_b[i] / numbers.null_b[i]},
+    alpha: {title: AH.words.metrics.alpha.title, a: (i) => numbers.alpha_a[i], b: (i) => numbers.alpha_b[i]},
+    ratio: {title: AH.words.metrics.alpha_ratio.title, a: (i) => numbers.alpha_a[i] / numbers.null_a[i], b: (i) => numbers.alpha_b[i] / numbers.null_b[i]},
   };
   const resolved = (i) => Math.abs(numbers.alpha_b[i] - numbers.alpha_a[i]) > numbers.error[i];
-  const told = (i, difference) => (resolved(i) ? difference : 0);  // not more than is known
+  const told = (i, difference) => (resolved(i) ? difference : 0); // an unresolved change counts as none
   const delta = (i) => told(i, numbers.alpha_b[i] - numbers.alpha_a[i]);
-  const deltaText = (i) => (resolved(i) ? AH.signed(delta(i), 3) : numbers.error[i] > 1e-9 ? `≤ ${AH.number(numbers.error[i], 2)}` : "0");
+  const deltaText = (i) => (resolved(i) ? AH.signed(delta(i), 3) : numbers.error[i] > 1e-9 ? AH.bound(numbers.error[i]) : "0");
   const hover = (i) => `<b>${AH.plain(names[i])}</b><br>A ${AH.number(numbers.alpha_a[i], 6)}, B ${AH.number(numbers.alpha_b[i], 6)}` +
     `<br>change ${deltaText(i)}`;
 
@@ -28,7 +28,7 @@
         type: count > 5000 ? "scattergl" : "scatter", mode: "markers", name: kind, x: mine.map(a), y: mine.map(height),
         text: mine.map(hover), hovertemplate: "%{text}<extra></extra>",
         marker: {size: 6.5, opacity: 0.85, color: AH.categoryColor(kind),
-          symbol: kind.startsWith("attn_") ? "circle" : /^(mlp_|moe_expert_)/.test(kind) ? "square" : "diamond"},
+          symbol: AH.categoryShape(kind)},
       };
     });
   }
@@ -58,17 +58,17 @@
     for (const one of values) { low = Math.min(low, one); high = Math.max(high, one); }
     return low <= high ? [low, high] : [0, 1];
   }
-  document.getElementById("scatter-tools").append(AH.choice("Value", [["alpha", "alpha"], ["ratio", "alpha / noise"]], value, (chosen) => {
+  document.getElementById("scatter-tools").append(AH.choice("Value", [["alpha", VALUES.alpha.title], ["ratio", VALUES.ratio.title]], value, (chosen) => {
     value = chosen;
     drawScatters();
   }).group);
   drawScatters();
 
-  /* Map: one cell per block and category, their median, and a tile per layer outside blocks. Where there are many,
-     the colours end at the 98th percentile of the sizes. */
+  /* Map: one cell per block and category with the median, and one tile per layer outside blocks. The colours end at
+     the 98th percentile of |change|. */
   const SHOWN = {
     change: {label: "Change", title: "B − A", of: delta},
-    ratio: {label: "Change of alpha / noise", title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
+    ratio: {label: `Change of ${VALUES.ratio.title}`, title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
     stderr: {label: "Change / stderr", title: "change / stderr", of: (i) => delta(i) / numbers.stderr[i]},
   };
   const heat = document.getElementById("compare-heat");

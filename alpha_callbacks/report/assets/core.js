@@ -1,13 +1,16 @@
 "use strict";
-/* AH: data, elements, number texts, themes and colours. Everything else stands on it. */
+/* AH: data, elements, number texts and themes. All other scripts build on it. */
 const AH = (() => {
   const KINDS = {f8: Float64Array, f4: Float32Array, u4: Uint32Array, u2: Uint16Array};
 
-  /** The data that a section came with. */
+  /** The data of a section. */
   function data(name) {
     const element = document.getElementById(`data-${name}`);
     return element ? JSON.parse(element.textContent) : null;
   }
+
+  /** The vocabulary that pages share with the static charts: alpha_callbacks/tables/vocabulary.py. */
+  const words = data("vocabulary");
 
   /** A column of numbers that `packing.packed` made. */
   function unpack(column) {
@@ -17,13 +20,13 @@ const AH = (() => {
     return new KINDS[column.t](bytes.buffer);
   }
 
-  /** Words that `packing.coded` made: a function from place to word. */
+  /** Words that `packing.coded` made: a function from index to word. */
   function decode(column) {
     const indices = unpack(column.i);
     return (place) => column.w[indices[place]];
   }
 
-  /** An element; `text` is shown as it is, whatever it holds; `on` has listeners; null leaves an attribute out. */
+  /** An element. `text` is never parsed as HTML; `on` has listeners; an attribute that is null is left out. */
   function el(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -40,12 +43,12 @@ const AH = (() => {
   /** Text for plotly, which takes some tags for markup. */
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-  /** A layer's name as nodes that a line may break after a dot or an underscore, not inside a word. */
+  /** A layer's name as nodes that may break across lines after a dot or an underscore, not inside a word. */
   const breakable = (name) => name.split(/(?<=[._])/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
 
   const power = (value, digits) => value.toExponential(digits).replace("e+", "e").replace("-", "−").replace("e-", "e−");
 
-  /** A number with so many significant digits, in powers of ten where it is very large or small. */
+  /** A number with this many significant digits, as a power of ten where it is very large or small. */
   function number(value, digits = 4) {
     if (value === null || value === undefined || Number.isNaN(value)) return "–";
     if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -59,6 +62,15 @@ const AH = (() => {
   const signed = (value, digits = 2) =>
     Number.isNaN(value) ? "–" : value === 0 ? "0" : (value > 0 ? "+" : "") + number(value, digits);
 
+  /** A bound rounded up to two digits, so that the statement stays true. */
+  function bound(value) {
+    const unit = 10 ** (Math.floor(Math.log10(value)) - 1);
+    return value > 0 ? `≤ ${number(Math.ceil(value / unit - 1e-9) * unit, 2)}` : "0";
+  }
+
+  /** A share in percent; a very small one as a plain number. */
+  const percent = (value, digits, unit = " %") => (value >= 1e-4 ? `${number(100 * value, digits)}${unit}` : number(value, digits));
+
   const count = (n, noun) => `${n.toLocaleString("en-US")} ${noun}${n === 1 ? "" : "s"}`;
 
   function median(values) {
@@ -67,27 +79,7 @@ const AH = (() => {
     return !sorted.length ? NaN : sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
   }
 
-  /* Colour scales: stops from low to high. viridis and coolwarm as in the static charts; errors from pale to red. */
-  const SCALES = {
-    sequential: ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"],
-    diverging: ["#3b4cc0", "#6788ee", "#9abbff", "#c9d7f0", "#dddddd", "#edd1c2", "#f7a889", "#e26952", "#b40426"],
-    error: ["#fff7ec", "#fee8c8", "#fdd49e", "#fdbb84", "#fc8d59", "#ef6548", "#d7301f", "#b30000", "#7f0000"],
-  };
-  const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-
-  /** The colour at a share 0..1 of a scale, and the ink that can be read on it. */
-  function color(scale, share) {
-    const stops = SCALES[scale];
-    const at = Math.min(1, Math.max(0, share)) * (stops.length - 1);
-    const low = Math.min(stops.length - 2, Math.floor(at));
-    const [a, b] = [channels(stops[low]), channels(stops[low + 1])];
-    const mixed = a.map((value, i) => Math.round(value + (b[i] - value) * (at - low)));
-    const luma = (0.299 * mixed[0] + 0.587 * mixed[1] + 0.114 * mixed[2]) / 255;
-    return {fill: `rgb(${mixed.join(",")})`, ink: luma < 0.55 ? "#ffffff" : "#1c1c1c"};
-  }
-  const gradient = (scale) => `linear-gradient(to right, ${SCALES[scale].join(", ")})`;
-
-  /* Theme: what the system prefers, unless the reader chose. */
+  /* Theme: the reader's choice, else the preference of the system. */
   const system = matchMedia("(prefers-color-scheme: dark)");
   const listeners = [];
   let chosen = "auto";
@@ -101,11 +93,11 @@ const AH = (() => {
       button.setAttribute("aria-checked", String(mine));
       button.tabIndex = mine ? 0 : -1;
     }
-    try { localStorage.setItem("alpha-hill-theme", theme); } catch { /* not for files in every browser */ }
+    try { localStorage.setItem("alpha-hill-theme", theme); } catch { /* some browsers forbid it for files */ }
     for (const act of listeners) act();
   }
 
-  /** Arrow keys inside a group of radio buttons move and choose; `act` gets the button. */
+  /** Let arrow keys move and choose inside a group of radio buttons; `act` gets the button. */
   function radios(group, act) {
     const buttons = [...group.querySelectorAll("[role=radio]")];
     for (const button of buttons) button.addEventListener("click", () => act(button));
@@ -143,8 +135,8 @@ const AH = (() => {
   system.addEventListener("change", () => choose(chosen));
 
   return {
-    data, unpack, decode, el, plain, breakable, number, signed, count, median, color, gradient, choice, dark,
-    /** Be told when the theme changes. */
+    data, unpack, decode, el, plain, breakable, number, signed, count, median, bound, percent, choice, dark, words,
+    /** Call `act` whenever the theme changes. */
     onTheme: (act) => listeners.push(act),
     /** The value of a CSS variable in this theme: token("ink"). */
     token: (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(),

@@ -1,5 +1,5 @@
 "use strict";
-/* AH.curves: points of the spectra that the page has, decoded as they are asked for. */
+/* AH.curves: points of the spectra in the page, decoded on demand. */
 AH.curves = (() => {
   const source = AH.data("map").curves, L = AH.layers;
   const of = AH.unpack(source.of), n = AH.unpack(source.n), k = AH.unpack(source.k), ends = AH.unpack(source.ends);

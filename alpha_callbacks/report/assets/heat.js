@@ -1,16 +1,13 @@
 "use strict";
-/* The map: a cell per block and category; layers outside blocks as tiles below it. */
+/* The map: one cell per block and category; layers outside blocks as tiles below it. */
 (() => {
   const L = AH.layers, READABLE = 35; // pixels that a cell needs for its text
-  const ORDER = ["attn_q", "attn_k", "attn_v", "attn_o", "attn_qkv", "mlp_gate", "mlp_up", "mlp_down", "mlp_gate_up", "moe_router",
-    "moe_expert_gate", "moe_expert_up", "moe_expert_down", "moe_expert_gate_up", "embedding", "lm_head", "conv", "other"];
-  const rank = (category) => (ORDER.includes(category) ? ORDER.indexOf(category) : ORDER.length);
   const [heat, strip] = [document.getElementById("heat"), document.getElementById("strip")];
   const [legend, note] = [document.getElementById("map-legend"), document.getElementById("map-note")];
 
   const inside = L.all.filter((i) => L.block(i) !== null), outside = L.all.filter((i) => L.block(i) === null);
   const blocks = [...new Set(inside.map(L.block))].sort((a, b) => a - b);
-  const kinds = [...new Set(inside.map(L.category))].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+  const kinds = [...new Set(inside.map(L.category))].sort(AH.categoryOrder);
   const members = new Map();
   for (const i of inside) {
     const place = `${L.category(i)} ${L.block(i)}`;
@@ -44,7 +41,7 @@
     for (const cell of cells) cell.element.setAttribute("aria-selected", String(layers.length > 0 && layers.every((i) => cell.layers.includes(i))));
   };
 
-  /** One stop for the Tab key; arrows, Home and End move inside; `step(at, key)` says where to. */
+  /** One stop for the Tab key; arrows, Home and End move inside; `step(at, key)` returns the next index. */
   function roving(group, elements, step) {
     elements.forEach((element, at) => {
       element.tabIndex = at === 0 ? 0 : -1;
@@ -103,7 +100,7 @@
     });
   }
 
-  /** Ends of the colours: alike for all precisions where they can be compared; without the outermost 2 percent. */
+  /** Ends of the colours: the same for all precisions where they can be compared; without the outermost 2 percent. */
   function range(key, p) {
     const metric = AH.metrics[key], drawn = cells.filter((cell) => !inside.length || cell.layers.some((i) => L.block(i) !== null));
     const precisions = metric.shared ? L.precisions.map((_, at) => at) : [p];
@@ -127,7 +124,7 @@
       element.classList.toggle("lost", !known);
       element.classList.toggle("bounded", known && !finite);
       const place = element.querySelector(".outside-value");
-      const short = finite ? metric.short(value) : known ? (/^[≤0]/.test(text) ? "≤" : "·") : "×";
+      const short = finite ? metric.short(value) : known ? (/^[≤0]/.test(text) ? "≤" : "·") : AH.words.labels.lost;
       (place || element).textContent = place ? text : short;
       element.title = element.ariaLabel = `${where}: ${metric.title} ${text} at ${L.precisions[p]}`;
     }
@@ -139,10 +136,10 @@
     ] : []), AH.el("span", {class: "about", text: metric.about}));
     const lost = cells.filter(({element}) => element.classList.contains("lost")).length;
     note.textContent = [
-      lost ? `×: no ${metric.title} for this layer; its panel says why.` : "",
-      cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? "≤: not measured, proved to be below a bound." : "",
-      key === "drift" && p === L.reference ? `${L.precisions[p]} is the reference of drift; choose another precision.` : "",
-      several ? "Cells of several layers (experts) show their median and open a list." : "",
+      lost ? `${AH.words.labels.lost}: no ${metric.title} for this layer; its panel gives the reason.` : "",
+      cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? "≤: not measured, provably below this bound." : "",
+      key === "drift" && p === L.reference ? `${L.precisions[p]} is the reference for drift; choose another precision.` : "",
+      several ? "Cells with several layers (experts) show their median and open a list." : "",
       ends && ends.cut ? "Colours end at the 2nd and 98th percentile." : "",
     ].filter(Boolean).join(" ");
   }
@@ -152,7 +149,7 @@
   function metricChoice() {
     const {group, show} = AH.choice("Value", Object.entries(AH.metrics).map(([key, {title, about}]) => [key, title, about]), AH.view.now.metric,
       (metric) => {
-        const {precision: p} = AH.view.now; // a drift from the reference to itself says nothing
+        const {precision: p} = AH.view.now; // the reference has no drift from itself
         const lossy = L.precisions.map((_, at) => at).filter((at) => at !== L.reference);
         AH.view.set(metric === "drift" && p === L.reference && lossy.length ? {metric, precision: lossy.at(-1)} : {metric});
       });

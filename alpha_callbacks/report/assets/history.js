@@ -1,5 +1,5 @@
 "use strict";
-/* The page of a training run: layers x steps, a panel per category, the table. */
+/* The page of a training run: layers x steps, one panel per category, the table. */
 (() => {
   const source = AH.data("map");
   const names = source.name, steps = source.steps, count = names.length, wide = steps.length;
@@ -11,15 +11,15 @@
   const last = (row) => row.findLast((alpha) => !Number.isNaN(alpha)) ?? NaN;
 
   const VALUES = {
-    alpha: {label: "alpha", of: (row) => row},
-    ratio: {label: "alpha / noise", of: (row, i) => row.map((alpha) => alpha / noise[i])},
-    change: {label: "change since the start", of: (row) => { const from = first(row); return row.map((alpha) => alpha - from); }},
+    alpha: {label: AH.words.metrics.alpha.title, of: (row) => row},
+    ratio: {label: AH.words.metrics.alpha_ratio.title, of: (row, i) => row.map((alpha) => alpha / noise[i])},
+    change: {label: AH.words.metrics.change.title, of: (row) => { const from = first(row); return row.map((alpha) => alpha - from); }},
   };
   let precision = 0, value = "alpha", linesValue = "alpha";
   const row = (i) => alphas[precision].subarray(i * wide, (i + 1) * wide);
   const shown = (i, key) => VALUES[key].of(row(i), i);
 
-  /** Ends of the colours: percentiles 1 and 99 of what is there, around 0 for a change. */
+  /** Ends of the colours: percentiles 1 and 99 of the values, around 0 for a change. */
   function ends(rows, around) {
     const finite = Float32Array.from(rows.flatMap((one) => [...one]).filter(Number.isFinite).map((x) => (around ? Math.abs(x) : x))).sort();
     if (!finite.length) return [0, 1];
@@ -28,7 +28,7 @@
     return at(0.99) > at(0.01) ? [at(0.01), at(0.99)] : [at(0) - 0.5, at(0) + 0.5];
   }
 
-  /* Rows: those with a number for a label may be thin, those with a name are as high as the name where there is room. */
+  /* Rows: those labelled with a number may be thin, those labelled with a name are as high as the name if there is room. */
   const LINE = 15, TALL = 1500, THIN = 4.6; // pixels
   const heat = document.getElementById("history-heat");
   const labels = source.label.map(AH.plain), full = names.map(AH.plain);
@@ -42,7 +42,7 @@
   const begins = new Set(bands.map((band) => band[0]));
   const where = (i) => (source.block[i] === null ? "" : `, block ${source.block[i]}`);
 
-  /** Rows that get a label, none over another: names first, then those that begin a category, then others. */
+  /** Rows that get a label without overlaps: names first, then rows that begin a category, then others. */
   const labelled = [];
   for (const i of [...all.filter(named), ...begins, ...all])
     if (labelled.every((other) => Math.abs(middle(i) - middle(other)) >= LINE - 3)) labelled.push(i);
@@ -76,8 +76,8 @@
 
   const blocks = all.map((i) => source.block[i]).filter((block) => block !== null);
   const most = Math.max(1, ...blocks), least = Math.min(...blocks, most);
-  /* Layers outside blocks have a colour each, the last ones of many together. */
-  const OUTSIDE = ["var(--ink)", "#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00", "var(--faint)"];
+  /* Each layer outside blocks has its own colour; if there are many, the last ones share one. */
+  const OUTSIDE = ["var(--ink)", ...AH.words.outside, "var(--faint)"];
   const outside = bands.map((band) => band.filter((i) => source.block[i] === null));
   const own = new Map(outside.flatMap((mine) => mine.map((i, at) => [i, OUTSIDE[Math.min(at, OUTSIDE.length - 1)]])));
   const resolved = (color) => (color.startsWith("var(--") ? AH.token(color.slice(6, -1)) : color);
@@ -136,7 +136,7 @@
   tools.append(AH.choice("Value", options, value, (chosen) => { value = chosen; drawHeat(); }).group);
   document.getElementById("lines-tools").append(
     AH.choice("Value", options, linesValue, (chosen) => { linesValue = chosen; drawLines(); }).group);
-  document.getElementById("history-note").textContent = "Colours end at the 1st and 99th percentile; empty places were not measured or have no alpha.";
+  document.getElementById("history-note").textContent = "Colours end at the 1st and 99th percentile; empty cells were not measured or have no alpha.";
   drawHeat();
   drawLines();
 })();

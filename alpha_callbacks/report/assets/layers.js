@@ -1,5 +1,5 @@
 "use strict";
-/* AH.layers: everything that the table of the scan holds. Layers are numbered 0..count-1, precisions 0..width-1. */
+/* AH.layers: the content of the scan's table. Layers are numbered 0..count-1, precisions 0..width-1. */
 AH.layers = (() => {
   const source = AH.data("map").layers;
   const width = source.precisions.length, count = source.name.length;
@@ -22,14 +22,14 @@ AH.layers = (() => {
     name: (i) => source.name[i],
     block: (i) => source.block[i],
     category: (i) => words.category(i),
-    /** What a layer outside blocks is called where room is short. */
+    /** The short label of a layer outside blocks. */
     label: (i) => labels.get(i),
-    /** True if that many values are too few for a box. */
+    /** True if so many values are too few for a box. */
     few: (n) => n < source.few,
     shape: (i) => `${numbers.out_features[i]} × ${numbers.in_features[i]}`,
     /** The number of a layer, or undefined. */
     find: (name) => places.get(name),
-    /** alpha where it may be used, else nan. */
+    /** alpha where it is usable, else nan. */
     alpha: (i, p) => (ok(i, p) ? number("alpha", i, p) : NaN),
   };
 })();

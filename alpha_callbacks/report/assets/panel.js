@@ -90,5 +90,6 @@ AH.panel = (() => {
     if (event.key === "Escape" && !panel.hidden) { event.preventDefault(); hide(); }
   });
   AH.view.on(() => { if (shown) draw(); });
+  AH.onTheme(() => { if (shown) draw(); }); // the bars have a colour per theme
   return {open, hide};
 })();

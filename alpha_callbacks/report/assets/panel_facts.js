@@ -1,12 +1,7 @@
 "use strict";
-/* What the panel of a layer says in figures: AH.layerFacts (headline and bars) and AH.layerNumbers (every field). */
+/* The numbers in the panel of a layer: AH.layerFacts (headline and bars) and AH.layerNumbers (every field). */
 (() => {
   const L = AH.layers;
-  const FIXED = {fp64: "#6d6d6d", fp32: "#0072b2", fp16: "#e69f00", bf16: "#009e73"}; // as in the static charts
-  const CYCLE = ["#cc79a7", "#d55e00", "#56b4e9", "#999933", "#6f5fd0", "#aa4499", "#44aa99", "#ddcc77"];
-  const others = L.precisions.filter((name) => !(name in FIXED));
-  AH.precisionColor = (name) => FIXED[name] || CYCLE[others.indexOf(name) % CYCLE.length];
-
   const tile = (value, what, tone) => AH.el("div", {class: "tile"}, AH.el("div", {class: tone ? "value warn" : "value", text: value}), AH.el("div", {class: "what", text: what}));
 
   AH.layerFacts = (i, p) => {
@@ -17,13 +12,13 @@
     const tiles = [
       tile(ok ? AH.number(L.number("alpha", i, p), 5) : "–", ok ? `alpha ± ${at("stderr", 2)} (i.i.d. guide)` : "alpha"),
       tile(AH.number(ratio, 3), `of noise, whose alpha is ${AH.number(L.number("alpha_null", i), 4)}`, ratio > 0.9),
-      tile(AH.metricText("drift", i, p), p === L.reference ? "that drift is measured from" : `drift from ${L.precisions[L.reference]}`),
+      tile(AH.metricText("drift", i, p), p === L.reference ? "reference for drift" : `drift from ${L.precisions[L.reference]}`),
       tile(AH.metricText("relative_error", i, p), "relative error"),
     ];
     return [lost, AH.el("div", {class: "tiles panel-tiles"}, ...tiles), AH.el("h3", {class: "below", text: "alpha at each precision"}), bars(i, p)].filter(Boolean);
   };
 
-  /** A bar per precision from 0, the value of noise as a line, and the drift in words. */
+  /** One bar per precision from 0, the value of noise as a line, and the drift as text. */
   function bars(i, chosen) {
     const noise = L.number("alpha_null", i);
     const alphas = L.precisions.map((_, p) => L.alpha(i, p)), top = Math.max(...[...alphas, noise].filter(Number.isFinite), 0) || 1;
@@ -31,25 +26,25 @@
       const alpha = alphas[p], known = Number.isFinite(alpha);
       return AH.el("tr", {class: p === chosen ? "chosen" : null},
         AH.el("th", {scope: "row"}, AH.el("button", {type: "button", class: "plain", text: L.precisions[p], title: `Show ${L.precisions[p]}`, "aria-pressed": String(p === chosen), on: {click: () => choose(p)}})),
-        AH.el("td", {class: "track"}, AH.el("div", {class: "bar", style: {width: `${known ? (100 * alpha) / top : 0}%`, background: AH.precisionColor(L.precisions[p])}}),
+        AH.el("td", {class: "track"}, AH.el("div", {class: "bar", style: {width: `${known ? (100 * alpha) / top : 0}%`, background: AH.precisionColor(L.precisions[p], L.precisions)}}),
           Number.isFinite(noise) ? AH.el("div", {class: "noise-mark", style: {left: `${(100 * noise) / top}%`}}) : null),
-        AH.el("td", {class: "number", text: known ? alpha.toPrecision(6) : L.word("status", i, p)}),
+        AH.el("td", {class: "number", text: known ? alpha.toPrecision(AH.words.metrics.alpha.digits) : L.word("status", i, p)}),
         AH.el("td", {class: "number soft", text: known ? AH.metricText("drift", i, p) : ""}));
     };
-    return AH.el("table", {class: "bars"}, AH.el("thead", {}, AH.el("tr", {}, ...["precision", "", "alpha", "drift"].map((text, at) => AH.el("th", {scope: "col", class: at > 1 ? "number" : null}, at === 1 ? AH.el("span", {class: "noise-key", text: "noise (MP)"}) : text)))),
+    return AH.el("table", {class: "bars"}, AH.el("thead", {}, AH.el("tr", {}, ...["precision", "", "alpha", "drift"].map((text, at) => AH.el("th", {scope: "col", class: at > 1 ? "number" : null}, at === 1 ? AH.el("span", {class: "noise-key", text: AH.words.labels.noise}) : text)))),
       AH.el("tbody", {}, ...L.precisions.map((_, p) => row(p))));
   }
   function choose(p) {
     AH.view.set({precision: p});
-    document.querySelector("#panel .bars .chosen button")?.focus(); // the table was made anew
+    document.querySelector("#panel .bars .chosen button")?.focus(); // the table was rebuilt
   }
 
   const size = (key, digits = 4) => (i, p) => AH.number(L.number(key, i, p), digits);
   const word = (key) => (i, p) => L.word(key, i, p) || "–";
-  const percent = (key) => (i, p) => { const v = L.number(key, i, p); return Number.isNaN(v) ? "–" : `${AH.number(100 * v, 4)} %`; };
+  const percent = (key) => (i, p) => AH.percent(L.number(key, i, p), 4);
   const FIELDS = [
     ["status", word("status")], ["alpha", (i, p) => (L.ok(i, p) ? L.number("alpha", i, p).toPrecision(8) : "–")],
-    ["alpha of noise", size("alpha_null", 6)], ["alpha / noise", (i, p) => AH.number(AH.metrics.alpha_ratio.value(i, p), 5)],
+    ["alpha of noise", size("alpha_null", 6)], [AH.metrics.alpha_ratio.title, (i, p) => AH.number(AH.metrics.alpha_ratio.value(i, p), 5)],
     ["drift", (i, p) => AH.metricText("drift", i, p)], ["error bound of alpha", size("alpha_error_bound", 2)], ["standard error", size("stderr")],
     ["KS distance", size("ks_distance")], ["k of n", (i, p) => (L.number("k_used", i, p) ? `${L.number("k_used", i, p)} of ${L.number("n_eigs", i, p)}` : "–")],
     ["x_min", size("x_min", 5)], ["threshold", (i, p) => (L.word("threshold", i, p) === "last" ? "λ(k)" : "λ(k+1)")],

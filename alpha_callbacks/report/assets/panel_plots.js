@@ -9,7 +9,7 @@ AH.panelPlots = () => {
   const missing = AH.el("p", {class: "note"});
   const hint = AH.el("p", {class: "note"});
   let kind = "density", now = null;
-  const kinds = AH.choice("What the spectrum shows", [["density", "Density", "Share of eigenvalues a unit of λ"], ["survival", "Survival", "Share of eigenvalues above λ: no bins"]], kind, (chosen) => {
+  const kinds = AH.choice("What the spectrum shows", [["density", "Density", "Share of eigenvalues per unit of λ"], ["survival", "Survival", "Share of eigenvalues above λ: no bins"]], kind, (chosen) => {
     kind = chosen;
     if (now) drawSpectrum(now);
   }).group;
@@ -36,7 +36,7 @@ AH.panelPlots = () => {
     return {x, density: density.map((d) => d || null), survival: survival.map((s) => s || null)};
   }
 
-  /** Where the charts begin: nine tenths of the eigenvalues are above. What is below shows after a double click. */
+  /** Where the charts begin: nine tenths of the eigenvalues are above. A double click shows the others. */
   function bulk({counts, n, edges}) {
     let below = 0;
     for (let j = 0; j < counts.length; j++) if ((below += counts[j]) > n / 10) return edges[j];
@@ -58,8 +58,8 @@ AH.panelPlots = () => {
       const noisy = (density ? noise.density : noise.survival).map((d) => (d && d > lowest / 30 ? d : null));
       return {
         data: [
-          {type: "scatter", mode: density ? "lines+markers" : "markers", name: "eigenvalues", ...points, connectgaps: false, marker: {color: AH.token("accent"), size: 5}, line: {color: AH.token("accent"), width: 1, shape: "hvh"}, hovertemplate: "λ = %{x:.4g}<br>%{text}<extra></extra>"},
-          line("noise (MP)", noise.x, noisy, "noise", {dash: "dash", width: 1.6}),
+          {type: "scatter", mode: density ? "lines+markers" : "markers", name: "eigenvalues", ...points, connectgaps: false, marker: {color: AH.token("data"), size: 5}, line: {color: AH.token("data"), width: 1, shape: "hvh"}, hovertemplate: "λ = %{x:.4g}<br>%{text}<extra></extra>"},
+          line(AH.words.labels.noise, noise.x, noisy, "noise", {dash: "dash", width: 1.6}),
           line(Number.isFinite(alpha) ? `tail, alpha = ${AH.number(alpha, 4)}` : "tail", tail, fitted, "tail", {width: 2.6}),
         ],
         layout: {
@@ -71,7 +71,7 @@ AH.panelPlots = () => {
     });
   }
 
-  /** Ticks of a log axis: at 1, 2 and 5 where it spans few decades, else at powers of ten; those of plotly overlap. */
+  /** Ticks of a log axis: at 1, 2 and 5 if it spans few decades, else at powers of ten; plotly's own ones overlap. */
   const sparse = (low, high) => ({dtick: high / low < 2e3 ? "D2" : Math.ceil(Math.log10(high / low) / 7)});
 
   function drawHill({i, p, curve}) {
@@ -80,15 +80,15 @@ AH.panelPlots = () => {
     AH.plot(hill, () => {
       const error = curve.hill.map((value, j) => (value - 1) / Math.sqrt(curve.sizes[j]));
       const band = (sign) => curve.hill.map((value, j) => value + sign * error[j]);
-      const fill = `${AH.token("accent")}26`;
+      const fill = `${AH.token("data")}26`;
       const settled = curve.hill.filter((value, j) => Number.isFinite(value) && curve.sizes[j] >= Math.min(5, curve.k));
       const top = 1.12 * Math.max(...settled, Number.isFinite(alpha) ? alpha : 1, noise[curve.sizes.indexOf(curve.k)] || 1);
       return {
         data: [
           {type: "scatter", mode: "lines", x: curve.sizes, y: band(-1), line: {width: 0}, showlegend: false, hoverinfo: "skip"},
-          {type: "scatter", mode: "lines", x: curve.sizes, y: band(1), line: {width: 0}, fill: "tonexty", fillcolor: fill, name: "± stderr (i.i.d. guide)", hoverinfo: "skip"},
-          {type: "scatter", mode: "lines", x: curve.sizes, y: curve.hill, name: "alpha", line: {color: AH.token("accent"), width: 2}, hovertemplate: "k = %{x}<br>alpha = %{y:.4f}<extra></extra>"},
-          line("noise (MP)", curve.sizes, noise, "noise", {dash: "dash", width: 1.6}),
+          {type: "scatter", mode: "lines", x: curve.sizes, y: band(1), line: {width: 0}, fill: "tonexty", fillcolor: fill, name: AH.words.labels.stderr, hoverinfo: "skip"},
+          {type: "scatter", mode: "lines", x: curve.sizes, y: curve.hill, name: "alpha", line: {color: AH.token("data"), width: 2}, hovertemplate: "k = %{x}<br>alpha = %{y:.4f}<extra></extra>"},
+          line(AH.words.labels.noise, curve.sizes, noise, "noise", {dash: "dash", width: 1.6}),
           ...(Number.isFinite(alpha) ? [{type: "scatter", mode: "markers", x: [curve.k], y: [alpha], name: `used: k = ${curve.k}`, marker: {color: AH.token("tail"), size: 10, line: {color: AH.token("card"), width: 1.5}}, hovertemplate: "k = %{x}<br>alpha = %{y:.6f}<extra></extra>"}] : []),
         ],
         layout: {
@@ -98,7 +98,7 @@ AH.panelPlots = () => {
         },
       };
     });
-    hint.textContent = "A power-law tail shows as a stretch where alpha hardly changes with k. Where it climbs or falls all the way, there is none.";
+    hint.textContent = "A power-law tail shows as a range of k where alpha hardly changes. If alpha climbs or falls throughout, there is no such tail.";
   }
 
   return {
@@ -117,9 +117,9 @@ AH.panelPlots = () => {
   };
 
   function why(i, p) {
-    if (!L.number("k_used", i, p)) return "No spectrum: this layer has none at this precision.";
+    if (!L.number("k_used", i, p)) return "No spectrum: this layer was not decomposed at this precision.";
     if (AH.curves.problems.length) return `No spectrum: ${AH.curves.problems[0]}`;
     if (!AH.curves.any) return "No spectrum: the scan kept no eigenvalues. Scan again with --save-spectra.";
-    return AH.curves.leftOut ? "No spectrum: the page has the curves of the first layers and heaviest experts only; open_spectra reads all." : "No spectrum: the scan kept none of this layer. Scan again with --save-spectra.";
+    return AH.curves.leftOut ? "No spectrum: the page holds only the curves of the first layers and of the experts with the heaviest tails; open_spectra reads all." : "No spectrum: the scan kept none for this layer. Scan again with --save-spectra.";
   }
 };

@@ -38,12 +38,12 @@
     AH.plot(plot, () => {
       const value = M[shown].value, dots = L.count <= 600 && by === "precision";
       const groups = by === "precision"
-        ? L.precisions.map((name, at) => [name, L.all.map((i) => [i, value(i, at)]), AH.precisionColor(name)])
+        ? L.precisions.map((name, at) => [name, L.all.map((i) => [i, value(i, at)]), AH.precisionColor(name, L.precisions)])
         : [...new Set(L.all.map(L.category))].map((kind) => [kind, L.all.filter((i) => L.category(i) === kind).map((i) => [i, value(i, p())]), AH.token("accent")]);
       return {
         data: groups.map(([name, points, color]) => {
           const known = points.filter(([, v]) => Number.isFinite(v));
-          const few = L.few(known.length); // points, no box: its edges would be single layers
+          const few = L.few(known.length); // points without a box, whose edges would be single layers
           return {
             type: "box", name: AH.plain(name), y: known.map(([, v]) => v), text: known.map(([i]) => AH.plain(L.name(i))), quartilemethod: "linear", boxmean: !few,
             boxpoints: dots || few ? "all" : "outliers", jitter: few ? 0 : 0.6, pointpos: 0, fillcolor: "rgba(0,0,0,0)", line: {color, width: few ? 0 : 1.6},
@@ -60,7 +60,7 @@
   }
   tools.append(
     AH.el("span", {class: "tool"}, "Value", AH.choice("Value", ["alpha", "alpha_ratio", "relative_error"].map((key) => [key, M[key].title]), shown, (key) => { shown = key; drawDistribution(); }).group),
-    AH.el("span", {class: "tool"}, "A box for each", AH.choice("A box for each", [["precision", "precision"], ["category", "category"]], by, (key) => { by = key; drawDistribution(); }).group));
+    AH.el("span", {class: "tool"}, "One box per", AH.choice("One box per", [["precision", "precision"], ["category", "category"]], by, (key) => { by = key; drawDistribution(); }).group));
   AH.view.on(() => { if (by === "category") drawDistribution(); });
   drawDistribution();
 

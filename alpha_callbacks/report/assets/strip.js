@@ -1,12 +1,12 @@
 "use strict";
-/* AH.strip: layers that have no cell in a map, as tiles with their names. */
+/* AH.strip: layers without a cell in a map, as tiles with their names. */
 (() => {
   const MOST = 240;
 
   /**
-   * Show tiles in an element; whoever asked fills in values and colours.
+   * Show tiles in an element; the caller fills in values and colours.
    * layers: those outside blocks. name(i): in full; label(i): what fits a tile. alone: no layer is inside a block.
-   * Returns a tile for each layer shown: {element, value, i}.
+   * Returns one tile per layer shown: {element, value, i}.
    */
   AH.strip = (element, {layers, name, label, alone, tag = "div"}) => {
     const tiles = layers.slice(0, MOST).map((i) => {

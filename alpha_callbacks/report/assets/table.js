@@ -1,10 +1,10 @@
 "use strict";
-/* AH.layerTable: layers as rows that can be searched, filtered and sorted, a page at a time. */
+/* AH.layerTable: layers as rows that can be searched, filtered and sorted, one page at a time. */
 AH.layerTable = (element, {columns, rows, open = null, filters = [], order = null, label, page = 25}) => {
   // columns: {title, value(row), text(row), number, tone(row)}; the first is the name, and a link if there is `open(row)`.
   // filters: {label, value(row)}. order: {column, down}, null for the order of the rows.
   let most = page;
-  const search = AH.el("input", {type: "search", placeholder: "Filter: words of the name", "aria-label": "Filter by name", spellcheck: "false"});
+  const search = AH.el("input", {type: "search", placeholder: "Filter by words of the name", "aria-label": "Filter by name", spellcheck: "false"});
   const found = AH.el("span", {class: "note", "aria-live": "polite"});
   const selects = filters.map((filter) => {
     const values = [...new Set(rows().map(filter.value))].sort((a, b) => a.localeCompare(b, "en", {numeric: true}));
@@ -22,7 +22,7 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
     return AH.el("th", {scope: "col", class: column.number ? "number" : null}, button);
   });
   const longest = rows().reduce((most, row) => Math.max(most, String(columns[0].value(row)).length), 0);
-  heads[0].style.minWidth = `${Math.min(34, longest + 2)}ch`; // where a table is too wide, names give way no further
+  heads[0].style.minWidth = `${Math.min(34, longest + 2)}ch`; // names get no narrower where a table is too wide
   const body = AH.el("tbody");
   const more = AH.el("button", {type: "button", class: "button more", on: {click: () => {
     const first = body.children.length;
@@ -44,7 +44,7 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
       kept.sort((one, other) => {
         const [a, b] = [keys.get(one), keys.get(other)];
         if (!number) return sign * String(a).localeCompare(String(b), "en", {numeric: true});
-        if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b); // those without a value last
+        if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b); // rows without a value come last
         return sign * (a - b);
       });
     }
@@ -60,7 +60,7 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
       if (!open) return AH.el("td", {class: "mono"}, ...AH.breakable(text));
       return AH.el("td", {}, AH.el("button", {type: "button", class: "layer-link mono", on: {click: () => open(row)}}, ...AH.breakable(text)));
     }))));
-    if (!kept.length) body.append(AH.el("tr", {}, AH.el("td", {class: "nothing", colspan: columns.length, text: "No layer fits the filter."})));
+    if (!kept.length) body.append(AH.el("tr", {}, AH.el("td", {class: "nothing", colspan: columns.length, text: "No layer matches the filter."})));
     more.hidden = kept.length <= most;
     more.textContent = `Show more (${(kept.length - Math.min(most, kept.length)).toLocaleString("en-US")} left)`;
   }

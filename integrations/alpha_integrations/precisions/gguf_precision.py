@@ -1,4 +1,4 @@
-"""The block formats of llama.cpp as precisions: `gguf:q8_0`, `gguf:q4_0`, ..., through the package gguf itself."""
+"""The block formats of llama.cpp as precisions: `gguf:q8_0`, `gguf:q4_0`, ..., computed by the package gguf."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
+from alpha_callbacks.precisions.encoding import Encoding
 from alpha_callbacks.precisions.precision import Family, Precision, Storage
 
-# What gguf can quantize; of the K- and I-quants it has only the way back.
-_NAMES = ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "mxfp4", "tq2_0", "tq1_0")
+# The types that gguf can quantize, with the bits of one code; K- and I-quants it can only dequantize.
+_CODE_BITS = {"q8_0": 8, "q5_1": 5, "q5_0": 5, "q4_1": 4, "q4_0": 4, "mxfp4": 4, "tq2_0": 2, "tq1_0": 2}
+_WITH_MINIMUM = ("q5_1", "q4_1")
 _PREFIX = "gguf"
 
 
 def _make(options: Sequence[str]) -> Precision:
-    name = "_".join(options) or _NAMES[0]
-    if name not in _NAMES:
-        raise OptionError(f"expected one of {', '.join(_NAMES)} (gguf can quantize no other), got {name!r}.")
+    name = "_".join(options) or next(iter(_CODE_BITS))
+    if name not in _CODE_BITS:
+        raise OptionError(f"expected one of {', '.join(_CODE_BITS)} (gguf can quantize no other), got {name!r}.")
     try:
         import gguf
     except ImportError as error:
@@ -34,6 +36,7 @@ def _make(options: Sequence[str]) -> Precision:
         eps=None,
         round_trip=partial(_round_trip, kind),
         storage=Storage(size * 8 / block),
+        encoding=Encoding(name, _CODE_BITS[name], "group", block, symmetric=name not in _WITH_MINIMUM, scale="ggml"),
         column_multiple=block,
         same_as="gguf",
         source="llama.cpp, ggml-quants",
@@ -49,5 +52,5 @@ def _round_trip(kind: Any, rows: Tensor, largest: float) -> Tensor:
     return torch.from_numpy(values).to(rows.device)
 
 
-_LISTED = (("q8_0",), ("q4_0",)) if find_spec("gguf") else ()  # tables list only what can be had
-FAMILY = Family(_PREFIX, (), _make, ", ".join(_NAMES), _LISTED, extra=_PREFIX)
+_LISTED = (("q8_0",), ("q4_0",)) if find_spec("gguf") else ()  # tables list only what is installed
+FAMILY = Family(_PREFIX, (), _make, ", ".join(_CODE_BITS), _LISTED, extra=_PREFIX)

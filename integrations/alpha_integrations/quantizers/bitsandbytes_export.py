@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.precisions.encoding import Encoding
 from alpha_integrations.quantizers.plan_modules import refuse_unheld, split_modules
 
 _TARGET = "bitsandbytes"
+_NF4 = Encoding("nf4", 4, "group", 64, scale="fp32")
 _HOLDS = (
-    "nf4 (blocks of 64) and 16 bits, one format for all quantized layers. Its int8 (LLM.int8) has other scales than "
+    "nf4 (blocks of 64) and 16 bits, one format for all quantized layers. Its int8 (LLM.int8) uses other scales than "
     "were measured and quantizes activations too"
 )
 
@@ -22,13 +24,11 @@ def export(plan: Plan) -> Export:
         PlanError: a layer has another low-bit format than NF4.
     """
     modules = split_modules(plan, _TARGET)
-    refuse_unheld(_TARGET, modules.low, lambda precision: precision == "nf4", _HOLDS)
+    refuse_unheld(_TARGET, modules.low, lambda encoding: encoding == _NF4, _HOLDS)
     skipped = list(modules.wide)
-    notes = [
-        "bitsandbytes quantizes every linear layer that the list does not name, also those that are not in the plan."
-    ]
+    notes = ["bitsandbytes quantizes every linear layer that the list does not name, even one that is not in the plan."]
     if not any(choice.category == "lm_head" for choice in plan.choices):
-        skipped.append("lm_head")  # an explicit list takes the place of the default one, which has it
+        skipped.append("lm_head")  # an explicit list replaces the default one, which names it
     content = {
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
@@ -40,10 +40,10 @@ def export(plan: Plan) -> Export:
 
 
 def skip_patterns(skipped: Sequence[str], quantized: Sequence[str]) -> list[str]:
-    """Return an entry for each module to skip that skips none to be quantized.
+    """Return one entry per module to skip; none of them matches a module to quantize.
 
-    An entry is a prefix up to a dot, a regular expression, or a suffix, whichever fits. A plain name is what vLLM
-    reads too, so it is escaped only where it would do harm or would not match itself.
+    An entry acts as a prefix up to a dot, as a regular expression and as a suffix. vLLM reads plain names only, so a
+    name is escaped only where it would match a module to quantize or would not match itself.
 
     Examples:
         >>> skip_patterns(["layers.1.fc", "fc"], ["layers.10.fc"])

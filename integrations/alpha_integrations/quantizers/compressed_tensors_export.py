@@ -7,17 +7,27 @@ from typing import Any
 
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_integrations.quantizers.plan_modules import Modules, fused_notes, refuse_ragged, refuse_unheld, split_modules
-from alpha_integrations.quantizers.precision_words import words_of
+from alpha_callbacks.precisions.encoding import Encoding, Sharing
+from alpha_integrations.quantizers.plan_modules import (
+    Modules,
+    encoding_of,
+    fused_notes,
+    refuse_ragged,
+    refuse_unheld,
+    split_modules,
+)
 
 _TARGET = "compressed-tensors"
-# Formats without options: bits, weights a scale, dtype of the scales, how they are packed.
-_FIXED = {
-    "mxfp8_e4m3": (8, 32, "uint8", "mxfp8-quantized"),
-    "mxfp6_e2m3": (6, 32, "uint8", "mxfp6-pack-quantized"),
-    "mxfp4": (4, 32, "uint8", "mxfp4-pack-quantized"),
-    "nvfp4": (4, 16, "float8_e4m3fn", "nvfp4-pack-quantized"),
+# Formats whose scales are small floats themselves: (element, scale) -> (strategy, dtype of the scales, packing).
+_SMALL_SCALES = {
+    ("e4m3", "rceil"): ("group", "uint8", "mxfp8-quantized"),
+    ("e2m3", "even"): ("group", "uint8", "mxfp6-pack-quantized"),
+    ("e2m1", "even"): ("group", "uint8", "mxfp4-pack-quantized"),
+    ("e2m1", "e4m3"): ("tensor_group", "float8_e4m3fn", "nvfp4-pack-quantized"),
 }
+# Formats with real scales: element -> (type, packing).
+_REAL_SCALES = {"int": ("int", "pack-quantized"), "e4m3": ("float", "naive-quantized")}
+_STRATEGIES: dict[Sharing, str] = {"tensor": "tensor", "channel": "channel", "group": "group", "tile": "block"}
 _HOLDS = "int2 to int8, fp8_e4m3 (not :none), mxfp8_e4m3, mxfp6_e2m3, mxfp4 (default scale rules) and nvfp4"
 _FUSED = ({"attn_q", "attn_k", "attn_v"}, {"mlp_gate", "mlp_up"}, {"moe_expert_gate", "moe_expert_up"})
 
@@ -39,8 +49,8 @@ def checked_modules(plan: Plan, target: str) -> Modules:
         PlanError: it cannot hold one.
     """
     modules = split_modules(plan, target)
-    refuse_unheld(target, modules.low, lambda precision: scheme_of(precision) is not None, _HOLDS)
-    refuse_ragged(target, modules.low, lambda precision: _block(scheme_of(precision) or {}))
+    refuse_unheld(target, modules.low, lambda encoding: scheme_of(encoding) is not None, _HOLDS)
+    refuse_ragged(target, modules.low)
     return modules
 
 
@@ -59,80 +69,70 @@ def quantization_config(modules: Modules) -> dict[str, Any]:
 
 
 def config_groups(low: Mapping[str, Choice]) -> dict[str, dict[str, Any]]:
-    """Return one group per precision, as QuantizationScheme reads it."""
+    """Return one group per format, as QuantizationScheme reads it."""
     names = defaultdict(list)
     for name, choice in low.items():
-        names[choice.precision].append(name)
+        names[encoding_of(choice, _TARGET)].append(name)
     groups = {}
-    for i, (precision, targets) in enumerate(names.items()):
-        weights = scheme_of(precision) or {}
+    for i, (encoding, targets) in enumerate(names.items()):
         groups[f"group_{i}"] = {
             "targets": targets,
-            "weights": weights,
+            "weights": scheme_of(encoding),
             "input_activations": None,
             "output_activations": None,
-            "format": _format(precision),
+            "format": _format(encoding),
         }
     return groups
 
 
-def scheme_of(precision: str) -> dict[str, Any] | None:
-    """Return a precision as QuantizationArgs of a weight, or None if there is no such scheme."""
-    common = {"symmetric": True, "dynamic": False}
-    if precision in _FIXED:
-        bits, size, scale, _ = _FIXED[precision]
-        strategy = "tensor_group" if precision == "nvfp4" else "group"
-        scales = {"strategy": strategy, "group_size": size, "scale_dtype": f"torch.{scale}"}
-        return {"num_bits": bits, "type": "float", **scales, **common}
-    words = words_of(precision)
-    element: dict[str, Any] = {"num_bits": words.bits, "type": "int", **common, "symmetric": not words.asymmetric}
-    if words.base == "fp8_e4m3":
-        element = {"num_bits": 8, "type": "float", **common}
-    elif not words.bits:
+def scheme_of(encoding: Encoding) -> dict[str, Any] | None:
+    """Return a format as QuantizationArgs of a weight, or None if there is no such scheme."""
+    common = {"symmetric": encoding.symmetric, "dynamic": False}
+    if small := _SMALL_SCALES.get((encoding.element, encoding.scale)):
+        strategy, scale, _ = small
+        scales = {"strategy": strategy, "group_size": encoding.size, "scale_dtype": f"torch.{scale}"}
+        return {"num_bits": encoding.bits, "type": "float", **scales, **common}
+    if encoding.scale != "real" or encoding.element not in _REAL_SCALES:
         return None
-    if words.sharing == "group":
-        return {**element, "strategy": "group", "group_size": words.size}
-    if words.sharing == "tile":
-        return {**element, "strategy": "block", "block_structure": [words.size, words.size]}
-    return {**element, "strategy": words.sharing} if words.sharing in ("channel", "tensor") else None
+    kind, _ = _REAL_SCALES[encoding.element]
+    scheme = {"num_bits": encoding.bits, "type": kind, **common, "strategy": _STRATEGIES[encoding.sharing]}
+    if encoding.sharing == "group":
+        scheme["group_size"] = encoding.size
+    if encoding.sharing == "tile":
+        scheme["block_structure"] = [encoding.size, encoding.size]
+    return scheme
 
 
-def _format(precision: str) -> str:
-    if precision in _FIXED:
-        return _FIXED[precision][3]
-    return "pack-quantized" if words_of(precision).bits else "naive-quantized"
-
-
-def _block(weights: Mapping[str, Any]) -> int:
-    structure = weights.get("block_structure")
-    return int(structure[1] if structure else weights.get("group_size", 1))
+def _format(encoding: Encoding) -> str:
+    small = _SMALL_SCALES.get((encoding.element, encoding.scale))
+    return small[-1] if small else _REAL_SCALES[encoding.element][-1]
 
 
 def _notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
     notes = []
-    precisions = {choice.precision for choice in low.values()}
-    if any(words_of(precision).base == "fp8_e4m3" for precision in precisions):
+    encodings = {encoding_of(choice, _TARGET) for choice in low.values()}
+    if any((encoding.element, encoding.scale) == ("e4m3", "real") for encoding in encodings):
         notes.append(
             "fp8_e4m3: weight-only, as it was measured (naive-quantized). vLLM's FP8 kernels quantize activations "
             "too; for them set input_activations and the format float-quantized."
         )
-    if "mxfp8_e4m3" in precisions:
+    if any((encoding.element, encoding.scale) == ("e4m3", "rceil") for encoding in encodings):
         notes.append(
             "mxfp8_e4m3: where the largest weight of a block is exactly 1.75 * 2^n, compressed-tensors' own rule takes "
-            "twice the scale that was measured (our writer does not)."
+            "twice the scale that was measured. `alpha-hill quantize` writes the measured scale."
         )
-    if any(words_of(precision).asymmetric for precision in precisions):
+    if not all(encoding.symmetric for encoding in encodings):
         notes.append("asym: transformers cannot load packed zero points; other runtimes were not tried.")
     if differing := _differing(low):
         notes.append(
-            f"vLLM fuses q, k, v and gate, up, and wants one scheme for each: {len(differing)} groups have several, "
-            f"e.g. that of {differing[0]}."
+            f"vLLM fuses q, k, v and gate, up, and needs one scheme per fused group: {len(differing)} groups have "
+            f"several, e.g. that of {differing[0]}."
         )
     return (*notes, *fused_notes(low))
 
 
 def _differing(low: Mapping[str, Choice]) -> list[str]:
-    """Return a module of each set that a runtime fuses although its precisions differ."""
+    """Return one module of each set that a runtime fuses although its members differ in precision."""
     found: dict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
     for name, choice in low.items():
         for i, together in enumerate(_FUSED):

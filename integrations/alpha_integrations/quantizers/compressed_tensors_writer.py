@@ -18,10 +18,9 @@ from alpha_integrations.quantizers.model_folder import (
     whole_folder,
 )
 from alpha_integrations.quantizers.plan_modules import fused_notes, refuse_unheld
-from alpha_integrations.quantizers.precision_words import words_of
 
 _TARGET, _EXTRA = "compressed-tensors", "quantize"
-_LOADS = "no zero points that transformers could load again, though the exported configuration has them"
+_LOADS = "no zero points, because transformers cannot load them; the exported configuration may have them"
 _SCALE_ERROR = 2.0**-8  # rounding to bf16 makes half of it
 
 
@@ -38,7 +37,7 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         MissingExtraError: compressed-tensors or transformers is not installed.
     """
     modules = checked_modules(plan, _TARGET)
-    refuse_unheld(_TARGET, modules.low, lambda precision: not words_of(precision).asymmetric, _LOADS)
+    refuse_unheld(_TARGET, modules.low, lambda encoding: encoding.symmetric, _LOADS)
     try:
         from compressed_tensors.compressors import ModelCompressor, compress_module
         from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
@@ -95,28 +94,28 @@ def _fill(module: Any, weight: Tensor, name: str) -> None:
 
 
 def _measured_scale(top: Tensor, weight: Tensor, args: Any, scale: Tensor) -> Tensor:
-    """Return the scales of the library, or ours where a rule of ours differs for ties, which bf16 weights are full of.
+    """Return the library's scales, or those that were measured where the rules differ for ties, common in bf16 weights.
 
     Args:
         top: largest |w| of each block.
         weight: the whole matrix.
         args: QuantizationArgs.
-        scale: of the library.
+        scale: the library's scales.
     """
     if args.num_bits == 8 and args.scale_dtype is torch.uint8:
         ideal = top / E4M3.largest
         power = power_of_two_below(ideal)
-        ours = torch.where(ideal > power, 2 * power, power)
+        measured = torch.where(ideal > power, 2 * power, power)
     elif args.strategy == "tensor_group":
         whole = weight.abs().amax() / (E4M3.largest * E2M1.largest)
-        ours = E4M3.round((top / E2M1.largest / whole).clamp(2.0**E4M3.smallest, E4M3.largest))
+        measured = E4M3.round((top / E2M1.largest / whole).clamp(2.0**E4M3.smallest, E4M3.largest))
     else:
         return scale
-    return torch.where(top > 0, ours, scale)
+    return torch.where(top > 0, measured, scale)
 
 
 def _blocks(weight: Tensor, args: Any) -> Tensor:
-    """Return the weights with those that share a scale along the last dimension, the others in the scales' shape."""
+    """Return the weights; those that share a scale lie along the last dimension, the others have the scales' shape."""
     if args.strategy == "tensor":
         return weight.reshape(1, -1)
     if args.strategy == "channel":

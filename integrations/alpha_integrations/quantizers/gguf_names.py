@@ -4,16 +4,19 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
+
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.export_plan import refuse
 from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.precisions.encoding import Encoding
 from alpha_callbacks.weights.layer_names import block_index
+from alpha_integrations.quantizers.plan_modules import encoding_of
 
 _TARGET = "gguf"
-_WIDE = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
-_MXFP4 = "mxfp4_floor"  # the scales of GGUF's MXFP4; ties differ
+_WIDE: dict[torch.dtype | None, str] = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+MXFP4 = Encoding("e2m1", 4, "group", 32, scale="floor")  # has the scales of ggml's MXFP4; ties differ
 TIES = "mxfp4: ggml rounds ties towards zero; mxfp4_floor was measured with ties to even, gguf_mxfp4 as ggml does."
-_BLOCK = 32  # of MXFP4
 _EXPERT = re.compile(r"^(blk\.\d+)\.\d+\.(ffn_\w+_exps)$")  # a scan names each expert of a stacked tensor
 _HOLDS = (
     "gguf_q8_0, gguf_q5_1, gguf_q5_0, gguf_q4_1, gguf_q4_0, gguf_mxfp4, mxfp4_floor, fp16, bf16, fp32. int8 and int4 "
@@ -23,11 +26,11 @@ _HOLDS = (
 
 @dataclass(frozen=True)
 class TensorType:
-    """What a plan says of a tensor.
+    """The type that a plan gives to one tensor.
 
     Attributes:
         kind: ggml type, in lower case ("q4_0").
-        choice: the first choice that it comes from.
+        choice: the first choice that asks for it.
     """
 
     kind: str
@@ -55,7 +58,7 @@ def tensor_types(plan: Plan) -> dict[str, TensorType]:
                 f"{_TARGET}: expected 16 bits for {name}, which shares its storage with {choice.tied_to}, got "
                 f"{choice.precision}. Keep it at bf16."
             )
-        block = _BLOCK if kind == "mxfp4" else choice.format.column_multiple
+        block = encoding_of(choice, _TARGET).size if choice.low_bit else 1
         if choice.in_features % block:
             raise PlanError(
                 f"{_TARGET}: expected in_features that is a multiple of {block} for {choice.precision}, got "
@@ -71,10 +74,12 @@ def tensor_types(plan: Plan) -> dict[str, TensorType]:
 
 
 def _kind(choice: Choice) -> str | None:
-    precision = choice.precision
-    if precision == _MXFP4:
+    if not choice.low_bit:
+        return _WIDE.get(choice.format.dtype)
+    encoding = encoding_of(choice, _TARGET)
+    if encoding == MXFP4:
         return "mxfp4"
-    return precision.removeprefix("gguf_") if precision.startswith("gguf_") else _WIDE.get(precision)
+    return encoding.element if encoding.scale == "ggml" else None
 
 
 def _renamer(choices: Iterable[Choice]) -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""A GGUF file with the types of a plan, made from another; llama.cpp runs it."""
+"""A GGUF file with the types of a plan, made from another GGUF file; llama.cpp runs it."""
 
 import math
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
-from alpha_integrations.quantizers.gguf_names import TIES, TensorType, tensor_types
+from alpha_integrations.quantizers.gguf_names import MXFP4, TIES, TensorType, tensor_types
 from alpha_integrations.quantizers.model_folder import whole_folder
 
 _TARGET = _EXTRA = "gguf"
@@ -124,9 +124,9 @@ def _notes(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> tuple[str,
     kinds = {str(tensors[name].tensor_type.name) for name in wanted}
     if quantized := sorted(kinds.difference(_FLOATS)):
         notes.append(
-            f"The source held {', '.join(quantized)}: what was lost there is lost, also in tensors now stored with 16 "
-            "bits."
+            f"The source held {', '.join(quantized)}: that quantization error stays, even in tensors now stored with "
+            "16 bits."
         )
-    if any(found.choice.precision == "mxfp4_floor" for found in wanted.values()):
+    if any(found.choice.format.encoding == MXFP4 for found in wanted.values()):
         notes.append(TIES)
     return tuple(notes)

@@ -1,18 +1,25 @@
-"""The pipeline's layer-config JSON: a default and overrides, each for one exact name."""
+"""The pipeline's layer-config JSON: a default, and one override per exact layer name."""
 
 import json
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from alpha_callbacks.planning.export_plan import Export
-from alpha_callbacks.planning.plan import Plan
-from alpha_integrations.quantizers.plan_modules import refuse_unheld, split_modules
-from alpha_integrations.quantizers.precision_words import words_of
+from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.precisions.encoding import Encoding
+from alpha_integrations.quantizers.plan_modules import encoding_of, refuse_unheld, split_modules
 
 _TARGET = "layer-config"
-_GROUP = 32  # what the pipeline's kernels take; that of OCP MX
-_WHOLE = {"mxfp8_e4m3": "mxfp8", "mxfp6_e2m3": "mxfp6", "mxfp4": "mxfp4"}
-_ELEMENTS = {"fp8_e4m3": "fp8", "fp4": "fp4", **{f"int{bits}": f"int{bits}" for bits in (2, 3, 4, 6, 8)}}
-_BY_ROW = ("fp8", "int8")  # with 8 bits the finer groups of the pipeline differ little from a scale a row
+_GROUP = 32  # the group size of the pipeline's kernels and of OCP MX
+_INT_BITS = (2, 3, 4, 6, 8)
+_FLOATS = {
+    ("e4m3", "rceil"): "mxfp8",
+    ("e2m3", "even"): "mxfp6",
+    ("e2m1", "even"): "mxfp4",
+    ("e4m3", "real"): "fp8",
+    ("e2m1", "real"): "fp4",
+}
+_BY_ROW = ("fp8", "int8")  # with 8 bits the pipeline's finer groups differ little from one scale per row
 _HOLDS = "int2, int3, int4, int6, int8, fp4 and fp8_e4m3 by group, int8 and fp8_e4m3 by row, mxfp8, mxfp6 and mxfp4"
 
 
@@ -23,14 +30,14 @@ def export(plan: Plan) -> Export:
         PlanError: a layer has a format without a name there.
     """
     modules = split_modules(plan, _TARGET)
-    refuse_unheld(_TARGET, modules.low, lambda precision: _entry(precision) is not None, _HOLDS)
+    refuse_unheld(_TARGET, modules.low, lambda encoding: _entry(encoding) is not None, _HOLDS)
     overrides: list[dict[str, object]] = []
     for name in plan.modules():
         choice = modules.low.get(name)
-        entry = {"skip": True} if choice is None else _entry(choice.precision)
+        entry = {"skip": True} if choice is None else _entry(encoding_of(choice, _TARGET))
         overrides.append({"pattern": escape(name), **(entry or {})})
     content = {"default": {"wq": "bf16", "aq": "bf16", "group_size": _GROUP}, "overrides": overrides}
-    return Export(json.dumps(content, indent=1) + "\n", ".json", _notes([c.precision for c in modules.low.values()]))
+    return Export(json.dumps(content, indent=1) + "\n", ".json", _notes(modules.low.values()))
 
 
 def escape(name: str) -> str:
@@ -45,22 +52,19 @@ def escape(name: str) -> str:
     return pattern
 
 
-def _entry(precision: str) -> dict[str, object] | None:
-    """Return the keys of an override, or None if the pipeline has no word for this format."""
-    words = words_of(precision)
-    if not words.sharing:
-        wq, size = _WHOLE.get(precision), _GROUP
-    else:
-        wq, size = _ELEMENTS.get(words.base), words.size or _GROUP
-        if words.asymmetric or not (words.sharing == "group" or words.sharing == "channel" and wq in _BY_ROW):
-            return None
-    return None if wq is None else {"wq": wq, "group_size": size}
+def _entry(encoding: Encoding) -> dict[str, object] | None:
+    """Return the keys of an override, or None if the pipeline has no name for this format."""
+    integer = encoding.element == "int" and encoding.bits in _INT_BITS and encoding.symmetric
+    wq = f"int{encoding.bits}" if integer else _FLOATS.get((encoding.element, encoding.scale))
+    if wq is None or not (encoding.sharing == "group" or encoding.sharing == "channel" and wq in _BY_ROW):
+        return None
+    return {"wq": wq, "group_size": encoding.size or _GROUP}
 
 
-def _notes(precisions: list[str]) -> tuple[str, ...]:
-    by_row = sorted({p for p in precisions if words_of(p).sharing == "channel"})
+def _notes(low: Iterable[Choice]) -> tuple[str, ...]:
+    by_row = sorted({choice.precision for choice in low if encoding_of(choice, _TARGET).sharing == "channel"})
     if not by_row:
         return ()
     return (
-        f"{', '.join(by_row)}: measured with a scale a row; the pipeline takes groups of {_GROUP}, which is finer.",
+        f"{', '.join(by_row)}: measured with one scale per row; the pipeline uses groups of {_GROUP}, which is finer.",
     )

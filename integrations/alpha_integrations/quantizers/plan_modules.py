@@ -1,4 +1,4 @@
-"""What every target that names PyTorch modules needs from a plan: which to quantize, which to leave alone."""
+"""What every target needs from a plan: which modules to quantize, and the fields of their formats."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.export_plan import refuse
 from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.precisions.encoding import Encoding
 
 _NOT_LINEAR = ("embedding", "conv")
 
@@ -15,7 +16,7 @@ class Modules:
     """The modules of a plan.
 
     Attributes:
-        low: module path -> choice, those to be quantized.
+        low: module path -> choice, for the modules to quantize.
         wide: paths of all others.
     """
 
@@ -24,15 +25,15 @@ class Modules:
 
 
 def split_modules(plan: Plan, target: str) -> Modules:
-    """Sort the modules of a plan.
+    """Sort the modules of a plan into those to quantize and all others.
 
     Args:
         plan: with module paths as layer names.
         target: name of the format, for messages.
 
     Raises:
-        PlanError: the names are those of a GGUF file, no module is to be quantized, or one is that shares its storage
-            or is no linear layer.
+        PlanError: the names are those of a GGUF file, there is no module to quantize, or a module to quantize shares
+            its storage, is not a linear layer or has a format without an encoding.
     """
     if gguf := next((c.layer_name for c in plan.choices if c.layer_name.startswith("blk.")), None):
         raise PlanError(
@@ -53,11 +54,27 @@ def split_modules(plan: Plan, target: str) -> Modules:
                 f"{target}: expected a linear layer, got {name} ({choice.category}) at {choice.precision}. "
                 "Keep it at bf16."
             )
+        encoding_of(choice, target)
     return Modules(low, tuple(name for name in modules if name not in low))
 
 
+def encoding_of(choice: Choice, target: str) -> Encoding:
+    """Return the fields of a layer's low-bit format.
+
+    Raises:
+        PlanError: the format has none, so that only its round trip is known.
+    """
+    encoding = choice.format.encoding
+    if encoding is None:
+        raise PlanError(
+            f"{target}: expected a format with an encoding, got {choice.precision} for {choice.layer_name}, which can "
+            "be measured but not exported. Set `encoding` of its Precision, or use another format."
+        )
+    return encoding
+
+
 def fused_notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
-    """Say where a scale of the whole matrix was measured for each part and will be stored once for all of them.
+    """Say which fused modules get one stored scale although a scale was measured for each part.
 
     Args:
         low: module path -> choice, those to be quantized; a fused module has the choice of its first part.
@@ -75,31 +92,31 @@ def fused_notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
     )
 
 
-def refuse_unheld(target: str, low: Mapping[str, Choice], holds: Callable[[str], bool], can_hold: str) -> None:
-    """Raise if there is a precision that the target cannot hold.
+def refuse_unheld(target: str, low: Mapping[str, Choice], holds: Callable[[Encoding], bool], can_hold: str) -> None:
+    """Raise if there is a format that the target cannot hold.
 
     Raises:
         PlanError: there is one.
     """
-    refuse(target, [choice for choice in low.values() if not holds(choice.precision)], can_hold)
+    refuse(target, [choice for choice in low.values() if not holds(encoding_of(choice, target))], can_hold)
 
 
-def refuse_ragged(target: str, low: Mapping[str, Choice], block_of: Callable[[str], int]) -> None:
-    """Raise if rows do not divide into blocks, which quantizers pad, skip or get wrong, some without a word.
+def refuse_ragged(target: str, low: Mapping[str, Choice]) -> None:
+    """Raise if rows do not divide into blocks. Quantizers pad or skip such rows or get them wrong, some silently.
 
     Args:
         target: name of the format.
         low: the modules to quantize.
-        block_of: precision -> weights along a row that share a scale.
 
     Raises:
         PlanError: there are such rows.
     """
-    ragged = [(name, c) for name, c in low.items() if c.in_features % block_of(c.precision)]
+    blocks = {name: encoding_of(choice, target).size or 1 for name, choice in low.items()}
+    ragged = [name for name, choice in low.items() if choice.in_features % blocks[name]]
     if ragged:
-        name, choice = ragged[0]
+        name, choice = ragged[0], low[ragged[0]]
         raise PlanError(
-            f"{target}: expected in_features that is a multiple of {block_of(choice.precision)} for "
-            f"{choice.precision}, got {choice.in_features} for {name} ({len(ragged)} layers). "
-            "Keep it at bf16 or use a format with one scale a row."
+            f"{target}: expected in_features that is a multiple of {blocks[name]} for {choice.precision}, got "
+            f"{choice.in_features} for {name} ({len(ragged)} layers). "
+            "Keep it at bf16 or use a format with one scale per row."
         )

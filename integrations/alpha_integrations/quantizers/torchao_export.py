@@ -5,17 +5,24 @@ from typing import Any
 
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
-from alpha_integrations.quantizers.plan_modules import Modules, fused_notes, refuse_ragged, refuse_unheld, split_modules
-from alpha_integrations.quantizers.precision_words import Words, words_of
+from alpha_callbacks.precisions.encoding import Encoding
+from alpha_integrations.quantizers.plan_modules import (
+    Modules,
+    encoding_of,
+    fused_notes,
+    refuse_ragged,
+    refuse_unheld,
+    split_modules,
+)
 
 _TARGET = "torchao"
-_NVFP4_BLOCK = 16
-_FLOATS = {"fp8_e4m3": "float8_e4m3fn", "fp8_e5m2": "float8_e5m2"}
+_NVFP4 = Encoding("e2m1", 4, "group", 16, scale="e4m3")
+_FLOATS = {"e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2"}
 _HOLDS = (
     "int2 to int8, fp8_e4m3 and fp8_e5m2 (not :none, :block128), and nvfp4. Its MX formats quantize activations too, "
     "and its NF4 does not survive a saved configuration"
 )
-_ROWS = f"nvfp4 only where out_features is a multiple of {_NVFP4_BLOCK}"
+_ROWS = f"nvfp4 only where out_features is a multiple of {_NVFP4.size}"
 
 
 def export(plan: Plan) -> Export:
@@ -38,56 +45,57 @@ def checked_modules(plan: Plan) -> Modules:
         PlanError: it cannot hold one.
     """
     modules = split_modules(plan, _TARGET)
-    refuse_unheld(_TARGET, modules.low, lambda precision: _config(precision) is not None, _HOLDS)
-    refuse_ragged(_TARGET, modules.low, lambda p: _NVFP4_BLOCK if p == "nvfp4" else words_of(p).size or 1)
-    narrow = {n: c for n, c in modules.low.items() if c.precision == "nvfp4" and c.out_features % _NVFP4_BLOCK}
-    refuse_unheld(_TARGET, narrow, lambda precision: False, _ROWS)
+    refuse_unheld(_TARGET, modules.low, lambda encoding: _config(encoding) is not None, _HOLDS)
+    refuse_ragged(_TARGET, modules.low)
+    ragged = {name: choice for name, choice in modules.low.items() if choice.out_features % _NVFP4.size}
+    refuse_unheld(_TARGET, ragged, lambda encoding: encoding != _NVFP4, _ROWS)
     return modules
 
 
 def fqn_to_config(modules: Modules) -> dict[str, Any]:
     """Return the configuration; every name is exact, since JSON files may sort their keys."""
-    entries = {name: _config(choice.precision) for name, choice in modules.low.items()}
+    entries = {name: _config(encoding_of(choice, _TARGET)) for name, choice in modules.low.items()}
     entries |= dict.fromkeys(modules.wide)
     return _object("FqnToConfig", 1, fqn_to_config=entries, module_fqn_to_config=entries)
 
 
-def _config(precision: str) -> dict[str, Any] | None:
+def _config(encoding: Encoding) -> dict[str, Any] | None:
     """Return the torchao config that does what was measured, or None if there is none."""
-    if precision == "nvfp4":
+    if encoding == _NVFP4:
         return _object("NVFP4WeightOnlyConfig", 1, use_dynamic_per_tensor_scale=True)
-    words = words_of(precision)
-    granularity = _granularity(words)
-    if granularity is None:
+    granularity = _granularity(encoding)
+    if granularity is None or encoding.scale != "real":
         return None
     # set_inductor_config would change torch's settings in the process that applies the configuration.
-    if words.base in _FLOATS:
-        dtype = {"_type": "torch.dtype", "_data": _FLOATS[words.base]}
+    if encoding.element in _FLOATS:
+        dtype = {"_type": "torch.dtype", "_data": _FLOATS[encoding.element]}
         return _object(
             "Float8WeightOnlyConfig", 2, weight_dtype=dtype, set_inductor_config=False, granularity=granularity
         )
-    if words.base == "int8" and not words.asymmetric:  # in bf16 more exact than Intx
+    if encoding.element != "int":
+        return None
+    if encoding.bits == 8 and encoding.symmetric:  # in bf16 more exact than Intx
         return _object("Int8WeightOnlyConfig", 2, group_size=None, granularity=granularity, set_inductor_config=False)
-    if not words.bits or words.sharing == "tensor":
+    if encoding.sharing == "tensor":
         return None
     return _object(
         "IntxWeightOnlyConfig",
         2,
-        weight_dtype={"_type": "torch.dtype", "_data": words.base},
-        granularity=granularity if words.sharing == "group" else _object("PerAxis", 1, axis=0),
-        mapping_type={"_type": "MappingType", "_data": "ASYMMETRIC" if words.asymmetric else "SYMMETRIC"},
+        weight_dtype={"_type": "torch.dtype", "_data": f"int{encoding.bits}"},
+        granularity=granularity if encoding.sharing == "group" else _object("PerAxis", 1, axis=0),
+        mapping_type={"_type": "MappingType", "_data": "SYMMETRIC" if encoding.symmetric else "ASYMMETRIC"},
         scale_dtype=None,
         intx_packing_format={"_type": "IntxPackingFormat", "_data": "UNPACKED_TO_INT8"},
         intx_choose_qparams_algorithm={"_type": "IntxChooseQParamsAlgorithm", "_data": "AFFINE"},
     )
 
 
-def _granularity(words: Words) -> dict[str, Any] | None:
-    if words.sharing == "group":
-        return _object("PerGroup", 1, group_size=words.size)
-    if words.sharing == "tensor":
+def _granularity(encoding: Encoding) -> dict[str, Any] | None:
+    if encoding.sharing == "group":
+        return _object("PerGroup", 1, group_size=encoding.size)
+    if encoding.sharing == "tensor":
         return _object("PerTensor", 1)
-    return _object("PerRow", 1, dim=-1) if words.sharing == "channel" else None
+    return _object("PerRow", 1, dim=-1) if encoding.sharing == "channel" else None
 
 
 def _object(kind: str, version: int, **data: Any) -> dict[str, Any]:

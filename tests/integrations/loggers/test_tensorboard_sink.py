@@ -32,7 +32,7 @@ from alpha_callbacks.precisions import registry
 from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
-from tests.plots.test_charts import THREE, all_lost, computed, lost, make_row, shared
+from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, shared
 
 HOSTILE = "a|b`c\n<script>"
 SUMMARY = {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE} | {

@@ -410,6 +410,7 @@ def test_a_disabled_run_takes_everything(tmp_path: Path) -> None:
     sink.log(make_snapshot(1))
     CsvSink(make_host(tmp_path)).log(make_snapshot(1))
     sink.close()
+    assert isinstance(sink, WandbSink) and (tmp_path / "alpha_hill" / "alpha_hill_history.csv").exists()
 
 
 def test_lightning_logger(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ FORMATS = {
 def test_schemes_are_those_of_the_presets(precision: str, preset: str) -> None:
     from compressed_tensors.quantization import QuantizationArgs, preset_name_to_scheme
 
-    name = plan_of({"a": precision}).choices[0].precision
-    ours, theirs = QuantizationArgs.model_validate(scheme_of(name)), preset_name_to_scheme(preset, ["a"]).weights
+    encoding = plan_of({"a": precision}).choices[0].format.encoding
+    assert encoding is not None
+    ours, theirs = QuantizationArgs.model_validate(scheme_of(encoding)), preset_name_to_scheme(preset, ["a"]).weights
     fields = ("num_bits", "type", "strategy", "group_size", "block_structure", "symmetric", "dynamic", "scale_dtype")
     assert {field: getattr(ours, field) for field in fields} == {field: getattr(theirs, field) for field in fields}
 

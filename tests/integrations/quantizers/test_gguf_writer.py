@@ -107,7 +107,9 @@ def test_a_head_that_is_the_embedding(source: Path, tmp_path: Path) -> None:
 
 def test_notes(source: Path, tmp_path: Path) -> None:
     notes = write_model(source, plan(blk__1__ffn_up="fp16", blk__0__ffn_up="mxfp4:floor"), tmp_path / "a", "gguf")
-    assert notes[0].startswith("The source held Q8_0: what was lost there is lost") and "ties towards zero" in notes[1]
+    assert (
+        notes[0].startswith("The source held Q8_0: that quantization error stays") and "ties towards zero" in notes[1]
+    )
     assert write_model(source, plan(blk__0__ffn_up="gguf:q8_0"), tmp_path / "b", "gguf") == ()
 
 

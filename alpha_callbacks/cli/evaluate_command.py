@@ -1,0 +1,126 @@
+"""`alpha-hill evaluate`: a model and a plan -> what the plan does to the model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alpha_callbacks.cli import parsers
+from alpha_callbacks.cli import shared_options as shared
+
+_TEXT, _PLANS = "Text", "Random plans"
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            parser=parsers.model,
+            help="A causal language model: a checkpoint folder, a model id or a .gguf file.",
+        ),
+    ],
+    plan: shared.PlanOption,
+    text: Annotated[
+        Path,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="Text to predict; not the one that the plan was made with.",
+            rich_help_panel=_TEXT,
+        ),
+    ],
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens",
+            parser=parsers.whole(at_least=2),
+            metavar="N",
+            help="Number of tokens of the text that are predicted.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = 512,
+    context: Annotated[
+        int,
+        typer.Option(
+            "--context",
+            parser=parsers.whole(at_least=2),
+            metavar="N",
+            help="Number of tokens per window.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = 512,
+    random: Annotated[
+        int,
+        typer.Option(
+            "--random",
+            parser=parsers.whole(at_least=0),
+            metavar="N",
+            help="Number of random plans of equal size to compare against.",
+            rich_help_panel=_PLANS,
+        ),
+    ] = 8,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            parser=parsers.whole(at_least=0),
+            metavar="N",
+            help="Seed of the random plans.",
+            rich_help_panel=_PLANS,
+        ),
+    ] = 0,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            parser=parsers.torch_precision,
+            metavar="NAME",
+            help="Precision in which the model computes. \\[default: fp32 if it fits in memory, else as stored]",
+            rich_help_panel=shared.MACHINE,
+            show_default=False,
+        ),
+    ] = None,
+    device: shared.Device = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=parsers.output_file,
+            metavar="FILE",
+            help="Write the scores to this CSV file.",
+            rich_help_panel=shared.OUTPUT,
+        ),
+    ] = None,
+    log_level: shared.LogLevel = "info",
+) -> None:
+    """Measure what a plan does to a model: KL divergence from the unquantized model, and perplexity.
+
+    Compares the plan with each of its formats used alone, and with random plans of the same effective bits. Weights are
+    rounded in memory; activations are not quantized.
+
+    Examples:
+        alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
+        alpha-hill recommend demo --avg-bits 5
+        python -m pydoc str > heldout.txt
+        alpha-hill evaluate tiny_llama --plan demo/plan.json --text heldout.txt
+    """
+    hide_progress = shared.start_logging(log_level)
+    from alpha_callbacks.checkpoints.locate import locate
+    from alpha_callbacks.cli.plan_files import plan_for
+    from alpha_callbacks.cli.print_plan import print_scores, scores_text
+    from alpha_callbacks.cli.progress import StepProgress
+    from alpha_callbacks.evaluation.evaluate import evaluate as score
+    from alpha_callbacks.evaluation.language_model import load_language_model
+    from alpha_callbacks.utils.atomic_files import write_text
+
+    wanted = plan_for(locate(model), plan)
+    language_model = load_language_model(model, device=device, dtype=dtype)
+    windows = language_model.windows(text, tokens=tokens, context=context)
+    with StepProgress("Evaluating", hidden=hide_progress) as progress:
+        scores = score(language_model.model, wanted, windows, random=random, seed=seed, on_progress=progress)
+    print_scores(scores, tokens=windows.numel())
+    if output is not None:
+        write_text(output, scores_text(scores))
+        typer.echo(f"Written to {output}")

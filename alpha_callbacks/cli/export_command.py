@@ -1,0 +1,49 @@
+"""`alpha-hill export`: a plan -> the config of a quantizer."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alpha_callbacks.cli import parsers
+from alpha_callbacks.cli import shared_options as shared
+
+
+def export(
+    plan: Annotated[Path, typer.Argument(help="plan.json of `alpha-hill recommend`.", metavar="PLAN")],
+    target: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            parser=parsers.export_format,
+            metavar="NAME",
+            help=parsers.EXPORT_FORMATS,
+            rich_help_panel=shared.OUTPUT,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=parsers.output_file,
+            metavar="FILE",
+            help="File to write.",
+            rich_help_panel=shared.OUTPUT,
+        ),
+    ],
+    log_level: shared.LogLevel = "info",
+) -> None:
+    """Export a plan as a quantizer's config. What the quantizer cannot represent is refused, never rounded.
+
+    Examples:
+        alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
+        alpha-hill recommend demo --avg-bits 5
+        alpha-hill export demo/plan.json --format torchao -o torchao.json
+    """
+    shared.start_logging(log_level)
+    from alpha_callbacks.cli.plan_files import write_export
+    from alpha_callbacks.planning.plan_json import read_plan
+
+    write_export(read_plan(plan), target, output)
+    typer.echo(f"Written to {output}")

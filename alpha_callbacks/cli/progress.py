@@ -1,0 +1,121 @@
+"""Progress on stderr while a command works."""
+
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
+
+from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_cost
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.locate import EMBEDDED
+from alpha_callbacks.scanning.scan import Observer
+from alpha_callbacks.weights.weight import Weight
+
+_PLAIN_INTERVAL = 15.0  # seconds between lines where stderr is no terminal
+
+
+class ScanProgress(Observer):
+    """Progress of a scan. Time left comes from the predicted cost of the remaining layers, not from their number."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        """Show nothing if hidden; ranks other than the first are always hidden."""
+        self._err = RichConsole(stderr=True, highlight=False, quiet=hidden or os.environ.get("RANK", "0") != "0")
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("[dim]{task.fields[note]}", table_column=Column(overflow="ellipsis", no_wrap=True)),
+            console=self._err,
+        )
+        self._task: TaskID | None = None
+        self._costs: dict[str, float] = {}
+        self._done = 0
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> "ScanProgress":
+        """Return itself; the display starts with the first bar, so that an error before it stands alone."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the display and restore the terminal. Ctrl-C ends the process: a solve cannot be interrupted."""
+        if self._task is not None:
+            self._progress.stop()
+        if kind is KeyboardInterrupt:
+            self._err.print("Interrupted. Finished layers are kept; run the same command again to continue.")
+            os._exit(130)
+
+    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
+        """Say what will be done."""
+        self._costs = {weight.layer_name: predicted_cost(weight) for weight in todo}
+        again = f", {kept} kept from an earlier run" if kept else ""
+        self._err.print(
+            f"[bold]{escape(_label(checkpoint))}[/bold]: {len(todo)} matrices to analyse, "
+            f"{sum(w.numel for w in todo) / 1e6:,.1f} M weights{again}; "
+            f"{parallelism.workers} at a time, {parallelism.threads} thread{'s' * (parallelism.threads > 1)} each."
+        )
+        total = sum(self._costs.values())
+        self._progress.start()
+        self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")
+
+    def finished(self, result: Result) -> None:
+        """Advance by the cost of the layer."""
+        assert self._task is not None
+        self._done += 1
+        note = f"{escape(result.layer_name)} {result.seconds:.1f} s"
+        count = f"{self._done}/{len(self._costs)}"
+        self._progress.update(self._task, advance=self._costs[result.layer_name], count=count, note=note)
+        self._plainly(f"{count} {result.layer_name} {result.seconds:.1f} s")
+
+    def drawing(self, done: int, total: int) -> None:
+        """Advance the second bar."""
+        if done <= 1 or self._task is None:
+            self._progress.start()
+            self._task = self._progress.add_task("Drawing", total=total, count="", note="")
+        self._progress.update(self._task, completed=done, count=f"{done}/{total}")
+
+    def _plainly(self, line: str) -> None:
+        """Print a line now and then if stderr is no terminal, where no bar can be shown."""
+        if not self._err.is_terminal and time.monotonic() - self._spoke > _PLAIN_INTERVAL:
+            self._spoke = time.monotonic()
+            self._err.print(escape(line))
+
+
+class StepProgress:
+    """A progress bar for work in equal steps; it is called with (done, total, note)."""
+
+    def __init__(self, title: str, *, hidden: bool = False) -> None:
+        self._console = RichConsole(stderr=True, highlight=False, quiet=hidden)
+        columns = (BarColumn(bar_width=20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+        note = TextColumn("[dim]{task.fields[note]}")
+        self._progress = Progress(
+            TextColumn("{task.description}"), *columns, TimeRemainingColumn(), note, console=self._console
+        )
+        self._task = self._progress.add_task(title, total=None, note="")
+
+    def __enter__(self) -> "StepProgress":
+        """Show the bar."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore the terminal."""
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int, note: str) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=done, total=total, note=escape(note))
+
+
+def _label(checkpoint: Checkpoint) -> str:
+    return "the embedded tiny Llama" if checkpoint.source == str(EMBEDDED) else checkpoint.source

@@ -1,0 +1,98 @@
+"""`alpha-hill quantize`: a checkpoint and a plan -> a quantized checkpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alpha_callbacks.cli import parsers
+from alpha_callbacks.cli import shared_options as shared
+
+if TYPE_CHECKING:  # --help must not wait for torch
+    from alpha_callbacks.planning.plan import Plan
+
+
+def quantize(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            parser=parsers.model,
+            help="A checkpoint folder or a model id; for --format gguf a .gguf file. It is never modified.",
+        ),
+    ],
+    plan: shared.PlanOption,
+    output_dir: shared.OutputDir = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            parser=parsers.writer_format,
+            metavar="NAME",
+            help="Format of the checkpoint: compressed-tensors, torchao or gguf.",
+            rich_help_panel=shared.OUTPUT,
+        ),
+    ] = "compressed-tensors",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", metavar=shared.FLAG, help="Only say what would be done.", rich_help_panel=shared.OUTPUT
+        ),
+    ] = False,
+    save_plan: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-plan",
+            parser=parsers.output_file,
+            metavar="FILE",
+            help="Write the plan with exact layer names to this file.",
+            rich_help_panel=shared.OUTPUT,
+        ),
+    ] = None,
+    log_level: shared.LogLevel = "info",
+) -> None:
+    """Write a quantized checkpoint as a plan says, by rounding to nearest.
+
+    It goes to --output-dir, a new folder; there is no default. Checkpoints in the formats compressed-tensors and
+    torchao load with plain AutoModelForCausalLM.from_pretrained.
+
+    Examples:
+        alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
+        alpha-hill recommend demo --avg-bits 5
+        alpha-hill quantize tiny_llama --plan demo/plan.json --dry-run
+        alpha-hill quantize tiny_llama --plan demo/plan.json -o quantized
+    """
+    shared.start_logging(log_level)
+    from alpha_callbacks.checkpoints.locate import locate
+    from alpha_callbacks.cli.plan_files import plan_for, print_notes
+    from alpha_callbacks.cli.print_plan import print_plan
+    from alpha_callbacks.errors import OptionError
+    from alpha_callbacks.planning.plan_checks import check_plan
+    from alpha_callbacks.planning.plan_json import write_plan
+    from alpha_callbacks.planning.write_model import write_model
+
+    if output_dir is None and not dry_run:
+        raise OptionError("output_dir: expected a folder for the checkpoint, got none. Give --output-dir or --dry-run.")
+    path = locate(model)
+    wanted = plan_for(path, plan)
+    check_plan(wanted, path)
+    print_plan(wanted)
+    if save_plan is not None:
+        write_plan(wanted, save_plan)
+        typer.echo(f"Plan written to {save_plan}")
+    if dry_run or output_dir is None:
+        print_notes(_foreseen(wanted, target))
+        return
+    print_notes(write_model(path, wanted, output_dir, target))
+    typer.echo(f"Checkpoint written to {output_dir}")
+
+
+def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:
+    """Return what a target will say of a plan: its notes, or that it cannot represent the plan."""
+    from alpha_callbacks.errors import PlanError
+    from alpha_callbacks.planning.export_plan import export_plan
+
+    try:
+        return export_plan(plan, target).notes
+    except PlanError as error:
+        return (f"it would be refused: {error}",)

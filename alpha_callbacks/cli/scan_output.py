@@ -1,0 +1,28 @@
+"""Where the results of `scan` and `merge` go, what is drawn, and how the commands end."""
+
+from pathlib import Path
+
+import typer
+
+from alpha_callbacks.cli.parsers import EXAMPLE_MODEL
+from alpha_callbacks.cli.print_scan import print_scan
+from alpha_callbacks.scanning.write_results import Plots, ScanResult
+from alpha_callbacks.utils.model_names import model_name
+
+
+def plots(formats: list[str] | None, *, none: bool, max_layers: int) -> Plots:
+    """Return what to draw, from the options of `scan` and `merge`."""
+    return Plots(() if none else tuple(dict.fromkeys(formats or ["png"])), max_layers)
+
+
+def finish(result: ScanResult | None) -> None:
+    """Print the result of a scan, unless another process has it, and leave with its exit code."""
+    if result is not None:
+        print_scan(result)
+        raise typer.Exit(1 if result.failed else 0)
+
+
+def result_name(model: str | None) -> str:
+    """Return the name of the folder for the results of a model."""
+    path = Path(model or EXAMPLE_MODEL)
+    return (model_name(path) if path.exists() else str(path)).replace("/", "--")

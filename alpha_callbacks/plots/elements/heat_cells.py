@@ -1,0 +1,75 @@
+"""The cells of a heat map, in a file or on a card."""
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PolyCollection
+from matplotlib.patches import Rectangle
+
+from alpha_callbacks.plots.elements.color_scale import color_map, color_scale
+from alpha_callbacks.plots.elements.grid import LOST, Cell, Grid, Value, cell_of
+from alpha_callbacks.plots.elements.heat_frame import Cells
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import HATCH, HOLE, INK, METRICS, ink_on
+
+_NO_CELL = Cell(math.nan, "")
+
+
+def heat_colors(table: Table, grid: Grid, value: Value, precision: str) -> ScalarMappable | None:
+    """Return the colours; where all precisions share them, their pictures can be compared. None without a value."""
+    names = table.precisions if METRICS[value].shared else [precision]
+    found = [cell_of(layers, value, name, table.reference).value for layers in grid.places.values() for name in names]
+    finite = [number for number in found if math.isfinite(number)]
+    if not finite:
+        return None
+    low, high = min(finite), max(finite)
+    if value == "drift":
+        high = max(-low, high)
+        low = -high
+        if high == 0:  # all lossless: nothing to tell apart
+            return None
+    if low == high:
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    return color_scale(METRICS[value].scale, low, high)
+
+
+def draw_cells(
+    axes: Axes, grid: Grid, cells: Cells, colors: ScalarMappable | None, *, printed: bool, across: bool = False
+) -> None:
+    """Draw coloured cells; hatched ones where there is no layer or no alpha; white ones where only a bound is known.
+
+    Args:
+        axes: a unit square is a cell.
+        grid: which cells there are.
+        cells: what they show.
+        colors: their colours; None where all values are 0.
+        printed: write their texts.
+        across: blocks along x, categories along y, the texts upright.
+    """
+    squares: list[list[tuple[float, float]]] = []
+    faces: list[Any] = []
+    for row, block in enumerate(grid.rows):
+        for column, category in enumerate(grid.columns):
+            cell = cells.get((block, category), _NO_CELL)
+            x, y = (row, column) if across else (column, row)
+            empty, ink = cell.text in ("", LOST), INK
+            if math.isfinite(cell.value):
+                face = colors.to_rgba(np.array([cell.value]))[0] if colors else color_map("diverging")(0.5)
+                ink = ink_on(*face[:3])
+                squares.append([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)])
+                faces.append(face)
+            else:
+                _draw_empty(axes, x, y, hatched=empty)
+            if cell.text and (printed or empty):
+                axes.text(x + 0.5, y + 0.5, cell.text, size=7, ha="center", color=ink,
+                          va="center" if across else "center_baseline", rotation=90 if across else 0)  # fmt: skip
+    # One artist for all coloured cells: one patch per cell takes ten times as long.
+    axes.add_collection(PolyCollection(squares, facecolors=faces, edgecolors="white", linewidths=0.8), autolim=False)
+
+
+def _draw_empty(axes: Axes, x: float, y: float, *, hatched: bool) -> None:
+    face, hatch = (HOLE, "////") if hatched else ("white", "")
+    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=face, linewidth=0.8, edgecolor=HATCH, hatch=hatch))

@@ -1,0 +1,58 @@
+"""JSON and CSV files of a results folder: absent is None, damaged is a ResultsError that says what to do."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.errors import ResultsError
+
+
+def read_json_object(path: Path, *, remedy: str) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None if there is no such file.
+
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged file, for the message.
+
+    Raises:
+        ResultsError: the file cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise ResultsError(f"{path}: expected a JSON object, got {error}. {remedy}") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: expected a JSON object, got {type(content).__name__}. {remedy}")
+    return content
+
+
+def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> list[dict[str, str]] | None:
+    """Return the lines of a CSV file, each with all columns; None if there is no such file.
+
+    Args:
+        path: of the file.
+        required: columns that it must have.
+        remedy: what to do about a damaged file, for the message.
+
+    Raises:
+        ResultsError: the file cannot be read, lacks a column, or has a line that is too short or too long.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            lines, columns = list(reader), reader.fieldnames or ()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ResultsError(f"{path}: expected CSV, got {error}. {remedy}") from error
+    if absent := [name for name in required if name not in columns]:
+        got = ", ".join(columns) or "an empty file"
+        raise ResultsError(f"{path}: expected the column {absent[0]}, got {got}. {remedy}")
+    for i, line in enumerate(lines, 1):
+        if None in line or None in line.values():  # what DictReader makes of too many cells, and of too few
+            raise ResultsError(f"{path}: expected {len(columns)} cells per line, row {i} has another number. {remedy}")
+    return lines

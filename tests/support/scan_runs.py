@@ -1,0 +1,42 @@
+"""Scans as users run them, and scans whose values judge those of other tests."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks import AnalysisOptions, Plots, scan
+from alpha_callbacks.tables.table import Table
+from tests.conftest import REPOSITORY
+
+NO_PLOTS = Plots(formats=())
+QUIET: dict[str, Any] = {"plots": NO_PLOTS, "report": False}  # for scan and merge, where only the numbers matter
+FILES = ("precision_alpha_hill_results.csv", "precision_summary_statistics.csv", "coverage.csv")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "alpha_callbacks", "scan")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of the result files in this folder."""
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with these arguments in the repository and return what it printed."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'integrations'}", **environment},
+    )
+
+
+def scanned_table(checkpoint: Path, folder: Path, precisions: Iterable[str]) -> Table:
+    """Return the table of a scan. It draws nothing and keeps no eigenvalues: only the values are needed."""
+    options = AnalysisOptions(precisions=tuple(precisions))
+    result = scan(checkpoint, output_dir=folder, options=options, save_spectra=False, **QUIET)
+    assert result is not None
+    return result.table
