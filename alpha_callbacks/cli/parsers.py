@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import typer
 
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.utils.plugins import names
+from alpha_callbacks.utils import plugins
 
 EXAMPLE_MODEL = "tiny_llama"  # what the model that comes with the package is called on the command line
 EXPORT_FORMATS = "plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor or bitsandbytes."
@@ -162,7 +162,7 @@ def export_format(text: str) -> str:
 
 def writer_format(text: str) -> str:
     """Check the name of a writer of checkpoints."""
-    return one_of(*names("writers"))(text)
+    return one_of(*plugins.names("writers"))(text)
 
 
 def regex(text: str) -> str:
