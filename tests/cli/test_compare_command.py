@@ -213,6 +213,23 @@ def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert source_name("org/model-7B") == "org/model-7B"
 
 
+def test_a_damaged_run_json_does_not_count_as_absent(tmp_path: Path) -> None:
+    a, b = scanned(tmp_path / "a", table(), k_frac=0.1), scanned(tmp_path / "b", table(), k_frac=0.2)
+    (b / "run.json").write_text('{"options": ')  # else alphas of two tails would be compared
+    with pytest.raises(ResultsError, match=r"b/run.json: expected a JSON object, got .* Scan again, or remove"):
+        command("compare", a, b, "-o", tmp_path / "out")
+    with pytest.raises(ResultsError, match="b/run.json: expected a JSON object"):
+        command("recommend", b)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"layer_name,alpha\na,2\n"])
+def test_a_damaged_history_is_no_checkpoint(content: bytes, run: Path, tmp_path: Path) -> None:
+    (run / HISTORY).write_bytes(content)
+    for source in (run, run / HISTORY, run.parent):
+        with pytest.raises(ResultsError, match=f"{HISTORY}: expected the"):
+            command("compare", source, run, "-o", tmp_path / "out")
+
+
 def test_history(run: Path, tmp_path: Path) -> None:
     shown = command("history", run.parent, "-o", tmp_path / "out", "--precision", "bf16")
     assert "4 layers, 3 states, step 0 to 20000; alpha at bf16." in shown

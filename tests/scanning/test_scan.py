@@ -131,6 +131,16 @@ def test_a_run_json_that_lists_files_elsewhere_removes_nothing(tmp_path: Path) -
     assert precious.exists()
 
 
+def test_a_damaged_run_json_costs_a_warning_and_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "run.json").write_text('{"charts": 3}')
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "old.png").touch()
+    assert scan(output_dir=tmp_path, plots=NO_PLOTS, report=False)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "run.json: expected charts as list, got int" in caplog.text and (tmp_path / "plots" / "old.png").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["charts"] == []
+
+
 def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     folders = [tmp_path / str(i) for i in (1, 2, 3)]
     for i, folder in enumerate(folders, 1):
