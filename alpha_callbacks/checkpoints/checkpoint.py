@@ -1,6 +1,6 @@
 """A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +10,8 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.fused_layouts import text_config
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.layer_names import module_order
-from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, mark_packed
+from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 _EMBEDDINGS = (
     "embed_tokens.weight",
@@ -42,9 +43,10 @@ class Checkpoint:
 
     def inventory(self, options: AnalysisOptions) -> Inventory:
         """Return the weights in module order, and every skipped tensor with its reason."""
-        tensors = sorted(mark_packed(self.tensors), key=lambda tensor: module_order(layer_name_of(tensor.name)))
+        unpacked = unpack_stored(self.tensors, self.config)
+        tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
-        embedding = self._tied_embedding()
+        embedding = self._tied_embedding(unpacked)
         if embedding is not None:
             head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
             ties[head] = embedding.name
@@ -57,9 +59,9 @@ class Checkpoint:
             ties=ties,
         )
 
-    def _tied_embedding(self) -> StoredTensor | None:
+    def _tied_embedding(self, tensors: Iterable[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
-        embedding = next((tensor for tensor in self.tensors if tensor.name.endswith(_EMBEDDINGS)), None)
+        embedding = next((tensor for tensor in tensors if tensor.name.endswith(_EMBEDDINGS)), None)
         last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
         has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}
         config = text_config(self.config)

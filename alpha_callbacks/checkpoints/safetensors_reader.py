@@ -72,7 +72,8 @@ def _read(file: Path, name: str, start: int, stop: int) -> Tensor:
     """Return rows start..stop. The file is mapped for this read only: pages that stay mapped count as resident."""
     try:
         with safe_open(file, framework="pt") as handle:
-            rows: Tensor = handle.get_slice(name)[start:stop]
+            view = handle.get_slice(name)
+            rows: Tensor = view[start:stop] if view.get_shape() else handle.get_tensor(name)
             return rows
     except SafetensorError as error:
         raise CheckpointError(f"{file}: expected to read {name!r}, got {error}. Did the file change?") from error

@@ -79,4 +79,4 @@ def _stored(name: str, tensor: Tensor) -> StoredTensor:
 
 
 def _rows(tensor: Tensor, start: int, stop: int) -> Tensor:
-    return tensor[start:stop]
+    return tensor[start:stop] if tensor.ndim else tensor

@@ -61,7 +61,10 @@ def matrices(model: nn.Module, *, include_embeddings: bool = False) -> dict[str,
         name, view = weight.layer_name, weight.rows(0, weight.out_features)
         if view.untyped_storage().data_ptr() in own:
             found[name] = view
-        elif isinstance(fused := whole.get(module_name(name)), nn.Parameter) and fused.ndim == 2:
+            continue
+        fused = whole.get(module_name(name))
+        # A parameter of another dtype holds codes, into which decoded values cannot be written.
+        if isinstance(fused, nn.Parameter) and fused.ndim == 2 and fused.dtype is weight.dtype:
             found[module_name(name)] = fused.detach()
     return found
 

@@ -139,6 +139,8 @@ _NAMED = re.compile(
 
 def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
     """Return why this tensor is no weight to analyse, or an empty string."""
+    if tensor.companion:
+        return tensor.companion
     name, ndim = clean_name(tensor.name), len(tensor.shape)
     if _LORA.search(name):
         return "low-rank adapter factor, not a weight by itself"

@@ -21,7 +21,8 @@ from alpha_callbacks.weights.sharded import (
     is_zero3,
     reshard,
 )
-from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor, mark_packed
+from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
+from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
 
 
 def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
@@ -59,9 +60,10 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
     if options.adapters == "merged":
         tensors = with_adapters(tensors, module)
+    config = _config(module)
     return take_inventory(
-        mark_packed(tensors),
-        _config(module),
+        unpack_stored(tensors, config),
+        config,
         selects=options.selects,
         include_embeddings=options.include_embeddings,
         ties=ties,
@@ -127,7 +129,7 @@ def _kind(module: nn.Module, name: str) -> Kind:
 
 def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
     def read(start: int, stop: int) -> Tensor:
-        return tensor.detach()[start:stop]
+        return tensor.detach()[start:stop] if tensor.ndim else tensor.detach()
 
     shape = tuple(getattr(tensor, "ds_shape", tensor.shape))  # ZeRO-3 leaves a parameter empty
     shards = DTensorShards(tensor) if is_dtensor(tensor) else Zero3Shards(tensor) if is_zero3(tensor) else None

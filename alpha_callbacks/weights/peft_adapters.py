@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.weights.sharded import is_dtensor, is_zero3
+from alpha_callbacks.weights.stored_quantization.companions import in_few_bits
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 
@@ -25,6 +26,8 @@ def with_adapters(tensors: Iterable[StoredTensor], module: nn.Module) -> list[St
 def _merged(tensor: StoredTensor, layer: nn.Module) -> StoredTensor:
     if any(is_dtensor(p) or is_zero3(p) for p in layer.parameters()) or tensor.shards is not None:
         return replace(tensor, packed='sharded, so not merged with its adapter. Use adapters="base"')
+    if in_few_bits(tensor):
+        return replace(tensor, packed='stored in codes, so not merged with its adapter. Use adapters="base"')
     return replace(tensor, read=lambda start, stop: _merged_weight(layer)[start:stop])
 
 

@@ -1,8 +1,8 @@
 """A tensor of any source, not read yet: its name, shape and how to read rows of it."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,9 +23,10 @@ class StoredTensor:
         shape: as stored.
         dtype: what `read` returns; None for codes that are not numbers.
         stored_dtype: name of the storage format.
-        read: `read(start, stop)` returns that range of the first dimension.
+        read: `read(start, stop)` returns that range of the first dimension; all of a 0-D tensor.
         kind: what a live module says it is; "unknown" leaves it to the name and shape.
         packed: why its values are codes and not weights, or "".
+        companion: why it is never a matrix of its own ("scales of <layer>"), or "".
         shards: how to see all of it, where the ranks of a training run hold parts.
     """
 
@@ -36,6 +37,7 @@ class StoredTensor:
     read: Callable[[int, int], Tensor]
     kind: Kind = "unknown"
     packed: str = ""
+    companion: str = ""
     shards: Shards | None = None
 
 
@@ -48,23 +50,3 @@ def layer_name_of(parameter: str) -> str:
     """
     name = re.sub(r"\.(weight|qweight|weight_packed)$|_blocks$", "", clean_name(parameter))
     return name.removesuffix(".base_layer").removesuffix(".modules_to_save.default")
-
-
-_SCALES = ("weight_scale", "weight_scale_inv", "SCB", "weight.absmax", "weight.quant_map")
-
-
-def mark_packed(tensors: Iterable[StoredTensor]) -> list[StoredTensor]:
-    """Return the tensors with those marked whose values are codes: integer storage, or a scale stored beside them."""
-    listed = list(tensors)
-    names = {tensor.name for tensor in listed}
-    marked = []
-    for tensor in listed:
-        layer = tensor.name.removesuffix(".weight")
-        scale = next((s for s in _SCALES if f"{layer}.{s}" in names), "")
-        if scale and tensor.name.endswith(".weight"):
-            reason = (
-                f"quantized: {tensor.stored_dtype} codes with {scale} beside them. Dequantize the checkpoint first."
-            )
-            tensor = replace(tensor, packed=reason)
-        marked.append(tensor)
-    return marked

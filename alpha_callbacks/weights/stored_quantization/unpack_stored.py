@@ -1,0 +1,38 @@
+"""Tensors as stored -> tensors whose values are weights, or are marked as codes. The way in for files and modules."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.stored_quantization.mark import mark_packed
+from alpha_callbacks.weights.stored_quantization.registry import LAYOUTS
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+
+
+def unpack_stored(tensors: Iterable[StoredTensor], config: Mapping[str, Any]) -> list[StoredTensor]:
+    """Return the tensors in their order: matrices of a known layout decoded, other codes and all companions marked.
+
+    Args:
+        tensors: all tensors of a model, so that companions in other files are found.
+        config: the model's config.json as a dict, or empty.
+    """
+    listed = list(tensors)
+    quantization = _quantization(config)
+    claimed: dict[str, StoredTensor] = {}
+    for layout in LAYOUTS:
+        free = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
+        for claim in layout.recognise(free, quantization):
+            claimed[claim.codes.name] = layout.decode(claim, quantization)
+            for role, tensor in claim.companions.items():
+                claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(claim.codes.name)}")
+    rest = iter(mark_packed((tensor for tensor in listed if tensor.name not in claimed), quantization))
+    return [claimed[tensor.name] if tensor.name in claimed else next(rest) for tensor in listed]
+
+
+def _quantization(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    for part in (config, text_config(config)):
+        found = part.get("quantization_config")
+        if isinstance(found, Mapping):
+            return found
+    return {}
