@@ -27,7 +27,7 @@ from alpha_callbacks.plots import (
     save,
 )
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
-from alpha_callbacks.plots.elements.text import fit, fit_title, plain, tail_text, text_width
+from alpha_callbacks.plots.elements.figure_text import fit, fit_title, plain, tail_text, text_width
 from alpha_callbacks.precisions import registry
 from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
