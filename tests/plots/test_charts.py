@@ -221,7 +221,7 @@ def test_category_tells_bounds_from_zeros() -> None:
     assert list(by_kind["lossless"].get_ydata()) == [0, 0]
     legend = drift.get_legend()
     assert legend is not None
-    assert any("proved" in text.get_text() for text in legend.get_texts())
+    assert any("provably" in text.get_text() for text in legend.get_texts())
 
 
 def test_category_names_layers_outside_blocks_and_lost_alphas() -> None:
