@@ -9,9 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis, status_text, usable_alpha
-from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text, text_width
+from alpha_callbacks.plots.elements.layer_groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles, say
-from alpha_callbacks.plots.elements.text import fit, joined, tail_text, text_width
 from alpha_callbacks.tables.number_text import alpha_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, NOISE, precision_colors

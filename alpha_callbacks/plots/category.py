@@ -10,9 +10,9 @@ from alpha_callbacks.plots.elements.alpha_panel import FILE_LOOK, draw_alpha_pan
 from alpha_callbacks.plots.elements.bars import FEWEST, make_series, set_groups
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift_panel import draw_drift_panel
-from alpha_callbacks.plots.elements.groups import Group, group_layers, lost_text, shape_text
+from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text, text_width
+from alpha_callbacks.plots.elements.layer_groups import Group, group_layers, lost_text, shape_text
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, precision_handles
-from alpha_callbacks.plots.elements.text import fit, joined, tail_text, text_width
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import FAINT, METRICS, precision_colors

@@ -14,12 +14,12 @@ from alpha_callbacks.plots.compare_scatter import side_names
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_scale
 from alpha_callbacks.plots.elements.drift import tick_places
-from alpha_callbacks.plots.elements.grid import LOST, Cell, arrange
-from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.figure_text import joined
 from alpha_callbacks.plots.elements.heat_cells import draw_cells
 from alpha_callbacks.plots.elements.heat_frame import Cells, heat_frame, note_of
+from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, arrange
+from alpha_callbacks.plots.elements.layer_groups import median
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import joined
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.weights.layer_names import short_name
 

@@ -12,9 +12,9 @@ from alpha_callbacks.comparison.comparison_findings import nothing_text
 from alpha_callbacks.comparison.paired_statistics import summarize_deltas
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.category_markers import category_handles, category_marker
-from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.figure_text import fit, joined
+from alpha_callbacks.plots.elements.layer_groups import median
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, say
-from alpha_callbacks.plots.elements.text import fit, joined
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, category_color, in_order

@@ -12,8 +12,8 @@ from alpha_callbacks.comparison.paired_statistics import movers, summarize_delta
 from alpha_callbacks.plots.compare_scatter import side_names
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.category_markers import category_handles, category_marker
+from alpha_callbacks.plots.elements.figure_text import fit, joined, text_width
 from alpha_callbacks.plots.elements.legend import add_heading, add_legend, legend_height, say
-from alpha_callbacks.plots.elements.text import fit, joined, text_width
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, category_color, in_order
 from alpha_callbacks.utils.labels import labels

@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import usable_alpha
-from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text
+from alpha_callbacks.plots.elements.layer_groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import fit, joined, tail_text
 from alpha_callbacks.tables.number_text import alpha_text, counted
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, precision_colors

@@ -78,8 +78,8 @@ def draw_all(
 def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
     """Return the layers that get a chart each: all, or all but experts if there are more than 1,000 layers.
 
-    A mixture of experts has tens of thousands of matrices, which nobody opens one by one and which would take an
-    hour to draw; category charts and heat maps show them by block.
+    A mixture of experts has tens of thousands of matrices; charts of each would take an hour to draw. Category charts
+    and heat maps show them by block.
     """
     if len(table) <= MOST_SINGLE:
         return table.layers

@@ -10,7 +10,7 @@ from torch import Tensor
 from alpha_callbacks.estimators.curves import NoiseLaw, log_density
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_axes
-from alpha_callbacks.plots.elements.subject import Subject, subject
+from alpha_callbacks.plots.elements.spectrum_subject import Subject, subject
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.tables.vocabulary import DATA, GREY, NOISE, TAIL
 

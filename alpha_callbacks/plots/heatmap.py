@@ -9,18 +9,18 @@ from matplotlib.figure import Figure
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar
 from alpha_callbacks.plots.elements.drift import tick_places, tick_text
-from alpha_callbacks.plots.elements.grid import LOST, Value, cell_of, make_grid
-from alpha_callbacks.plots.elements.groups import lost_text
+from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text
 from alpha_callbacks.plots.elements.heat_cells import draw_cells, heat_colors
 from alpha_callbacks.plots.elements.heat_frame import heat_frame, note_of
+from alpha_callbacks.plots.elements.heat_grid import LOST, Value, cell_of, make_grid
+from alpha_callbacks.plots.elements.layer_groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import fit, joined, tail_text
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import LABELS, METRICS
 from alpha_callbacks.weights.layer_names import short_name
 
-_OTHER_FIRST = ("drift", "relative_error")  # of the reference they say nothing: another precision is shown by default
+_OTHER_FIRST = ("drift", "relative_error")  # both are 0 for the reference, so another one is the default
 _PROVED = "not measured, provably within ±"
 
 

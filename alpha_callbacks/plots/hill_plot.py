@@ -11,7 +11,7 @@ from alpha_callbacks.estimators.curves import hill_curve, hill_sizes
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_axes
-from alpha_callbacks.plots.elements.subject import subject
+from alpha_callbacks.plots.elements.spectrum_subject import subject
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.tables.vocabulary import DATA, GREY, LABELS, METRICS, NOISE, TAIL
 

@@ -23,8 +23,8 @@ from alpha_callbacks.comparison.history_series import (
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_scale
+from alpha_callbacks.plots.elements.figure_text import fit, joined, text_width
 from alpha_callbacks.plots.elements.legend import add_heading, say
-from alpha_callbacks.plots.elements.text import fit, joined, text_width
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.vocabulary import GREY, HATCH, INK, LABELS, METRICS
 

@@ -15,8 +15,8 @@ from alpha_callbacks.comparison.history_series import Series, by_category, chang
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_map
+from alpha_callbacks.plots.elements.figure_text import fit, joined
 from alpha_callbacks.plots.elements.legend import add_heading
-from alpha_callbacks.plots.elements.text import fit, joined
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, OUTSIDE_COLORS
 
@@ -26,7 +26,7 @@ _ACROSS = 4
 _MANY_LINES = 150  # of one category; larger ones show medians per block
 _POINTS = 12  # up to so many states each one has a dot
 _KEY, _KEY_SIZE = 0.13, 7.0  # a line of the legend below a panel: inches, font size
-# Layers outside blocks: the first ones have colours of their own, the others of a panel share the last colour.
+# Layers outside blocks: the first ones have colours of their own, the others share the last one.
 _OUTSIDE = (INK, *OUTSIDE_COLORS, GREY)
 
 
@@ -34,7 +34,7 @@ _OUTSIDE = (INK, *OUTSIDE_COLORS, GREY)
 def plot_history_lines(
     history: AlphaHistory, value: str = "alpha", precision: str | None = None
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Draw a value of every layer over the steps: a panel per category, blocks coloured from first to last.
+    """Draw a value of every layer over the steps: one panel per category, blocks coloured from first to last.
 
     Args:
         history: from `read_history`.
@@ -95,7 +95,7 @@ def _keys(series: Series, category: str) -> dict[str, str]:
     named = {fit(series.labels[i], _PANEL - 0.3, _KEY_SIZE): color for i, color in colors.items() if color != GREY}
     if more := len(colors) - len(named):
         named[f"{more} more"] = GREY
-    return {} if list(named) == [category] else named  # lm_head says its name already
+    return {} if list(named) == [category] else named  # the title says lm_head already
 
 
 def _draw(axes: Axes, series: Series, category: str, scale: ScalarMappable) -> None:

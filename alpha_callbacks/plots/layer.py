@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, style
 from alpha_callbacks.plots.elements.drift import drift_of, row_of
+from alpha_callbacks.plots.elements.figure_text import fit, fit_title, joined, tail_text, text_width
 from alpha_callbacks.plots.elements.layer_panels import AlphaPanel, DriftPanel
-from alpha_callbacks.plots.elements.text import fit, fit_title, joined, tail_text, text_width
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.tables.vocabulary import GREY, precision_colors
 

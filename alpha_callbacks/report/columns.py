@@ -68,7 +68,7 @@ def row_of(layer: LayerRows, precision: str) -> Row:
 
 
 def _drift(layer: LayerRows, precision: str, reference: str) -> tuple[float, float]:
-    """Return (drift, bound), one of them nan; both where an alpha is missing."""
+    """Return (drift, bound); one of them is nan, both where an alpha is missing."""
     known = {row.precision for row in layer.rows if row.ok}
     if not {precision, reference} <= known:
         return math.nan, math.nan

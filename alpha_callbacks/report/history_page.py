@@ -88,7 +88,7 @@ def _noise(history: AlphaHistory, precision: str) -> np.ndarray:
 def _notes(history: AlphaHistory, shown: Series) -> list[str]:
     notes = []
     if len(shown) < len(history.layers):
-        notes.append(f"{len(history.layers):,} layers are shown as {len(shown):,} medians of a category and block.")
+        notes.append(f"{len(history.layers):,} layers are shown as {len(shown):,} medians per category and block.")
     if len(shown.steps) < len(history.steps):
         notes.append(f"{len(shown.steps):,} of {len(history.steps):,} states are shown, evenly chosen.")
     return notes

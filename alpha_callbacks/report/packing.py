@@ -14,7 +14,7 @@ def packed(values: Sequence[float] | np.ndarray, kind: Kind = "f4") -> dict[str,
 
     Args:
         values: one column; nan is kept.
-        kind: "f8" to the last bit, "f4" to 6e-8 relative, "u4" and "u2" whole numbers.
+        kind: "f8" is exact, "f4" has a relative error of 6e-8, "u4" and "u2" are whole numbers.
     """
     array = np.asarray(values)
     if kind[0] == "u":

@@ -152,7 +152,7 @@ def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dic
 
 
 def _scaled(number: float) -> str:
-    """Return a count in the unit that suits it.
+    """Return a count in millions or billions.
 
     Examples:
         >>> _scaled(8_030_000_000), _scaled(134_500_000), _scaled(900)

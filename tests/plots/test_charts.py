@@ -26,7 +26,7 @@ from alpha_callbacks.plots import (
     save,
 )
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
-from alpha_callbacks.plots.elements.text import fit, fit_title, plain, tail_text, text_width
+from alpha_callbacks.plots.elements.figure_text import fit, fit_title, plain, tail_text, text_width
 from alpha_callbacks.precisions import registry
 from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
@@ -173,7 +173,7 @@ def test_category_tells_bounds_from_zeros() -> None:
     assert list(by_kind["lossless"].get_ydata()) == [0, 0]
     legend = drift.get_legend()
     assert legend is not None
-    assert any("proved" in text.get_text() for text in legend.get_texts())
+    assert any("provably" in text.get_text() for text in legend.get_texts())
 
 
 def test_category_names_layers_outside_blocks_and_lost_alphas() -> None:

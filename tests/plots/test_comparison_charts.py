@@ -77,7 +77,7 @@ def test_what_is_not_told_apart_is_a_bound_and_no_colour() -> None:
     shown = words(plot_comparison_heatmap(compare(shared, shared))[0])
     assert "≤ 2.0e-06" in shown and "white: no resolved change" in shown
     figure, (every, _) = plot_comparison_sorted(compare(shared, shared))
-    assert len(every.collections) == 3 and "no layer moved" in words(figure)  # stem, point, bar of the bound
+    assert len(every.collections) == 3 and "no layer changed" in words(figure)  # stem, point, bar of the bound
 
 
 def test_rounding_is_not_drawn_as_a_change() -> None:

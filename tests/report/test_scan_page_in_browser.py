@@ -202,7 +202,7 @@ def test_experts_share_a_cell(it: Opened) -> None:
     assert members.all_inner_texts() == list(EXPERTS), "smallest alpha first"
     members.nth(3).click()
     assert it.page.inner_text("#panel-title") == EXPERTS[3]
-    assert "kept none of this layer" in it.page.inner_text("#panel")
+    assert "kept none for this layer" in it.page.inner_text("#panel")
     it.page.get_by_label("Next layer").click()
     assert it.page.inner_text("#panel-title") == EXPERTS[4]
     it.page.get_by_label("Back to the list").click()

@@ -23,9 +23,9 @@ from alpha_callbacks.plots.elements.alpha_panel import CARD_LOOK, draw_alpha_pan
 from alpha_callbacks.plots.elements.bars import Series, make_series, merged_bars, set_groups
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
-from alpha_callbacks.plots.elements.groups import Group, group_layers, median
+from alpha_callbacks.plots.elements.figure_text import fit, joined
+from alpha_callbacks.plots.elements.layer_groups import Group, group_layers, median
 from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles
-from alpha_callbacks.plots.elements.text import fit, joined
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, METRICS, precision_colors

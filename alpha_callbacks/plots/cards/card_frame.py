@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN
 
-from alpha_callbacks.plots.elements.text import fit
+from alpha_callbacks.plots.elements.figure_text import fit
 from alpha_callbacks.tables.vocabulary import GREY, INK
 
 # TensorBoard 2.21 shows an image 350 pixels wide (IMAGES) or in a box of 395 x 210 (TIME SERIES), and downsamples it

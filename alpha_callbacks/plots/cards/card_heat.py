@@ -21,10 +21,10 @@ from alpha_callbacks.plots.cards.card_frame import (
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar
 from alpha_callbacks.plots.elements.drift import tick_places, tick_text
-from alpha_callbacks.plots.elements.grid import LOST, Cell, Value, cell_of, make_grid
+from alpha_callbacks.plots.elements.figure_text import fit, joined, text_width
 from alpha_callbacks.plots.elements.heat_cells import draw_cells, heat_colors
+from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Value, cell_of, make_grid
 from alpha_callbacks.plots.elements.legend import say
-from alpha_callbacks.plots.elements.text import fit, joined, text_width
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import LABELS, METRICS
 

@@ -8,7 +8,7 @@ from alpha_callbacks.plots.cards.card_bars import bar_card
 from alpha_callbacks.plots.cards.card_heat import heat_card
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.drift import drift_of
-from alpha_callbacks.plots.elements.grid import make_grid
+from alpha_callbacks.plots.elements.heat_grid import make_grid
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import in_order
 

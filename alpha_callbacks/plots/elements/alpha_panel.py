@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from alpha_callbacks.plots.elements.bars import Series, draw_alphas
-from alpha_callbacks.plots.elements.groups import Group, median
+from alpha_callbacks.plots.elements.layer_groups import Group, median
 from alpha_callbacks.plots.elements.legend import say
 from alpha_callbacks.tables.number_text import alpha_text
 from alpha_callbacks.tables.vocabulary import LABELS, NOISE
@@ -17,7 +17,7 @@ _LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.92, "pad": 0
 
 @dataclass(frozen=True)
 class PanelLook:
-    """What the size of a picture decides.
+    """What depends on the size of a picture.
 
     Attributes:
         merged: draw all bars of a precision as one artist, which is much faster.
@@ -41,7 +41,7 @@ CARD_LOOK = PanelLook(merged=True, noise_width=1.5, most_printed=8, room=0.5, te
 def draw_alpha_panel(
     axes: Axes, groups: Sequence[Group], bars: Sequence[Series], reference: str, *, height: float, look: PanelLook
 ) -> None:
-    """Draw the alphas of a category from 0 on.
+    """Draw the alphas of a category on an axis from 0.
 
     Args:
         axes: the panel; group i stands at x = i.

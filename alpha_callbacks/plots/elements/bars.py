@@ -9,7 +9,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from alpha_callbacks.plots.elements.drift import status_text, usable_alpha
-from alpha_callbacks.plots.elements.groups import Group, median
+from alpha_callbacks.plots.elements.layer_groups import Group, median
 from alpha_callbacks.tables.vocabulary import GREY, precision_colors
 
 BARS = 0.82  # share of a group that its bars fill

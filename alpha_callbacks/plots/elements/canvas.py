@@ -19,7 +19,7 @@ from alpha_callbacks.tables.vocabulary import GREY, INK
 
 FORMATS = ("png", "pdf", "svg")
 
-# Everything that a user's matplotlibrc may have changed and that would move text or run LaTeX on layer names.
+# Settings that a user's matplotlibrc may have changed and that would move text or run LaTeX on layer names.
 _RESET = (
     "axes.", "boxplot.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend.", "lines.",
     "markers.", "mathtext.", "patch.", "path.", "pdf.", "savefig.", "scatter.", "svg.", "text.", "xtick.", "ytick.",
@@ -49,7 +49,7 @@ _STYLE: Any = {  # matplotlib's stubs want a dict of literal keys
     "hatch.linewidth": 0.8,
     "svg.hashsalt": "alpha_callbacks",
 }
-_LOCK = threading.RLock()  # rcParams belong to the process: two threads must not restore each other's
+_LOCK = threading.RLock()  # rcParams are per process: two threads must not restore each other's
 _depth = 0
 
 _P = ParamSpec("_P")
@@ -58,7 +58,7 @@ _R = TypeVar("_R")
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Use our look inside the block and give back the user's rcParams after it."""
+    """Use the style of these charts inside the block and restore the user's rcParams after it."""
     global _depth
     with _LOCK:
         if _depth:
@@ -84,14 +84,14 @@ def styled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def new_figure(width: float, height: float, *, dpi: int = 130) -> Figure:
-    """Return a figure of this size in inches with an Agg canvas; nothing else holds it, so dropping it frees it."""
+    """Return a figure of this size in inches with an Agg canvas; it is freed with its last reference."""
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add axes at a place given in inches: margins stay the same whatever the size of the figure."""
+    """Add axes at a place given in inches, so margins do not depend on the size of the figure."""
     full_width, full_height = figure.get_size_inches()
     return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from matplotlib.lines import Line2D
 
+from alpha_callbacks.plots.elements.figure_text import fit
 from alpha_callbacks.plots.elements.legend import Handle
-from alpha_callbacks.plots.elements.text import fit
 from alpha_callbacks.tables.vocabulary import category_color, category_shape
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D"}  # as matplotlib calls them

@@ -19,7 +19,7 @@ def color_map(scale: Scale) -> Colormap:
 
 
 def color_scale(scale: Scale, low: float, high: float) -> ScalarMappable:
-    """Return what gives numbers from `low` to `high` their colours."""
+    """Return the colours of numbers from `low` to `high`."""
     return ScalarMappable(Normalize(low, high), color_map(scale))
 
 

@@ -77,7 +77,7 @@ def scale_drift_axis(
     """Scale an axis to signed values: linear, or symlog where most of them are decades apart.
 
     Args:
-        axes: whose axis to scale.
+        axes: the axes.
         which: the axis.
         values: everything drawn along it; zeros and nan are allowed.
         max_ticks: most ticks wanted.
@@ -95,7 +95,7 @@ def scale_drift_axis(
         return "linear"
     low, high = min(0.0, *finite), max(0.0, *finite)
     largest = max(-low, high)
-    smallest = float(np.percentile(np.abs(finite), 10))  # not the smallest: a lucky one near 0 would stretch the axis
+    smallest = float(np.percentile(np.abs(finite), 10))  # a percentile, as a single drift near 0 would stretch the axis
     axis.set_major_formatter(FuncFormatter(tick_text))
     if math.log10(largest / smallest) <= _LINEAR_DECADES:
         margin = 0.12 * (high - low)

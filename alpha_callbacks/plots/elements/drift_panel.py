@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from alpha_callbacks.plots.elements.drift import scale_drift_axis
-from alpha_callbacks.plots.elements.groups import Group, median
+from alpha_callbacks.plots.elements.figure_text import fit
+from alpha_callbacks.plots.elements.layer_groups import Group, median
 from alpha_callbacks.plots.elements.legend import Handle, add_legend, say
-from alpha_callbacks.plots.elements.text import fit
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import GREY, METRICS
 

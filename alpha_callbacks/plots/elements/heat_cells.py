@@ -10,8 +10,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 
 from alpha_callbacks.plots.elements.color_scale import color_map, color_scale
-from alpha_callbacks.plots.elements.grid import LOST, Cell, Grid, Value, cell_of
 from alpha_callbacks.plots.elements.heat_frame import Cells
+from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Grid, Value, cell_of
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import HATCH, HOLE, INK, METRICS, ink_on
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure
-from alpha_callbacks.plots.elements.grid import LOST, Cell, Grid, Place
-from alpha_callbacks.plots.elements.text import fit, joined, text_width
+from alpha_callbacks.plots.elements.figure_text import fit, joined, text_width
+from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Grid, Place
 from alpha_callbacks.tables.vocabulary import GREY
 from alpha_callbacks.utils.labels import labels
 

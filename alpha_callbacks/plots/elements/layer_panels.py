@@ -11,13 +11,13 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from alpha_callbacks.plots.elements.drift import Drift, drift_of, status_text, usable_alpha
-from alpha_callbacks.plots.elements.text import fit, text_width
+from alpha_callbacks.plots.elements.figure_text import fit, text_width
 from alpha_callbacks.tables.number_text import alpha_text
 from alpha_callbacks.tables.table import LayerRows
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, LABELS, METRICS, NOISE
 
 _BAR = 0.62
-_FEWEST = 2  # a lone bar is not drawn wider than one of two
+_FEWEST = 2  # a single bar is as wide as one of two
 _STEPS = [1, 2, 2.5, 5, 10]
 
 
@@ -36,7 +36,7 @@ class AlphaPanel:
         self._font_size = _size_that_fits("10.1234", self._slot)
         _prepare(axes, len(colors))
         axes.set_ylabel(METRICS["alpha"].axis)
-        axes.yaxis.set_label_coords(-0.46 / size[0], 0.5)  # a fixed place spares measuring every tick label
+        axes.yaxis.set_label_coords(-0.46 / size[0], 0.5)  # a fixed place, so tick labels need not be measured
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         self._bars = list(axes.bar(range(len(colors)), [0] * len(colors), _BAR, color=list(colors.values())))
         self._labels = _Labels(axes, len(colors), self._font_size)

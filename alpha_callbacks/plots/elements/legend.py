@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from alpha_callbacks.plots.elements.text import fit, plain, text_width
+from alpha_callbacks.plots.elements.figure_text import fit, plain, text_width
 from alpha_callbacks.tables.vocabulary import GREY, INK, LABELS, NOISE
 
 Handle = Patch | Line2D
@@ -20,7 +20,7 @@ _ABOVE = 0.07  # gap between axes and legend
 
 
 def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
-    """Return the keys of an alpha panel: one per precision, the noise line, and the cross if there are some."""
+    """Return the legend of an alpha panel: precisions, the noise line, and the cross for a missing alpha."""
     handles: list[Handle] = [Patch(color=color, label=fit(name, 1.4, _SIZE)) for name, color in colors.items()]
     handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label=LABELS["noise"]))
     if crosses:
@@ -64,7 +64,7 @@ def add_heading(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def say(axes: Axes, text: str, *, size: float = 11.0) -> None:
-    """Write words into the middle of a panel that has nothing to show."""
+    """Write a text into the middle of a panel that has nothing to show."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 3}
     axes.text(0.5, 0.6, plain(text), transform=axes.transAxes, ha="center", va="center", color=GREY, size=size,
               bbox=box, zorder=5)  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure
 from alpha_callbacks.plots.elements.legend import add_heading
-from alpha_callbacks.plots.elements.subject import Subject
+from alpha_callbacks.plots.elements.spectrum_subject import Subject
 from alpha_callbacks.tables.vocabulary import FAINT
 
 _WIDTH = 6.4

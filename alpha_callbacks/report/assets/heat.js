@@ -16,7 +16,7 @@
   }
   const several = Math.max(0, ...[...members.values()].map((mine) => mine.length)) > 1;
 
-  /** What a cell of these layers shows: a number, its text, and what a screen reader says. */
+  /** What a cell with these layers shows: a number and its text, which screen readers read too. */
   function valueOf(mine, key, p) {
     const metric = AH.metrics[key];
     if (mine.length === 1) return {value: metric.value(mine[0], p), text: AH.metricText(key, mine[0], p)};

@@ -1,5 +1,6 @@
 "use strict";
-/* AH.law: eigenvalues of noise. The Marchenko-Pastur law and what the Hill estimator returns on it (see estimators/marchenko_pastur.py). */
+/* AH.law: the Marchenko-Pastur law of noise, and what the Hill estimator returns on it
+   (see estimators/marchenko_pastur.py). */
 AH.law = (() => {
   const STEPS = 4000;
 

@@ -7,7 +7,7 @@ AH.metrics = (() => {
   /** A drift in five characters. */
   const brief = (v) => (Math.abs(v) >= 1e-3 ? (v > 0 ? "+" : "−") + Math.abs(v).toFixed(Math.abs(v) < 0.1 ? 3 : 2).replace(/^0/, "") : v ? AH.signed(v, 1) : "0");
   const reference = L.precisions[L.reference];
-  /** A metric of the vocabulary with what only this page knows of it; `text` is its value in full unless given. */
+  /** A metric of the vocabulary with the functions of this page; `text`, the value in full, has a default. */
   const metric = (key, more) => {
     const {about, digits, ...rest} = AH.words.metrics[key];
     return {...rest, about: about.replace("{reference}", reference), text: (v) => AH.number(v, digits), ...more(digits)};
@@ -50,7 +50,7 @@ AH.view = (() => {
   };
 })();
 
-/** Text of a metric of a layer: its value, a bound, or why there is none. */
+/** A layer's metric as text: its value, a bound, or the reason why there is none. */
 AH.metricText = (key, i, p) => {
   const metric = AH.metrics[key], value = metric.value(i, p);
   if (Number.isFinite(value)) return metric.text(value);

@@ -72,7 +72,7 @@ AH.panel = (() => {
     const value = (i) => metric.value(i, p);
     const sorted = [...layers].sort((a, b) => (Number.isNaN(value(a)) - Number.isNaN(value(b))) || value(a) - value(b));
     title.textContent = words;
-    about.textContent = `${AH.count(layers.length, "layer")}, by ${metric.title} at ${L.precisions[p]}${layers.length > MOST ? `; the first ${MOST}, all are in the table` : ""}`;
+    about.textContent = `${AH.count(layers.length, "layer")}, by ${metric.title} at ${L.precisions[p]}${layers.length > MOST ? `; the first ${MOST} are listed, the table has all` : ""}`;
     list.replaceChildren(AH.el("ol", {class: "members"}, ...sorted.slice(0, MOST).map((i) => AH.el("li", {},
       AH.el("button", {type: "button", class: "layer-link mono", on: {click: () => show({layer: i})}}, ...AH.breakable(L.name(i))), AH.el("span", {class: "figure", text: AH.metricText(key, i, p)})))));
   }

@@ -11,7 +11,7 @@
     const lost = ok ? null : AH.el("p", {class: "banner", role: "note"}, AH.el("strong", {text: L.word("status", i, p)}), `: ${reason || "no alpha"}`);
     const tiles = [
       tile(ok ? AH.number(L.number("alpha", i, p), 5) : "–", ok ? `alpha ± ${at("stderr", 2)} (i.i.d. guide)` : "alpha"),
-      tile(AH.number(ratio, 3), `of noise, whose alpha is ${AH.number(L.number("alpha_null", i), 4)}`, ratio > 0.9),
+      tile(AH.number(ratio, 3), `of noise, which has alpha ${AH.number(L.number("alpha_null", i), 4)}`, ratio > 0.9),
       tile(AH.metricText("drift", i, p), p === L.reference ? "reference for drift" : `drift from ${L.precisions[L.reference]}`),
       tile(AH.metricText("relative_error", i, p), "relative error"),
     ];

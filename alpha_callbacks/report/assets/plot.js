@@ -1,9 +1,9 @@
 "use strict";
-/* AH.plot: plotly in the look of the page, drawn when it comes into view and again when the theme changes. */
+/* AH.plot: plotly in the look of the page; charts are drawn when they come into view and when the theme changes. */
 (() => {
   const CONFIG = {
     displaylogo: false, responsive: true,
-    // Named one by one: plotly.js 4 has "Share chart...", which sends the data to its maker's cloud.
+    // An explicit list: plotly.js 4 has a button "Share chart..." that sends the data to plotly's cloud.
     modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
     showSendToCloud: false, plotlyServerURL: "",
   };
@@ -51,7 +51,7 @@
     else seen.observe(element);
   };
 
-  /** Forget a chart whose element goes away. */
+  /** Forget a chart before its element is removed. */
   AH.unplot = (element) => {
     seen.unobserve(element);
     if (shown.delete(element)) window.Plotly?.purge(element);

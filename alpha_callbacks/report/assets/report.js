@@ -39,7 +39,7 @@
       const value = M[shown].value, dots = L.count <= 600 && by === "precision";
       const groups = by === "precision"
         ? L.precisions.map((name, at) => [name, L.all.map((i) => [i, value(i, at)]), AH.precisionColor(name, L.precisions)])
-        : [...new Set(L.all.map(L.category))].map((kind) => [kind, L.all.filter((i) => L.category(i) === kind).map((i) => [i, value(i, p())]), AH.token("accent")]);
+        : [...new Set(L.all.map(L.category))].sort(AH.categoryOrder).map((kind) => [kind, L.all.filter((i) => L.category(i) === kind).map((i) => [i, value(i, p())]), AH.token("accent")]);
       return {
         data: groups.map(([name, points, color]) => {
           const known = points.filter(([, v]) => Number.isFinite(v));
@@ -88,11 +88,11 @@
     try {
       await navigator.clipboard.writeText(text.textContent);
       copy.textContent = "Copied";
-    } catch { // not allowed in every browser from disk
+    } catch { // some browsers forbid it for files
       getSelection().selectAllChildren(text);
       copy.textContent = "Selected: copy it";
     }
     setTimeout(() => { copy.textContent = "Copy"; }, 1600);
   });
-  document.documentElement.dataset.ready = Math.round(performance.now()); // ms from the opening of the page
+  document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds since the page was opened
 })();

@@ -13,7 +13,7 @@ from alpha_callbacks.utils.labels import middle_out
 
 _FAMILY = "DejaVu Sans"
 _MEASURE = TextToPath()
-_MOST = 1000  # characters; no line of a figure holds as many
+_MOST = 1000  # characters; no line of a figure holds more
 
 
 def plain(text: str) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.hill import HillFit, Threshold, hill_alpha, tail_size
-from alpha_callbacks.plots.elements.text import joined
+from alpha_callbacks.plots.elements.figure_text import joined
 from alpha_callbacks.tables.table import Row
 
 

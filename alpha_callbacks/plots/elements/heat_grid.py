@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from alpha_callbacks.plots.elements.drift import drift_of, row_of, usable_alpha
-from alpha_callbacks.plots.elements.groups import median
+from alpha_callbacks.plots.elements.layer_groups import median
 from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.tables.vocabulary import LABELS, in_order
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid(Generic[T]):
-    """Where layers stand in a heat map.
+    """The places of layers in a heat map.
 
     Attributes:
         rows: blocks. Where no layer is inside a block: the names of all layers, or None as the only row.
@@ -64,7 +64,7 @@ def arrange(layers: Sequence[T], row: Callable[[T], Row], *, named: bool = True)
     Args:
         layers: in the order of the network.
         row: gives the name, category and block of each.
-        named: where no layer is inside a block, give each one a row; False: one row for all, a cell per category.
+        named: where no layer is inside a block, give each layer a row; False: one row, with one cell per category.
     """
     inside = [layer for layer in layers if row(layer).block is not None]
     places: dict[Place, list[T]] = {}
@@ -87,7 +87,7 @@ def make_grid(table: Table, *, named: bool = True) -> Grid[LayerRows]:
 
 
 def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference: str) -> Cell:
-    """Return the cell of these layers: their median, or for a drift that is not measured its bound."""
+    """Return the cell of these layers: their median, or the bound of a drift that was not measured."""
     if value != "drift":
         middle = median(_number(layer, value, precision) for layer in layers)
         text = f"{middle:.2%}" if value == "relative_error" else f"{middle:.3f}"
