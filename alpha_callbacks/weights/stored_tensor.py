@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.layer_names import clean_name
-from alpha_callbacks.weights.sharded import Shards
+from alpha_callbacks.weights.sharded import ShardedParameter
 
 Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj"]
 
@@ -26,7 +26,7 @@ class StoredTensor:
         read: `read(start, stop)` returns that range of the first dimension.
         kind: what a live module says it is; "unknown" leaves it to the name and shape.
         packed: why its values are codes and not weights, or "".
-        shards: how to see all of it, where the ranks of a training run hold parts.
+        sharded: how to see all of it, where the ranks of a training run hold parts.
     """
 
     name: str
@@ -36,7 +36,7 @@ class StoredTensor:
     read: Callable[[int, int], Tensor]
     kind: Kind = "unknown"
     packed: str = ""
-    shards: Shards | None = None
+    sharded: ShardedParameter | None = None
 
 
 def layer_name_of(parameter: str) -> str:
