@@ -1,4 +1,4 @@
-"""Several processes on one scan: who takes which layers, and how the results come together."""
+"""Several processes that work on one model: which layers each takes, and how the results come together."""
 
 import os
 import pickle
@@ -16,19 +16,19 @@ from alpha_callbacks.weights.weight import Weight
 
 _T = TypeVar("_T")
 
-ATTENDANCE = timedelta(minutes=5)  # for all ranks to get here the first time; below the timeouts of training groups
-_PATIENCE = timedelta(days=7)  # a rank that dies breaks its connections or is noticed by torchrun; slow is not dead
-# Gloo's thread drops the tensors of an exchange a moment after we have the answer, and needs Python's lock for it. In a
-# process that ends just then it is "terminate called without an active exception", exit code -6 (seen in torch 2.13).
+ATTENDANCE = timedelta(minutes=5)  # for all ranks to join the first time; below the timeouts of training groups
+_PATIENCE = timedelta(days=7)  # a dead rank breaks its connections or is noticed by torchrun; a slow one is not dead
+# Gloo's thread drops the tensors of an exchange a moment after the answer is here, and needs Python's lock to do so. A
+# process that ends just then aborts with "terminate called without an active exception", exit code -6 (torch 2.13).
 _LET_GO = 0.001
 
 
 def share(weights: Sequence[Weight], index: int, count: int) -> list[Weight]:
-    """Return the weights of one of `count` processes: largest first, each to the least loaded, the same on all of them.
+    """Return the weights that one of `count` processes takes: largest first, each goes to the least loaded process.
 
     Args:
         weights: all of them, in the same order in each process.
-        index: which process, from 0.
+        index: the process, from 0.
         count: number of processes.
     """
     loads = [0.0] * count
@@ -43,7 +43,7 @@ def share(weights: Sequence[Weight], index: int, count: int) -> list[Weight]:
 
 @dataclass(frozen=True)
 class ScanShare:
-    """One job of an array that has no connection to the others.
+    """One job of an array of jobs that cannot talk to one another.
 
     Attributes:
         index: from 1 to count.
@@ -55,7 +55,7 @@ class ScanShare:
 
     @classmethod
     def parse(cls, text: str) -> "ScanShare":
-        """Return the shard of "i/n".
+        """Return the share that "i/n" names.
 
         Raises:
             OptionError: not of that form, or i outside 1..n.
@@ -67,14 +67,14 @@ class ScanShare:
 
 
 class Ranks:
-    """Processes that work on the same model; one process alone needs no torch.distributed."""
+    """Processes that work on the same model; a single one needs no torch.distributed."""
 
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
         """Take the rank, the number of processes, and the process group (None: the default one)."""
         self.rank, self.size, self._group = rank, size, group
 
     def from_first(self, value: Any) -> Any:
-        """Return the value that rank 0 holds."""
+        """Return the value that rank 0 holds. Collective."""
         return self.gather(value)[0]
 
     def gather(self, value: Any) -> list[Any]:
@@ -92,8 +92,8 @@ class Ranks:
             dist.all_gather_object(values, value, group=self._group)
         except RuntimeError as error:  # gloo's; it comes at once when the process at the other end is gone
             raise PeerError(
-                f"rank {self.rank}: expected an answer of every rank, the connection to one is lost. "
-                f"See the output of the others, the first error there is the cause. ({error})"
+                f"rank {self.rank}: expected an answer from every rank, but the connection to one is lost. "
+                f"Look for the first error in the output of the other ranks. ({error})"
             ) from error
         time.sleep(_LET_GO)
         return values
@@ -111,23 +111,32 @@ class Ranks:
             return [task()]
         result, failure = b"", None
         try:
-            result = pickle.dumps(task())  # here: where it fails inside the exchange, the others wait for this rank
+            result = pickle.dumps(task())  # not inside the exchange: if it failed there, the others would wait
         except Exception as error:
             failure = error
-        outcomes = self.gather((result, failure and _told(failure)))
-        if failure is not None:
-            raise failure
+        try:
+            outcomes = self.gather((result, failure and _type_and_text(failure)))
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # its traceback leads to this frame: a cycle would keep all that the task held
         for rank, (_, problem) in enumerate(outcomes):
             if problem is not None:
                 raise PeerError(f"rank {rank}: {problem}")
         return [pickle.loads(result) for result, _ in outcomes]
 
 
-def _told(failure: Exception) -> str:
+def _type_and_text(error: Exception) -> str:
+    text = error_text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def error_text(error: Exception) -> str:
+    """Return the text of an error, empty where its __str__ fails: other ranks must hear of it all the same."""
     try:
-        return f"{type(failure).__name__}: {failure}"
-    except Exception:  # of a __str__ that fails: the others must hear of it all the same
-        return type(failure).__name__
+        return str(error)
+    except Exception:
+        return ""
 
 
 class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
@@ -138,7 +147,7 @@ class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
         super().__init__(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def __enter__(self) -> "Torchrun":
-        """Join the group (gloo: results are small and live on the CPU)."""
+        """Join the group (gloo, because results are small and live on the CPU)."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -148,7 +157,7 @@ class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the group; after an error the others learn of it from torchrun, waiting for them would hang."""
+        """Leave the group, but not after an error: torchrun tells the other ranks, and to wait for them would hang."""
         if self.size > 1 and error is None:
             import torch.distributed as dist
 
@@ -156,13 +165,13 @@ class Torchrun(Ranks, AbstractContextManager["Torchrun"]):
 
 
 def training_ranks() -> Ranks:
-    """Return the processes of the training run that this one is part of, joined in a group of our own. Collective.
+    """Return the processes of the training run that this one is part of, joined in a separate group. Collective.
 
-    Our group is gloo, so that results never queue behind NCCL's kernels and its watchdog sees no wait of ours, and
-    it is patient: a rank that is slow is waited for; one that dies breaks its connections, which ends the wait at once.
+    The group is gloo, so that results never queue behind NCCL's kernels and NCCL's watchdog sees no wait. It is
+    patient: it waits for a slow rank; a rank that dies breaks its connections, which ends the wait at once.
 
     Raises:
-        PeerError: not all ranks came within `ATTENDANCE`.
+        PeerError: not all ranks joined within `ATTENDANCE`.
     """
     import torch.distributed as dist
 
@@ -171,14 +180,14 @@ def training_ranks() -> Ranks:
     rank, size = dist.get_rank(), dist.get_world_size()
     try:
         roll = dist.new_group(backend="gloo", timeout=ATTENDANCE)
-        # One that is too late finds the addresses of ranks that have given up; only an answer shows that they are here.
-        # (No barrier: under a default group that is bound to a device, it would look for one on the device.)
+        # A rank that is too late finds the addresses of ranks that have given up; only an answer shows that they are
+        # here. (No barrier: under a default group that is bound to a device, it would use that device.)
         Ranks(rank, size, roll).gather(None)
     except (RuntimeError, PeerError) as error:
         raise PeerError(
-            f"rank {rank}: expected all {size} ranks to attach alpha-Hill, some did not come within {ATTENDANCE}. "
+            f"rank {rank}: expected all {size} ranks to attach alpha-Hill, some did not join within {ATTENDANCE}. "
             f"Attach the callback, or call Monitor.log, on every rank. ({error})"
         ) from error
     group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    dist.destroy_process_group(roll)  # once the other group stands, nobody reads from this one
+    dist.destroy_process_group(roll)  # all ranks are in the other group, so nobody reads from this one
     return Ranks(rank, size, group)

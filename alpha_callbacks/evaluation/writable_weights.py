@@ -56,7 +56,7 @@ def matrices(model: nn.Module, *, include_embeddings: bool = False) -> dict[str,
     whole = {clean_name(path): getattr(module, "weight", None) for path, module in model.named_modules()}
     found: dict[str, Tensor] = {}
     for weight in module_inventory(model, AnalysisOptions(include_embeddings=include_embeddings)).weights:
-        if weight.unsupported or weight.shards is not None:
+        if weight.unsupported or weight.sharded is not None:
             continue
         name, view = weight.layer_name, weight.rows(0, weight.out_features)
         if view.untyped_storage().data_ptr() in own:

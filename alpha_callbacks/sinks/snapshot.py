@@ -19,8 +19,8 @@ class Snapshot:
     """The alphas of one state of a model.
 
     Attributes:
-        step: optimizer steps so far, the number in the checkpoint's name.
-        epoch: as the framework counts, None where there are none.
+        step: number of optimizer steps so far, as in the checkpoint's name.
+        epoch: as the framework counts; None without epochs.
         event: why it was taken.
         table: one row per layer and precision, in module order.
         seconds: wall time of the analysis.

@@ -1,10 +1,22 @@
-"""One worker thread with at most one job, whose result is fetched from the thread that gave it."""
+"""One worker thread with at most one job, whose result is fetched from the thread that submitted it."""
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Job = Callable[[Callable[[], bool]], T]
+
+
+@dataclass(frozen=True)
+class _Running(Generic[T]):
+    """A job under way; an abandoned one takes its result or error with it."""
+
+    thread: threading.Thread
+    outcome: Future[T]
+    stop: threading.Event
 
 
 class Background(Generic[T]):
@@ -14,28 +26,20 @@ class Background(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._outcome: T | Exception | None = None
-        self._stop = threading.Event()
+        self._running: _Running[T] | None = None
 
     @property
     def busy(self) -> bool:
         """True while a job runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._running is not None and self._running.thread.is_alive()
 
-    def submit(self, job: Callable[[Callable[[], bool]], T]) -> None:
+    def submit(self, job: Job[T]) -> None:
         """Start a job, given a function that says whether to stop early; the last result must have been fetched."""
-        assert self._thread is None, "the result of the last job was not fetched"
-        self._stop.clear()
-
-        def run() -> None:
-            try:
-                self._outcome = job(self._stop.is_set)
-            except Exception as error:  # raised in the thread that fetches it
-                self._outcome = error
-
-        self._thread = threading.Thread(target=run, name="alpha-hill-background", daemon=True)
-        self._thread.start()
+        assert self._running is None, "the result of the last job was not fetched"
+        outcome, stop = Future[T](), threading.Event()
+        thread = threading.Thread(target=_run, args=(job, stop, outcome), name="alpha-hill-background", daemon=True)
+        self._running = _Running(thread, outcome, stop)
+        thread.start()
 
     def fetch(self, *, wait: bool = False) -> T | None:
         """Return the result of a job that has ended, once; None if there is none.
@@ -44,17 +48,27 @@ class Background(Generic[T]):
             wait: wait for the end.
 
         Raises:
-            Exception: that of the job.
+            Exception: raised by the job.
         """
-        if self._thread is None or self.busy and not wait:
+        if self._running is None or self.busy and not wait:
             return None
-        self._thread.join()
-        outcome, self._thread, self._outcome = self._outcome, None, None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        running, self._running = self._running, None
+        try:
+            running.thread.join()
+            return running.outcome.result()
+        finally:
+            del running  # an error's traceback leads to this frame: a cycle would keep all that the job held
 
     def abandon(self) -> None:
-        """Ask the job to stop and do not wait for it; its result is lost."""
-        self._stop.set()
-        self._thread = None
+        """Ask the job to stop without waiting for it; its result is lost."""
+        if self._running is not None:
+            self._running.stop.set()
+        self._running = None
+
+
+def _run(job: Job[T], stop: threading.Event, outcome: Future[T]) -> None:
+    try:
+        outcome.set_result(job(stop.is_set))
+    except Exception as error:
+        outcome.set_exception(error)
+        del job, outcome  # as above

@@ -1,50 +1,50 @@
-"""What the callbacks of all training frameworks share: their options, and when a state is measured."""
+"""The options that the callbacks of all training frameworks share."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
-
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
-from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.solvers.spectrum import Solver
 from alpha_callbacks.training.monitor import Monitor
 from alpha_callbacks.training.schedule import Every, Schedule
 
-_log = logging.getLogger(__name__)
 
-
-class Attachment:
-    """Options of a callback, and the monitor that it holds.
+class CallbackOptions:
+    """The options of a callback, checked, and the monitor made from them. Nothing here changes during a run.
 
     Args:
         every: "checkpoint", "epoch", "train_end", or a number of optimizer steps.
         precisions: names from the registry.
-        include: regex searched in layer names; only matches are analysed.
-        exclude: regex searched in layer names; matches are left out.
-        include_embeddings: analyse embedding tables too.
+        include: regular expression; only layers whose names it matches are analysed.
+        exclude: regular expression; layers whose names it matches are left out.
+        include_embeddings: also analyse embedding tables.
         adapters: "base" or "merged": under PEFT, the weight below an adapter or the sum of both.
-        k_frac: share of the spectrum taken as its tail.
-        k_min: smallest tail.
+        k_frac: share of the eigenvalues that form the tail.
+        k_min: smallest tail size.
         threshold: "next" or "last", see docs/definitions.md.
         solver: "exact" or "fast".
-        device: where to compute; "cpu" leaves the accelerator's memory alone.
-        weights: "module": what is being trained; "checkpoint": what was saved, which differs under EMA.
-        output_dir: for CSV; default `alpha_hill` in the log folder of the trainer.
-        sinks: "auto": CSV and whatever the trainer logs to; or a list, see `Monitor`.
+        device: where to compute; "cpu" uses none of the accelerator's memory.
+        weights: "module": the weights being trained; "checkpoint": those that were saved, which differ under EMA.
+        output_dir: folder for CSV files; default `alpha_hill` in the log folder of the trainer.
+        sinks: "auto": CSV and every logger of the trainer; or a list, see `Monitor`.
         per_layer_scalars: log a scalar per layer and precision.
         images: log charts.
-        background: analyse a CPU copy while training goes on.
-        max_seconds: time budget of one measurement.
-        threads: CPU threads.
+        background: analyse a copy on the CPU while training continues.
+        max_seconds: time budget of one measurement, in seconds.
+        threads: number of CPU threads.
         on_error: "warn" or "raise".
 
     Attributes:
+        schedule: when to measure.
         monitor: does the work; `monitor.last` is the newest snapshot.
+        own_folder: True if the user named an output folder.
+        reads_checkpoints: True with weights="checkpoint".
+
+    Raises:
+        OptionError: an option that cannot be used.
     """
 
     def __init__(
@@ -101,48 +101,5 @@ class Attachment:
             threads=threads,
             on_error=on_error,
         )
-        self._own_folder = output_dir is not None
-        self._from_checkpoint = weights == "checkpoint"
-        self._tried = -1  # step of the newest state that was due; -1: none of this run
-
-    def run_now(self, model: nn.Module, step: int, *, epoch: float | None = None) -> Snapshot | None:
-        """Measure a model at once, inside or after a training run. Collective.
-
-        For saves that no hook reports, such as a checkpoint written after the end of training, when the trainer's
-        loggers are closed: it then goes to CSV and to what `sinks` names.
-
-        Args:
-            model: any module.
-            step: optimizer steps so far; not before the last one measured.
-            epoch: for the records.
-        """
-        in_training = self.monitor.running
-        try:
-            return self.monitor.log(model, step, epoch=epoch, event="manual")
-        finally:
-            if not in_training:
-                self.monitor.close()
-
-    def _end(self) -> None:
-        """Say so if nothing was measured: with weights="checkpoint" a run without a checkpoint has nothing to read."""
-        if self._from_checkpoint and self.monitor.newest is None:
-            _log.warning('alpha-Hill: weights="checkpoint", and no checkpoint was written: nothing was measured.')
-
-    def _folder(self, beside: str | Path) -> Path:
-        """Return the user's output folder, else one in a folder of the framework."""
-        return self.monitor.output_dir if self._own_folder else Path(beside) / "alpha_hill"
-
-    def _measure(
-        self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Path | None
-    ) -> Snapshot | None:
-        """Measure a state, once per step; from the checkpoint where the user wants that.
-
-        The last state of a run is measured even if its step was tried before, and left out since the worker was busy.
-        """
-        again = step == self._tried and not (event == "end" and self.monitor.newest != step)
-        if again or self._from_checkpoint and checkpoint is None:
-            return None
-        self._tried = step
-        if self._from_checkpoint and checkpoint is not None:
-            return self.monitor.log_checkpoint(checkpoint, step, epoch=epoch, event=event)
-        return self.monitor.log(model, step, epoch=epoch, event=event)
+        self.own_folder = output_dir is not None
+        self.reads_checkpoints = weights == "checkpoint"

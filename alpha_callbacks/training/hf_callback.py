@@ -9,7 +9,7 @@ from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError
 from alpha_callbacks.sinks.snapshot import Event
-from alpha_callbacks.training.callback_options import Attachment
+from alpha_callbacks.training.training_callback import TrainingCallback
 
 try:
     from transformers import TrainerCallback
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class AlphaHillTrainerCallback(Attachment, TrainerCallback):
+class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
     """Computes alpha-Hill at every checkpoint of a Trainer run and logs it to TensorBoard, W&B and CSV.
 
-    The Trainer calls `on_save` when all files of a checkpoint exist. The first and the last state are measured too. The
-    run's own TensorBoard writer and W&B run are used (`report_to`). No state is kept in checkpoints, so that it can be
-    added to a run that resumes without it. Keys are listed in docs/keys.md.
+    The Trainer calls `on_save` when all files of a checkpoint exist. The first and the last state are also measured.
+    Results go to the run's own TensorBoard writer and W&B run (`report_to`). The callback stores nothing in
+    checkpoints, so a run can be resumed with or without it. Keys are listed in docs/keys.md.
 
-    Options: those of `Attachment`, and docs/training.md.
+    Options: see `CallbackOptions` and docs/training.md.
 
     Raises:
         OptionError: an option that cannot be used.
@@ -38,17 +38,17 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
     """
 
     _reporters: tuple[Any, ...] = ()
-    _due: Event | None = None  # what waits for the checkpoint of the same step
+    _postponed: Event | None = None  # until the checkpoint of the same step is written
 
     def attach(self, trainer: "Trainer") -> "AlphaHillTrainerCallback":
-        """Tell the callback its trainer, whose reporters it then writes through; found on its own otherwise."""
+        """Name the trainer whose reporters the callback writes through; without this call it finds them itself."""
         self._reporters = tuple(trainer.callback_handler.callbacks)
         return self
 
     def on_train_begin(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Open the sinks and measure the first state (the restored one of a resumed run)."""
+        """Open the sinks and measure the first state (in a resumed run, the restored one)."""
         self.monitor.open(
             output_dir=self._folder(args.output_dir or "."),
             offers=self._reporters or _reporters_of_caller(),
@@ -60,29 +60,29 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
                 'report_to=["tensorboard"].',
                 self.monitor.output_dir,
             )
-        self._tried, self._due = -1, None
+        self._postponed = None
         self._look(args, state, kwargs["model"], "start")
 
     def on_step_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure every so many steps; the last state has its turn after the saves that end the epoch."""
-        due = not control.should_training_stop and self.schedule.crossed(state.global_step, self._tried)
+        """Measure every n steps; the last state is measured after the saves that end the epoch."""
+        due = not control.should_training_stop and self.schedule.crossed(state.global_step, self.monitor.last_due)
         self._when_saved(args, state, control, kwargs["model"], "step" if due else None)
         self.monitor.poll()
 
     def on_epoch_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure each epoch if asked to, and the last state: later reporters are closed and the best model is back."""
+        """Measure each epoch if asked to, and the last state: later, reporters are closed, the best model is back."""
         due: Event | None = "epoch" if self.schedule.every == "epoch" else None
         self._when_saved(args, state, control, kwargs["model"], "end" if control.should_training_stop else due)
 
     def on_save(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure what was saved, or waited for that; all files of the checkpoint are there."""
-        due, self._due = self._due, None
+        """Measure the state that was saved, or was postponed until now; all files of the checkpoint exist."""
+        due, self._postponed = self._postponed, None
         if self.schedule.every == "checkpoint":
             due = "checkpoint"
         if control.should_training_stop:  # perhaps only since the evaluation of this step
@@ -93,10 +93,10 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure the last state if nobody said before that it was, and close the sinks."""
-        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # then these are not the last weights
+        """Measure the last state if no earlier hook recognised it, and close the sinks."""
+        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # else these are not the last weights
             self._look(args, state, kwargs["model"], "end")
-        self._end()
+        self._warn_if_nothing_measured()
         self.monitor.close()
 
     def _when_saved(
@@ -107,9 +107,9 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
         model: nn.Module,
         due: Event | None,
     ) -> None:
-        """Measure now, unless a checkpoint of this state is about to be written: its file comes first."""
+        """Measure now, unless a checkpoint of this state is about to be written: its files come first."""
         if control.should_save:
-            self._due = due
+            self._postponed = due
         elif due is not None:
             self._look(args, state, model, due)
 
@@ -121,18 +121,18 @@ class AlphaHillTrainerCallback(Attachment, TrainerCallback):
         event: Event,
         checkpoint: Path | None = None,
     ) -> None:
-        self._measure(model, state.global_step, state.epoch, event, checkpoint)
+        self._measure_once(model, state.global_step, state.epoch, event, checkpoint)
 
 
 def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path:
-    """Return the folder that was just written; a hyperparameter search has one more level."""
+    """Return the folder that was just written; a hyperparameter search adds one level."""
     name, folder = f"checkpoint-{state.global_step}", Path(args.output_dir or ".")
     trials = folder.glob(f"*/{name}") if state.is_hyper_param_search else ()
     return max(trials, key=lambda path: path.stat().st_mtime, default=folder / name)
 
 
 def _reporters_of_caller() -> tuple[Any, ...]:
-    """Return the callbacks of the handler that calls us: a callback is not told its trainer (transformers #31338)."""
+    """Return the callbacks of the handler on the stack: a callback is not given its trainer (transformers #31338)."""
     frame = inspect.currentframe()
     while frame is not None:
         handler = frame.f_locals.get("self")

@@ -39,7 +39,7 @@ class PendingState:
 class Measurer:
     """Analyses one state after the other of the same model.
 
-    All ranks call `take` and `compute` in the same order; whatever fails on one of them fails on all.
+    All ranks call `take` and `analyze` in the same order; whatever fails on one of them fails on all.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Measurer:
         mine = tuple(gathered(todo, own, copy=copy))
         return PendingState(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
 
-    def compute(self, taken: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
-        """Analyse a taken state and return its table, the same on every rank. Collective in `ranks`.
+    def analyze(self, pending: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
+        """Analyse a pending state and return its table, the same on every rank. Collective in `ranks`.
 
         Args:
-            taken: by `take`.
+            pending: made by `take`.
             ranks: the group that results are exchanged in; one of its own where this runs beside training.
             stop: gives up early once True.
         """
@@ -107,12 +107,12 @@ class Measurer:
 
         def work() -> list[Result]:
             # What was left out before comes first, so that a budget too small for all still sees each layer in turn.
-            turns = groupby(sorted(taken.mine, key=self._turn), key=self._turn)
-            parallelism = choose_parallelism(taken.mine, threads=self._threads, device=self._options.device)
+            turns = groupby(sorted(pending.mine, key=self._turn), key=self._turn)
+            parallelism = choose_parallelism(pending.mine, threads=self._threads, device=self._options.device)
             return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, parallelism, stop=late)]
 
         found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
-        rows = [row for weight in taken.weights for row in self._rows_of(weight, taken, found)]
+        rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]
         return Table.from_rows(rows, self._options.precisions)
 
     def _changed(self, weights: Sequence[Weight]) -> tuple[dict[str, bytes], set[str]]:
@@ -120,8 +120,8 @@ class Measurer:
 
         Of a weight that every rank holds whole one rank looks at it; of a sharded one each looks at its part.
         """
-        whole = [w for w in weights if w.shards is None]
-        looked = [*share(whole, self._ranks.rank, self._ranks.size), *(w for w in weights if w.shards is not None)]
+        whole = [w for w in weights if w.sharded is None]
+        looked = [*share(whole, self._ranks.rank, self._ranks.size), *(w for w in weights if w.sharded is not None)]
         digests = digests_of(looked)
 
         def news() -> set[str]:
@@ -135,10 +135,10 @@ class Measurer:
     def _turn(self, weight: Weight) -> int:
         return -self._waiting.get(weight.layer_name, 0)
 
-    def _rows_of(self, weight: Weight, taken: PendingState, found: dict[str, tuple[Row, ...]]) -> tuple[Row, ...]:
+    def _rows_of(self, weight: Weight, pending: PendingState, found: dict[str, tuple[Row, ...]]) -> tuple[Row, ...]:
         """Return the rows of one layer, and remember them for as long as its bits do not change."""
         name = weight.layer_name
-        if name in taken.reused:
+        if name in pending.reused:
             return self._rows[name]
         self._digests.pop(name, None)
         if name not in found:
@@ -147,8 +147,8 @@ class Measurer:
             return rows_without_alpha(weight, self._options, "skipped", reason)
         self._waiting.pop(name, None)
         self._rows[name] = found[name]
-        if name in taken.digests and all(row.status != "failed" for row in found[name]):
-            self._digests[name] = taken.digests[name]
+        if name in pending.digests and all(row.status != "failed" for row in found[name]):
+            self._digests[name] = pending.digests[name]
         return found[name]
 
 

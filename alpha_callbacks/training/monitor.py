@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType, UnionType
+from types import TracebackType
 from typing import Any, Literal
 
 from torch import nn
@@ -12,33 +12,35 @@ from alpha_callbacks.analysis.processes import training_ranks
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.sinks.sink import Host, Sink, check_sinks, open_sinks
+from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
-from alpha_callbacks.training.session import Session
+from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
+from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
 from alpha_callbacks.utils.atomic_files import make_folder
 from alpha_callbacks.weights.module_weights import module_inventory
-from alpha_callbacks.weights.weight import Weight
 
 
 class Monitor(AbstractContextManager["Monitor"]):
     """Computes the alphas of a model when told to, and sends them to sinks; the core of both callbacks.
 
-    Weights are only read. Layers whose bits have not changed since they were last analysed (a frozen base under LoRA)
-    are not analysed again. In a distributed run every rank must call it: the layers are shared among the ranks,
+    It never modifies the model. Layers whose bits have not changed since they were last analysed (a frozen base under
+    LoRA) are not analysed again. In a distributed run every rank must call it: the layers are divided among the ranks,
     sharded parameters are gathered one at a time, and the first rank writes.
 
     Args:
         options: what to compute.
-        output_dir: folder for CSV files and for writers of our own.
+        output_dir: folder for CSV files, and for the event files of a TensorBoard writer that no one else provides.
         sinks: "auto", or a list of names ("csv", "tensorboard", "wandb"), `Sink` objects, SummaryWriters, W&B runs.
-        per_layer_scalars: log a scalar per layer and precision too.
-        images: log charts too.
-        background: analyse a copy on the CPU while training goes on. A state that comes due while the last one is still
-            being analysed is left out and counted; the last state of a run never is.
-        max_seconds: begin no further layer after this time; those left out are rows "skipped", and come first next.
-        threads: CPU threads; default all while training waits, one in the background.
-        on_error: "warn": an error of ours is one warning, and training goes on; "raise": it is raised.
+        per_layer_scalars: also log a scalar per layer and precision.
+        images: also log charts.
+        background: analyse a copy on the CPU while training continues. A state that comes due while the previous one is
+            still being analysed is left out and counted; the last state of a run never is.
+        max_seconds: start no further layer after this time; layers left out become rows with status "skipped" and come
+            first the next time.
+        threads: number of CPU threads; default: all while training waits, one in the background.
+        on_error: "warn": internal errors become warnings, and training continues; "raise": they are raised.
 
     Raises:
         OptionError: an option that cannot be used.
@@ -65,39 +67,43 @@ class Monitor(AbstractContextManager["Monitor"]):
         threads: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        if on_error not in ("warn", "raise"):
-            raise OptionError(f"on_error: expected warn or raise, got {on_error!r}.")
-        if max_seconds is not None and not (_is_number(max_seconds, float | int) and max_seconds > 0):
-            raise OptionError(f"max_seconds: expected a positive number, got {max_seconds!r}.")
-        if threads is not None and not (_is_number(threads, int) and threads >= 1):
-            raise OptionError(f"threads: expected a whole number from 1, got {threads!r}.")
-        check_sinks(sinks)
+        check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks)
         self.options = options or AnalysisOptions()
-        self.output_dir = Path(output_dir)
+        self._output_dir = Path(output_dir)
         self._wanted, self._per_layer_scalars, self._images = sinks, per_layer_scalars, images
         self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
         self._threads = threads or (1 if background else None)
-        self._session: Session | None = None
+        self._run: MonitoredRun | None = None
 
     @property
     def last(self) -> Snapshot | None:
-        """The newest snapshot of the run, on every rank; None before the first."""
-        return self._session.last if self._session else None
+        """The newest snapshot of the run, the same on every rank; None before the first."""
+        return self._run.last_snapshot if self._run else None
 
     @property
     def newest(self) -> int | None:
         """Step of the newest state of the run that was taken to be analysed; None before the first."""
-        return self._session.newest if self._session else None
+        return self._run.last_step if self._run else None
+
+    @property
+    def last_due(self) -> int:
+        """Step of the newest state of the run that a callback asked for, measured or not; -1 before the first."""
+        return self._run.last_due if self._run else -1
 
     @property
     def dropped(self) -> int:
-        """States of the run that were left out since the worker was busy."""
-        return self._session.dropped if self._session else 0
+        """Number of states of the run that were left out because the worker was busy."""
+        return self._run.dropped if self._run else 0
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the current or last run; before the first, that of the constructor."""
+        return self._run.output_dir if self._run else self._output_dir
 
     @property
     def running(self) -> bool:
         """True between `open` and `close`."""
-        return self._session is not None and not self._session.closed
+        return self._run is not None and not self._run.closed
 
     @property
     def finds_sinks(self) -> bool:
@@ -112,41 +118,42 @@ class Monitor(AbstractContextManager["Monitor"]):
         step_key: str = "",
         others: Callable[[Sequence[Sink]], Sequence[Sink]] = lambda found: (),
     ) -> None:
-        """Start a run: join the ranks, make the folder, find the sinks. `log` does it where nobody has. Collective.
+        """Start a run: join the ranks, make the folder, find the sinks. `log` does so if no run is open. Collective.
 
         Args:
-            output_dir: in place of that of the constructor.
+            output_dir: replaces the constructor's, for this run and later ones.
             offers: loggers or callbacks of the framework that sinks may write through.
-            step_key: of the framework, for W&B.
+            step_key: key under which the framework logs its step to W&B.
             others: given the sinks that were found, returns further ones.
 
         Raises:
-            PeerError: not on all ranks.
+            PeerError: not all ranks called it.
             OptionError: the folder cannot be made, or a sink has nowhere to write.
             MissingExtraError: a sink that was asked for needs an optional package.
         """
         self.close()
-        self.output_dir = Path(output_dir or self.output_dir)
+        folder = Path(output_dir or self.output_dir)
         ranks = training_ranks()
-        host = Host(self.output_dir, tuple(offers), step_key, self._per_layer_scalars, self._images)
+        host = Host(folder, tuple(offers), step_key, self._per_layer_scalars, self._images)
 
         def sinks() -> list[Sink] | None:
             if ranks.rank != 0:
                 return None
-            make_folder(self.output_dir)
+            make_folder(folder)
             found = open_sinks(self._wanted, host)
             return [*found, *others(found)]
 
         found: list[Sink] = []
         ranks.agree(lambda: found.extend(sinks() or ()))
         measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
-        self._session = Session(
+        self._run = MonitoredRun(
+            folder,
             measurer,
             ranks,
             training_ranks() if self._background else None,
             found,
             solver=self.options.solver,
-            strict=self._strict,
+            errors=ErrorPolicy(strict=self._strict),
         )
 
     def log(
@@ -156,42 +163,44 @@ class Monitor(AbstractContextManager["Monitor"]):
 
         Args:
             model: any module, wrapped (DDP, FSDP, torch.compile, PEFT) or not.
-            step: optimizer steps so far; grows from call to call.
+            step: number of optimizer steps so far, an integer (also of NumPy or in a tensor); grows from call to call.
             epoch: for the records.
-            event: for the records; "end" waits for the worker.
+            event: for the records; "end" also waits for the worker.
 
         Returns:
-            The snapshot; None where it comes later (`background`), was dropped, or failed with on_error="warn".
+            The snapshot; None if it comes later (`background`), was left out, or failed with on_error="warn".
 
         Raises:
-            OptionError: model is no module.
+            OptionError: model is not a module, or step is not an integer from 0.
             MonitorError: at the first call, a model without weights to analyse.
-            AlphaCallbacksError: at the first call, what `open` raises; with on_error="raise", all that goes wrong.
+            AlphaCallbacksError: at the first call, what `open` raises; with on_error="raise", every error.
         """
         if not isinstance(model, nn.Module):
             raise OptionError(
                 f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
             )
-        return self._measure(lambda: module_inventory(model, self.options).weights, step, epoch, event)
+        moment = Moment(checked_step(step), epoch, event)
+        return self._current_run().measure(lambda: module_inventory(model, self.options).weights, moment)
 
     def log_checkpoint(
         self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
-        """Like `log`, of the weights in a checkpoint that is on disk, where every rank can read it. Collective."""
-        return self._measure(lambda: open_checkpoint(path).inventory(self.options).weights, step, epoch, event)
+        """Like `log`, for the weights in a checkpoint on disk that every rank can read. Collective."""
+        moment = Moment(checked_step(step), epoch, event)
+        return self._current_run().measure(lambda: open_checkpoint(path).inventory(self.options).weights, moment)
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
-        """Send what the worker has finished to the sinks and return it; costs nothing where there is none.
+        """Send what the worker has finished to the sinks and return it; costs nothing without a worker.
 
         Args:
             wait: wait for the worker.
         """
-        return self._session.poll(wait=wait) if self._session else None
+        return self._run.poll(wait=wait) if self._run else None
 
     def close(self, *, wait: bool = True) -> None:
-        """End the run: wait for the worker (or tell it to stop), close the sinks. May be called twice."""
-        if self._session is not None and self.running:
-            self._session.close(wait=wait)
+        """End the run: wait for the worker (or ask it to stop), close the sinks. May be called twice."""
+        if self._run is not None and self.running:
+            self._run.close(wait=wait)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -199,14 +208,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         """Close; after an error, without waiting."""
         self.close(wait=error is None)
 
-    def _measure(
-        self, find: Callable[[], Sequence[Weight]], step: int, epoch: float | None, event: Event
-    ) -> Snapshot | None:
+    def _current_run(self) -> MonitoredRun:
+        """Return the run that is open, or open one. Collective if it does."""
         if not self.running:
             self.open()
-        assert self._session is not None
-        return self._session.measure(find, step, epoch, event)
-
-
-def _is_number(value: object, kinds: type | UnionType) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+        assert self._run is not None
+        return self._run

@@ -108,7 +108,7 @@ def _examine(
 ) -> _Entry:
     why = _why_not(tensor, include_embeddings)
     found = () if why else tuple(weights_of(tensor, config))
-    wanted = tuple(replace(weight, shards=tensor.shards) for weight in found if selects(weight.layer_name))
+    wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in found if selects(weight.layer_name))
     return _Entry(tensor, wanted, why or ("" if wanted else FILTERED))
 
 

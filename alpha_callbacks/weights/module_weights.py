@@ -13,9 +13,9 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.peft_adapters import with_adapters
 from alpha_callbacks.weights.sharded import (
-    DTensorShards,
-    Fsdp1Shards,
-    Zero3Shards,
+    DTensorParameter,
+    Fsdp1Unit,
+    Zero3Parameter,
     fsdp1_units,
     is_dtensor,
     is_zero3,
@@ -33,7 +33,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     their turn comes.
 
     Of a model that is sharded over ranks (FSDP, tensor parallelism, ZeRO-3) all ranks must call this; the weights then
-    carry `shards`.
+    carry `sharded`.
 
     Args:
         module: any model; never changed, not even its train/eval mode.
@@ -47,11 +47,11 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     plain = [(path, child) for path, child in module.named_modules() if child not in summoned]
     found, failures = _stored_all(plain, ties, None), list[Exception]()
     for path, unit in units:
-        shards = Fsdp1Shards(unit)
+        sharded = Fsdp1Unit(unit)
         inside = [(f"{path}.{inner}".strip("."), child) for inner, child in _own_modules(unit).items()]
         try:
-            with shards.whole():  # only now do its parameters have their shapes
-                found.update(_stored_all(inside, ties, shards))
+            with sharded.whole():  # only now do its parameters have their shapes
+                found.update(_stored_all(inside, ties, sharded))
         except Exception as error:  # not raised before the last unit: the other ranks would wait for this one
             failures.append(error)
     if failures:
@@ -87,7 +87,7 @@ class _OfModule:
 
 
 def _stored_all(
-    modules: Iterable[tuple[str, nn.Module]], ties: dict[str, str], shards: Fsdp1Shards | None
+    modules: Iterable[tuple[str, nn.Module]], ties: dict[str, str], sharded: Fsdp1Unit | None
 ) -> dict[str, _OfModule]:
     """Describe the parameters and buffers of these modules; tied ones under each name, with the owner's in `ties`."""
     owners: dict[int, str] = {}  # the module keeps a tensor alive, so that its id stays its own while we look
@@ -97,20 +97,20 @@ def _stored_all(
         for own_name, tensor in chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False)):
             name = f"{prefix}.{own_name}" if prefix else own_name
             stored = _stored(name, tensor, _kind(child, own_name))
-            if shards is not None and shards.hold(child, own_name):
-                stored = _of_unit(stored, shards, partial(getattr, child, own_name))
+            if sharded is not None and sharded.hold(child, own_name):
+                stored = _of_unit(stored, sharded, partial(getattr, child, own_name))
             tensors.append(stored)
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
-        computed = [_parametrized(prefix, child, shards)] if _has_parametrized_weight(child) else []
+        computed = [_parametrized(prefix, child, sharded)] if _has_parametrized_weight(child) else []
         found[prefix] = _OfModule(tensors, computed)
     return found
 
 
-def _of_unit(stored: StoredTensor, shards: Fsdp1Shards, tensor_of: Callable[[], Tensor]) -> StoredTensor:
+def _of_unit(stored: StoredTensor, sharded: Fsdp1Unit, tensor_of: Callable[[], Tensor]) -> StoredTensor:
     """Return a tensor of an FSDP1 unit, which is whole only while the unit is summoned."""
-    packed = "sharded by FSDP1 and tensor parallelism at once. Use fully_shard" if stored.shards else stored.packed
-    return replace(stored, shards=shards, read=shards.read(tensor_of), packed=packed)
+    packed = "sharded by FSDP1 and tensor parallelism at once. Use fully_shard" if stored.sharded else stored.packed
+    return replace(stored, sharded=sharded, read=sharded.read(tensor_of), packed=packed)
 
 
 def _kind(module: nn.Module, name: str) -> Kind:
@@ -132,16 +132,16 @@ def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
         return tensor.detach()[start:stop] if tensor.ndim else tensor.detach()
 
     shape = tuple(getattr(tensor, "ds_shape", tensor.shape))  # ZeRO-3 leaves a parameter empty
-    shards = DTensorShards(tensor) if is_dtensor(tensor) else Zero3Shards(tensor) if is_zero3(tensor) else None
+    sharded = DTensorParameter(tensor) if is_dtensor(tensor) else Zero3Parameter(tensor) if is_zero3(tensor) else None
     return StoredTensor(
         name=name,
         shape=shape,
         dtype=tensor.dtype if tensor.is_floating_point() else None,
         stored_dtype=str(tensor.dtype).removeprefix("torch."),
-        read=shards.read if shards else read,
+        read=sharded.read if sharded else read,
         kind=kind,
         packed="on the meta device, so it has no values" if tensor.device.type == "meta" else "",
-        shards=shards,
+        sharded=sharded,
     )
 
 
@@ -149,17 +149,17 @@ def _has_parametrized_weight(module: nn.Module) -> bool:
     return nn.utils.parametrize.is_parametrized(module, "weight")
 
 
-def _parametrized(prefix: str, module: nn.Module, shards: Fsdp1Shards | None) -> StoredTensor:
+def _parametrized(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> StoredTensor:
     """Describe a weight that weight_norm, spectral_norm, ... compute on access."""
     name = f"{prefix}.weight" if prefix else "weight"
     originals = list(module.parametrizations.parameters())  # type: ignore[union-attr]
     if any(is_zero3(original) for original in originals):
         stored = _stored(name, originals[-1], _kind(module, "weight"))  # the first may be a norm
-        return replace(stored, shards=None, packed="computed from parameters that ZeRO-3 has partitioned")
+        return replace(stored, sharded=None, packed="computed from parameters that ZeRO-3 has partitioned")
     stored = _stored(name, _computed_weight(module), _kind(module, "weight"))
-    if shards is not None:
-        return _of_unit(stored, shards, partial(_computed_weight, module))
-    if stored.shards is not None:  # computed from DTensors by all ranks, so not again by one of them
+    if sharded is not None:
+        return _of_unit(stored, sharded, partial(_computed_weight, module))
+    if stored.sharded is not None:  # computed from DTensors by all ranks, so not again by one of them
         return stored
     return replace(stored, read=lambda start, stop: _computed_weight(module)[start:stop])
 

@@ -24,7 +24,7 @@ def with_adapters(tensors: Iterable[StoredTensor], module: nn.Module) -> list[St
 
 
 def _merged(tensor: StoredTensor, layer: nn.Module) -> StoredTensor:
-    if any(is_dtensor(p) or is_zero3(p) for p in layer.parameters()) or tensor.shards is not None:
+    if any(is_dtensor(p) or is_zero3(p) for p in layer.parameters()) or tensor.sharded is not None:
         return replace(tensor, packed='sharded, so not merged with its adapter. Use adapters="base"')
     if in_few_bits(tensor):
         return replace(tensor, packed='stored in codes, so not merged with its adapter. Use adapters="base"')

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alpha_callbacks.errors import MonitorError
 
 
-class Shards(Protocol):
+class ShardedParameter(Protocol):
     """One parameter (FSDP1: the parameters of one unit) that no rank holds whole."""
 
     def whole(self) -> AbstractContextManager[None]:
@@ -65,7 +65,7 @@ def reshard(module: nn.Module) -> None:
             child.reshard()
 
 
-class DTensorShards:
+class DTensorParameter:
     """A DTensor, gathered by `full_tensor`."""
 
     def __init__(self, parameter: Any) -> None:
@@ -91,7 +91,7 @@ class DTensorShards:
         return require_whole(self._full)[start:stop]
 
 
-class Zero3Shards:
+class Zero3Parameter:
     """A partitioned parameter of DeepSpeed, gathered by `GatheredParameters`."""
 
     def __init__(self, parameter: Any) -> None:
@@ -127,7 +127,7 @@ class Zero3Shards:
         return tensor[start:stop]
 
 
-class Fsdp1Shards:
+class Fsdp1Unit:
     """The parameters of one FSDP1 unit, summoned together."""
 
     def __init__(self, unit: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.layer_names import clean_name
-from alpha_callbacks.weights.sharded import Shards
+from alpha_callbacks.weights.sharded import ShardedParameter
 
 Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj"]
 
@@ -27,7 +27,7 @@ class StoredTensor:
         kind: what a live module says it is; "unknown" leaves it to the name and shape.
         packed: why its values are codes and not weights, or "".
         companion: why it is never a matrix of its own ("scales of <layer>"), or "".
-        shards: how to see all of it, where the ranks of a training run hold parts.
+        sharded: how to see all of it, where the ranks of a training run hold parts.
     """
 
     name: str
@@ -38,7 +38,7 @@ class StoredTensor:
     kind: Kind = "unknown"
     packed: str = ""
     companion: str = ""
-    shards: Shards | None = None
+    sharded: ShardedParameter | None = None
 
 
 def layer_name_of(parameter: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.sharded import Shards
+from alpha_callbacks.weights.sharded import ShardedParameter
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
@@ -31,7 +31,7 @@ class Weight:
         rows: `rows(start, stop)` returns rows start..stop, shape (stop - start, in_features), on any device.
         tied_to: layer that owns the same storage, if any.
         unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
-        shards: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
+        sharded: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
     """
 
     layer_name: str
@@ -43,7 +43,7 @@ class Weight:
     rows: RowReader
     tied_to: str = ""
     unsupported: str = ""
-    shards: Shards | None = None
+    sharded: ShardedParameter | None = None
 
     @property
     def n_eigs(self) -> int:
@@ -84,7 +84,7 @@ class Weight:
         source = self.held()  # some weights are computed at each reading
         for start, stop in spans(self.out_features, self.in_features):
             matrix[start:stop] = source.rows(start, stop)
-        return replace(self, rows=lambda start, stop: matrix[start:stop], shards=None)
+        return replace(self, rows=lambda start, stop: matrix[start:stop], sharded=None)
 
     def row_blocks(self) -> Iterator[Tensor]:
         """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""

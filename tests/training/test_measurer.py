@@ -38,8 +38,8 @@ def network() -> nn.Sequential:
 
 
 def look(measurer: Measurer, model: nn.Module, *, copy: bool = False, **options: Any) -> tuple[Table, frozenset[str]]:
-    taken = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=copy)
-    return measurer.compute(taken, Ranks(), **options), taken.reused
+    pending = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=copy)
+    return measurer.analyze(pending, Ranks(), **options), pending.reused
 
 
 def change(layer: nn.Module) -> None:
@@ -65,9 +65,9 @@ def test_only_what_has_changed_is_analysed(names: list[str], copy: bool) -> None
 def test_a_copy_is_of_the_state_that_was_taken(names: list[str]) -> None:
     model, measurer = network(), Measurer(OPTIONS, Ranks())
     expected, _ = look(Measurer(OPTIONS, Ranks()), model)
-    taken = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=True)
+    pending = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=True)
     change(model[0])
-    assert measurer.compute(taken, Ranks()) == expected
+    assert measurer.analyze(pending, Ranks()) == expected
     names.clear()
     look(measurer, model)
     assert names == ["0"], "the change since then is seen"

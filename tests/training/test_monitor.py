@@ -406,5 +406,5 @@ def test_memory_of_a_sync_snapshot_is_that_of_a_layer_not_of_the_model(make: Any
     """Nothing but rows is kept between snapshots."""
     module, monitor = model(), make()
     monitor.log(module, 0)
-    kept = vars(monitor._session._measurer).values()  # type: ignore[union-attr]
+    kept = vars(monitor._run._measurer).values()  # type: ignore[union-attr]
     assert not any(isinstance(value, Tensor) for value in kept)

@@ -69,7 +69,7 @@ class _Block:
 
 
 def _readable(tensor: StoredTensor) -> bool:
-    return tensor.shards is None and not tensor.packed
+    return tensor.sharded is None and not tensor.packed
 
 
 def _block(codes: StoredTensor, scale: StoredTensor, quantization: Mapping[str, Any]) -> _Block | None:

@@ -1,0 +1,168 @@
+"""One run of a monitor: takes states, has them analysed here or by the worker, delivers the snapshots."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alpha_callbacks.analysis.processes import Ranks
+from alpha_callbacks.errors import MonitorError
+from alpha_callbacks.sinks.sink import Sink
+from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.training.background import Background
+from alpha_callbacks.training.error_policy import ErrorPolicy
+from alpha_callbacks.training.measurer import Measurer, PendingState
+from alpha_callbacks.weights.weight import Weight
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Which state of a run is measured, and why; as in `Snapshot`."""
+
+    step: int
+    epoch: float | None
+    event: Event
+
+
+class MonitoredRun:
+    """Owns all that changes between `open` and `close` of a monitor. Methods say so where they are collective.
+
+    Args:
+        output_dir: folder of the run.
+        measurer: analyses states.
+        ranks: the group of the main thread.
+        worker_ranks: the group of the worker; None: there is no worker, training waits.
+        sinks: of this rank.
+        solver: of the options, for the snapshots.
+        errors: decides what becomes of errors after the first state.
+
+    Attributes:
+        last_snapshot: the newest snapshot.
+        last_step: step of the newest state that was taken to be analysed.
+        last_due: step of the newest state that a callback asked for, whatever became of it; -1 before the first.
+        dropped: number of states left out because the worker was busy.
+        closed: True after `close`.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        measurer: Measurer,
+        ranks: Ranks,
+        worker_ranks: Ranks | None,
+        sinks: Sequence[Sink],
+        *,
+        solver: str,
+        errors: ErrorPolicy,
+    ) -> None:
+        self.last_snapshot: Snapshot | None = None
+        self.last_step: int | None = None
+        self.last_due = -1
+        self.dropped = 0
+        self.closed = False
+        self.output_dir = output_dir
+        self._measurer, self._ranks, self._worker_ranks, self._sinks = measurer, ranks, worker_ranks, sinks
+        self._worker = Background[Snapshot]() if worker_ranks is not None else None
+        self._solver, self._errors = solver, errors
+
+    def measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
+        """Measure the state whose weights `find` lists. Collective.
+
+        Errors at the first state of a run are always raised: training has cost nothing yet.
+        """
+        first = self.last_step is None and moment.event in ("start", "manual")
+        if moment.event != "manual":
+            self.last_due = moment.step
+        with ErrorPolicy(strict=True) if first else self._errors:
+            if self._worker is not None:
+                return self._measure_beside(find, moment, self._worker)
+            begun = time.monotonic()
+            pending = self._measurer.take(find, copy=False)
+            self.last_step = moment.step
+            return self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
+        return None
+
+    def poll(self, *, wait: bool = False) -> Snapshot | None:
+        """Deliver what the worker has finished, if there is one. Not collective."""
+        with self._errors:
+            return self._receive(wait=wait)
+        return None
+
+    def close(self, *, wait: bool) -> None:
+        """Deliver what the worker has (or will have, with `wait`), and close the sinks."""
+        self.closed = True
+        try:
+            self.poll(wait=wait)
+        finally:  # an error that is raised leaves no sink open
+            if self._worker is not None:
+                self._worker.abandon()
+            for sink in self._sinks:
+                with self._errors:
+                    sink.close()
+
+    def _measure_beside(
+        self, find: Callable[[], Sequence[Weight]], moment: Moment, worker: Background[Snapshot]
+    ) -> Snapshot | None:
+        """Copy a state and hand it to the worker; wait for it only where it is the last of the run. Collective."""
+        with self._errors:
+            self._receive_together(wait=moment.event == "end")
+        if any(self._ranks.gather(worker.busy)):  # all ranks leave it out, or none
+            self.dropped += 1
+            text = f"the state of step {moment.step} is left out, an earlier one is still being analysed"
+            self._errors.warn(text, once="busy")
+            return None
+        with self._errors:
+            self._receive_together(wait=True)  # of a worker that ended since it was asked
+        pending, ranks = self._measurer.take(find, copy=True), self._worker_ranks
+        assert ranks is not None
+        self.last_step = moment.step
+        worker.submit(lambda stop: self._snapshot(pending, moment, ranks, stop, time.monotonic()))
+        return self._receive_together(wait=True) if moment.event == "end" else None
+
+    def _snapshot(
+        self, pending: PendingState, moment: Moment, ranks: Ranks, stop: Callable[[], bool], begun: float
+    ) -> Snapshot:
+        """Analyse a state that was taken, here or in the worker's thread. Collective in `ranks`."""
+        table = self._measurer.analyze(pending, ranks, stop=stop)
+        seconds = time.monotonic() - begun
+        return Snapshot(moment.step, moment.epoch, moment.event, table, seconds, len(pending.reused), self._solver)
+
+    def _receive(self, *, wait: bool) -> Snapshot | None:
+        """Deliver what the worker has; an error of its job is raised here."""
+        snapshot = self._worker.fetch(wait=wait) if self._worker is not None else None
+        return self._deliver(snapshot) if snapshot is not None else None
+
+    def _receive_together(self, *, wait: bool) -> Snapshot | None:
+        """Like `_receive`; an error on one rank is raised on all: a rank that continued alone would deadlock."""
+        received: list[Snapshot | None] = []
+        self._ranks.agree(lambda: received.append(self._receive(wait=wait)))
+        return received[0]
+
+    def _deliver(self, snapshot: Snapshot) -> Snapshot:
+        """Keep a snapshot and send it to every sink; the first error is raised after all had their turn."""
+        self.last_snapshot = snapshot
+        problem = self._warn_of_layers(snapshot)
+        for sink in self._sinks:
+            try:
+                sink.log(snapshot)
+            except Exception as error:
+                name = type(sink).__name__
+                self._errors.warn(f"{name}: {type(error).__name__}: {error}", once=name)
+                problem = problem or f"{name}: {error}"
+        if self._errors.strict and self._worker is None:
+            problem = next((told for told in self._ranks.gather(problem) if told), "")
+        if problem and self._errors.strict:
+            raise MonitorError(f"step {snapshot.step}: {problem}")
+        return snapshot
+
+    def _warn_of_layers(self, snapshot: Snapshot) -> str:
+        """Warn of the first failed layer and the first without alpha; return what the failed one's problem is."""
+        failed = next((row for row in snapshot.table if row.status == "failed"), None)
+        problem = f"{failed.layer_name}: {failed.reason}" if failed else ""
+        if problem and self._ranks.rank == 0:
+            self._errors.warn(problem, once=problem)
+        lost = next((row for row in snapshot.table if row.status in ("non_finite", "degenerate")), None)
+        if lost is not None and self._ranks.rank == 0:
+            text = f"step {snapshot.step}: no alpha of {lost.layer_name} ({lost.reason})"
+            self._errors.warn(text, once=lost.layer_name)
+        return problem
