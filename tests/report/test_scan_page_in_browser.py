@@ -263,7 +263,7 @@ def test_dark_and_light(scan: Scan, tmp_path: Path) -> None:
         assert luma(it, "#distribution-plot .ytick text", "fill") < 0.3
         choose(it, ".themes", "Auto")
         it.page.emulate_media(color_scheme="light")
-        it.page.wait_for_timeout(50)
+        it.page.wait_for_function("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/)[0] > 200")
         assert luma(it, "body", "backgroundColor") > 0.9
 
 
