@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.plots.hill_plot import plot_hill as plot_hill
     from alpha_callbacks.plots.history_heatmap import plot_history as plot_history
     from alpha_callbacks.plots.layer import plot_layer as plot_layer
+    from alpha_callbacks.precisions.encoding import Encoding as Encoding
     from alpha_callbacks.precisions.precision import Family as Family
     from alpha_callbacks.precisions.precision import Precision as Precision
     from alpha_callbacks.precisions.precision import Storage as Storage
@@ -76,6 +77,7 @@ _HOMES = {
     "Checkpoint": "checkpoints.checkpoint",
     "Choice": "planning.plan",
     "Comparison": "comparison.comparison",
+    "Encoding": "precisions.encoding",
     "Estimator": "estimators.estimator",
     "Export": "planning.export_plan",
     "Family": "precisions.precision",

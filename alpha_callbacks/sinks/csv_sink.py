@@ -44,7 +44,7 @@ class CsvSink:
 
     def close(self) -> None:
         """Say where the results are; every file is whole after each `log`."""
-        states, self._states = self._states, 0  # said once
+        states, self._states = self._states, 0  # printed once
         if states and logging.getLogger("alpha_callbacks").level <= logging.INFO and sys.stderr is not None:
             line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "
             # A closed stream is no reason to fail; and the line of a progress bar may not have ended yet.

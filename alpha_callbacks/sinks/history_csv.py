@@ -46,7 +46,7 @@ class History:
         return aside
 
     def _kept(self, step: int) -> tuple[str, Path | None]:
-        """Return the rows before this step, and where the file is kept if it has later ones or lines that are not ours.
+        """Return the rows before this step, and where the file is kept if it has later ones or foreign lines.
 
         A last line cut short by a kill is dropped.
         """
@@ -64,7 +64,7 @@ class History:
         _log.warning(
             "alpha-Hill: %s: %s; the old file is kept as %s.",
             self._path,
-            "had lines that are not ours" if damaged else f"an earlier run in this folder went beyond step {step}",
+            "had foreign lines" if damaged else f"an earlier run in this folder went beyond step {step}",
             aside.name,
         )
         return earlier, aside

@@ -15,7 +15,7 @@ class Sink(Protocol):
     """A destination. Called on the first rank and the main thread only, so it may draw, write and log."""
 
     def log(self, snapshot: Snapshot) -> None:
-        """Write one snapshot. An error costs this sink a warning and nobody else anything."""
+        """Write one snapshot. An error becomes a warning; the other sinks are not affected."""
 
     def close(self) -> None:
         """Flush; may be called twice. What the training framework owns stays open."""

@@ -1,1 +1,1 @@
-"""A model in training -> snapshots, whoever runs the loop."""
+"""A model in training -> snapshots, whatever runs the loop."""

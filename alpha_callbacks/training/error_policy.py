@@ -21,7 +21,7 @@ class ErrorPolicy:
         """Log a warning, unless one with the same `once` was logged before."""
         if once not in self._warned:
             self._warned.add(once)
-            _log.warning("alpha-Hill: %s. Training goes on; this is said once.", text.rstrip("."))
+            _log.warning("alpha-Hill: %s. Training continues; this is said once.", text.rstrip("."))
 
     def __enter__(self) -> "ErrorPolicy":
         """Do nothing; contexts may be nested."""

@@ -58,7 +58,7 @@ class Measurer:
 
         Args:
             find: lists the weights; called on every rank.
-            copy: copy to the CPU, so that training may go on before they are analysed.
+            copy: copy to the CPU, so that training can continue before they are analysed.
 
         Raises:
             MonitorError: there are none.
@@ -97,7 +97,7 @@ class Measurer:
 
         Args:
             pending: made by `take`.
-            ranks: the group that results are exchanged in; one of its own where this runs beside training.
+            ranks: the group that results are exchanged in; a separate one where this runs beside training.
             stop: gives up early once True.
         """
         begun = time.monotonic()
@@ -106,7 +106,7 @@ class Measurer:
             return stop() or self._max_seconds is not None and time.monotonic() - begun > self._max_seconds
 
         def work() -> list[Result]:
-            # What was left out before comes first, so that a budget too small for all still sees each layer in turn.
+            # Layers left out before come first, so that a budget too small for all still reaches each layer in turn.
             turns = groupby(sorted(pending.mine, key=self._turn), key=self._turn)
             parallelism = choose_parallelism(pending.mine, threads=self._threads, device=self._options.device)
             return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, parallelism, stop=late)]
@@ -116,7 +116,7 @@ class Measurer:
         return Table.from_rows(rows, self._options.precisions)
 
     def _changed(self, weights: Sequence[Weight]) -> tuple[dict[str, bytes], set[str]]:
-        """Return the digests that this rank took, and the layers that have changed in the eyes of any rank. Collective.
+        """Return the digests that this rank took, and the layers that any rank has seen change. Collective.
 
         Of a weight that every rank holds whole one rank looks at it; of a sharded one each looks at its part.
         """
@@ -143,7 +143,7 @@ class Measurer:
         self._digests.pop(name, None)
         if name not in found:
             self._waiting[name] = self._waiting.get(name, 0) + 1
-            reason = f"left out: max_seconds={self._max_seconds} were used up. It comes first the next time"
+            reason = f"left out: max_seconds={self._max_seconds} were used up. It comes first next time"
             return rows_without_alpha(weight, self._options, "skipped", reason)
         self._waiting.pop(name, None)
         self._rows[name] = found[name]

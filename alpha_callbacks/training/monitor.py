@@ -1,4 +1,4 @@
-"""Watches a model in training, whoever runs the loop."""
+"""Watches a model in training, whatever runs the loop."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

@@ -1,7 +1,7 @@
 """Parameters that are spread over ranks: how to see the whole of one, and what this rank holds of it.
 
 FSDP2 and tensor parallelism (DTensor), FSDP1 and DeepSpeed ZeRO-3. To see a whole parameter is a collective operation:
-all ranks enter `whole()` for the same parameters in the same order, whoever needs the values.
+all ranks enter `whole()` for the same parameters in the same order, whichever rank needs the values.
 """
 
 import sys
@@ -31,7 +31,7 @@ class ShardedParameter(Protocol):
 
 def is_dtensor(tensor: Tensor) -> bool:
     """Return True for a tensor of FSDP2 or tensor parallelism."""
-    module = sys.modules.get("torch.distributed.tensor")  # there is no DTensor where nobody has imported it
+    module = sys.modules.get("torch.distributed.tensor")  # there is no DTensor where it was never imported
     return module is not None and isinstance(tensor, module.DTensor)
 
 

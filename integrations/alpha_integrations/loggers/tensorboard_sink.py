@@ -66,7 +66,7 @@ class TensorBoardSink:
     A layer without alpha has no point. Experts have no scalars of their own in models of more than 1,000 layers.
 
     Attributes:
-        adopted: the writer, logger or callback that is written to; None for a writer of our own.
+        adopted: the writer, logger or callback that is written to; None if the sink made its own writer.
     """
 
     def __init__(self, host: Host, adopted: Any = None) -> None:
@@ -88,11 +88,11 @@ class TensorBoardSink:
                 self._write(self._waiting.pop(0))  # taken out first: after an error nothing is written twice
             self._writer.flush()
         finally:
-            if current is None:  # its owner has closed it and writing opened it again: nobody else will close that
+            if current is None:  # its owner has closed it and writing opened it again: the sink must close that
                 self._writer.close()
 
     def close(self) -> None:
-        """Flush, and close a writer of our own; may be called twice."""
+        """Flush, and close the writer if the sink made it; may be called twice."""
         if self._writer is not None:
             self._writer.flush()
             if self.adopted is None:
@@ -103,7 +103,7 @@ class TensorBoardSink:
         if self.adopted is not None:
             return _writer_of(self.adopted)
         # A folder of its own: of two writers in one folder, TensorBoard's slow loader drops one's later points.
-        # purge_step: a run that resumes, or begins anew, hides what an earlier one wrote of these steps.
+        # purge_step: a run that resumes, or starts again, hides what an earlier one wrote of these steps.
         folder, first = str(Path(self._host.output_dir) / "tensorboard"), self._waiting[0].step
         return self._writer or _summary_writer()(folder, purge_step=first)
 

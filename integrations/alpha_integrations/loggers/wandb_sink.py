@@ -54,7 +54,7 @@ def find_wandb(host: Host, *, asked: bool) -> list[Sink]:
 
 
 class WandbSink:
-    """Logs to a W&B run that somebody else has started and will finish.
+    """Logs to a W&B run that the user or the framework has started and will finish.
 
     A snapshot is one row of the run's history. It carries the step under our key and under the framework's; `step=` is
     never passed, for W&B drops a row whose step is below one already logged.
