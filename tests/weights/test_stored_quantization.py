@@ -14,7 +14,7 @@ from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.module_weights import module_inventory
-from alpha_callbacks.weights.stored_quantization.registry import LAYOUTS
+from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
 from tests.conftest import noise
 
 OPTIONS = AnalysisOptions(precisions=("fp32",))

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
 from alpha_callbacks.weights.stored_quantization.mark import mark_packed
-from alpha_callbacks.weights.stored_quantization.registry import LAYOUTS
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
