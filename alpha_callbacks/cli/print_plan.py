@@ -44,7 +44,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     rest = len(found.layers) - len(decided)
     out.print(
         f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} quantizable matrices"
-        + (f"; {plan.average_bits(budgeted=False):.3f} with the {rest} others" if rest else "")
+        + (f"; {plan.average_bits(budgeted=False):.3f} including {rest} more" if rest else "")
         + f". {plan.nbytes / 1e9:.3f} GB in total, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
     )
     if get_precision(found.reference).low_bit:

@@ -51,7 +51,7 @@ def quantize(
     ] = None,
     log_level: shared.LogLevel = "info",
 ) -> None:
-    """Write a quantized checkpoint as a plan says, by rounding to nearest.
+    """Write a quantized checkpoint according to a plan, by rounding to nearest.
 
     It goes to --output-dir, a new folder; there is no default. Checkpoints in the formats compressed-tensors and
     torchao load with plain AutoModelForCausalLM.from_pretrained.

@@ -60,7 +60,7 @@ SolverChoice = Annotated[
         "--solver",
         parser=parsers.one_of("exact", "fast"),
         metavar="exact|fast",
-        help="exact: fp64. fast: fp32, alpha accurate to 2e-5, about twice as fast.",
+        help="exact: fp64. fast: fp32, alpha typically within 2e-5, up to twice as fast.",
         rich_help_panel=COMPUTE,
     ),
 ]
@@ -93,7 +93,7 @@ OutputDir = Annotated[
         "-o",
         parser=parsers.folder,
         metavar="DIR",
-        help="Folder for the results (the default is named above).",
+        help="Folder for the results.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -1,6 +1,7 @@
 """What an estimator of the tail exponent is: the one signature behind which every estimator stands.
 
-To add one: a file beside `hill.py` with a class of this signature, and its entry in `all_estimators.py`.
+To add one: a file beside `hill.py` with a class of this signature, its entry in `all_estimators.py`, and an option
+to choose it (`AnalysisOptions.estimator` makes Hill's today).
 """
 
 from dataclasses import dataclass
