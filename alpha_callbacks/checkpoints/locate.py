@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.errors import CheckpointError, OptionError
 from alpha_callbacks.utils.model_names import SUFFIXES
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "tiny_llama"
@@ -14,11 +14,14 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
 
     Raises:
         CheckpointError: neither a path that exists nor the form of a model id.
+        OptionError: a revision of something that is not a model id.
     """
-    if source is None:
-        return EMBEDDED
-    path = Path(source)
+    path = EMBEDDED if source is None else Path(source)
     if path.exists():
+        if revision is not None:
+            raise OptionError(
+                f"revision: expected the model id that {revision!r} belongs to, got {path}. Leave it out."
+            )
         return path
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in SUFFIXES:
         from alpha_callbacks.checkpoints.hub import fetch_model

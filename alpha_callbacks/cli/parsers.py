@@ -176,6 +176,8 @@ def regex(text: str) -> str:
 
 def folder(text: str) -> Path:
     """Return a folder, which may still have to be made."""
+    if not text.strip():
+        raise typer.BadParameter("expected a folder, got an empty name. Name one; the current folder is '.'.")
     path = Path(text)
     if file := next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None):
         raise typer.BadParameter(f"expected a folder, got {text!r} ({file} is a file). Name another.")

@@ -32,7 +32,7 @@ def findings(table: Table) -> list[str]:
 def _about_storage(table: Table) -> list[str]:
     """Say which precisions are the same by construction, which by proof, and how far the others moved."""
     lossless, sentences = [], []
-    stored = sorted({layer.first.stored_dtype for layer in table.layers})
+    stored = sorted({row.stored_dtype for row in table if row.ok})  # what was refused was not read either
     cast = any(CAST in label for label in stored)
     origin = "cast" if cast else "stored"
     for name in table.precisions:
@@ -59,11 +59,13 @@ def _about_storage(table: Table) -> list[str]:
                     f"{name}: in {unresolved} of {len(rows)} layers the drift is below what --solver fast resolves."
                 )
     if lossless:
-        coded = not _PLAIN.issuperset(label.partition(CAST)[0] for label in stored)
+        coded = [label for label in stored if label.partition(CAST)[0] not in _PLAIN]
         what = "cast value" if cast else "dequantized value" if coded else "stored value"
         names = _join(lossless)
         identical = f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the {what} itself"
-        sentences.insert(0, f"Weights are stored in {', '.join(stored)}{' and were dequantized' * coded}: {identical}.")
+        some = f" ({_join(coded)} dequantized)" if coded else ""
+        read = " and were dequantized" if len(coded) == len(stored) else some
+        sentences.insert(0, f"Weights are stored in {_join(stored)}{read}: {identical}.")
     return sentences
 
 

@@ -1,6 +1,7 @@
 """The results CSV -> the table that it was written from."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -36,6 +37,9 @@ def read_results(path: str | Path) -> Table:
             f"{path}: expected the results of `alpha-hill scan`, with a column status_<precision> and at least one "
             "layer, found none."
         )
+    layers = Counter(line.get("layer_name") for line in lines)
+    if twice := [name for name, count in layers.items() if count > 1]:
+        raise ResultsError(f"{path}: expected each layer once, got {twice[0]!r} {layers[twice[0]]} times. Scan again.")
     try:
         precisions = tuple(get_precision(name).name for name in names)
     except OptionError as error:

@@ -205,8 +205,13 @@ class Monitor(AbstractContextManager["Monitor"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; after an error, without waiting."""
-        self.close(wait=error is None)
+        """Close; after an error, without waiting, and without an error of its own in place of that one."""
+        try:
+            self.close(wait=error is None)
+        except Exception as further:
+            if error is None:
+                raise
+            error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
 
     def _current_run(self) -> MonitoredRun:
         """Return the run that is open, or open one. Collective if it does."""

@@ -91,14 +91,24 @@ class MonitoredRun:
     def close(self, *, wait: bool) -> None:
         """Deliver what the worker has (or will have, with `wait`), and close the sinks."""
         self.closed = True
+        errors: list[Exception] = []
         try:
-            self.poll(wait=wait)
-        finally:  # an error that is raised leaves no sink open
+            self._attempt(lambda: self.poll(wait=wait), errors)
+        finally:  # no sink stays open, whatever is raised
             if self._worker is not None:
                 self._worker.abandon()
             for sink in self._sinks:
-                with self._errors:
-                    sink.close()
+                self._attempt(sink.close, errors)
+        if errors:
+            raise errors[0]
+
+    def _attempt(self, task: Callable[[], object], errors: list[Exception]) -> None:
+        """Run a task; an error that the policy would raise is kept for later."""
+        try:
+            with self._errors:
+                task()
+        except Exception as error:
+            errors.append(error)
 
     def _measure_beside(
         self, find: Callable[[], Sequence[Weight]], moment: Moment, worker: Background[Snapshot]

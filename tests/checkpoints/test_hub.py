@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from alpha_callbacks.checkpoints.locate import locate
+from alpha_callbacks.errors import OptionError
 from tests.conftest import REPOSITORY
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -153,3 +155,9 @@ def test_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     done = scan("org/tiny", tmp_path, hub.url)
     assert done.returncode == 2
     assert "expected weights (.safetensors, .bin or .gguf), the repository has none" in done.stderr
+
+
+def test_a_revision_of_a_local_model_is_refused(tmp_path: Path) -> None:
+    for source in (None, tmp_path):
+        with pytest.raises(OptionError, match="revision: expected the model id that 'main' belongs to"):
+            locate(source, "main")

@@ -356,3 +356,12 @@ def test_fingerprint_sees_a_change_of_one_weight_matrix(tiny_checkpoint: Maker) 
     b = fingerprint(open_checkpoint(tiny_checkpoint(two, name="b")))
     same = fingerprint(open_checkpoint(tiny_checkpoint(one, name="c")))
     assert a == same != b
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\x80\x02.", b"\x80\x04]q\x00", b"PK\x03\x04 no zip"])
+def test_a_damaged_torch_file_is_one_clear_error(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "x.pt"
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pt: expected .*, (got|but) .+") as caught:
+        open_checkpoint(file)
+    assert "\n" not in str(caught.value)

@@ -14,9 +14,11 @@ NASTY = (
     "<a href='javascript:1'>.q_proj"
 )
 
-# Charts are drawn by an IntersectionObserver, which is called between two frames.
+# Charts are drawn by an IntersectionObserver, which is called between two frames. A browser that draws no frame (its
+# page is hidden, its GPU process is gone) would keep a wait for one for ever.
 SCROLL = """async () => {
-  const frame = () => new Promise(requestAnimationFrame);
+  const late = () => new Promise(done => setTimeout(done, 2000));
+  const frame = () => Promise.race([new Promise(requestAnimationFrame), late()]);
   for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
     window.scrollTo({top: y, behavior: "instant"});
     await frame();
@@ -56,7 +58,9 @@ def _browser() -> Any:
         pytest.skip("no chromium on this machine")
     if _Chromium.browser is None:
         _Chromium.driver = playwright.sync_playwright().start()
-        _Chromium.browser = _Chromium.driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        _Chromium.browser = _Chromium.driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
     return _Chromium.browser
 
 

@@ -60,3 +60,12 @@ def test_other_files_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="expected the results of `alpha-hill scan`"):
         read_results(tmp_path / "nowhere.csv")
+
+
+def test_a_layer_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    write_results(Table.from_rows([row("fc", "fp32", 3.0)], ("fp32",)), path)
+    header, line = path.read_text().splitlines()
+    path.write_text(f"{header}\n{line}\n{line}\n")
+    with pytest.raises(ResultsError, match="expected each layer once, got 'fc' 2 times"):
+        read_results(path)

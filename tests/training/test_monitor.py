@@ -408,3 +408,28 @@ def test_memory_of_a_sync_snapshot_is_that_of_a_layer_not_of_the_model(make: Any
     monitor.log(module, 0)
     kept = vars(monitor._run._measurer).values()  # type: ignore[union-attr]
     assert not any(isinstance(value, Tensor) for value in kept)
+
+
+class Unclosable(MemorySink):
+    """Fails at every call."""
+
+    def log(self, snapshot: Snapshot) -> None:
+        raise ValueError("cannot log")
+
+    def close(self) -> None:
+        raise ValueError("cannot close")
+
+
+def test_the_first_error_is_raised_and_every_sink_closed() -> None:
+    memory = MemorySink()
+    with pytest.raises(MonitorError, match="cannot log") as caught:  # noqa: SIM117 - the body raises
+        with Monitor(AnalysisOptions(precisions=("fp32",)), sinks=[Unclosable(), memory], on_error="raise") as monitor:
+            monitor.log(model(6), 0)
+    assert memory.closed == 1 and caught.value.__notes__ == [
+        "then, while the monitor was closed: ValueError: cannot close"
+    ]
+    monitor = Monitor(AnalysisOptions(precisions=("fp32",)), sinks=[Unclosable(), memory], on_error="raise")
+    monitor.open()
+    with pytest.raises(ValueError, match="cannot close"):
+        monitor.close()
+    assert memory.closed == 2

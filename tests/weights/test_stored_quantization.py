@@ -108,7 +108,7 @@ def test_decoded_rows_are_codes_times_scales(tmp_path: Path, source: Source, lab
     for start, stop in ((0, 300), (0, 1), (100, 200), (127, 129), (299, 300), (130, 130)):
         assert torch.equal(weight.rows(start, stop), expected[start:stop])
     assert (weight.dtype, weight.unsupported) == (torch.float32, "")
-    assert weight.stored_dtype == f"float8_e4m3fn, scale per {label.split(' as ')[0].split(' without')[0]}"
+    assert weight.stored_dtype == f"float8_e4m3fn (scale per {label.split(' as ')[0].split(' without')[0]})"
     assert {s.name: s.reason for s in inventory.skipped}[f"fc.{name}"] == "scales of fc"
     (row,) = analyze_weight(weight, OPTIONS)
     evals = torch.linalg.svdvals(expected.double()) ** 2

@@ -48,7 +48,7 @@ class Fp8:
         return replace(
             codes,
             dtype=torch.float32,
-            stored_dtype=f"{codes.stored_dtype}, scale per {block.words}",
+            stored_dtype=f"{codes.stored_dtype} (scale per {block.words})",
             read=partial(_rows, codes, scale, block),
         )
 
@@ -82,7 +82,7 @@ def _block(codes: StoredTensor, scale: StoredTensor, quantization: Mapping[str, 
             return _Block(out_features, in_features, "tensor")
         return _Block(1, in_features, "row") if scale.shape in ((out_features,), (out_features, 1)) else None
     sizes = quantization.get("weight_block_size")
-    if not (isinstance(sizes, list | tuple) and len(sizes) == 2 and all(isinstance(n, int) and n > 0 for n in sizes)):
+    if not (isinstance(sizes, list | tuple) and len(sizes) == 2 and all(type(n) is int and n > 0 for n in sizes)):
         return None
     rows, columns = sizes
     expected = (math.ceil(out_features / rows), math.ceil(in_features / columns))
