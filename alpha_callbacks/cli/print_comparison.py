@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.history_findings import history_findings
+from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import by_category, movers, summarize_deltas
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.tables.number_text import signed

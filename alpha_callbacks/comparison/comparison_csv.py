@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison import Comparison
+from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import COMPARISON_COLUMNS, by_category, summarize_deltas
 from alpha_callbacks.tables.results_csv import cell, csv_text
 from alpha_callbacks.tables.table import Row

@@ -5,8 +5,8 @@ There are no p-values: the layers of one network are not independent draws.
 
 import math
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.comparison.name_mismatch import describe_mismatch
+from alpha_callbacks.comparison.paired_layers import Pair, PairedLayers
 from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, movers, summarize_deltas
 from alpha_callbacks.tables.findings import one_by_one
 from alpha_callbacks.tables.number_text import counted, rank_text, signed
@@ -15,7 +15,7 @@ _SHAPES, _LOST = "of different shapes", "without alpha"
 _LARGE = 0.1  # a shift of at least this share of the spread between layers is called a move of levels
 
 
-def comparison_findings(comparison: Comparison) -> list[str]:
+def comparison_findings(comparison: PairedLayers) -> list[str]:
     """Return the findings, the most important first."""
     whole = summarize_deltas(comparison.pairs)
     if not whole.count:
@@ -32,7 +32,7 @@ def comparison_findings(comparison: Comparison) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def left_out_kinds(comparison: Comparison) -> dict[str, list[Pair]]:
+def left_out_kinds(comparison: PairedLayers) -> dict[str, list[Pair]]:
     """Return the layers that are not compared, grouped by the obstacle, the most frequent one first."""
     kinds: dict[str, list[Pair]] = {}
     for pair in comparison.left_out:
@@ -40,12 +40,12 @@ def left_out_kinds(comparison: Comparison) -> dict[str, list[Pair]]:
     return dict(sorted(kinds.items(), key=lambda entry: -len(entry[1])))
 
 
-def nothing_text(comparison: Comparison) -> str:
+def nothing_text(comparison: PairedLayers) -> str:
     """Return a text that nothing could be compared, with the number of layers per obstacle."""
     return f"Nothing could be compared: {_counts(comparison)}"
 
 
-def _nothing(comparison: Comparison) -> list[str]:
+def _nothing(comparison: PairedLayers) -> list[str]:
     """Say why nothing could be compared, with an example of each obstacle and what to do about it."""
     told = [f"{nothing_text(comparison)}."]
     kinds = left_out_kinds(comparison)
@@ -65,7 +65,7 @@ def _kind(pair: Pair) -> str:
     return _SHAPES if pair.reason.startswith("different shapes") else _LOST
 
 
-def _counts(comparison: Comparison) -> str:
+def _counts(comparison: PairedLayers) -> str:
     return ", ".join(f"{len(pairs)} {kind}" for kind, pairs in left_out_kinds(comparison).items()) or "no layer at all"
 
 
@@ -99,7 +99,7 @@ def _order(whole: DeltaSummary) -> str:
     return f"Rank correlation of the layers: {rank_text(whole.spearman_alpha)} for alpha{ratio}."
 
 
-def _categories(comparison: Comparison) -> str:
+def _categories(comparison: PairedLayers) -> str:
     groups = [group for group in by_category(comparison) if group.moves and group.count > 1]  # one is no category
     if len(groups) < 2:
         return ""
@@ -112,7 +112,7 @@ def _categories(comparison: Comparison) -> str:
     )
 
 
-def _farthest(comparison: Comparison) -> str:
+def _farthest(comparison: PairedLayers) -> str:
     top = movers(comparison, 1)
     if not top:
         return ""
@@ -123,7 +123,7 @@ def _both(pair: Pair) -> str:
     return " to ".join(f"{getattr(row, 'alpha', math.nan):.4f}" for row in (pair.a, pair.b))
 
 
-def _against_stderr(comparison: Comparison) -> str:
+def _against_stderr(comparison: PairedLayers) -> str:
     known = [pair for pair in comparison.compared if math.isfinite(pair.delta_in_stderr)]
     if not known or not any(pair.moved for pair in known):
         return ""
@@ -134,7 +134,7 @@ def _against_stderr(comparison: Comparison) -> str:
     )
 
 
-def _storage(comparison: Comparison) -> str:
+def _storage(comparison: PairedLayers) -> str:
     found = [
         ", ".join(sorted({row.stored_dtype for row in rows if row is not None and row.stored_dtype}))
         for rows in ([pair.a for pair in comparison.compared], [pair.b for pair in comparison.compared])
@@ -145,7 +145,7 @@ def _storage(comparison: Comparison) -> str:
     return f"Weights are stored differently: {', '.join(named)}."
 
 
-def _left_out(comparison: Comparison) -> str:
+def _left_out(comparison: PairedLayers) -> str:
     if not comparison.left_out:
         return ""
     return f"Not compared: {_counts(comparison)}. The table gives the reason for each; the numbers exclude them."

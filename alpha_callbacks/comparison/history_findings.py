@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from alpha_callbacks.comparison.history_series import Series, change
-from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.tables.findings import one_by_one
 from alpha_callbacks.tables.number_text import counted, signed
 from alpha_callbacks.tables.statistics import TOO_FEW
@@ -13,7 +13,7 @@ from alpha_callbacks.tables.statistics import TOO_FEW
 _NO_ALPHA = ("ok", "skipped")  # a layer that was skipped for lack of time is no failure
 
 
-def history_findings(history: AlphaHistory, precision: str | None = None) -> list[str]:
+def history_findings(history: RunHistory, precision: str | None = None) -> list[str]:
     """Return the findings, the most important first."""
     series = history.series(precision)
     steps, name = series.steps, precision or history.reference
@@ -49,13 +49,13 @@ def _changes(series: Series) -> list[str]:
     return told
 
 
-def failed(history: AlphaHistory) -> list[str]:
+def failed(history: RunHistory) -> list[str]:
     """Return the layers that have no alpha at some step, except those skipped for lack of time."""
     rows = history.frame[~history.frame["status"].isin(_NO_ALPHA)]
     return [str(name) for name in rows["layer_name"].unique()]
 
 
-def _holes(history: AlphaHistory, values: np.ndarray) -> list[str]:
+def _holes(history: RunHistory, values: np.ndarray) -> list[str]:
     told = []
     holes = np.isnan(values)
     if holes.any():

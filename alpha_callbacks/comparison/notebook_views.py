@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.history_series import change, thinned
+from alpha_callbacks.comparison.paired_layers import Pair, PairedLayers
 from alpha_callbacks.comparison.paired_statistics import by_category, movers
-from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.tables.number_text import signed
 from alpha_callbacks.tables.table_html import Line, SmallTable, notebook_html
 
@@ -17,7 +17,7 @@ _FEW = 5  # layers of one table
 _STATES = 6  # of a history
 
 
-def comparison_html(comparison: Comparison) -> str:
+def comparison_html(comparison: PairedLayers) -> str:
     """Return the findings, the change by category, the layers that moved most, and the first that are left out."""
     left_out = comparison.left_out
     first, second = comparison.precisions
@@ -47,7 +47,7 @@ def comparison_html(comparison: Comparison) -> str:
     )
 
 
-def history_html(history: AlphaHistory) -> str:
+def history_html(history: RunHistory) -> str:
     """Return the findings, alpha at a few states, and the layers that moved farthest, all at the finest precision."""
     series = history.series()
     few = thinned(series, _STATES)
@@ -67,7 +67,7 @@ def history_html(history: AlphaHistory) -> str:
     )
 
 
-def _farthest(history: AlphaHistory) -> list[Line]:
+def _farthest(history: RunHistory) -> list[Line]:
     series = history.series()
     found = []
     for name, values, moved in zip(series.layers, series.values, change(series).values, strict=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.paired_layers import Pair, PairedLayers
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.vocabulary import in_order
 
@@ -93,7 +93,7 @@ def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary
     )
 
 
-def by_category(comparison: Comparison) -> list[DeltaSummary]:
+def by_category(comparison: PairedLayers) -> list[DeltaSummary]:
     """Return one summary per category that has a layer in both tables, in the order of `CATEGORIES`."""
     groups: dict[str, list[Pair]] = {}
     for pair in comparison.pairs:
@@ -124,7 +124,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[places]
 
 
-def movers(comparison: Comparison, count: int = 5, *, by_stderr: bool = False) -> list[Pair]:
+def movers(comparison: PairedLayers, count: int = 5, *, by_stderr: bool = False) -> list[Pair]:
     """Return the layers that changed most, by |delta| or |delta| / stderr, without those whose delta is unresolved."""
 
     def size(pair: Pair) -> float:

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import nothing_text
+from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.plots.compare_scatter import side_names
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.color_scale import add_color_bar, color_scale

@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair
+from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import nothing_text
+from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import movers, summarize_deltas
 from alpha_callbacks.plots.compare_scatter import side_names
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from alpha_callbacks.comparison.comparison import Comparison, Pair, shape
+from alpha_callbacks.comparison.comparison import Comparison, shape
 from alpha_callbacks.comparison.comparison_findings import comparison_findings, left_out_kinds
+from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, summarize_deltas
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
