@@ -420,15 +420,16 @@ class Unclosable(MemorySink):
         raise ValueError("cannot close")
 
 
-def test_the_first_error_is_raised_and_every_sink_closed() -> None:
-    memory = MemorySink()
+def test_the_first_error_is_raised_and_every_sink_closed(tmp_path: Path) -> None:
+    memory, options = MemorySink(), AnalysisOptions(precisions=("fp32",))
+    settings: dict[str, Any] = dict(output_dir=tmp_path, sinks=[Unclosable(), memory], on_error="raise")
     with pytest.raises(MonitorError, match="cannot log") as caught:  # noqa: SIM117 - the body raises
-        with Monitor(AnalysisOptions(precisions=("fp32",)), sinks=[Unclosable(), memory], on_error="raise") as monitor:
+        with Monitor(options, **settings) as monitor:
             monitor.log(model(6), 0)
     assert memory.closed == 1 and caught.value.__notes__ == [
         "then, while the monitor was closed: ValueError: cannot close"
     ]
-    monitor = Monitor(AnalysisOptions(precisions=("fp32",)), sinks=[Unclosable(), memory], on_error="raise")
+    monitor = Monitor(options, **settings)
     monitor.open()
     with pytest.raises(ValueError, match="cannot close"):
         monitor.close()
