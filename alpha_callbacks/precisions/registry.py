@@ -99,7 +99,7 @@ def _member(family: Family, options: str) -> Precision:
 
 
 def _likely(wanted: str) -> Sequence[Family]:
-    """Return our own families, and those of plugins whose name fits better than any of ours."""
+    """Return the built-in families, and those of plugins whose name fits better than any built-in one."""
     ours = max((len(alias) for family in FAMILIES for alias in _names(family) if _fits(wanted, alias)), default=0)
     fitting = [name for name in plugins.names("precisions") if _fits(wanted, name.lower()) and len(name) > ours]
     loaded = [plugins.load("precisions", name) for name in fitting]

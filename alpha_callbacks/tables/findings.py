@@ -60,11 +60,12 @@ def _about_storage(table: Table) -> list[str]:
                 )
     if lossless:
         coded = [label for label in stored if label.partition(CAST)[0] not in _PLAIN]
-        what = "cast value" if cast else "dequantized value" if coded else "stored value"
+        mixed = 0 < len(coded) < len(stored)
+        what = "cast value" if cast else "stored or dequantized value" if mixed else "stored value"
+        what = "dequantized value" if coded and not (cast or mixed) else what
         names = _join(lossless)
         identical = f"{names} are identical by construction" if len(lossless) > 1 else f"{names} is the {what} itself"
-        some = f" ({_join(coded)} dequantized)" if coded else ""
-        read = " and were dequantized" if len(coded) == len(stored) else some
+        read = f"; {_join(coded)} dequantized" if mixed else " and were dequantized" * bool(coded)
         sentences.insert(0, f"Weights are stored in {_join(stored)}{read}: {identical}.")
     return sentences
 

@@ -85,6 +85,19 @@ def test_dequantized_weights_are_called_so() -> None:
     assert sentence == "Weights are stored in Q4_1 and were dequantized: fp32 is the dequantized value itself."
 
 
+def test_only_what_was_dequantized_is_called_so() -> None:
+    plain = replace(BASE, layer_name="a", stored_dtype="bfloat16", method="lossless", alpha_error_bound=0.0)
+    coded = replace(plain, layer_name="b", stored_dtype="float8_e4m3fn (scale per row)")
+    refused = replace(plain, layer_name="c", stored_dtype="I32", status="unsupported", alpha=math.nan)
+    assert findings(Table.from_rows([plain, coded, refused], ("fp32",)))[0] == (
+        "Weights are stored in bfloat16 and float8_e4m3fn (scale per row); float8_e4m3fn (scale per row) dequantized: "
+        "fp32 is the stored or dequantized value itself."
+    )
+    assert findings(Table.from_rows([plain, refused], ("fp32",)))[0] == (
+        "Weights are stored in bfloat16: fp32 is the stored value itself."
+    )
+
+
 def test_a_cast_is_named_and_bounds_are_said_to_be_about_it() -> None:
     row = replace(BASE, stored_dtype="float32 cast to bfloat16", method="lossless", alpha_error_bound=0.0)
     bounded = replace(row, precision="fp16", method="bounded", alpha_error_bound=1e-7)

@@ -206,3 +206,9 @@ def test_decoded_weights_of_a_live_model_cannot_be_written() -> None:
 def test_layouts_have_names_of_their_own() -> None:
     names = [layout.name for layout in LAYOUTS]
     assert names and len(set(names)) == len(names)
+
+
+def test_block_sizes_that_are_no_numbers_are_not_understood(tmp_path: Path) -> None:
+    tensors = {"fc.weight": _codes(4, 4), "fc.weight_scale_inv": torch.ones(4, 4)}
+    (weight,) = _of_files(tmp_path, tensors, {"quant_method": "fp8", "weight_block_size": [True, True]}).weights
+    assert "codes with weight_scale_inv" in weight.unsupported

@@ -12,7 +12,7 @@ from tests.support.plan_examples import TARGETS, plan_of
 
 @pytest.fixture
 def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Register two formats of someone else; the name of the first looks like one of ours."""
+    """Register two third-party formats; the name of the first looks like a built-in one."""
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     fields = Encoding("int", 5, "group", 64)
     registry.register(Precision("int4_theirs", (), 4, None, lambda rows, largest: rows))
