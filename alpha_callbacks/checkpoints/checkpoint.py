@@ -33,6 +33,7 @@ class Checkpoint:
         config: config.json as a dict, or what the format says in its place.
         files: the files that hold weights.
         aliases: parameter name -> name of the parameter that owns the same storage, where the format tells.
+        metadata: texts in the headers of the files, where the format has such (safetensors).
     """
 
     source: str
@@ -40,10 +41,11 @@ class Checkpoint:
     config: Mapping[str, Any]
     files: tuple[Path, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def inventory(self, options: AnalysisOptions) -> Inventory:
         """Return the weights in module order, and every skipped tensor with its reason."""
-        unpacked = unpack_stored(self.tensors, self.config)
+        unpacked = unpack_stored(self.tensors, self.config, self.metadata)
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
         embedding = self._tied_embedding(unpacked)

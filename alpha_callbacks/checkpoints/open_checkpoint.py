@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     config = {**_read_config(path if path.is_dir() else path.parent), **checkpoint.config}
     if not checkpoint.tensors:
         raise CheckpointError(f"{path}: expected tensors, found none.")
-    return Checkpoint(str(path), checkpoint.tensors, config, checkpoint.files, checkpoint.aliases)
+    return replace(checkpoint, source=str(path), config=config)
 
 
 def _reader(file: Path) -> Reader:

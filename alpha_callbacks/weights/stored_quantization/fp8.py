@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits
-from alpha_callbacks.weights.stored_quantization.layout import Claim
+from alpha_callbacks.weights.stored_quantization.layout import Claim, Description
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 # `quant_method` of config.json -> names of the scales whose product with the codes is the weight.
@@ -27,8 +27,9 @@ class Fp8:
 
     name = "fp8"
 
-    def recognise(self, tensors: Mapping[str, StoredTensor], quantization: Mapping[str, Any]) -> Iterator[Claim]:
+    def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterator[Claim]:
         """Yield the matrices whose only companion is a scale of a shape that is understood."""
+        quantization = about.quantization
         known, modules = _SCALES.get(str(quantization.get("quant_method")), ()), by_module(tensors.values())
         for tensor in tensors.values():
             if not (tensor.name.endswith(".weight") and tensor.dtype is _CODES and len(tensor.shape) == 2):
@@ -40,10 +41,10 @@ class Fp8:
             if _readable(tensor) and _readable(scale) and _block(tensor, scale, quantization) is not None:
                 yield Claim(tensor, {"scales": scale})
 
-    def decode(self, claim: Claim, quantization: Mapping[str, Any]) -> StoredTensor:
+    def decode(self, claim: Claim, about: Description) -> StoredTensor:
         """Return codes times scale, both in float32, as transformers and compressed-tensors compute it."""
         codes, scale = claim.codes, claim.companions["scales"]
-        block = _block(codes, scale, quantization)
+        block = _block(codes, scale, about.quantization)
         assert block is not None, f"{codes.name} was not recognised"
         return replace(
             codes,

@@ -8,8 +8,23 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 
 @dataclass(frozen=True)
+class Description:
+    """What a model says about itself beside its tensors.
+
+    Attributes:
+        config: config.json as a dict, or empty.
+        quantization: its `quantization_config`, or empty.
+        metadata: texts in the headers of the files (safetensors), or empty.
+    """
+
+    config: Mapping[str, Any]
+    quantization: Mapping[str, Any]
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Claim:
-    """One matrix that a layout has recognised.
+    """One matrix, or one stack of matrices, that a layout has recognised.
 
     Attributes:
         codes: the tensor that holds the codes.
@@ -27,13 +42,18 @@ class Layout(Protocol):
     def name(self) -> str:
         """Name of the layout, for messages."""
 
-    def recognise(self, tensors: Mapping[str, StoredTensor], quantization: Mapping[str, Any]) -> Iterable[Claim]:
+    def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterable[Claim]:
         """Return the matrices in this layout; a tensor whose meaning is in doubt must not be claimed.
 
         Args:
             tensors: parameter path -> tensor, for all tensors that no earlier layout has claimed.
-            quantization: `quantization_config` of the model's config.json, or empty.
+            about: what the model says of itself.
         """
 
-    def decode(self, claim: Claim, quantization: Mapping[str, Any]) -> StoredTensor:
-        """Return the matrix as a tensor whose `read(start, stop)` decodes those rows and no others."""
+    def decode(self, claim: Claim, about: Description) -> StoredTensor:
+        """Return the matrix as a tensor whose `read(start, stop)` decodes those rows and no others.
+
+        Its name is that of the matrix ("model.layers.0.mlp.up_proj.weight", whatever the codes are called), its shape
+        (out_features, in_features), or (experts, ...) of a stack, its `stored_dtype` names the layout in the field's
+        words. A matrix that is recognised and cannot be decoded has the reason in `packed`.
+        """

@@ -5,28 +5,32 @@ from dataclasses import replace
 from typing import Any
 
 from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.stored_quantization.layout import Description
 from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
 from alpha_callbacks.weights.stored_quantization.mark import mark_packed
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
-def unpack_stored(tensors: Iterable[StoredTensor], config: Mapping[str, Any]) -> list[StoredTensor]:
+def unpack_stored(
+    tensors: Iterable[StoredTensor], config: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> list[StoredTensor]:
     """Return the tensors in their order: matrices of a known layout decoded, other codes and all companions marked.
 
     Args:
         tensors: all tensors of a model, so that companions in other files are found.
         config: the model's config.json as a dict, or empty.
+        metadata: texts in the headers of the files, where the format has such.
     """
     listed = list(tensors)
-    quantization = _quantization(config)
+    about = Description(config, _quantization(config), metadata or {})
     claimed: dict[str, StoredTensor] = {}
     for layout in LAYOUTS:
         free = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
-        for claim in layout.recognise(free, quantization):
-            claimed[claim.codes.name] = layout.decode(claim, quantization)
+        for claim in layout.recognise(free, about):
+            claimed[claim.codes.name] = layout.decode(claim, about)
             for role, tensor in claim.companions.items():
                 claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(claim.codes.name)}")
-    rest = iter(mark_packed((tensor for tensor in listed if tensor.name not in claimed), quantization))
+    rest = iter(mark_packed((tensor for tensor in listed if tensor.name not in claimed), about.quantization))
     return [claimed[tensor.name] if tensor.name in claimed else next(rest) for tensor in listed]
 
 
