@@ -21,6 +21,10 @@ class CheckpointError(AlphaCallbacksError):
     """A checkpoint is missing, damaged, or of a kind that cannot be read safely."""
 
 
+class SourceError(CheckpointError):
+    """The source of the weights is lost, or no longer the same, while it is read: no further layer can come."""
+
+
 class JournalError(AlphaCallbacksError):
     """A journal of finished layers does not belong to this run, or does not cover it."""
 

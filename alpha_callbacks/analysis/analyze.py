@@ -16,6 +16,7 @@ from alpha_callbacks.analysis.quantization_error import (
     short_side_blocks,
     through,
 )
+from alpha_callbacks.errors import SourceError
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.blocks import wide
@@ -61,9 +62,15 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
 
 
 def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
-    """Return the rows of `analyze_weight`, and the eigenvalues that they were made from."""
+    """Return the rows of `analyze_weight`, and the eigenvalues that they were made from.
+
+    Raises:
+        SourceError: the weights can be read no further; a row would say of this layer what is true of none.
+    """
     try:
         return _analyze(weight, options)
+    except SourceError:
+        raise
     except Exception as error:  # the other layers go on; the row keeps what happened
         return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
 
@@ -112,6 +119,8 @@ def _answer(matrix: "_Matrix", precision: Precision) -> _Answer:
     """Return the answer for one precision; an error does not stop the other precisions."""
     try:
         return _measured(matrix, precision)
+    except SourceError:
+        raise
     except Exception as error:
         return _Answer(matrix.blank(precision.name, "failed", f"{type(error).__name__}: {error}"))
 

@@ -1,7 +1,7 @@
 """The one loop: many weights -> results, several matrices side by side."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
-from alpha_callbacks.errors import OptionError
+from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.machine import available_memory, cpu_threads
@@ -61,6 +61,7 @@ def analyze_weights(
     *,
     stop: Callable[[], bool] = lambda: False,
     spectra_of: Collection[str] = (),
+    ahead: Callable[[Sequence[Weight]], Iterable[Weight]] = iter,
 ) -> Iterator[Result]:
     """Analyse weights, the most expensive first, and yield each as it is done.
 
@@ -72,6 +73,10 @@ def analyze_weights(
         parallelism: workers and threads; default `choose_parallelism`. Values do not depend on it.
         stop: asked before each weight; once it says True no further one is begun, and those have no result.
         spectra_of: names of the layers whose results bring their eigenvalues.
+        ahead: given the weights in their order, yields the same ones as they are taken, e.g. read ahead (`ReadAhead`).
+
+    Raises:
+        SourceError: the weights can be read no further; the layers that were at work are finished and yielded first.
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
     default_threads = torch.get_num_threads()
@@ -80,17 +85,21 @@ def analyze_weights(
     )
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
-        todo = iter(order)
+        todo, lost = iter(ahead(order)), list[SourceError]()
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
         running = {
             pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, parallelism.workers + 1)
         }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, len(done))}
+            lost += [error for future in done if isinstance(error := future.exception(), SourceError)]
+            wanted = 0 if lost else len(done)
+            running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, wanted)}
             for future in done:
-                if (result := future.result()) is not None:
+                if not isinstance(future.exception(), SourceError) and (result := future.result()) is not None:
                     yield result
+        if lost:
+            raise lost[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         torch.set_num_threads(default_threads)  # the number for new threads is one for the process
