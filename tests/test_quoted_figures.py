@@ -9,6 +9,7 @@ from tests.conftest import REPOSITORY
 ENGINE, SCAN, RANKS = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt"
 REPORT, TRAINING, FORMATS = "report.txt", "training.txt", "formats.txt"
 PERFORMANCE, TRUST, EVIDENCE = "docs/performance.md", "docs/trust.md", "docs/evidence.md"
+TUTORIAL = "docs/tutorials/llama31_8b.md"
 
 # page and where the figure stands in it; file in benchmarks/results and where it stands there. One group per figure.
 QUOTED = [
@@ -59,6 +60,7 @@ def test_a_quoted_figure_is_the_committed_one(page: str, there: str, file: str, 
 
 
 def test_minutes_are_the_seconds() -> None:
-    trust, page = ((REPOSITORY / name).read_text(encoding="utf-8") for name in (TRUST, PERFORMANCE))
+    trust, page, tutorial = ((REPOSITORY / name).read_text(encoding="utf-8") for name in (TRUST, PERFORMANCE, TUTORIAL))
     seconds, minutes = figures(page, r"\| ([\d.]+) s \(([\d.]+) min\)")
     assert round(seconds / 60, 1) == minutes == figures(trust, r"in ([\d.]+) minutes")[0]
+    assert minutes == figures(tutorial, r"took \[([\d.]+) minutes\]")[0]
