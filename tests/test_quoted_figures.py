@@ -64,3 +64,17 @@ def test_minutes_are_the_seconds() -> None:
     seconds, minutes = figures(page, r"\| ([\d.]+) s \(([\d.]+) min\)")
     assert round(seconds / 60, 1) == minutes == figures(trust, r"in ([\d.]+) minutes")[0]
     assert minutes == figures(tutorial, r"took \[([\d.]+) minutes\]")[0]
+
+
+def test_milliseconds_and_percents_of_the_hooks_are_those_measured() -> None:
+    page, trust, output = (
+        (REPOSITORY / name).read_text(encoding="utf-8")
+        for name in (PERFORMANCE, TRUST, f"benchmarks/results/{TRAINING}")
+    )
+    measured = re.findall(r"its hooks in such a step +([\d.]+) us +([\d.]+) of a step", output)
+    quoted = re.findall(r"([\d.]+) ms, ([\d.]+) %", re.search(r"its hooks in such a step.*", page)[0])  # type: ignore[index]
+    assert [(float(ms), float(share)) for ms, share in quoted] == [
+        (pytest.approx(float(us) / 1e3, abs=6e-4), pytest.approx(100 * float(share), rel=0.15))
+        for us, share in measured
+    ]
+    assert max(float(us) for us, _ in measured) / 1e3 < figures(trust, r"less than ([\d.]+) ms of a step")[0]
