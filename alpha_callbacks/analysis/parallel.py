@@ -14,6 +14,7 @@ from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.machine import available_memory, cpu_threads
+from alpha_callbacks.utils.solver_threads import set_own_threads
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
@@ -80,9 +81,8 @@ def analyze_weights(
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
     default_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        parallelism.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(parallelism.threads,)
-    )
+    numbers = (parallelism.threads, default_threads)
+    pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=set_own_threads, initargs=numbers)
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo, lost = iter(ahead(order)), list[SourceError]()

@@ -3,7 +3,7 @@
 import os
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,6 +97,24 @@ class Ranks:
             ) from error
         time.sleep(_LET_GO)
         return values
+
+    def expect_same(self, facts: Mapping[str, object], what_to_do: str) -> None:
+        """Raise the same error on every rank if a fact differs between them. Collective.
+
+        Args:
+            facts: what is called how on this rank; values are compared by their repr.
+            what_to_do: a sentence for the message.
+
+        Raises:
+            PeerError: names the first rank and fact that differ from those of rank 0.
+        """
+        first, *others = self.gather({name: repr(value) for name, value in facts.items()})
+        for rank, other in enumerate(others, start=1):
+            for name in first:
+                if other.get(name) != first[name]:
+                    raise PeerError(
+                        f"rank {rank}: expected {name}={first[name]}, as on rank 0, got {other.get(name)}. {what_to_do}"
+                    )
 
     def agree(self, task: Callable[[], _T]) -> list[_T]:
         """Run a task on every rank and return all results, or raise on all of them if it failed on one. Collective.

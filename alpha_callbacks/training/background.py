@@ -6,6 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from alpha_callbacks.errors import MonitorError
+
 T = TypeVar("T")
 Job = Callable[[Callable[[], bool]], T]
 
@@ -49,6 +51,7 @@ class Background(Generic[T]):
 
         Raises:
             Exception: raised by the job.
+            MonitorError: the job ended with SystemExit, KeyboardInterrupt or the like, which end no run from a thread.
         """
         if self._running is None or self.busy and not wait:
             return None
@@ -69,6 +72,7 @@ class Background(Generic[T]):
 def _run(job: Job[T], stop: threading.Event, outcome: Future[T]) -> None:
     try:
         outcome.set_result(job(stop.is_set))
-    except Exception as error:
-        outcome.set_exception(error)
-        del job, outcome  # as above
+    except BaseException as error:
+        ended = error if isinstance(error, Exception) else MonitorError(f"the worker ended with {error!r}")
+        outcome.set_exception(ended)
+        del job, outcome, ended  # as above

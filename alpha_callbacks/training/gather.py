@@ -1,6 +1,6 @@
 """What one rank sees of sharded weights: a digest of its own part, and the whole of those that it is to analyse."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from alpha_callbacks.weights.sharded import ShardedParameter
 from alpha_callbacks.weights.weight import Weight
 
 
-def gathered(todo: Sequence[Weight], own: set[str], *, copy: bool) -> list[Weight]:
+def gathered(todo: Sequence[Weight], own: Collection[str], *, copy: bool) -> list[Weight]:
     """Return the weights of this rank, readable without the other ranks. Collective for sharded ones.
 
     Every rank enters every context, in the same order, whatever fails in one of them: if one left early, the others

@@ -39,6 +39,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
 
     _reporters: tuple[Any, ...] = ()
     _postponed: Event | None = None  # until the checkpoint of the same step is written
+    _of_the_run = ("_reporters", "_postponed")
 
     def attach(self, trainer: "Trainer") -> "AlphaHillTrainerCallback":
         """Name the trainer whose reporters the callback writes through; without this call it finds them itself."""

@@ -58,6 +58,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
     """
 
     _hooks: _Hooks | None = None  # of the current run
+    _of_the_run = ("_hooks", "log", "log_dict")  # the last two are methods of the module, put here by the trainer
 
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Choose the folder here, on all ranks: `trainer.log_dir` is collective."""

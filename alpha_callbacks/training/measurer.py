@@ -2,11 +2,12 @@
 
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
+from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import rows_without_alpha
 from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_parallelism
@@ -34,6 +35,19 @@ class PendingState:
     mine: tuple[Weight, ...]
     reused: frozenset[str]
     digests: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class CopiedState:
+    """One state of a model, divided among the ranks and copied, in case no later one comes.
+
+    Attributes:
+        weights: all layers in module order; only those of `own` can be read.
+        own: layer names of this rank.
+    """
+
+    weights: tuple[Weight, ...]
+    own: frozenset[str]
 
 
 class Measurer:
@@ -64,33 +78,23 @@ class Measurer:
             MonitorError: there are none.
             PeerError: ranks hold different layers.
         """
-        weights: list[Weight] = []
+        weights = self._list(find)
+        return self._pending(weights, self._own, copy=copy)
 
-        def look() -> list[tuple[str, int, int]]:
-            _finish_device_work()
-            weights.extend(find())
-            return [(w.layer_name, w.out_features, w.in_features) for w in weights]
+    def copy(self, find: Callable[[], Sequence[Weight]]) -> CopiedState:
+        """Copy a state that may have to be analysed later; nothing is compared with earlier ones yet. Collective.
 
-        # Wait for all: the first rank comes when a checkpoint is on disk, and no wait is left to the training's groups.
-        self._ranks.gather(None)
-        signatures = self._ranks.agree(look)
-        if not weights:
-            raise MonitorError(
-                "the model: expected at least one weight matrix to analyse, found none with "
-                f"include={self._options.include!r}, exclude={self._options.exclude!r}. "
-                "Check these, and that the layers exist when training starts."
-            )
-        odd = next((rank for rank, names in enumerate(signatures) if names != signatures[0]), None)
-        if odd is not None:
-            raise PeerError(
-                f"rank {odd}: expected the same layers as rank 0, got others (pipeline parallelism?). "
-                "Scan the saved checkpoint instead: alpha-hill scan."
-            )
-        digests, changed = self._changed(weights)
-        todo = [w for w in weights if w.layer_name in changed]
-        own = {w.layer_name for w in share(todo, self._ranks.rank, self._ranks.size)}
-        mine = tuple(gathered(todo, own, copy=copy))
-        return PendingState(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
+        Each rank copies its share. Raises what `take` raises.
+        """
+        weights = self._list(find)
+        own = self._own(weights)
+        copies = {weight.layer_name: weight for weight in gathered(weights, own, copy=True)}
+        held = tuple(copies.get(w.layer_name, replace(w, rows=_elsewhere, sharded=None)) for w in weights)
+        return CopiedState(held, frozenset(own))
+
+    def take_copied(self, state: CopiedState) -> PendingState:
+        """Like `take`, for a state that was copied. Collective."""
+        return self._pending(state.weights, lambda todo: state.own, copy=False)
 
     def analyze(self, pending: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
         """Analyse a pending state and return its table, the same on every rank. Collective in `ranks`.
@@ -114,6 +118,42 @@ class Measurer:
         found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
         rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]
         return Table.from_rows(rows, self._options.precisions)
+
+    def _list(self, find: Callable[[], Sequence[Weight]]) -> list[Weight]:
+        """Return the weights, which must be there and the same on all ranks. Collective."""
+        weights: list[Weight] = []
+
+        def look() -> list[tuple[str, int, int]]:
+            _finish_device_work()
+            weights.extend(find())
+            return [(w.layer_name, w.out_features, w.in_features) for w in weights]
+
+        signatures = self._ranks.agree(look)
+        if not weights:
+            raise MonitorError(
+                "the model: expected at least one weight matrix to analyse, found none with "
+                f"include={self._options.include!r}, exclude={self._options.exclude!r}. "
+                "Check these, and that the layers exist when training starts."
+            )
+        odd = next((rank for rank, names in enumerate(signatures) if names != signatures[0]), None)
+        if odd is not None:
+            raise PeerError(
+                f"rank {odd}: expected the same layers as rank 0, got others (pipeline parallelism?). "
+                "Scan the saved checkpoint instead: alpha-hill scan."
+            )
+        return weights
+
+    def _own(self, weights: Sequence[Weight]) -> set[str]:
+        """Return the layer names of this rank's share."""
+        return {weight.layer_name for weight in share(weights, self._ranks.rank, self._ranks.size)}
+
+    def _pending(
+        self, weights: Sequence[Weight], own: Callable[[Sequence[Weight]], Collection[str]], *, copy: bool
+    ) -> PendingState:
+        digests, changed = self._changed(weights)
+        todo = [w for w in weights if w.layer_name in changed]
+        mine = tuple(gathered(todo, own(todo), copy=copy))
+        return PendingState(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
 
     def _changed(self, weights: Sequence[Weight]) -> tuple[dict[str, bytes], set[str]]:
         """Return the digests that this rank took, and the layers that any rank has seen change. Collective.
@@ -150,6 +190,10 @@ class Measurer:
         if name in pending.digests and all(row.status != "failed" for row in found[name]):
             self._digests[name] = pending.digests[name]
         return found[name]
+
+
+def _elsewhere(start: int, stop: int) -> Tensor:
+    raise AssertionError("another rank holds the copy of this weight")
 
 
 def _finish_device_work() -> None:

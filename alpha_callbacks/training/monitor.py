@@ -1,5 +1,6 @@
 """Watches a model in training, whatever runs the loop."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,8 +19,10 @@ from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
 from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
+from alpha_callbacks.training.travelling_sinks import travelling
 from alpha_callbacks.utils.atomic_files import make_folder
 from alpha_callbacks.weights.module_weights import module_inventory
+from alpha_callbacks.weights.weight import Weight
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -27,7 +30,8 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     It never modifies the model. Layers whose bits have not changed since they were last analysed (a frozen base under
     LoRA) are not analysed again. In a distributed run every rank must call it: the layers are divided among the ranks,
-    sharded parameters are gathered one at a time, and the first rank writes.
+    sharded parameters are gathered one at a time, and the first rank writes. Calls from several threads wait for one
+    another. A copy or a pickle, made at any time, has the options and the last snapshot, and starts a run of its own.
 
     Args:
         options: what to compute.
@@ -36,7 +40,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         per_layer_scalars: also log a scalar per layer and precision.
         images: also log charts.
         background: analyse a copy on the CPU while training continues. A state that comes due while the previous one is
-            still being analysed is left out and counted; the last state of a run never is.
+            still being analysed is left out and counted; the last state of a run never is (for which `log`, where
+            training does not say which state is the last, keeps a copy of the newest one until `close`).
         max_seconds: start no further layer after this time; layers left out become rows with status "skipped" and come
             first the next time.
         threads: number of CPU threads; default: all while training waits, one in the background.
@@ -74,6 +79,17 @@ class Monitor(AbstractContextManager["Monitor"]):
         self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
         self._threads = threads or (1 if background else None)
         self._run: MonitoredRun | None = None
+        self._turn = threading.RLock()  # calls from several threads come one after the other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: the options and the results so far. A run under way stays here."""
+        state = vars(self) | {"_wanted": travelling(self._wanted)}
+        del state["_turn"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state; the copy opens a run of its own when it is first used."""
+        vars(self).update(state, _turn=threading.RLock())
 
     @property
     def last(self) -> Snapshot | None:
@@ -127,13 +143,21 @@ class Monitor(AbstractContextManager["Monitor"]):
             others: given the sinks that were found, returns further ones.
 
         Raises:
-            PeerError: not all ranks called it.
+            PeerError: not all ranks called it, or with other options.
             OptionError: the folder cannot be made, or a sink has nowhere to write.
             MissingExtraError: a sink that was asked for needs an optional package.
         """
-        self.close()
-        folder = Path(output_dir or self.output_dir)
+        with self._turn:
+            self.close()
+            self._run = self._opened(Path(output_dir or self.output_dir), offers, step_key, others)
+
+    def _opened(
+        self, folder: Path, offers: Sequence[Any], step_key: str, others: Callable[[Sequence[Sink]], Sequence[Sink]]
+    ) -> MonitoredRun:
         ranks = training_ranks()
+        facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
+        facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
+        ranks.expect_same(facts, "Give every rank the same options.")
         host = Host(folder, tuple(offers), step_key, self._per_layer_scalars, self._images)
 
         def sinks() -> list[Sink] | None:
@@ -146,7 +170,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         found: list[Sink] = []
         ranks.agree(lambda: found.extend(sinks() or ()))
         measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
-        self._run = MonitoredRun(
+        return MonitoredRun(
             folder,
             measurer,
             ranks,
@@ -179,15 +203,17 @@ class Monitor(AbstractContextManager["Monitor"]):
             raise OptionError(
                 f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
             )
-        moment = Moment(checked_step(step), epoch, event)
-        return self._current_run().measure(lambda: module_inventory(model, self.options).weights, moment)
+        return self._measure(
+            lambda: module_inventory(model, self.options).weights, Moment(checked_step(step), epoch, event)
+        )
 
     def log_checkpoint(
         self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
         """Like `log`, for the weights in a checkpoint on disk that every rank can read. Collective."""
-        moment = Moment(checked_step(step), epoch, event)
-        return self._current_run().measure(lambda: open_checkpoint(path).inventory(self.options).weights, moment)
+        return self._measure(
+            lambda: open_checkpoint(path).inventory(self.options).weights, Moment(checked_step(step), epoch, event)
+        )
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Send what the worker has finished to the sinks and return it; costs nothing without a worker.
@@ -195,12 +221,17 @@ class Monitor(AbstractContextManager["Monitor"]):
         Args:
             wait: wait for the worker.
         """
-        return self._run.poll(wait=wait) if self._run else None
+        with self._turn:
+            return self._run.poll(wait=wait) if self._run is not None and self.running else None
 
     def close(self, *, wait: bool = True) -> None:
-        """End the run: wait for the worker (or ask it to stop), close the sinks. May be called twice."""
-        if self._run is not None and self.running:
-            self._run.close(wait=wait)
+        """End the run: wait for the worker (or ask it to stop), close the sinks. May be called twice.
+
+        Collective with `background=True`: the state that came last may still have to be analysed.
+        """
+        with self._turn:
+            if self._run is not None and self.running:
+                self._run.close(wait=wait)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -213,9 +244,10 @@ class Monitor(AbstractContextManager["Monitor"]):
                 raise
             error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
 
-    def _current_run(self) -> MonitoredRun:
-        """Return the run that is open, or open one. Collective if it does."""
-        if not self.running:
-            self.open()
-        assert self._run is not None
-        return self._run
+    def _measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
+        """Measure in the run that is open, or open one. Collective."""
+        with self._turn:
+            if not self.running:
+                self.open()
+            assert self._run is not None
+            return self._run.measure(find, moment)

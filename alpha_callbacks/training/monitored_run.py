@@ -11,8 +11,10 @@ from alpha_callbacks.sinks.sink import Sink
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.background import Background
 from alpha_callbacks.training.error_policy import ErrorPolicy
-from alpha_callbacks.training.measurer import Measurer, PendingState
+from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
 from alpha_callbacks.weights.weight import Weight
+
+_EVERY_RANK = "Attach the callback on every rank, or call Monitor.log there, for the same states."
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class MonitoredRun:
         self._measurer, self._ranks, self._worker_ranks, self._sinks = measurer, ranks, worker_ranks, sinks
         self._worker = Background[Snapshot]() if worker_ranks is not None else None
         self._solver, self._errors = solver, errors
+        self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
+
+    def __getstate__(self) -> dict[str, object]:
+        """What travels with a copy of the monitor: the results of the run so far, as of one that has ended."""
+        told = ("last_snapshot", "last_step", "last_due", "dropped", "output_dir")
+        return {name: getattr(self, name) for name in told} | {"closed": True}
 
     def measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
         """Measure the state whose weights `find` lists. Collective.
@@ -74,6 +82,9 @@ class MonitoredRun:
         if moment.event != "manual":
             self.last_due = moment.step
         with ErrorPolicy(strict=True) if first else self._errors:
+            # Also waits for all: the first rank comes when a checkpoint is on disk, and no wait is left to the
+            # training's own groups.
+            self._ranks.expect_same({"step": moment.step, "event": moment.event}, _EVERY_RANK)
             if self._worker is not None:
                 return self._measure_beside(find, moment, self._worker)
             begun = time.monotonic()
@@ -89,11 +100,16 @@ class MonitoredRun:
         return None
 
     def close(self, *, wait: bool) -> None:
-        """Deliver what the worker has (or will have, with `wait`), and close the sinks."""
+        """Deliver what the worker has (or will have, with `wait`) and the last state, and close the sinks.
+
+        Collective with `wait`, where there is a worker.
+        """
         self.closed = True
         errors: list[Exception] = []
         try:
             self._attempt(lambda: self.poll(wait=wait), errors)
+            if wait:
+                self._attempt(self._measure_held, errors)
         finally:  # no sink stays open, whatever is raised
             if self._worker is not None:
                 self._worker.abandon()
@@ -117,17 +133,41 @@ class MonitoredRun:
         with self._errors:
             self._receive_together(wait=moment.event == "end")
         if any(self._ranks.gather(worker.busy)):  # all ranks leave it out, or none
-            self.dropped += 1
-            text = f"the state of step {moment.step} is left out, an earlier one is still being analysed"
-            self._errors.warn(text, once="busy")
+            if moment.event == "manual":  # who calls `log` does not say which state is the last one
+                copied = self._measurer.copy(find)
+                self._forget_held()
+                self._held = moment, copied
+            else:
+                self._leave_out(moment)
             return None
         with self._errors:
             self._receive_together(wait=True)  # of a worker that ended since it was asked
+        self._forget_held()
         pending, ranks = self._measurer.take(find, copy=True), self._worker_ranks
         assert ranks is not None
         self.last_step = moment.step
         worker.submit(lambda stop: self._snapshot(pending, moment, ranks, stop, time.monotonic()))
         return self._receive_together(wait=True) if moment.event == "end" else None
+
+    def _forget_held(self) -> None:
+        if self._held is not None:
+            self._leave_out(self._held[0])
+        self._held = None
+
+    def _leave_out(self, moment: Moment) -> None:
+        self.dropped += 1
+        text = f"the state of step {moment.step} is left out, an earlier one was still being analysed"
+        self._errors.warn(text, once="busy")
+
+    def _measure_held(self) -> None:
+        """Analyse the last state, which came while the worker was busy. Collective."""
+        held, self._held = self._held, None
+        if held is not None:
+            moment, copied = held
+            begun = time.monotonic()
+            pending = self._measurer.take_copied(copied)
+            self.last_step = moment.step
+            self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
 
     def _snapshot(
         self, pending: PendingState, moment: Moment, ranks: Ranks, stop: Callable[[], bool], begun: float

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +14,12 @@ _log = logging.getLogger(__name__)
 
 class TrainingCallback(CallbackOptions):
     """Base of the callbacks. What changes during a run is kept by `monitor` and by the hooks of the framework."""
+
+    _of_the_run: tuple[str, ...] = ()  # attributes with a default in the class, that mean nothing outside a run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: a callback as it was before its run, with the results so far."""
+        return {name: value for name, value in vars(self).items() if name not in self._of_the_run}
 
     def run_now(self, model: nn.Module, step: int, *, epoch: float | None = None) -> Snapshot | None:
         """Measure a model at once, inside or after a training run. Collective.

@@ -53,6 +53,29 @@ def test_ranks_with_different_layers_are_an_error_on_all(reports: Reports) -> No
         assert "PeerError: rank 1: expected the same layers as rank 0" in report["different_layers"]["error"]
 
 
+def test_ranks_with_different_options_are_the_same_error_on_all(reports: Reports) -> None:
+    first, second = (report["different_options"] for report in reports)
+    for name, told in first.items():
+        if name == "nothing":
+            assert told["status"] == second[name]["status"] == {"first": "ok", "gate": "ok"}
+        else:
+            assert f"PeerError: rank 1: expected {name}=" in told["error"] and told["error"] == second[name]["error"]
+            assert max(told["seconds"], second[name]["seconds"]) < 2, "at once"
+
+
+def test_ranks_that_call_for_different_states_are_the_same_error_on_all(reports: Reports) -> None:
+    for told in (report["different_calls"] for report in reports):
+        assert "rank 1: expected step=1, as on rank 0, got 2. Attach the callback" in told["steps"]["warnings"][0]
+        assert "rank 1: expected event='step', as on rank 0, got 'end'" in told["events"]["warnings"][0]
+        assert told["steps"]["status"] is None and told["events"]["status"] is None
+        assert told["first"]["status"] == told["after"]["status"] == {"first": "ok", "gate": "ok"}
+
+
+def test_the_last_state_of_a_busy_worker_is_analysed_on_all(reports: Reports) -> None:
+    for rank, told in enumerate(report["last_state_of_a_busy_worker"] for report in reports):
+        assert told == {"steps": [] if rank else [0, 2], "dropped": 1, "same": True}
+
+
 def test_broken_sink(reports: Reports) -> None:
     for rank, told in enumerate(report["broken_sink"] for report in reports):
         assert [attempt["status"] for attempt in told["warned"]] == [{"first": "ok", "gate": "ok"}] * 2

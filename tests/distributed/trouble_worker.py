@@ -3,8 +3,10 @@
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -18,10 +20,10 @@ import alpha_callbacks.analysis.analyze
 import alpha_callbacks.analysis.processes
 import alpha_callbacks.training.measurer
 import alpha_callbacks.training.monitor
-from alpha_callbacks import Monitor
+from alpha_callbacks import MemorySink, Monitor
 from alpha_callbacks.analysis.processes import training_ranks
 from alpha_callbacks.weights.weight import Weight
-from tests.distributed.worker import FOLDER, OPTIONS, RANK, Tiny, join, report
+from tests.distributed.worker import FOLDER, OPTIONS, RANK, Tiny, alphas, join, report
 
 DEFAULT_TIMEOUT = 3.0
 
@@ -136,6 +138,71 @@ def different_layers() -> dict[str, Any]:
         return attempt(lambda: monitor.log(Tiny() if RANK == 0 else OnlyGates(), 1))
 
 
+def different_options() -> dict[str, Any]:
+    """Whatever differs is an error of the first call on both ranks, and the groups are in order afterwards."""
+
+    def first_call(options: dict[str, Any], **others: Any) -> dict[str, Any]:
+        monitor = Monitor(replace(OPTIONS, **options), sinks=[], output_dir=FOLDER / "none", **others)
+        with monitor:
+            return attempt(lambda: monitor.log(OnlyGates(), 1))
+
+    on_rank_1: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "precisions": ({"precisions": ("fp32",)}, {}),
+        "k_frac": ({"k_frac": 0.5}, {}),
+        "threshold": ({"threshold": "last"}, {}),
+        "include": ({"include": "gate"}, {}),
+        "background": ({}, {"background": True}),
+        "max_seconds": ({}, {"max_seconds": 100.0}),
+        "on_error": ({}, {"on_error": "raise"}),
+        "nothing": ({"device": "cpu"}, {"threads": 2}),
+    }
+    told = {}
+    for name, (options, others) in on_rank_1.items():
+        told[name] = first_call(options, **others) if RANK == 1 else first_call({})
+    return told
+
+
+def different_calls() -> dict[str, Any]:
+    """Rank 1 leaves one state out; the second time it calls it by another event."""
+    told = {}
+    with watch() as monitor:
+        told["first"] = attempt(lambda: monitor.log(OnlyGates(), 0))
+        told["steps"] = attempt(lambda: monitor.log(OnlyGates(), 1 + RANK))
+        told["events"] = attempt(lambda: monitor.log(OnlyGates(), 3, event="end" if RANK else "step"))
+        told["after"] = attempt(lambda: monitor.log(OnlyGates(), 4))
+    return told
+
+
+def last_state_of_a_busy_worker() -> dict[str, Any]:
+    """The loop ends while the worker is at an earlier state: of a sharded model, and one with a changed layer."""
+    model, memory = Tiny(), MemorySink()
+    for layer in model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    gate, analyze = threading.Event(), alpha_callbacks.training.measurer.analyze_weights
+
+    def slow(*args: Any, **options: Any) -> Any:
+        gate.wait(30)
+        return analyze(*args, **options)
+
+    with (
+        patch.object(alpha_callbacks.training.measurer, "analyze_weights", slow),
+        watch([memory], background=True) as m,
+    ):
+        for step in range(3):
+            m.log(change(model), step)
+        gate.set()
+    expected = measured_everywhere(model)
+    found = alphas(memory.snapshots[-1].table) if memory.snapshots else alphas(m.last.table) if m.last else {}
+    return {"steps": [s.step for s in memory.snapshots], "dropped": m.dropped, "same": found == expected}
+
+
+def measured_everywhere(model: nn.Module) -> dict[str, Any]:
+    with watch() as monitor:
+        snapshot = monitor.log(model, 0)
+    return alphas(snapshot.table) if snapshot else {}
+
+
 def broken_sink() -> dict[str, Any]:
     with watch([BrokenSink()], on_error="warn") as monitor:
         warned = [attempt(lambda step=step: monitor.log(OnlyGates(), step)) for step in (1, 2)]
@@ -200,6 +267,9 @@ SURVIVED = (
     in_the_copy_of_a_shard,
     slow,
     different_layers,
+    different_options,
+    different_calls,
+    last_state_of_a_busy_worker,
     broken_sink,
     result_that_cannot_be_sent,
     bound_to_a_device,

@@ -2,7 +2,9 @@
 
 import copy
 import csv
+import gc
 import logging
+import pickle
 import random
 import re
 import threading
@@ -202,7 +204,7 @@ def test_background_leaves_out_what_comes_too_soon_but_never_the_last(
         for step in range(4):
             with torch.no_grad():
                 module[0].weight.add_(0.1)
-            assert monitor.log(module, step) is None
+            assert monitor.log(module, step, event="step") is None
         release.set()
         with torch.no_grad():
             module[0].weight.add_(0.1)
@@ -210,6 +212,143 @@ def test_background_leaves_out_what_comes_too_soon_but_never_the_last(
     assert [s.step for s in memory.snapshots] == [0, 4] and monitor.dropped == 3 and monitor.newest == 4
     assert same(last, module)
     assert caplog.text.count("is left out") == 1
+
+
+def test_a_loop_that_ends_while_the_worker_is_busy_loses_nothing_of_its_last_state(
+    make: Any, memory: MemorySink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, release = model(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        assert release.wait(60)
+        return analyze_weights(*args, **kwargs)
+
+    monkeypatch.setattr(measurer, "analyze_weights", slow)
+    states = []
+    with make(background=True) as monitor, caplog.at_level(logging.WARNING):
+        for step in range(3):
+            with torch.no_grad():
+                module[0].weight.add_(0.1)
+            assert monitor.log(module, step) is None
+            states.append(expected(module))
+        with torch.no_grad():
+            module[1].weight.zero_()  # after the last state that was logged
+        release.set()
+    assert [s.step for s in memory.snapshots] == [0, 2] and monitor.dropped == 1 and monitor.newest == 2
+    assert list(map(repr, memory.snapshots[1].table)) == list(map(repr, states[2]))
+    assert memory.snapshots[1].reused == 2 and caplog.text.count("is left out") == 1
+
+
+def test_a_state_that_was_held_gives_way_to_a_later_one(
+    make: Any, memory: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, release = model(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        assert release.wait(60)
+        return analyze_weights(*args, **kwargs)
+
+    monkeypatch.setattr(measurer, "analyze_weights", slow)
+    with make(background=True) as monitor:
+        monitor.log(module, 0)
+        monitor.log(module, 1)
+        release.set()
+        monitor.poll(wait=True)
+        monitor.log(module, 2)
+    assert [s.step for s in memory.snapshots] == [0, 2] and monitor.dropped == 1
+
+
+def test_calls_from_several_threads_come_one_after_the_other(make: Any, memory: MemorySink) -> None:
+    module, monitor = model(), make()
+    threads = [threading.Thread(target=monitor.log, args=(module, step)) for step in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    monitor.close()
+    assert sorted(s.step for s in memory.snapshots) == list(range(6))
+    assert all(same(snapshot, module) for snapshot in memory.snapshots)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_would_end_the_process_ends_one_state_of_the_worker(
+    make: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
+    def ends(*args: Any, **kwargs: Any) -> Any:
+        raise kind("stop")
+
+    monkeypatch.setattr(measurer, "analyze_weights", ends)
+    with caplog.at_level(logging.WARNING), make(background=True) as monitor:
+        monitor.log(model(), 0)
+    assert f"the worker ended with {kind.__name__}('stop')" in caplog.text
+
+
+def test_threads_that_start_meanwhile_have_the_number_of_the_process(
+    make: Any, memory: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch has a number of CPU threads per thread, and one for threads that come later."""
+    before, during = torch.get_num_threads(), list[int]()
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        for result in analyze_weights(*args, **kwargs):
+            probe = threading.Thread(target=lambda: during.append(torch.get_num_threads()))
+            probe.start()
+            probe.join()
+            yield result
+
+    monkeypatch.setattr(measurer, "analyze_weights", meanwhile)
+    torch.set_num_threads(3)
+    try:
+        with make(background=True) as monitor:
+            monitor.log(model(), 0)
+        assert during == [3, 3, 3] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Unpicklable(MemorySink):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda monitor: pickle.loads(pickle.dumps(monitor))], ids=["copy", "pickle"]
+)
+def test_a_monitor_can_be_copied_and_pickled_at_any_time(
+    make: Any, tmp_path: Path, background: bool, when: str, way: Callable[[Monitor], Monitor]
+) -> None:
+    module, sink = model(), _Unpicklable()
+    monitor = make(background=background, sinks=[sink])
+    if when != "before":
+        monitor.log(module, 3)
+        monitor.poll(wait=True)
+    if when == "after":
+        monitor.close()
+    other = way(monitor)
+    assert other.running is False and other.options == monitor.options
+    assert (other.last is None) == (when == "before") and other.newest == monitor.newest
+    assert monitor.running is (when == "during"), "the original goes on"
+    other.log(module, 4)
+    other.close()
+    monitor.log(module, 5)
+    monitor.close()
+    assert [s.step for s in sink.snapshots] == ([4, 5] if when == "before" else [3, 4, 5]), "it is found again"
+
+
+def test_a_sink_that_stayed_in_another_process_is_named(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    sink = _Unpicklable()
+    data = pickle.dumps(make(sinks=[sink, "csv"]))
+    del sink
+    gc.collect()
+    other = pickle.loads(data)
+    with caplog.at_level(logging.WARNING):
+        other.log(model(), 0)
+    other.close()
+    assert "got _Unpicklable, which stayed in the process" in caplog.text
+    assert (other.output_dir / "alpha_hill_history.csv").is_file()
 
 
 def test_what_is_left_out_for_lack_of_time_comes_first_the_next_time(

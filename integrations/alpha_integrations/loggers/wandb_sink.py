@@ -4,8 +4,10 @@ import importlib.util
 import logging
 import re
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
 from alpha_callbacks.sinks.sink import Host, Sink
@@ -17,6 +19,8 @@ from alpha_integrations.loggers.wandb_rows import COLUMNS, MAX_TABLE_ROWS, layer
 STEP = "alpha_hill/step"
 
 _log = logging.getLogger(__name__)
+# Run -> number of the row that holds a snapshot, of whichever sink: the next one would overwrite it.
+_TAKEN: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
 
 
 def find_wandb(host: Host, *, asked: bool) -> list[Sink]:
@@ -56,8 +60,10 @@ def find_wandb(host: Host, *, asked: bool) -> list[Sink]:
 class WandbSink:
     """Logs to a W&B run that the user or the framework has started and will finish.
 
-    A snapshot is one row of the run's history. It carries the step under our key and under the framework's; `step=` is
-    never passed, for W&B drops a row whose step is below one already logged.
+    A snapshot carries its step under our key and under the framework's; `step=` is never passed, for W&B drops a row
+    whose step is below one already logged. Nor is a row committed that may be the user's: what they log to the same
+    step later would be dropped. A snapshot therefore joins the row that is open, and the next one waits until that row
+    has been closed by what the user or the framework logs; those that still wait at `close` get rows of their own.
 
     | key | meaning, unit | when |
     |---|---|---|
@@ -87,9 +93,11 @@ class WandbSink:
         self._defined: set[str] = set()
         self._last_step: int | None = None  # of what `close` has not yet made an artifact of
         self._said_cut = False
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._said_waiting = False
 
     def log(self, snapshot: Snapshot) -> None:
-        """Add one row to the history.
+        """Add a snapshot to the history.
 
         Raises:
             OptionError: the run that Hugging Face was expected to start is not there.
@@ -106,27 +114,58 @@ class WandbSink:
         self._define(row, layers)
         if self._host.step_key:
             row[self._host.step_key] = snapshot.step
-        self.run.log({**row, **layers})
+        self._waiting.append({**row, **layers})
         self._last_step = snapshot.step
+        if self._row_is_free():
+            self._join()
+        if len(self._waiting) > 1 and not self._said_waiting:
+            self._said_waiting = True
+            _log.warning(
+                "alpha_hill: W&B shows one state per row that is logged to the run, since closing a row could drop "
+                "what is logged to it later; the other states follow when the monitor is closed."
+            )
 
     def close(self) -> None:
         """Log the CSV files as an artifact if anything was logged since the last time; the run stays open."""
         step, self._last_step = self._last_step, None
         if step is None:
             return
+        import wandb
+
+        try:
+            self._join_all()
+        except wandb.errors.UsageError as error:  # the owner of the run has finished it before us
+            states = f"{len(self._waiting)} state{'s' * (len(self._waiting) > 1)} of {self._host.output_dir}"
+            _log.warning("alpha_hill: %s did not reach W&B: %s", states, error)
+            return
         files = _csv_files(self._host.output_dir, step)
         if not files:
             return
-        import wandb
-
         name = "alpha-hill-" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.run.id)  # an id of the user's may hold more
         artifact = wandb.Artifact(name, "dataset", metadata={"step": step})
         for file in files:
             artifact.add_file(str(file), name=file.name)
         try:
             self.run.log_artifact(artifact)
-        except wandb.errors.UsageError as error:  # the owner of the run has finished it before us
+        except wandb.errors.UsageError as error:  # as above
             _log.warning("alpha_hill: the CSV files in %s are not in W&B: %s", self._host.output_dir, error)
+
+    def _join(self) -> None:
+        """Send the snapshot that has waited longest."""
+        self.run.log(self._waiting[0], commit=False)
+        self._waiting.popleft()  # not before it was sent
+        _TAKEN[self.run] = self.run.step
+
+    def _join_all(self) -> None:
+        if self._waiting:
+            self.run.log({}, commit=False)  # tells at once whether the run is over; its step would be waited for
+        while self._waiting:
+            if not self._row_is_free():
+                self.run.log({}, commit=True)
+            self._join()
+
+    def _row_is_free(self) -> bool:
+        return bool(self.run.step != _TAKEN.get(self.run))
 
     def _summary_row(self, snapshot: Snapshot) -> dict[str, Any]:
         import wandb

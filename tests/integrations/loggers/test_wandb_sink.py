@@ -104,6 +104,7 @@ def test_one_history_row_a_snapshot_with_exact_values(tmp_path: Path) -> None:
     snapshots = [make_snapshot(10), make_snapshot(20)]
     for snapshot in snapshots:
         sink.log(snapshot)
+        run.log({"train/loss": 1.0})
     run.finish()
 
     rows = read_offline_run(tmp_path).rows
@@ -132,6 +133,48 @@ def test_rows_survive_a_framework_that_logs_bigger_steps(tmp_path: Path) -> None
     rows = read_offline_run(tmp_path).rows
     assert [row["train/loss"] for row in rows if "train/loss" in row] == [1.0, 0.5, 0.2]
     assert [row["alpha_hill/step"] for row in rows if "alpha_hill/step" in row] == [10, 20]
+
+
+SCRIPTS = ("0m01m1", "m0m0m1m1", "0mm01mm1mmx", "+m+m+", "-m+-mm+x", "mmmx", "0m0mmm0m1m1x", "m+mmx+", "mm0x", "0mx0m1")
+
+
+def test_nothing_of_a_users_row_is_lost_in_any_order_of_calls(tmp_path: Path) -> None:
+    """A digit logs at that step, "+" without one, "-" without closing the row; "m" is a state of ours, "x" the end."""
+    run, host, logged, taken = start(), make_host(tmp_path, images=False), dict[str, int](), list[int]()
+    for number, script in enumerate(SCRIPTS):
+        sink = WandbSink(host, run)
+        for place, sign in enumerate(script):
+            moment = 100 * number + place
+            if sign == "m":
+                sink.log(make_snapshot(moment))
+                taken.append(moment)
+            elif sign == "x":
+                sink.close()
+            else:
+                options = (
+                    {"step": 100 * number + int(sign)} if sign.isdigit() else {"commit": False} if sign == "-" else {}
+                )
+                logged[f"mine/{moment}"] = moment
+                run.log({f"mine/{moment}": moment}, **options)
+        sink.close()
+    run.finish()
+    rows = read_offline_run(tmp_path).rows
+    assert {key: value for row in rows for key, value in row.items() if key.startswith("mine/")} == logged
+    assert [row["alpha_hill/step"] for row in rows if "alpha_hill/step" in row] == taken, "nor of ours"
+
+
+def test_states_that_wait_for_a_row_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = start()
+    sink = WandbSink(make_host(tmp_path, images=False), run)
+    for step in range(4):
+        sink.log(make_snapshot(step))
+    own = [record for record in caplog.records if record.name == wandb_sink.__name__]
+    assert [record.message.partition(",")[0] for record in own] == [
+        "alpha_hill: W&B shows one state per row that is logged to the run"
+    ]
+    run.finish()
+    sink.close()
+    assert "3 states of" in caplog.text and "did not reach W&B" in caplog.text
 
 
 def test_picture_table_and_histogram_are_files_with_content(tmp_path: Path) -> None:
@@ -199,7 +242,7 @@ def test_every_key_gets_our_axis_beside_a_frameworks_star(tmp_path: Path) -> Non
             assert (metric.options.hidden, metric.summary.none) == (hidden, hidden)
     assert not [key for key in written.summary if key.startswith("alpha_hill_layers_")]
     assert written.summary["alpha_hill/mean_fp32"] == written.rows[0]["alpha_hill/mean_fp32"]
-    assert written.rows[1].keys() == {"train/loss", "train/global_step", "_step"}
+    assert written.rows[0]["train/loss"] == 1.0, "the row that was open when we came"
 
 
 def test_host_decides_about_step_key_layers_and_images(tmp_path: Path) -> None:
@@ -266,6 +309,7 @@ def test_many_experts_are_left_out_and_the_table_is_cut(tmp_path: Path, caplog: 
     sink = WandbSink(make_host(tmp_path, images=False), run)
     for step in (1, 2):
         sink.log(make_snapshot(step, table))
+        run.log({"train/loss": 1.0})
     run.finish()
     written = read_offline_run(tmp_path)
     data = written.table(written.rows[1]["alpha_hill/table"])["data"]
@@ -400,8 +444,7 @@ def test_run_that_appears_when_training_begins(tmp_path: Path) -> None:
     wandb.finish()
 
     rows = read_offline_run(tmp_path).rows
-    assert [row["train/global_step"] for row in rows] == [3, 4, 6]
-    assert [row.get("alpha_hill/step") for row in rows] == [None, 4, None]
+    assert [(row["train/global_step"], row.get("alpha_hill/step")) for row in rows] == [(3, None), (6, 4)]
 
 
 def test_a_disabled_run_takes_everything(tmp_path: Path) -> None:
@@ -427,8 +470,7 @@ def test_lightning_logger(tmp_path: Path) -> None:
     wandb.finish()
 
     rows = read_offline_run(tmp_path).rows
-    assert [row["trainer/global_step"] for row in rows] == [40, 50, 60]
-    assert rows[1]["alpha_hill/step"] == 50
+    assert [(row["trainer/global_step"], row.get("alpha_hill/step")) for row in rows] == [(40, None), (60, 50)]
 
 
 def test_importing_the_module_does_not_import_wandb() -> None:

@@ -1,0 +1,63 @@
+"""What becomes of the sinks that a user has handed in when a callback is copied, or pickled for another process."""
+
+import pickle
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakValueDictionary
+
+from alpha_callbacks.errors import OptionError
+
+_LEFT_BEHIND: "WeakValueDictionary[int, Any]" = WeakValueDictionary()  # by id, as long as they live in this process
+
+
+def travelling(sinks: str | Sequence[Any]) -> str | Sequence[Any]:
+    """Return the sinks with those that cannot be pickled (writers, runs, open files) replaced by a way back to them."""
+    return sinks if isinstance(sinks, str) else [_travelling(sink) for sink in sinks]
+
+
+def _travelling(sink: Any) -> Any:
+    if isinstance(sink, str):
+        return sink
+    try:
+        pickle.dumps(sink)
+    except Exception:  # whatever their own code raises
+        return _WayBack(sink)
+    return sink
+
+
+class _WayBack:
+    """Pickles and copies as the same object where that is alive, else as what says at its first use that it is not."""
+
+    def __init__(self, sink: Any) -> None:
+        self._key, self._kind = id(sink), type(sink).__name__
+        with suppress(TypeError):  # a class with __slots__ may take no weak reference
+            _LEFT_BEHIND[self._key] = sink
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found_again, (self._key, self._kind)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _found_again(self._key, self._kind)
+
+
+def _found_again(key: int, kind: str) -> Any:
+    found = _LEFT_BEHIND.get(key)
+    return found if type(found).__name__ == kind else _LeftBehind(kind)
+
+
+class _LeftBehind:
+    """In the place of a sink of another process."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def log(self, snapshot: object) -> None:
+        """Say what is missing; the other sinks are not affected."""
+        raise OptionError(
+            f"sinks: expected an object that can be pickled, got {self._kind}, which stayed in the process that made "
+            f'it. Name the sink ("tensorboard", "wandb"), or make the callback where it runs.'
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
