@@ -20,6 +20,22 @@ _DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
+}
+# Codes, scales and indices, by the names that torch gives them.
+_CODES = {
+    "I8": "int8",
+    "U8": "uint8",
+    "I16": "int16",
+    "U16": "uint16",
+    "I32": "int32",
+    "U32": "uint32",
+    "I64": "int64",
+    "U64": "uint64",
+    "BOOL": "bool",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F4": "float4_e2m1fn_x2",
 }
 
 
@@ -64,7 +80,7 @@ def _header(file: Path) -> list[StoredTensor]:
 def _describe(file: Path, name: str, view: Any) -> StoredTensor:
     stored = view.get_dtype()
     dtype = _DTYPES.get(stored)
-    label = str(dtype).removeprefix("torch.") if dtype is not None else str(stored)
+    label = str(dtype).removeprefix("torch.") if dtype is not None else _CODES.get(stored, str(stored))
     return StoredTensor(name, tuple(view.get_shape()), dtype, label, partial(_read, file, name))
 
 

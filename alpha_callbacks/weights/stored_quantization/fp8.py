@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits
-from alpha_callbacks.weights.stored_quantization.layout import Claim, Description
+from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 # `quant_method` of config.json -> names of the scales whose product with the codes is the weight.
@@ -26,6 +26,12 @@ class Fp8:
     """The layout; see the module."""
 
     name = "fp8"
+    summary = Summary(
+        decoded="float8_e4m3fn times a scale per block, row or tensor",
+        names="`weight` with `weight_scale_inv` or `weight_scale`",
+        live="modules with parameters of these names, as transformers' `FP8Linear`",
+        refused="other companions or shapes: `unsupported`, naming the companion",
+    )
 
     def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterator[Claim]:
         """Yield the matrices whose only companion is a scale of a shape that is understood."""

@@ -21,6 +21,29 @@ class Description:
     quantization: Mapping[str, Any]
     metadata: Mapping[str, str]
 
+    @property
+    def method(self) -> str:
+        """The `quant_method` of its quantization, or an empty string; transformers keeps an Enum in live models."""
+        found = self.quantization.get("quant_method") or ""
+        return str(getattr(found, "value", found))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A layout's row in the table of docs/what_can_be_scanned.md, in Markdown.
+
+    Attributes:
+        decoded: what becomes rows of the results.
+        names: the tensors by which it is recognised.
+        live: live modules that hold the same tensors, or "-".
+        refused: what is not decoded, and how that is said.
+    """
+
+    decoded: str
+    names: str
+    live: str
+    refused: str
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -41,6 +64,10 @@ class Layout(Protocol):
     @property
     def name(self) -> str:
         """Name of the layout, for messages."""
+
+    @property
+    def summary(self) -> Summary:
+        """What the documentation says of it; a test compares the two."""
 
     def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterable[Claim]:
         """Return the matrices in this layout; a tensor whose meaning is in doubt must not be claimed.

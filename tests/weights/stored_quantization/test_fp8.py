@@ -14,7 +14,6 @@ from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.module_weights import module_inventory
-from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
 from tests.conftest import noise
 
 OPTIONS = AnalysisOptions(precisions=("fp32",))
@@ -201,11 +200,6 @@ def test_a_tied_head_is_decoded_too(tmp_path: Path) -> None:
 def test_decoded_weights_of_a_live_model_cannot_be_written() -> None:
     model = _Configured({"fc.weight": _codes(64, 32), "fc.weight_scale": torch.ones(64, 1)}, BY_ROW)
     assert len(module_inventory(model, OPTIONS).weights) == 1 and matrices(model) == {}
-
-
-def test_layouts_have_names_of_their_own() -> None:
-    names = [layout.name for layout in LAYOUTS]
-    assert names and len(set(names)) == len(names)
 
 
 def test_block_sizes_that_are_no_numbers_are_not_understood(tmp_path: Path) -> None:
