@@ -3,14 +3,10 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.tables.history_columns import HEADER, HISTORY
-
-if TYPE_CHECKING:
-    pass
 
 _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "stored_dtype", "reason")
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
@@ -24,7 +20,7 @@ class AlphaHistory(RunHistory):
     """All measured states of a training run, which show themselves in notebooks.
 
     Attributes:
-        frame: the rows of the file, the last one of each step, layer and precision, by step.
+        frame: the rows of the file, by step.
         path: the file.
     """
 
@@ -38,13 +34,13 @@ class AlphaHistory(RunHistory):
 def read_history(path: str | Path) -> AlphaHistory:
     """Read the history that the callbacks and `Monitor` write.
 
-    A last line cut short by a kill is left out. Of rows for the same step, layer and precision the last one counts.
+    A last line cut short by a kill is left out.
 
     Args:
         path: alpha_hill_history.csv, the folder that it is in, or the output folder of a run (with `alpha_hill/`).
 
     Raises:
-        ResultsError: no such file, or not a history.
+        ResultsError: no such file, not a history, or one that two runs wrote to at the same time.
     """
     import pandas
 
@@ -70,7 +66,12 @@ def read_history(path: str | Path) -> AlphaHistory:
         raise ResultsError(f"{file}: expected the history of a training run ({HISTORY}), got {error}.") from error
     if frame.empty:
         raise ResultsError(f"{file}: expected at least one measured step, found none.")
-    frame = frame.drop_duplicates(list(_KEY), keep="last").sort_values("step", kind="stable", ignore_index=True)
+    back = frame["step"].diff() < 0
+    if back.any() or frame.duplicated(list(_KEY)).any():
+        raise ResultsError(
+            f"{file}: expected the history of one run, whose steps grow, got some steps again. Two runs wrote to this "
+            "file, and their states cannot be told apart; give each its own output_dir."
+        )
     return AlphaHistory(frame.astype(dict.fromkeys(_WORDS, "category")), file)
 
 

@@ -19,7 +19,8 @@ class History:
     """Appends snapshots; steps only ever grow in the file.
 
     A snapshot of step s replaces whatever the file says of step s and later: that is what a run which resumed at s is
-    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`, and so is a damaged file.
+    about to do again. Rows of later steps are kept aside in `alpha_hill_history.<n>.csv`, and so is a damaged file and
+    that of another run: one with other layers or precisions.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +36,7 @@ class History:
         text, aside = csv_text(_lines(snapshot)), None
         last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
         if last is None or snapshot.step <= last:
-            kept, aside = self._kept(snapshot.step)
+            kept, aside = self._kept(snapshot)
             write_text(self._path, csv_text([HEADER]) + kept + text)
         else:
             with self._path.open("a", encoding="utf-8", newline="") as file:
@@ -45,29 +46,41 @@ class History:
         self._last = snapshot.step
         return aside
 
-    def _kept(self, step: int) -> tuple[str, Path | None]:
-        """Return the rows before this step, and where the file is kept if it has later ones or foreign lines.
+    def _kept(self, snapshot: Snapshot) -> tuple[str, Path | None]:
+        """Return the rows before this step, and where the file is kept if it has others too.
 
-        A last line cut short by a kill is dropped.
+        A last state that a kill or a full disk cut short is dropped.
         """
+        step = snapshot.step
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return "", None
         header, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
         rows = [line for line in lines if header == HEADER and len(line) == len(HEADER) and line[0].isdigit()]
-        earlier = csv_text([row for row in rows if int(row[0]) < step])
-        if header == HEADER and len(rows) == len(lines) and all(int(row[0]) <= step for row in rows):
-            return earlier, None
-        aside, damaged = _free_name(self._path), header != HEADER or len(rows) < len(lines)
+        expected = {(row.layer_name, row.precision) for row in snapshot.table}
+        earlier = [row for row in rows if int(row[0]) < step]
+        if earlier and _of_last_step(earlier) < expected:  # a full disk or a kill has left half a state
+            earlier = [row for row in earlier if row[0] != earlier[-1][0]]
+        why = ""
+        if header != HEADER or len(rows) < len(lines):
+            why = "had foreign lines"
+        elif earlier and _of_last_step(earlier) != expected:
+            earlier, why = [], "is of another run, with other layers or precisions"
+        elif any(int(row[0]) > step for row in rows):
+            why = f"an earlier run in this folder went beyond step {step}"
+        if not why:
+            return csv_text(earlier), None
+        aside = _free_name(self._path)
         write_text(aside, text)
-        _log.warning(
-            "alpha-Hill: %s: %s; the old file is kept as %s.",
-            self._path,
-            "had foreign lines" if damaged else f"an earlier run in this folder went beyond step {step}",
-            aside.name,
-        )
-        return earlier, aside
+        _log.warning("alpha-Hill: %s: %s; the old file is kept as %s.", self._path, why, aside.name)
+        return csv_text(earlier), aside
+
+
+def _of_last_step(rows: list[list[str]]) -> set[tuple[str, str]]:
+    """Return (layer, precision) of the rows of the last step."""
+    layer, precision = HEADER.index("layer_name"), HEADER.index("precision")
+    return {(row[layer], row[precision]) for row in rows if row[0] == rows[-1][0]}
 
 
 def _lines(snapshot: Snapshot) -> list[list[Any]]:

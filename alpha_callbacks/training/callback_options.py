@@ -40,7 +40,7 @@ class CallbackOptions:
     Attributes:
         schedule: when to measure.
         monitor: does the work; `monitor.last` is the newest snapshot.
-        own_folder: True if the user named an output folder.
+        output_dir: the folder that the user named, or None.
         reads_checkpoints: True with weights="checkpoint".
 
     Raises:
@@ -101,5 +101,5 @@ class CallbackOptions:
             threads=threads,
             on_error=on_error,
         )
-        self.own_folder = output_dir is not None
+        self.output_dir = None if output_dir is None else Path(output_dir)
         self.reads_checkpoints = weights == "checkpoint"

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
     ) -> None:
         """Open the sinks and measure the first state (in a resumed run, the restored one)."""
         self.monitor.open(
-            output_dir=self._folder(args.output_dir or "."),
+            output_dir=self._run_folder(args, state),
             offers=self._reporters or _reporters_of_caller(),
             step_key="train/global_step",
         )
@@ -113,6 +114,14 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
             self._postponed = due
         elif due is not None:
             self._look(args, state, model, due)
+
+    def _run_folder(self, args: "TrainingArguments", state: "TrainerState") -> Path:
+        """Return the folder of this run; each trial of a hyperparameter search has its own, numbered from 1."""
+        folder = self._folder(args.output_dir or ".")
+        if not state.is_hyper_param_search:
+            return folder
+        trials = (folder / f"trial_{number}" for number in count(1))
+        return next(trial for trial in trials if not trial.exists())
 
     def _look(
         self,

@@ -63,7 +63,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Choose the folder here, on all ranks: `trainer.log_dir` is collective."""
         if stage == "fit":
-            self._log_dir = trainer.log_dir or trainer.default_root_dir
+            self._log_dir = _run_folder(trainer)
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Open the sinks and measure the first state (in a resumed run, the restored one)."""
@@ -189,6 +189,20 @@ class AlphaHillCallback(TrainingCallback, Callback):
             device = trainer.strategy.root_device
             for name, value in snapshot.scalars.items():
                 trainer.callback_metrics[f"alpha_hill/{name}"] = torch.tensor(value, device=device)
+
+
+def _run_folder(trainer: "Trainer") -> str:
+    """Return the folder of this run alone, as ModelCheckpoint chooses it. Collective.
+
+    A logger without a folder per run (`WandbLogger`) has its `save_dir` in common with all runs; its name and version
+    make the difference.
+    """
+    folder = trainer.log_dir or trainer.default_root_dir
+    logger = trainer.loggers[0] if trainer.loggers else None
+    if logger is not None and not hasattr(type(logger), "log_dir"):
+        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+        folder = str(Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version)
+    return trainer.strategy.broadcast(folder)
 
 
 def _last_saved(trainer: "Trainer") -> list[tuple[str, int]]:

@@ -19,8 +19,8 @@ from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
 from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
+from alpha_callbacks.training.run_folder import RunFolder, claim
 from alpha_callbacks.training.travelling_sinks import travelling
-from alpha_callbacks.utils.atomic_files import make_folder
 from alpha_callbacks.weights.module_weights import module_inventory
 from alpha_callbacks.weights.weight import Weight
 
@@ -35,7 +35,8 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     Args:
         options: what to compute.
-        output_dir: folder for CSV files, and for the event files of a TensorBoard writer that no one else provides.
+        output_dir: folder for CSV files, and for the event files of a TensorBoard writer that no one else provides. It
+            is locked during a run; where another run has it, this one takes `<output_dir>-2` and says so.
         sinks: "auto", or a list of names ("csv", "tensorboard", "wandb"), `Sink` objects, SummaryWriters, W&B runs.
         per_layer_scalars: also log a scalar per layer and precision.
         images: also log charts.
@@ -158,26 +159,33 @@ class Monitor(AbstractContextManager["Monitor"]):
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
         facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
         ranks.expect_same(facts, "Give every rank the same options.")
-        host = Host(folder, tuple(offers), step_key, self._per_layer_scalars, self._images)
+        claimed, found = list[RunFolder](), list[Sink]()
 
-        def sinks() -> list[Sink] | None:
+        def prepare() -> Path:
             if ranks.rank != 0:
-                return None
-            make_folder(folder)
-            found = open_sinks(self._wanted, host)
-            return [*found, *others(found)]
+                return folder
+            claimed.append(claim(folder))
+            host = Host(claimed[0].path, tuple(offers), step_key, self._per_layer_scalars, self._images)
+            found.extend(open_sinks(self._wanted, host))
+            found.extend(others(found))
+            return claimed[0].path
 
-        found: list[Sink] = []
-        ranks.agree(lambda: found.extend(sinks() or ()))
+        try:
+            path = ranks.agree(prepare)[0]
+        except Exception:
+            for each in claimed:
+                each.release()
+            raise
         measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
         return MonitoredRun(
-            folder,
+            path,
             measurer,
             ranks,
             training_ranks() if self._background else None,
             found,
             solver=self.options.solver,
             errors=ErrorPolicy(strict=self._strict),
+            at_end=[each.release for each in claimed],
         )
 
     def log(

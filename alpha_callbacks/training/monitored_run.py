@@ -37,6 +37,7 @@ class MonitoredRun:
         sinks: of this rank.
         solver: of the options, for the snapshots.
         errors: decides what becomes of errors after the first state.
+        at_end: called when all sinks are closed.
 
     Attributes:
         last_snapshot: the newest snapshot.
@@ -56,6 +57,7 @@ class MonitoredRun:
         *,
         solver: str,
         errors: ErrorPolicy,
+        at_end: Sequence[Callable[[], object]] = (),
     ) -> None:
         self.last_snapshot: Snapshot | None = None
         self.last_step: int | None = None
@@ -65,7 +67,7 @@ class MonitoredRun:
         self.output_dir = output_dir
         self._measurer, self._ranks, self._worker_ranks, self._sinks = measurer, ranks, worker_ranks, sinks
         self._worker = Background[Snapshot]() if worker_ranks is not None else None
-        self._solver, self._errors = solver, errors
+        self._solver, self._errors, self._at_end = solver, errors, at_end
         self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
 
     def __getstate__(self) -> dict[str, object]:
@@ -113,8 +115,8 @@ class MonitoredRun:
         finally:  # no sink stays open, whatever is raised
             if self._worker is not None:
                 self._worker.abandon()
-            for sink in self._sinks:
-                self._attempt(sink.close, errors)
+            for task in (*(sink.close for sink in self._sinks), *self._at_end):
+                self._attempt(task, errors)
         if errors:
             raise errors[0]
 

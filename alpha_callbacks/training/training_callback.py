@@ -41,7 +41,7 @@ class TrainingCallback(CallbackOptions):
 
     def _folder(self, beside: str | Path) -> Path:
         """Return the user's output folder, else `alpha_hill` in a folder of the framework."""
-        return self.monitor.output_dir if self.own_folder else Path(beside) / "alpha_hill"
+        return self.output_dir or Path(beside) / "alpha_hill"
 
     def _measure_once(
         self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Path | None

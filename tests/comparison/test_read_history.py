@@ -69,12 +69,16 @@ def test_a_last_line_cut_short_is_left_out(path: Path) -> None:
     assert read_history(path).steps == (0, 10, 20)
 
 
-def test_the_last_of_repeated_rows_counts(tmp_path: Path) -> None:
-    path = written(tmp_path, snapshot(0), snapshot(10))
-    again = written(tmp_path / "again", snapshot(0, table(shift=7)))
-    path.write_text(path.read_text() + "".join(again.read_text().splitlines(keepends=True)[1:]))
-    history = read_history(path)
-    assert history.steps == (0, 10) and history.table(0).layers[0]["fp32"].alpha == 9
+@pytest.mark.parametrize("steps", [(0, 10, 0), (0, 0), (0, 10, 5)])
+def test_a_history_that_two_runs_wrote_is_refused(tmp_path: Path, steps: tuple[int, ...]) -> None:
+    lines: list[str] = []
+    for number, step in enumerate(steps):
+        header, *rows = written(tmp_path / str(number), snapshot(step)).read_text().splitlines(keepends=True)
+        lines = [*(lines or [header]), *rows]
+    path = tmp_path / "alpha_hill_history.csv"
+    path.write_text("".join(lines))
+    with pytest.raises(ResultsError, match="the history of one run, whose steps grow"):
+        read_history(path)
 
 
 def test_changed_layers_gaps_and_names_that_look_like_nothing(tmp_path: Path) -> None:

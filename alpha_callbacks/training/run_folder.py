@@ -1,0 +1,71 @@
+"""The folder of one run, locked while the run lasts: two runs in one folder would make one history of both."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.utils.atomic_files import make_folder
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK = ".alpha_hill.lock"
+_MOST = 1_000  # folders tried
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that no other run writes to until it is released.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+    _lock: "FileLock | None"
+
+    def release(self) -> None:
+        """Let others have it; may be called twice."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def claim(wanted: Path) -> RunFolder:
+    """Make and lock a folder, or, where another run writes to it now, the first free one of `<wanted>-2`, `-3`, ….
+
+    Raises:
+        OptionError: it cannot be made, or none is free.
+    """
+    for path in _candidates(wanted):
+        make_folder(path)
+        folder = _locked(path)
+        if folder is not None:
+            if path != wanted:
+                _log.warning("alpha-Hill: another run writes to %s; the results of this one go to %s.", wanted, path)
+            return folder
+    raise OptionError(f"output_dir {wanted}: expected a folder that no other run writes to. Name another.")
+
+
+def _candidates(wanted: Path) -> Iterator[Path]:
+    return chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in range(2, _MOST)))
+
+
+def _locked(path: Path) -> RunFolder | None:
+    """Return the folder with its lock, or without one where the file system has none; None if another run has it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        _log.warning("alpha-Hill: %s cannot be locked (%s): see to it that only one run writes there.", path, error)
+        return RunFolder(path, None)
+    return RunFolder(path, lock)
