@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from alpha_callbacks.checkpoints.file_sets import is_whole
+from alpha_callbacks.checkpoints.file_names import are_whole
+from alpha_callbacks.checkpoints.unchanged import Stamp
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.fused_layouts import text_config
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
@@ -34,6 +35,8 @@ class Checkpoint:
         files: the files that hold weights.
         aliases: parameter name -> name of the parameter that owns the same storage, where the format tells.
         metadata: texts in the headers of the files, where the format has such (safetensors).
+        stamps: file -> what it looked like before it was opened, for `unchanged.require_all_same`.
+        notes: a sentence on each choice among files, and on what the results do not cover.
     """
 
     source: str
@@ -42,9 +45,16 @@ class Checkpoint:
     files: tuple[Path, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
-    def inventory(self, options: AnalysisOptions) -> Inventory:
-        """Return the weights in module order, and every skipped tensor with its reason."""
+    def inventory(self, options: AnalysisOptions, prefix: str = "") -> Inventory:
+        """Return the weights in module order, and every skipped tensor with its reason.
+
+        Args:
+            options: which layers are wanted.
+            prefix: what the names of layers begin with where this is one of several components.
+        """
         unpacked = unpack_stored(self.tensors, self.config, self.metadata)
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
@@ -53,13 +63,14 @@ class Checkpoint:
             head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
             ties[head] = embedding.name
             tensors.append(replace(embedding, name=head))
-        return take_inventory(
+        found = take_inventory(
             tensors,
             self.config,
-            selects=options.selects,
+            selects=lambda name: options.selects(prefix + name),
             include_embeddings=options.include_embeddings,
             ties=ties,
         )
+        return found.named(prefix) if prefix else found
 
     def _tied_embedding(self, tensors: Iterable[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
@@ -68,10 +79,11 @@ class Checkpoint:
         has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}
         config = text_config(self.config)
         untied = config.get("tie_word_embeddings", self.config.get("tie_word_embeddings")) is False
-        if embedding is None or has_head or untied or not is_whole(self.files):
+        if embedding is None or has_head or untied or not are_whole(file.name for file in self.files):
             return None
-        architectures = config.get("architectures") or self.config.get("architectures") or []
-        causal = any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in architectures)
+        architectures = config.get("architectures") or self.config.get("architectures")
+        listed = architectures if isinstance(architectures, list) else [architectures]
+        causal = any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in listed)
         return embedding if causal else None
 
 

@@ -1,92 +1,208 @@
-"""Which files of a folder (or a repository) make up one checkpoint."""
+"""Which files of a folder (or a repository) make up one checkpoint: one rule for all, by names and indexes alone.
 
-import json
-import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+The rule, which docs/what_can_be_scanned.md explains:
 
+1. A set is a single file, shards whose numbers are complete, or the files of an index that are all there, together
+   with the shards that belong to them.
+2. A set named as libraries name a whole model (`file_names.MAIN`) goes before others; then safetensors before .bin
+   before .ckpt before GGUF; then the order of `MAIN`; then no variant before a variant; then an index before a single
+   file before shards without an index.
+3. Weights that are no whole model (adapters, projectors) are read only where there is nothing else.
+4. What remains undecided is an error that lists the choices; what was left aside is a note.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from alpha_callbacks.checkpoints.file_names import FORMATS, MAIN, NamedSet, SetName, index_of, is_beside, sets_of
 from alpha_callbacks.errors import CheckpointError
-from alpha_callbacks.utils.model_names import SUFFIXES
+
+IndexReader = Callable[[str], Mapping[str, str]]  # name of an index -> tensor to file; raises CheckpointError
+_SHOWN = 8  # names in a message
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weight files of a folder without an index: all of the first kind present.
+@dataclass(frozen=True)
+class FileSet:
+    """Files that make up one checkpoint.
 
-    Raises:
-        CheckpointError: none, incomplete, or several checkpoints.
+    Attributes:
+        files: their names, in order.
+        index: name of the index that lists them, or "".
+        promised: tensor -> file, as that index says.
+        notes: a sentence on each choice that was made.
     """
-    for patterns in (("*.safetensors",), ("pytorch_model*.bin",), ("*.ckpt",), ("*.gguf",), ("*.bin", "*.pt", "*.pth")):
-        found = sorted(f.name for pattern in patterns for f in folder.glob(pattern) if f.name not in _NOT_WEIGHTS)
-        if found:
-            return [folder / name for name in one_checkpoint(found, str(folder))]
-    kinds = ", ".join(SUFFIXES)
-    raise CheckpointError(
-        f"{folder}: expected a file of weights ({kinds}), found none. Name the folder that holds them."
-    )
+
+    files: tuple[str, ...]
+    index: str = ""
+    promised: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-_NOT_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
-_SHARD = re.compile(r"-(\d+)-of-(\d+)\.")
+@dataclass(frozen=True)
+class _Candidate:
+    """A set that could be read, or the error that says why it cannot."""
+
+    name: SetName
+    files: tuple[str, ...]
+    index: str = ""
+    promised: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a message calls it."""
+        if not self.files:
+            return f"the files of {self.index}"
+        label = self.files[0] if len(self.files) == 1 else f"{self.files[0]} … {self.files[-1]}"
+        return f"{label} (incomplete)" if self.problem else label
 
 
-def one_checkpoint(names: Sequence[str], where: str) -> list[str]:
-    """Return the names that make up one checkpoint: a complete set of shards, or a single file.
+def choose_files(
+    names: Collection[str], where: str, read_index: IndexReader, formats: Sequence[str] = FORMATS
+) -> FileSet | None:
+    """Return the files that make up the checkpoint of a folder, or None if no file there is named like weights.
 
     Args:
-        names: weight files of one format.
-        where: folder or model id, for the message.
+        names: of all files in the folder.
+        where: folder or model id, for messages.
+        read_index: reads an index of the folder.
+        formats: suffixes of weights, the preferred ones first.
 
     Raises:
-        CheckpointError: shards are missing, or there are several checkpoints to choose from.
+        CheckpointError: incomplete, or several checkpoints to choose from.
     """
-    for plain in ("model.safetensors", "pytorch_model.bin"):
-        if plain in names:
-            return [plain]
-    if len(names) == 1 and not _SHARD.search(names[0]):
-        return list(names)
-    sets: dict[str, list[str]] = {}
-    for name in names:
-        sets.setdefault(_SHARD.sub("-of-", name), []).append(name)
-    if len(sets) > 1:
-        some = ", ".join(sorted(names)[:4])
-        raise CheckpointError(f"{where}: expected one checkpoint, found several ({some}). Name one file.")
-    total = _SHARD.search(names[0])
-    if total is None or int(total[2]) != len(names):
-        wanted = int(total[2]) if total else 1
-        raise CheckpointError(f"{where}: expected {wanted} shards, found {len(names)}. Complete the download.")
-    return list(names)
+    candidates = sorted(_candidates(names, where, read_index, formats), key=lambda c: _place(c, formats))
+    if not candidates:
+        return None
+    best = candidates[0]
+    if best.problem:
+        raise CheckpointError(best.problem)
+    rivals = [c.files[0] for c in candidates if _place(c, formats) == _place(best, formats)]
+    if len(rivals) > 1:
+        shown = ", ".join(sorted(rivals)[:_SHOWN]) + (", …" if len(rivals) > _SHOWN else "")
+        raise CheckpointError(
+            f"{where}: expected one checkpoint, found several ({shown}). Name one file, as in `alpha-hill scan "
+            f"{where}/{min(rivals)}`."
+        )
+    return FileSet(best.files, best.index, best.promised, _notes(best, candidates, formats))
 
 
-def is_whole(files: Sequence[Path]) -> bool:
-    """Return False if the file names say that these are only some of the shards."""
-    match = _SHARD.search(files[0].name) if files else None
-    return match is None or int(match[2]) == len(files)
+def set_around(file: str, names: Collection[str], where: str, read_index: IndexReader) -> FileSet:
+    """Return the files that a file forms one checkpoint with: naming one shard means all of them.
 
-
-def read_index(index: Path) -> dict[str, Path]:
-    """Return tensor name -> shard, the shards checked to exist and to lie in the folder of the index.
-
-    Raises:
-        CheckpointError: not JSON, no weight_map, a shard outside the folder or missing.
+    Where the others are not there, the set is this file alone, and a note says so.
     """
+    candidates = [c for c in _candidates(names, where, read_index, FORMATS) if file in c.files]
+    whole = next((c for c in candidates if not c.problem and len(c.files) > 1), None)
+    if whole is not None:
+        note = f"{file} is one of {len(whole.files)} files of one checkpoint; all of them are read."
+        more = (f"{whole.label}: {whole.note}.",) if whole.note else ()
+        return FileSet(whole.files, whole.index, whole.promised, (note, *more))
+    if any(c.problem for c in candidates):
+        note = f"{file} belongs to a set of which other files are not here: the results cover this file only."
+        return FileSet((file,), notes=(note,))
+    return FileSet((file,))
+
+
+def _place(candidate: _Candidate, formats: Sequence[str]) -> tuple[int, ...]:
+    """Return where a candidate stands in the order of the rule.
+
+    An incomplete set of a usual name comes behind the complete ones of usual names and before all others: a small file
+    beside it must not be taken for the model.
+    """
+    name, whole = candidate.name, not candidate.problem
+    if any(map(is_beside, candidate.files)):
+        return 4, formats.index(name.format)
+    if name.rank == len(MAIN):
+        order = sorted(formats, key="bin".__eq__)  # .bin says least about a file
+        return 2 if whole else 3, order.index(name.format)
+    kind = 0 if candidate.index else 1 if name.total == 1 else 2
+    return 0 if whole else 1, formats.index(name.format), name.rank, bool(name.variant), kind
+
+
+def _candidates(
+    names: Collection[str], where: str, read_index: IndexReader, formats: Sequence[str]
+) -> list[_Candidate]:
+    """Return every set: those of the indexes, and those that the names of the other files form."""
+    sets, indexed, stale = sets_of(names, formats), list[_Candidate](), dict[tuple[str, ...], _Candidate]()
+    for index in sorted(names):
+        name = index_of(index)
+        if name is not None and name.format in formats:
+            found = _indexed(index, name, sets, frozenset(names), where, read_index)
+            indexed.append(found)
+            if found.problem and not found.files:
+                stale[name.format, name.stem, name.variant] = found
+    taken = {file for candidate in indexed if not candidate.problem for file in candidate.files}
+    grouped = [
+        _grouped(group, where, stale.get((group.name.format, group.name.stem, group.name.variant)))
+        for group in sets
+        if not taken & set(group.files.values())
+    ]
+    explained = [found for found in stale.values() if any(found.index in group.note for group in grouped)]
+    return [*(found for found in indexed if found not in explained), *grouped]
+
+
+def _indexed(
+    index: str, name: SetName, sets: list[NamedSet], names: frozenset[str], where: str, read_index: IndexReader
+) -> _Candidate:
     try:
-        content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
-        weight_map = content["weight_map"]
-        names = set(weight_map.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {error}.") from error
-    for name in names:
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise CheckpointError(f"{index}: expected plain file names, got {name!r}, which leaves the folder.")
-        if not (index.parent / name).is_file():
-            raise CheckpointError(f"{index.parent / name}: expected this shard (named by {index.name}), it is missing.")
-    return {tensor: index.parent / name for tensor, name in weight_map.items()}
+        promised = read_index(index)
+    except CheckpointError as error:
+        return _Candidate(name, (), index, problem=str(error))
+    listed = dict.fromkeys(sorted(promised.values()))
+    missing = [file for file in listed if file not in names]
+    if missing:
+        problem = (
+            f"{where}/{missing[0]}: expected this shard (named by {index}), it is missing ({len(missing)} of "
+            f"{len(listed)} are). Complete the download."
+        )
+        return _Candidate(name, tuple(file for file in listed if file in names), index, promised, problem)
+    touched = [group for group in sets if listed.keys() & set(group.files.values())]
+    more = sorted({file for group in touched for file in group.files.values()} - listed.keys())
+    holes = sum(len(group.missing) for group in touched)
+    note = ""
+    if more:
+        note = f"{index} names {len(listed)} of these {len(listed) + len(more)} files; all are read, {more[0]} too"
+    elif holes:
+        note = f"{index} names no other files, though by their numbers {holes} more should be there"
+    return _Candidate(name, tuple(sorted((*listed, *more))), index, promised, note=note)
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-    if twice is not None:
-        raise ValueError(f"the key {twice!r} twice")
-    return dict(pairs)
+def _grouped(group: NamedSet, where: str, stale: _Candidate | None) -> _Candidate:
+    files = tuple(group.files[number] for number in sorted(group.files))
+    if group.missing:
+        total = len(files) + len(group.missing)
+        problem = (
+            f"{where}: expected {total} shards, found {len(files)} of them ({files[0]}, …; number {group.missing[0]} "
+            "is missing). Complete the download."
+        )
+        return _Candidate(group.name, files, problem=problem)
+    note = f"{stale.index} is not about these files ({stale.problem.rstrip('.')})" if stale else ""
+    return _Candidate(group.name, files, note=note)
+
+
+def _notes(best: _Candidate, candidates: list[_Candidate], formats: Sequence[str]) -> tuple[str, ...]:
+    notes = []
+    aside = list(dict.fromkeys(c.label for c in candidates if not set(c.files) <= set(best.files) or not c.files))
+    if aside:
+        shown = ", ".join(aside[:_SHOWN]) + (f" and {len(aside) - _SHOWN} more" if len(aside) > _SHOWN else "")
+        notes.append(f"{best.label} is read, {_why(best, candidates, formats)}; left aside: {shown}.")
+    if best.note:
+        notes.append(f"{best.label}: {best.note}.")
+    return tuple(notes)
+
+
+def _why(best: _Candidate, candidates: list[_Candidate], formats: Sequence[str]) -> str:
+    """Return the clause of the rule that decided, as what sets the best apart from the next."""
+    second = candidates[1]
+    places = zip(_place(best, formats), _place(second, formats), strict=False)
+    decided = next((i for i, (a, b) in enumerate(places) if a != b), 0)
+    reasons = {
+        1: f"since .{best.name.format} goes before .{second.name.format}",
+        2: f"since the name {best.name.stem} goes before {second.name.stem}",
+        3: "since no variant goes before a variant",
+        4: f"since {best.index} lists it" if best.index else "since a single file goes before shards without an index",
+    }
+    whole = "since it is complete" if second.problem else "since it is named as a whole model"
+    return reasons.get(decided, whole)

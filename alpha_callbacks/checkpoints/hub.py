@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from alpha_callbacks.checkpoints.file_sets import one_checkpoint
+from alpha_callbacks.checkpoints.file_sets import choose_files
 from alpha_callbacks.errors import CheckpointError
 
 # Formats in the order of preference: file names start with, end with, index of the shards.
@@ -90,8 +90,9 @@ def _wanted(model_id: str, files: list[str]) -> list[str]:
         weights = [name for name in top if name.startswith(start) and name.endswith(end)]
         if index in top:
             return [*(name for name in top if name in ("config.json", index)), *weights]
-        if weights:
-            return [*(name for name in top if name == "config.json"), *one_checkpoint(weights, model_id)]
+        chosen = choose_files(weights, model_id, lambda index: {})
+        if chosen is not None:
+            return [*(name for name in top if name == "config.json"), *chosen.files]
     raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
 
 

@@ -1,19 +1,22 @@
-"""Safetensors shards, read tensor by tensor and row by row."""
+"""Safetensors shards, read tensor by tensor and row by row from the offsets in their headers.
 
-import json
+Nothing is mapped: a mapped page counts as resident memory, and one that another program cuts off ends the process.
+"""
+
+import math
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.safetensors_header import BITS, Entry, read_header
+from alpha_callbacks.checkpoints.unchanged import Stamp, require_same, stamp_of
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
-_DTYPES = {
+_WEIGHTS = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -23,19 +26,25 @@ _DTYPES = {
     "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
     "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
 }
-# Codes, scales and indices, by the names that torch gives them.
-_CODES = {
-    "I8": "int8",
-    "U8": "uint8",
-    "I16": "int16",
-    "U16": "uint16",
-    "I32": "int32",
-    "U32": "uint32",
-    "I64": "int64",
-    "U64": "uint64",
+_CODES = {  # what weights may be coded in or scaled by, by the names of torch, of which some need torch 2.8
     "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "C64": "complex64",
     "F8_E8M0": "float8_e8m0fnu",
-    "F4": "float4_e2m1fn_x2",
+    "F4": "float4_e2m1fn_x2",  # two in a byte
+}
+_NOT_WEIGHTS = {
+    "BOOL": "stored as BOOL, a mask and not weights",
+    "C64": "stored as complex numbers, which have no alpha here",
+    "F6_E2M3": "stored as 6-bit numbers, which torch cannot hold",
+    "F6_E3M2": "stored as 6-bit numbers, which torch cannot hold",
 }
 
 
@@ -47,49 +56,62 @@ def read_safetensors(files: list[Path]) -> Checkpoint:
     """
     tensors: list[StoredTensor] = []
     home: dict[str, Path] = {}
+    metadata: dict[str, str] = {}
     for file in files:
-        for tensor in _header(file):
-            if tensor.name in home:
+        stamp = stamp_of(file)
+        header = read_header(file)
+        metadata = {**header.metadata, **metadata}  # shards repeat theirs; where they differ, the first one counts
+        for entry in header.entries:
+            if entry.name in home:
                 raise CheckpointError(
-                    f"{file}: expected each tensor once, got {tensor.name!r} here and in {home[tensor.name].name}."
+                    f"{file}: expected each tensor once, got {entry.name!r} here and in {home[entry.name].name}."
                 )
-            home[tensor.name] = file
-            tensors.append(tensor)
-    return Checkpoint("", tuple(tensors), {}, tuple(files))
+            home[entry.name] = file
+            tensors.append(_stored(file, stamp, entry))
+    return Checkpoint("", tuple(tensors), {}, tuple(files), metadata=metadata)
 
 
 def tensor_middles(file: Path) -> list[int]:
-    """Return the byte offset of the middle of each tensor of a sound file (8 bytes of length, JSON header, data)."""
-    with file.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        header = json.loads(handle.read(length))
-    spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-    return [8 + length + (start + stop) // 2 for start, stop in spans]
+    """Return the byte offset of the middle of each tensor of a file."""
+    return [(entry.start + entry.stop) // 2 for entry in read_header(file).entries]
 
 
-def _header(file: Path) -> list[StoredTensor]:
+def _stored(file: Path, stamp: Stamp, entry: Entry) -> StoredTensor:
+    dtype = _WEIGHTS.get(entry.dtype)
+    label = str(dtype).removeprefix("torch.") if dtype is not None else _CODES.get(entry.dtype, entry.dtype)
+    read = partial(_read, file, stamp, entry)
+    return StoredTensor(entry.name, entry.shape, dtype, label, read, packed=_NOT_WEIGHTS.get(entry.dtype, ""))
+
+
+def _read(file: Path, stamp: Stamp, entry: Entry, start: int, stop: int) -> Tensor:
+    """Return rows start..stop, or all of a tensor without dimensions."""
+    dtype = _WEIGHTS.get(entry.dtype) or getattr(torch, _CODES.get(entry.dtype, ""), None)
+    shape, offset = list(entry.shape), entry.start
+    if shape:
+        start, stop, _ = slice(start, stop).indices(shape[0])
+        bits = math.prod(shape[1:]) * BITS[entry.dtype]
+        shape[0], offset = max(0, stop - start), offset + start * bits // 8
+    if entry.dtype == "F4" and shape:
+        shape[-1] //= 2
+    if dtype is None or math.prod(entry.shape[-1:]) * BITS[entry.dtype] % 8:
+        raise CheckpointError(f"{file}: expected {entry.name!r} in numbers that torch holds, got {entry.dtype}.")
+    found = torch.empty(shape, dtype=dtype)
+    _fill(file, stamp, found, offset)
+    return found
+
+
+def _fill(file: Path, stamp: Stamp, found: Tensor, offset: int) -> None:
+    if not found.numel():
+        return
+    rest = memoryview(found.reshape(-1).view(torch.uint8).numpy())
     try:
-        with safe_open(file, framework="pt") as handle:
-            return [_describe(file, name, handle.get_slice(name)) for name in handle.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{file}: expected a whole safetensors file, got {error}. Download it again or save it again."
-        ) from error
-
-
-def _describe(file: Path, name: str, view: Any) -> StoredTensor:
-    stored = view.get_dtype()
-    dtype = _DTYPES.get(stored)
-    label = str(dtype).removeprefix("torch.") if dtype is not None else _CODES.get(stored, str(stored))
-    return StoredTensor(name, tuple(view.get_shape()), dtype, label, partial(_read, file, name))
-
-
-def _read(file: Path, name: str, start: int, stop: int) -> Tensor:
-    """Return rows start..stop. The file is mapped for this read only: pages that stay mapped count as resident."""
-    try:
-        with safe_open(file, framework="pt") as handle:
-            view = handle.get_slice(name)
-            rows: Tensor = view[start:stop] if view.get_shape() else handle.get_tensor(name)
-            return rows
-    except SafetensorError as error:
-        raise CheckpointError(f"{file}: expected to read {name!r}, got {error}. Did the file change?") from error
+        with file.open("rb", buffering=0) as handle:
+            require_same(file, stamp, handle.fileno())
+            handle.seek(offset)
+            while rest:
+                count = handle.readinto(rest)  # at most 2 GiB at a time
+                if not count:
+                    raise CheckpointError(f"{file}: expected {len(rest):,} more bytes, got none. Did the file change?")
+                rest = rest[count:]
+    except OSError as error:
+        raise CheckpointError(f"{file}: expected to read from it, got {error}. Did the file change?") from error

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
-from alpha_callbacks.checkpoints.file_sets import weight_files
 from alpha_callbacks.checkpoints.locate import locate
-from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
 from alpha_callbacks.precisions.registry import dtype_of
 from alpha_callbacks.utils.machine import available_memory
@@ -181,8 +180,8 @@ def _refuse_quantized(source: str, config: Any, gguf_file: str) -> None:
 
 def _folder(path: Path) -> tuple[Path, str]:
     """Return the folder to load from, and the name of the GGUF file in it, or ""."""
-    files = weight_files(path) if path.is_dir() and not any(path.glob("*.index.json")) else [path]
-    if files[0].suffix.lower() == ".gguf":
+    files = weight_files(path)
+    if files and files[0].suffix.lower() == ".gguf":
         if len(files) > 1:
             raise CheckpointError(f"{path}: expected one GGUF file, got {len(files)} shards. Merge them first.")
         return files[0].parent, files[0].name

@@ -48,6 +48,14 @@ class Inventory:
     weights: list[Weight] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
+    def named(self, prefix: str) -> "Inventory":
+        """Return the same with a prefix before all names."""
+        weights = [
+            replace(weight, layer_name=prefix + weight.layer_name, tied_to=weight.tied_to and prefix + weight.tied_to)
+            for weight in self.weights
+        ]
+        return Inventory(weights, [replace(tensor, name=prefix + tensor.name) for tensor in self.skipped])
+
 
 def take_inventory(
     tensors: Sequence[StoredTensor],

@@ -1,0 +1,152 @@
+"""What lies in a folder beside weights of its own: components, a hub cache, checkpoints further down, or no weights."""
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from alpha_callbacks.checkpoints.file_names import sets_of
+from alpha_callbacks.checkpoints.first_bytes import format_of
+from alpha_callbacks.errors import CheckpointError
+
+_PIPELINE, _MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
+_DEPTH, _SHOWN = 3, 8  # how far down weights are looked for, and how many places are listed
+_ABOUT = {  # what a folder without weights may hold instead
+    "adapter_config.json": "the description of an adapter",
+    "config.json": "the config of a model",
+    "tokenizer.json": "a tokenizer",
+    "tokenizer.model": "a tokenizer",
+    "tokenizer_config.json": "a tokenizer",
+    "saved_model.pb": "a TensorFlow SavedModel",
+}
+
+
+def file_names(folder: Path) -> list[str]:
+    """Return the names of all files in a folder, sorted; of broken links and special files too, as these need a word.
+
+    Raises:
+        CheckpointError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.is_dir())
+    except OSError as error:
+        raise CheckpointError(f"{folder}: expected a folder that can be listed, got {error.strerror}.") from error
+
+
+def component_folders(folder: Path) -> dict[str, Path] | None:
+    """Return prefix of layer names -> folder, for models that are made of several; None for others.
+
+    The components of a diffusers pipeline, or the modules of a sentence-transformers model. The prefix of a module in
+    the folder itself is "". Components without weights (tokenizer, scheduler) are left out.
+    """
+    pipeline = _json_of(folder / _PIPELINE)
+    if isinstance(pipeline, dict):
+        names = [name for name, value in pipeline.items() if isinstance(value, list) and any(value)]
+        found = {f"{name}.": folder / name for name in names if _is_plain(name) and _holds_weights(folder / name)}
+        return found or None
+    modules = _json_of(folder / _MODULES)
+    if isinstance(modules, list):
+        paths = [module.get("path") for module in modules if isinstance(module, dict)]
+        below = {f"{path}.": folder / path for path in paths if _is_plain(path) and _holds_weights(folder / path)}
+        root = {"": folder} if sets_of(file_names(folder)) else {}
+        return {**root, **below} if below else None
+    return None
+
+
+def missing_components(folder: Path) -> list[str]:
+    """Return the components that a diffusers pipeline names and whose folders are not there."""
+    pipeline = _json_of(folder / _PIPELINE)
+    listed = pipeline.items() if isinstance(pipeline, dict) else ()
+    return [n for n, v in listed if isinstance(v, list) and any(v) and _is_plain(n) and not (folder / n).is_dir()]
+
+
+def snapshot_of(folder: Path) -> Path | None:
+    """Return the snapshot that a folder of the hub's cache stands for: that of `main`, or the only one."""
+    inside = folder if folder.name == "snapshots" else folder / "snapshots"
+    if not inside.is_dir():
+        return None
+    try:
+        commit = (inside.parent / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        commit = ""
+    if _is_plain(commit) and (inside / commit).is_dir():
+        return inside / commit
+    snapshots = [path for path in inside.iterdir() if path.is_dir()]
+    return snapshots[0] if len(snapshots) == 1 else None
+
+
+def nothing_to_read(folder: Path) -> CheckpointError:
+    """Return the error for a folder without weights of its own: what lies below it, or what it holds instead."""
+    names = file_names(folder)
+    below = _with_weights(folder)
+    if below:
+        shown = ", ".join(str(path.relative_to(folder)) for path in below[:_SHOWN])
+        more = ", …" if len(below) > _SHOWN else ""
+        return CheckpointError(
+            f"{folder}: expected weights in this folder, found them in others below it ({shown}{more}). Scan one, as "
+            f"in `alpha-hill scan {below[0]}`."
+        )
+    unfinished = next((path for path in folder.rglob("*.incomplete") if path.is_file()), None)
+    if unfinished is not None:
+        return CheckpointError(f"{folder}: expected weights, found an unfinished download. Finish it.")
+    for name in names:
+        try:
+            format_of(folder / name)
+        except CheckpointError as error:
+            if name.endswith((".msgpack", ".h5", ".keras", ".onnx", ".tflite", ".npz", ".npy", ".zip", ".gz", ".tar")):
+                return error
+    what = ", ".join(dict.fromkeys(text for name, text in _ABOUT.items() if name in names)) or _some(names)
+    return CheckpointError(
+        f"{folder}: expected a file of weights (.safetensors, .bin, .ckpt, .gguf, .pt, .pth), found none (only {what})."
+        " Download the weights too, or name the folder that holds them."
+        if names
+        else f"{folder}: expected a file of weights, found an empty folder. Name the folder that holds them."
+    )
+
+
+def _some(names: Collection[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _with_weights(folder: Path, depth: int = _DEPTH) -> list[Path]:
+    """Return the folders below that hold weights; later checkpoints of a run first. Links are not followed."""
+    if depth == 0:
+        return []
+    found: list[Path] = []
+    try:
+        inside = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:
+        return []
+    for path in sorted(inside, key=_newest_first):
+        if _holds_weights(path):
+            found.append(path)
+        elif not path.name.startswith("."):
+            found += _with_weights(path, depth - 1)
+    return found
+
+
+def _newest_first(path: Path) -> tuple[str, int, str]:
+    stem, _, step = path.name.rpartition("-")
+    return (stem, -int(step), "") if step.isdecimal() else (path.name, 0, "")
+
+
+def _holds_weights(folder: Path) -> bool:
+    try:
+        return bool(sets_of(file_names(folder)))
+    except CheckpointError:
+        return False
+
+
+def _json_of(file: Path) -> Any:
+    """Return what a description holds, or None if it is not there or damaged: the weights are what is wanted."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _is_plain(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name

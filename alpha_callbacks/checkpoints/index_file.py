@@ -1,0 +1,30 @@
+"""The index of a sharded checkpoint: which tensor lies in which file."""
+
+import json
+from pathlib import Path
+
+from alpha_callbacks.checkpoints.safetensors_header import without_duplicates
+from alpha_callbacks.errors import CheckpointError
+
+
+def read_index(index: Path) -> dict[str, str]:
+    """Return tensor name -> name of a file in the folder of the index. Whether that is there is not checked.
+
+    Raises:
+        CheckpointError: not JSON, no weight_map of texts, or a file outside the folder.
+    """
+    try:
+        if not index.is_file():
+            raise ValueError("no regular file")
+        content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates)
+        weight_map = content["weight_map"]
+        odd = next((file for file in weight_map.values() if not isinstance(file, str)), None)
+        if odd is not None:
+            raise ValueError(f"{str(odd)[:40]!r} as the name of a file")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        what = "JSON nested too deep" if isinstance(error, RecursionError) else error
+        raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {what}.") from error
+    for name in set(weight_map.values()):
+        if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
+            raise CheckpointError(f"{index}: expected plain file names, got {name!r}, which leaves the folder.")
+    return dict(weight_map)
