@@ -64,7 +64,13 @@ def test_two_numbers_in_a_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "reason"),
-    [("C64", "complex numbers"), ("BOOL", "a mask"), ("F6_E2M3", "6-bit numbers"), ("I64", "int64 codes"), ("F4", "float4")],
+    [
+        ("C64", "complex numbers"),
+        ("BOOL", "a mask"),
+        ("F6_E2M3", "6-bit numbers"),
+        ("I64", "int64 codes"),
+        ("F4", "float4"),
+    ],
 )
 def test_what_holds_no_weights_says_why(tmp_path: Path, dtype: str, reason: str) -> None:
     size = {"C64": 128, "BOOL": 16, "F6_E2M3": 12, "I64": 128, "F4": 8}[dtype]
