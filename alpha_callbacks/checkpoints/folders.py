@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.first_bytes import format_of
@@ -148,5 +148,5 @@ def _json_of(file: Path) -> Any:
         return None
 
 
-def _is_plain(name: Any) -> bool:
+def _is_plain(name: Any) -> TypeGuard[str]:
     return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name

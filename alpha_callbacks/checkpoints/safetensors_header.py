@@ -8,7 +8,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeGuard
 
 from alpha_callbacks.errors import CheckpointError
 
@@ -100,12 +100,11 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _entry(name: str, described: Any, data: int) -> Entry:
-    dtype, shape, span = (
-        described.get(key) if isinstance(described, dict) else None for key in ("dtype", "shape", "data_offsets")
-    )
+    fields: dict[str, Any] = described if isinstance(described, dict) else {}
+    dtype, shape, span = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"{name!r} of dtype {str(dtype)[:40]!r}, which the format does not know")
-    if not (_are_sizes(shape) and _are_sizes(span) and len(span) == 2 and len(shape) <= _MOST_DIMENSIONS):
+    if not _are_sizes(shape) or not _are_sizes(span) or len(span) != 2 or len(shape) > _MOST_DIMENSIONS:
         raise ValueError(f"{name!r} with a shape or offsets that are none")
     bits = math.prod(shape) * BITS[dtype]
     if bits != 8 * (span[1] - span[0]) or math.prod(size or 1 for size in shape) >= 2**63:
@@ -113,7 +112,7 @@ def _entry(name: str, described: Any, data: int) -> Entry:
     return Entry(name, dtype, tuple(shape), data + span[0], data + span[1])
 
 
-def _are_sizes(values: Any) -> bool:
+def _are_sizes(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 

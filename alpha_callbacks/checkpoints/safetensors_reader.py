@@ -103,7 +103,7 @@ def _read(file: Path, stamp: Stamp, entry: Entry, start: int, stop: int) -> Tens
 def _fill(file: Path, stamp: Stamp, found: Tensor, offset: int) -> None:
     if not found.numel():
         return
-    rest = memoryview(found.reshape(-1).view(torch.uint8).numpy())
+    rest = found.reshape(-1).view(torch.uint8).numpy().data
     try:
         with file.open("rb", buffering=0) as handle:
             require_same(file, stamp, handle.fileno())
