@@ -13,14 +13,21 @@ _SAMPLE_BYTES = 256
 
 
 def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return file name -> digest of its size and of samples: every 4 MiB, and in the middle of each safetensors tensor.
+    """Return file -> digest of its size and of samples: every 4 MiB, and in the middle of each safetensors tensor.
+
+    Files are called by their path from the checkpoint's folder, which tells those of several components apart.
 
     Enough to tell one checkpoint from another and a retrained matrix from the old one; a full hash would read every
     byte of a 140 GB model twice. The config counts too, since it decides how fused tensors are split.
     """
-    digests = {file.name: _sampled_digest(file) for file in checkpoint.files}
+    digests = {_path_in(checkpoint, file): _sampled_digest(file) for file in checkpoint.files}
     config = json.dumps(checkpoint.config, sort_keys=True, default=str)
     return {**digests, "config": hashlib.sha256(config.encode()).hexdigest()[:32]}
+
+
+def _path_in(checkpoint: Checkpoint, file: Path) -> str:
+    folder = Path(checkpoint.source)
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) and file != folder else file.name
 
 
 def _sampled_digest(file: Path) -> str:

@@ -30,7 +30,7 @@ def file_names(folder: Path) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.is_dir())
+            return sorted(entry.name for entry in entries if not os.path.isdir(entry))
     except OSError as error:
         raise CheckpointError(f"{folder}: expected a folder that can be listed, got {error.strerror}.") from error
 

@@ -18,9 +18,9 @@ def read_index(index: Path) -> dict[str, str]:
             raise ValueError("no regular file")
         content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates)
         weight_map = content["weight_map"]
-        odd = next((file for file in weight_map.values() if not isinstance(file, str)), None)
-        if odd is not None:
-            raise ValueError(f"{str(odd)[:40]!r} as the name of a file")
+        odd = [file for file in weight_map.values() if not isinstance(file, str)]
+        if odd:
+            raise ValueError(f"{str(odd[0])[:40]!r} as the name of a file")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = "JSON nested too deep" if isinstance(error, RecursionError) else error
         raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {what}.") from error

@@ -132,6 +132,8 @@ def _format(file: Path) -> str:
     if suffix in plugins.names("readers") and not plugins.is_own("readers", suffix):
         return suffix  # what another distribution reads is its own affair
     found = format_of(file)
+    if found == "torch" and suffix == "safetensors":  # a name that promises that there is no pickle in it
+        raise CheckpointError(f"{file}: expected safetensors, got a pickle of torch. Rename it to .pt to read it.")
     if found == "torch":
         return suffix if suffix in _TORCH else _TORCH[0]
     return found or suffix

@@ -13,7 +13,7 @@ from torch import Tensor
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.safetensors_header import BITS, Entry, read_header
 from alpha_callbacks.checkpoints.unchanged import Stamp, require_same, stamp_of
-from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.errors import CheckpointError, SourceError
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 _WEIGHTS = {
@@ -111,7 +111,7 @@ def _fill(file: Path, stamp: Stamp, found: Tensor, offset: int) -> None:
             while rest:
                 count = handle.readinto(rest)  # at most 2 GiB at a time
                 if not count:
-                    raise CheckpointError(f"{file}: expected {len(rest):,} more bytes, got none. Did the file change?")
+                    raise SourceError(f"{file}: expected {len(rest):,} more bytes, got none. Did the file change?")
                 rest = rest[count:]
     except OSError as error:
-        raise CheckpointError(f"{file}: expected to read from it, got {error}. Did the file change?") from error
+        raise SourceError(f"{file}: expected to read from it, got {error}. Did the file change?") from error

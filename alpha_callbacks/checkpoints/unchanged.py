@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.errors import CheckpointError, SourceError
 
 
 class Stamp(NamedTuple):
@@ -50,22 +50,22 @@ def require_same(file: Path, before: Stamp, opened: int | None = None) -> None:
         opened: a descriptor of it, if it is open.
 
     Raises:
-        CheckpointError: it has changed or is gone.
+        SourceError: it has changed or is gone.
     """
     try:
         now = stamp_of(file if opened is None else opened)
     except OSError as error:
-        raise CheckpointError(f"{file}: expected the file that was opened, it is gone ({error.strerror}).") from error
+        raise SourceError(f"{file}: expected the file that was opened, it is gone ({error.strerror}).") from error
     if now != before:
         what = f"{before.size:,} bytes, now {now.size:,}" if now.size != before.size else "written to since"
-        raise CheckpointError(f"{file}: expected the file that was opened, it has changed ({what}).")
+        raise SourceError(f"{file}: expected the file that was opened, it has changed ({what}).")
 
 
 def require_all_same(stamps: Mapping[Path, Stamp]) -> None:
     """Check all files.
 
     Raises:
-        CheckpointError: one has changed or is gone; names it.
+        SourceError: one has changed or is gone; names it.
     """
     for file, before in stamps.items():
         require_same(file, before)

@@ -17,7 +17,7 @@ def print_scan(result: ScanResult) -> None:
     table, out = result.table, RichConsole(highlight=False, soft_wrap=True)
     out.print(_summary(table))
     out.print(_outstanding(table))
-    for sentence in findings(table):
+    for sentence in (*result.notes, *findings(table)):
         out.print(f"• {escape(sentence)}")
     out.print(f"\n{_coverage(result)}")
     out.print(

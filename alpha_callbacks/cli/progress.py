@@ -62,6 +62,8 @@ class ScanProgress(Observer):
             f"{sum(w.numel for w in todo) / 1e6:,.1f} M weights{again}; "
             f"{parallelism.workers} at a time, {parallelism.threads} thread{'s' * (parallelism.threads > 1)} each."
         )
+        for note in checkpoint.notes:
+            self._err.print(f"[yellow]note: {escape(note)}[/yellow]")
         total = sum(self._costs.values())
         self._progress.start()
         self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")

@@ -72,7 +72,7 @@ def report_html(directory: Path, table: Table) -> str:
     precisions = f"{len(table.precisions)} precision{'s' * (len(table.precisions) > 1)}"
     subtitle = f"Heavy-tail exponent of {len(table):,} weight matrices at {precisions}: {', '.join(table.precisions)}"
     found = (
-        _findings(table, damaged),
+        _findings(table, [*map(str, run.get("notes", ())), *damaged]),
         _map(table, curves),
         _layers(),
         _distribution(table),
@@ -86,9 +86,9 @@ def report_html(directory: Path, table: Table) -> str:
     )
 
 
-def _findings(table: Table, damaged: list[str]) -> Section:
+def _findings(table: Table, notices: list[str]) -> Section:
     html = fill(
-        "findings.html", notices=damaged, headline=headline(tiles(table), sentences(table)), groups=standouts(table)
+        "findings.html", notices=notices, headline=headline(tiles(table), sentences(table)), groups=standouts(table)
     )
     return Section("findings", "Findings", html)
 

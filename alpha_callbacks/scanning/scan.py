@@ -13,6 +13,7 @@ from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, JournalError
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.scanning.changed_checkpoint import watched
 from alpha_callbacks.scanning.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
 from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
 from alpha_callbacks.tables import results_csv
@@ -75,7 +76,7 @@ def scan(
         The result; None on ranks other than the first, and for a shard.
 
     Raises:
-        CheckpointError: the source cannot be read, or has no weights to analyse.
+        CheckpointError: the source cannot be read, has no weights to analyse, or has changed during the scan.
         JournalError: output_dir holds the journal of another run.
         OptionError: output_dir cannot be a folder.
     """
@@ -86,7 +87,8 @@ def scan(
     inventory = checkpoint.inventory(options)
     if not inventory.weights:
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
-    own = identity(options, fingerprint(checkpoint), [w.layer_name for w in inventory.weights])
+    prints = fingerprint(checkpoint)
+    own = identity(options, prints, [w.layer_name for w in inventory.weights])
     with Torchrun() as ranks:
         part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
         clear = "" if resume else f"{part}*" if shard else "*"
@@ -98,8 +100,14 @@ def scan(
         parallelism = choose_parallelism(mine, workers=workers, threads=threads, device=options.device)
         observer.opened(checkpoint, mine, len(kept), parallelism)
         done = dict[str, Result]()
-        with JournalWriter(directory / FOLDER, f"{part}{ranks.rank}", own) as journal:
+        own_part = f"{part}{ranks.rank}"
+        journals = directory / FOLDER
+        with (
+            watched(checkpoint, prints, journals / f"{own_part}.jsonl") as look,
+            JournalWriter(journals, own_part, own) as journal,
+        ):
             for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra):
+                look()
                 write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
                 journal.add(result)  # after its spectra, so that a kill in between loses neither
                 done[result.layer_name] = result.light
@@ -116,6 +124,7 @@ def scan(
         "device": options.device,
         "ranks": ranks.size,
         "seconds": round(seconds, 3),
+        "notes": list(checkpoint.notes),
     }
     plots = plots or Plots()
     on_chart = observer.drawing

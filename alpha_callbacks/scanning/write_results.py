@@ -46,6 +46,7 @@ class ScanResult:
         coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
         seconds: wall time without charts.
         uncharted: layers without a chart of their own (experts, where there are thousands).
+        notes: on the choice among files, and on what the results do not cover.
     """
 
     table: Table
@@ -53,6 +54,7 @@ class ScanResult:
     coverage: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     uncharted: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[str]:
@@ -125,7 +127,8 @@ def write_all(
 
         write_report(directory, table)
     coverage = ResultsFolder(directory).coverage
-    return ScanResult(table, directory, coverage.counts if coverage else {}, seconds, uncharted)
+    notes = tuple(record.get("notes", ()))
+    return ScanResult(table, directory, coverage.counts if coverage else {}, seconds, uncharted, notes)
 
 
 def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], drawn: list[str]) -> list[str]:

@@ -16,7 +16,15 @@ from alpha_callbacks.utils.lazy import lazy_property
 
 RUN = "run.json"
 _REMEDY = "Scan again, or remove the file to go on without it."
-_RUN_TYPES = {"options": dict, "checkpoint": dict, "versions": dict, "charts": list, "source": str, "command": str}
+_RUN_TYPES = {
+    "options": dict,
+    "checkpoint": dict,
+    "versions": dict,
+    "charts": list,
+    "notes": list,
+    "source": str,
+    "command": str,
+}
 
 
 @dataclass(frozen=True)
