@@ -14,16 +14,20 @@ NASTY = (
     "<a href='javascript:1'>.q_proj"
 )
 
-# Charts are drawn by an IntersectionObserver, which is called between two frames. A browser that draws no frame (its
-# page is hidden, its GPU process is gone) would keep a wait for one for ever.
+# On a busy machine the watchdog of chromium's GPU process takes waiting for hanging, and then no frame comes any more: no
+# chart is drawn, and no click is done, since it waits until its element is in the same place for two frames.
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-gpu-watchdog")
+PATIENCE = 180_000  # ms that a click or a selector is waited for: such a wait is long only where the machine is busy
+
+# Charts are drawn by an IntersectionObserver, which is called between two frames. The answer is false if none comes.
 SCROLL = """async () => {
-  const late = () => new Promise(done => setTimeout(done, 2000));
-  const frame = () => Promise.race([new Promise(requestAnimationFrame), late()]);
+  const late = () => new Promise(done => setTimeout(() => done(false), 60000));
+  const frame = () => Promise.race([new Promise(done => requestAnimationFrame(() => done(true))), late()]);
   for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
     window.scrollTo({top: y, behavior: "instant"});
-    await frame();
-    await frame();
+    if (!(await frame() && await frame())) return false;
   }
+  return true;
 }"""
 
 
@@ -38,9 +42,9 @@ class Opened:
     def text(self) -> str:
         return str(self.page.inner_text("body"))
 
-    def scroll(self) -> None:
-        """Bring every chart into view, so that it is drawn."""
-        self.page.evaluate(SCROLL)
+    def scroll(self) -> bool:
+        """Bring every chart into view, so that it is drawn; return whether the browser draws."""
+        return bool(self.page.evaluate(SCROLL))
 
 
 class _Chromium:
@@ -58,9 +62,7 @@ def _browser() -> Any:
         pytest.skip("no chromium on this machine")
     if _Chromium.browser is None:
         _Chromium.driver = playwright.sync_playwright().start()
-        _Chromium.browser = _Chromium.driver.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
-        )
+        _Chromium.browser = _Chromium.driver.chromium.launch(executable_path=program, args=list(FLAGS))
     return _Chromium.browser
 
 
@@ -76,6 +78,7 @@ def close_browser() -> None:
 def new_page(theme: str = "light") -> Iterator[Any]:
     """Return an empty page in a context of its own: no storage, cache or setting of another test."""
     context = _browser().new_context(viewport={"width": 1300, "height": 900}, color_scheme=theme)
+    context.set_default_timeout(PATIENCE)
     try:
         yield context.new_page()
     finally:
@@ -96,7 +99,7 @@ def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]
             lambda message: found.errors.append(message.text) if message.type in ("error", "warning") else None,
         )
         page.goto(path.as_uri())
-        found.scroll()
+        assert found.scroll(), "the browser draws no frame"
         yield found
         assert found.requests == [path.as_uri()]
         assert found.errors == []
