@@ -1,6 +1,12 @@
-"""Alpha of real weights against an independent fp64 SVD (tests/golden, made by others)."""
+"""Alpha of real weights against an independent fp64 SVD (tests/golden, made by others).
+
+CI decomposes the first, a middle and the last block of SmolLM2: every shape, precision and solver. All 30 blocks::
+
+    pytest -m evidence tests/analysis/test_golden.py
+"""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -18,39 +24,56 @@ PRECISIONS = ("fp64", "fp32", "fp16", "bf16")
 GOLDEN = REPOSITORY / "tests" / "golden" / "smollm2_135m_gguf_alpha.csv"
 TOLERANCE = {"exact": 1e-9, "fast": 2e-5}
 COLUMN = {"next": "alpha_", "last": "alpha_kth_"}
+SOME = r"^blk\.(0|14|29)\."
 
 
 @dataclass(frozen=True)
 class Solved:
-    """All layers of SmolLM2, decomposed once with one solver."""
+    """Layers of SmolLM2, decomposed once with one solver, and their rows of the golden file by name."""
 
     results: list[Result]
+    expected: dict[str, dict[str, str]]
     tolerance: float
 
 
-def golden() -> dict[str, dict[str, str]]:
-    """Return layer name -> row of the golden file."""
-    return {row["tensor"].removesuffix(".weight"): row for row in csv.DictReader(GOLDEN.read_text().splitlines())}
+def golden(layers: str | None) -> dict[str, dict[str, str]]:
+    """Return layer name -> row of the golden file, of the layers that the pattern finds."""
+    rows = csv.DictReader(GOLDEN.read_text().splitlines())
+    return {name: row for row in rows if re.search(layers or "", name := row["tensor"].removesuffix(".weight"))}
 
 
 def analysed(checkpoint: Path, options: AnalysisOptions) -> list[Result]:
     """Return the results, with eigenvalues, of the layers that the golden file has."""
-    names = golden().keys()
+    names = golden(options.include).keys()
     weights = [w for w in open_checkpoint(checkpoint).inventory(options).weights if w.layer_name in names]
     return list(analyze_weights(weights, options, Parallelism(2, 1), spectra_of=names))
 
 
+@pytest.fixture(
+    scope="module",
+    params=[(SOME, 3), pytest.param((None, 30), marks=pytest.mark.evidence)],
+    ids=["three blocks", "all blocks"],
+)
+def blocks(request: pytest.FixtureRequest) -> tuple[str | None, int]:
+    """Return a pattern of layers, and how many blocks they are."""
+    found: tuple[str | None, int] = request.param
+    return found
+
+
 @pytest.fixture(scope="module", params=TOLERANCE)
-def solved(smollm2: Path, request: pytest.FixtureRequest) -> Solved:
-    options = AnalysisOptions(precisions=PRECISIONS, solver=request.param)
-    return Solved(analysed(smollm2, options), TOLERANCE[request.param])
+def solved(smollm2: Path, blocks: tuple[str | None, int], request: pytest.FixtureRequest) -> Solved:
+    layers, count = blocks
+    options = AnalysisOptions(precisions=PRECISIONS, solver=request.param, include=layers)
+    expected = golden(layers)
+    assert len(expected) == 7 * count
+    return Solved(analysed(smollm2, options), expected, TOLERANCE[request.param])
 
 
 @pytest.mark.real
 def test_smollm2(solved: Solved) -> None:
-    expected, rows = golden(), [row for result in solved.results for row in result.rows]
+    expected, rows = solved.expected, [row for result in solved.results for row in result.rows]
     assert {(row.layer_name, row.precision) for row in rows} == {(name, p) for name in expected for p in PRECISIONS}
-    assert len(rows) == 210 * 4
+    assert len(rows) == len(expected) * 4
     for row in rows:
         line = expected[row.layer_name]
         assert row.alpha == pytest.approx(float(line["alpha_" + row.precision]), rel=solved.tolerance), row.layer_name
@@ -62,7 +85,7 @@ def test_smollm2(solved: Solved) -> None:
 @pytest.mark.parametrize("threshold", get_args(Threshold))
 def test_smollm2_from_its_eigenvalues(threshold: Threshold, solved: Solved) -> None:
     """One decomposition serves both thresholds: the eigenvalues that a scan keeps are enough for either alpha."""
-    expected, compared = golden(), 0
+    expected, compared = solved.expected, 0
     for result in solved.results:
         k = int(expected[result.layer_name]["k"])
         for precision, evals in result.spectra.items():
@@ -70,17 +93,17 @@ def test_smollm2_from_its_eigenvalues(threshold: Threshold, solved: Solved) -> N
             value = float(expected[result.layer_name][COLUMN[threshold] + precision])
             assert alpha == pytest.approx(value, rel=solved.tolerance), (result.layer_name, precision)
             compared += 1
-    assert compared == 210 * 4
+    assert compared == len(expected) * 4
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("solver", TOLERANCE)
 def test_smollm2_with_the_last_threshold(smollm2: Path, solver: str) -> None:
-    """The option itself, on three blocks: every shape and every precision."""
-    blocks = r"^blk\.(0|14|29)\."
-    options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold="last", include=blocks)  # type: ignore[arg-type]
-    expected, rows = golden(), [row for result in analysed(smollm2, options) for row in result.rows]
-    assert len(rows) == 3 * 7 * 4
+    """The option itself, on one block: every shape and every precision."""
+    block = r"^blk\.14\."
+    options = AnalysisOptions(precisions=PRECISIONS, solver=solver, threshold="last", include=block)  # type: ignore[arg-type]
+    expected, rows = golden(block), [row for result in analysed(smollm2, options) for row in result.rows]
+    assert len(rows) == 7 * 4
     for row in rows:
         line = expected[row.layer_name]
         assert row.alpha == pytest.approx(float(line["alpha_kth_" + row.precision]), rel=TOLERANCE[solver])

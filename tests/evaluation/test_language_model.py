@@ -21,6 +21,7 @@ from alpha_callbacks.evaluation.language_model import LanguageModel, load_langua
 from alpha_callbacks.evaluation.writable_weights import matrices, targets
 from alpha_callbacks.options import AnalysisOptions
 from tests.conftest import noise
+from tests.support.tiny_gguf import write_tiny_gguf
 
 pytest.importorskip("transformers")
 
@@ -221,28 +222,34 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packa
         load_language_model(file)
 
 
-@pytest.mark.real
-def test_a_gguf_file(smollm2: Path) -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_gguf_file(tiny: LanguageModel, tmp_path: Path, tied: bool) -> None:
     """Read by transformers it is the model that our own reader sees, under the names of the file."""
     pytest.importorskip("gguf")
-    language = load_language_model(smollm2)
-    weights = open_checkpoint(smollm2).inventory(AnalysisOptions()).weights
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", tied=tied)
+    language = load_language_model(file)
+    theirs = tiny.model.state_dict()
+    for name, tensor in language.model.state_dict().items():
+        expected = theirs["model.embed_tokens.weight" if tied and name == "lm_head.weight" else name]
+        assert torch.equal(tensor, expected), name
+    weights = open_checkpoint(file).inventory(AnalysisOptions()).weights
     names = {matrix.data_ptr(): name for name, matrix in matrices(language.model).items()}
     found = {target.layers[0].layer_name: target.matrix for target in targets(language.model, weights)}
-    assert len(found) == len(weights) == 211
-    assert names[found["blk.7.ffn_down"].data_ptr()] == "model.layers.7.mlp.down_proj"
+    assert len(found) == len(weights) == 29
+    assert names[found["blk.3.ffn_down"].data_ptr()] == "model.layers.3.mlp.down_proj"
     assert names[found["output"].data_ptr()] == "lm_head"
-    for weight in weights[:: len(weights) // 20]:
+    for weight in weights:
         if weight.category not in ("attn_q", "attn_k"):  # llama.cpp orders the rows of these in another way
             stored = weight.rows(0, weight.out_features)
             assert torch.equal(found[weight.layer_name], stored.float()), weight.layer_name
-    assert language.windows_of(TEXT, tokens=128).shape == (1, 128)
+    assert torch.equal(language.windows_of(TEXT, tokens=128), tiny.windows_of(TEXT, tokens=128))
     assert not hasattr(language.model.config, "quantization_config")
 
 
 @pytest.mark.evidence  # it needs the folder of 540 MB that only the evidence uses
 @pytest.mark.real
 def test_gguf_is_the_folder_made_from_it(smollm2: Path, smollm2_folder: Path) -> None:
+    assert len(open_checkpoint(smollm2).inventory(AnalysisOptions()).weights) == 211
     file, folder = load_language_model(smollm2), load_language_model(smollm2_folder)
     theirs = folder.model.state_dict()
     for name, tensor in file.model.state_dict().items():

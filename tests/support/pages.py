@@ -14,7 +14,7 @@ NASTY = (
     "<a href='javascript:1'>.q_proj"
 )
 
-# On a busy machine the watchdog of chromium's GPU process takes waiting for hanging, and then no frame comes any more: no
+# On a busy machine the watchdog of the GPU process takes waiting for hanging, and then no frame comes any more: no
 # chart is drawn, and no click is done, since it waits until its element is in the same place for two frames.
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-gpu-watchdog")
 PATIENCE = 180_000  # ms that a click or a selector is waited for: such a wait is long only where the machine is busy
