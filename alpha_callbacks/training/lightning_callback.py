@@ -199,7 +199,7 @@ def _run_folder(trainer: "Trainer") -> str:
     """
     folder = trainer.log_dir or trainer.default_root_dir
     logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is not None and not hasattr(type(logger), "log_dir"):
+    if logger is not None and not isinstance(getattr(logger, "log_dir", None), str):
         version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
         folder = str(Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version)
     return trainer.strategy.broadcast(folder)

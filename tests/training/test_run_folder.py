@@ -99,19 +99,12 @@ def test_a_logger_without_a_folder_per_run_gives_its_name_and_version(tmp_path: 
     from tests.support.lightning_runs import fit
 
     class Logger(pl.loggers.logger.DummyLogger):  # type: ignore[misc]
-        save_dir, name = str(tmp_path), "project"
-
-        def __init__(self, version: str) -> None:
-            super().__init__()
-            self._version = version
-
-        @property
-        def version(self) -> str:
-            return self._version
+        save_dir, name, version = str(tmp_path), "project", ""
 
     for version in ("run-a", "run-b"):
-        callback = AlphaHillCallback(precisions="fp32", images=False)
-        fit(pl, tmp_path, [callback], logger=Logger(version), val=False)
+        callback, logger = AlphaHillCallback(precisions="fp32", images=False), Logger()
+        logger.version = version
+        fit(pl, tmp_path, [callback], logger=logger, val=False)
         assert callback.monitor.output_dir == tmp_path / "project" / version / "alpha_hill"
         assert (tmp_path / "project" / version / "checkpoints").is_dir()
 
