@@ -148,12 +148,12 @@ def compare(
 
 
 class _Tally:
-    """Sums over tokens."""
+    """Values per token, as Python floats: small tensors between large ones that come and go would tear up the heap."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._kl: list[Tensor] = []
-        self._loss: list[Tensor] = []
+        self._kl: list[float] = []
+        self._loss: list[float] = []
 
     def add(self, base: Tensor, logits: Tensor, window: Tensor) -> None:
         """Add the predictions of one window, given logits of shape (length, vocabulary)."""
@@ -164,11 +164,11 @@ class _Tally:
         ):  # the last position predicts a token that is not there
             ours = q.double().log_softmax(-1)
             theirs = p.to(q.device).double().log_softmax(-1)
-            self._kl.append((theirs.exp() * (theirs - ours)).sum(-1).cpu())
-            self._loss.append(-ours.gather(-1, token[:, None])[:, 0].cpu())
+            self._kl += (theirs.exp() * (theirs - ours)).sum(-1).tolist()
+            self._loss += (-ours.gather(-1, token[:, None])[:, 0]).tolist()
 
     def score(self, name: str, average_bits: float) -> Score:
-        kl, loss = torch.cat(self._kl), torch.cat(self._loss)
+        kl, loss = (torch.tensor(values, dtype=torch.float64) for values in (self._kl, self._loss))
         sem = float(kl.std()) / math.sqrt(len(kl)) if len(kl) > 1 else math.nan
         return Score(name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds)
 
