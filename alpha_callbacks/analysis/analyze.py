@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.quantization_error import (
@@ -23,6 +24,7 @@ from alpha_callbacks.precisions.blocks import wide
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.precisions.registry import dtype_of, get_precision
 from alpha_callbacks.solvers.lanczos import spectral_norm
+from alpha_callbacks.solvers.low_rank import product_spectrum
 from alpha_callbacks.solvers.spectrum import Spectrum, spectrum
 from alpha_callbacks.tables.table import Method, Row, Status
 from alpha_callbacks.utils.lazy import lazy_property
@@ -90,6 +92,8 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
     if sizes.largest and abs(math.log2(sizes.largest)) > _LARGEST_EXPONENT:
         reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
         return _nothing(weight, options, "failed", reason)
+    if sizes.largest == 0 and weight.is_update:
+        return _nothing(weight, options, "unchanged", "unchanged from the base: every entry of the update is zero")
     if sizes.largest == 0:
         return _nothing(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
@@ -138,6 +142,8 @@ def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
     if error.infinite:
         reason = f"{error.infinite} of {weight.numel} weights overflow to inf in {precision.name}"
         return _with(error, _Answer(matrix.blank(precision.name, "non_finite", reason)))
+    if matrix.beyond_rank and not precision.low_bit:  # what a cast adds beyond the rank is its own rounding
+        return _with(error, matrix.answer(matrix.stored, precision.name, method="bounded", bound=math.nan))
     if matrix.knows_stored:
         bound = matrix.error_bound(error)
         if bound <= options.reuse_tol * matrix.stored.fit.alpha:
@@ -175,7 +181,13 @@ class _Matrix:
     def knows_stored(self) -> bool:
         """True if the stored matrix is decomposed, or will be since a precision holds it."""
         asked = map(get_precision, self.options.precisions)
-        return "stored" in self.__dict__ or any(precision.holds(self.weight.dtype) for precision in asked)
+        known = self.weight.factors is not None or "stored" in self.__dict__
+        return known or any(precision.holds(self.weight.dtype) for precision in asked)
+
+    @lazy_property
+    def beyond_rank(self) -> bool:
+        """True for an update of so low a rank that the tail reaches beyond it, into eigenvalues that are zero."""
+        return self.weight.factors is not None and self.stored.fit.status == "rank_deficient"
 
     @lazy_property
     def norm(self) -> float:
@@ -202,6 +214,9 @@ class _Matrix:
         weight, estimator = self.weight, self.estimator
         eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
         stored = StoredMatrix(weight.out_features, weight.in_features, eps, self.sizes.typical)
+        if precision is None and weight.factors is not None:
+            found = product_spectrum(*weight.factors())
+            return _Solved(found, estimator.fit(found.evals, found.frobenius_norm**2, stored), stored)
         found = spectrum(
             lambda: short_side_blocks(weight, through(precision, self.sizes.largest) if precision else None),
             weight.n_eigs,
@@ -221,8 +236,15 @@ class _Matrix:
         fit, found = solved.fit, solved.spectrum
         if found.accuracy and method != "lossless":
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
+        reason = _REASONS.get(fit.status, "")
+        if self.beyond_rank:
+            rank = int(torch.count_nonzero(self.stored.spectrum.evals))
+            reason = (
+                f"an update of rank {rank}: the tail of {fit.k} and its threshold reach beyond its non-zero "
+                f"eigenvalues. A smaller --k-frac and --k-min fit into them (k below {rank})"
+            )
         row = replace(
-            self.blank(precision, fit.status, _REASONS.get(fit.status, "")),
+            self.blank(precision, fit.status, reason),
             alpha=fit.alpha,
             alpha_error_bound=bound if fit.status == "ok" else math.nan,
             k_used=fit.k,

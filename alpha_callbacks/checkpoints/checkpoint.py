@@ -8,12 +8,16 @@ from typing import Any, Protocol
 from alpha_callbacks.checkpoints.file_names import are_whole
 from alpha_callbacks.checkpoints.unchanged import Stamp
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.utils.lazy import lazy_property
+from alpha_callbacks.weights.adapters.read_adapter import is_adapter
+from alpha_callbacks.weights.beside_base import Base, Chosen, adapter_inventory, tuned_inventory
 from alpha_callbacks.weights.fused_layouts import text_config
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.layer_names import module_order
 from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
+ADAPTER_CONFIG = "adapter_config"  # key of `Checkpoint.config` under which the config of an adapter stands
 _EMBEDDINGS = (
     "embed_tokens.weight",
     "wte.weight",
@@ -48,13 +52,52 @@ class Checkpoint:
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def adapter_config(self) -> Mapping[str, Any]:
+        """The config of the adapter in the folder, or an empty one."""
+        found = self.config.get(ADAPTER_CONFIG, {})
+        return found if isinstance(found, Mapping) else {}
+
+    @lazy_property
+    def is_adapter(self) -> bool:
+        """True for an adapter without its base."""
+        return is_adapter(self.tensors, self.adapter_config)
+
     def inventory(self, options: AnalysisOptions, prefix: str = "") -> Inventory:
         """Return the weights in module order, and every skipped tensor with its reason.
+
+        Of an adapter these are the updates of the weights that it changes.
 
         Args:
             options: which layers are wanted.
             prefix: what the names of layers begin with where this is one of several components.
         """
+        chosen = Chosen(lambda name: options.selects(prefix + name), options.include_embeddings)
+        found = self._adapter_inventory(Base(), chosen) if self.is_adapter else self._own_inventory(chosen)
+        return found.named(prefix) if prefix else found
+
+    def inventory_with_base(self, base: "Checkpoint", options: AnalysisOptions) -> Inventory:
+        """Return the weights W of a checkpoint and their updates W - W0, or those of a base with an adapter and theirs.
+
+        Args:
+            base: what this was trained from.
+            options: which layers are wanted.
+
+        Raises:
+            CheckpointError: the base does not belong to it: no layer in common, or other shapes than an adapter's.
+        """
+        weights = base.inventory(AnalysisOptions(include_embeddings=True)).weights
+        shapes = {layer_name_of(tensor.name): tensor.shape for tensor in base.tensors if len(tensor.shape) > 1}
+        below = Base(base.source, base.config, {weight.layer_name: weight for weight in weights}, shapes)
+        chosen = Chosen(options.selects, options.include_embeddings)
+        if self.is_adapter:
+            return self._adapter_inventory(below, chosen)
+        return tuned_inventory(self.inventory(options), below, self.source, chosen)
+
+    def _adapter_inventory(self, below: Base, chosen: Chosen) -> Inventory:
+        return adapter_inventory(self.tensors, self.adapter_config, self.metadata, below, self.source, chosen)
+
+    def _own_inventory(self, chosen: Chosen) -> Inventory:
         unpacked = unpack_stored(self.tensors, self.config, self.metadata)
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
@@ -63,14 +106,13 @@ class Checkpoint:
             head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
             ties[head] = embedding.name
             tensors.append(replace(embedding, name=head))
-        found = take_inventory(
+        return take_inventory(
             tensors,
             self.config,
-            selects=lambda name: options.selects(prefix + name),
-            include_embeddings=options.include_embeddings,
+            selects=chosen.selects,
+            include_embeddings=chosen.embeddings,
             ties=ties,
         )
-        return found.named(prefix) if prefix else found
 
     def _tied_embedding(self, tensors: Iterable[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""

@@ -62,6 +62,16 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         raise
 
 
+def cached_model(model_id: str, revision: str | None = None) -> Path | None:
+    """Return the snapshot of a model in the cache, or None."""
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return _from_cache(model_id, revision, "")
+    except (CheckpointError, HFValidationError):
+        return None
+
+
 def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
     """Return the cached snapshot of the first format that is whole."""
     from huggingface_hub import snapshot_download

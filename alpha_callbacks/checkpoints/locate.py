@@ -23,10 +23,30 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
                 f"revision: expected the model id that {revision!r} belongs to, got {path}. Leave it out."
             )
         return path
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(source)) and path.suffix.lower() not in SUFFIXES:
+    if _is_model_id(str(source)):
         from alpha_callbacks.checkpoints.hub import fetch_model
 
         return fetch_model(str(source), revision)
     raise CheckpointError(
         f"{source}: expected a file, a folder or a model id (organization/name), found nothing there."
     )
+
+
+def on_disk(source: str, revision: str | None = None) -> Path | None:
+    """Return the local path of a path or model id that is here already; never asks the hub.
+
+    Args:
+        source: path or model id.
+        revision: of a model id.
+    """
+    if Path(source).exists():
+        return Path(source)
+    if not _is_model_id(source):
+        return None
+    from alpha_callbacks.checkpoints.hub import cached_model
+
+    return cached_model(source, revision)
+
+
+def _is_model_id(source: str) -> bool:
+    return bool(re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source)) and Path(source).suffix.lower() not in SUFFIXES

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Reader
+from alpha_callbacks.checkpoints.checkpoint import ADAPTER_CONFIG, Checkpoint, Reader
 from alpha_callbacks.checkpoints.components import join
 from alpha_callbacks.checkpoints.file_names import FORMATS, is_piece
 from alpha_callbacks.checkpoints.file_sets import FileSet, choose_files, set_around
@@ -99,14 +99,19 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
             "Join the pieces first."
         )
     reader, notes = _reader(files)
-    beside = [folder / name for name in ("config.json", chosen.index) if name and (folder / name).is_file()]
+    beside = [
+        folder / name
+        for name in ("config.json", "adapter_config.json", chosen.index)
+        if name and (folder / name).is_file()
+    ]
     stamps = stamps_of([*files, *beside])  # before anything is read, so that no change is missed
     checkpoint = reader(files)
     if not checkpoint.tensors:
         raise CheckpointError(f"{files[0]}: expected tensors, found none.")
     _require_writable_names(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
-    config = {**_read_config(folder), **checkpoint.config}
+    config, adapter = _read_config(folder / "config.json"), _read_config(folder / "adapter_config.json")
+    config = {**config, **({ADAPTER_CONFIG: adapter} if adapter else {}), **checkpoint.config}
     notes = (*chosen.notes, *notes, *_against_index(checkpoint, folder, chosen))
     return replace(checkpoint, config=config, stamps={**stamps, **checkpoint.stamps}, notes=notes + checkpoint.notes)
 
@@ -177,8 +182,7 @@ def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tup
     return (f"{chosen.index} does not list {len(unlisted)} tensors of its files ({unlisted[0]}, …); they are read.",)
 
 
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    file = folder / "config.json"
+def _read_config(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     try:

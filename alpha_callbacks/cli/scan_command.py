@@ -17,8 +17,20 @@ def scan(
         typer.Argument(
             metavar="MODEL",
             parser=parsers.model,
-            help="A checkpoint folder, a .safetensors, .gguf, .pt, .bin or .ckpt file, or a model id on the Hugging "
-            "Face Hub. \\[default: tiny_llama, which comes with the package]",
+            help="A checkpoint or adapter folder, a .safetensors, .gguf, .pt, .bin or .ckpt file, or a model id on "
+            "the Hugging Face Hub. \\[default: tiny_llama, which comes with the package]",
+            show_default=False,
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            parser=parsers.model,
+            metavar="MODEL",
+            help="What MODEL was trained from: adds a row of W - W0 to every layer of a checkpoint, and of base + "
+            "update to every layer of an adapter. \\[default: what an adapter's config names, if it is on disk]",
+            rich_help_panel=shared.COMPUTE,
             show_default=False,
         ),
     ] = None,
@@ -134,13 +146,16 @@ def scan(
     Weights are read one tensor at a time; neither the model nor a GPU is needed. If a scan is interrupted, run the
     same command again and it continues. Results go to results/<name of the model> by default.
 
-    Exit code: 0 if every layer has an alpha, 1 if some have none (their rows say why), 2 for wrong usage or unreadable
-    input, 3 for an internal error.
+    With --base, and of an adapter, there are rows of the update too: W - W0, or what the adapter adds.
+
+    Exit code: 0 if every layer has an alpha or is unchanged from its base, 1 if some have none (their rows say why), 2
+    for wrong usage or unreadable input, 3 for an internal error.
 
     Examples:
         alpha-hill scan
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill scan tiny_llama --filter-layers self_attn --plot-format pdf -o attn
+        alpha-hill scan tiny_llama --base tiny_llama -o update
         torchrun --nproc-per-node 2 -m alpha_callbacks scan tiny_llama
     """
     hide_progress = shared.start_logging(log_level)
@@ -169,6 +184,7 @@ def scan(
             model,
             output_dir=folder,
             options=options,
+            base=base,
             workers=workers,
             threads=threads,
             resume=resume,

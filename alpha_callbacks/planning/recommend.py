@@ -36,7 +36,7 @@ def recommend(
     """Choose a format for every layer.
 
     A layer without alpha, or whose candidates all failed, stays at 16 bits. So do embeddings, routers, convolutions and
-    the language head, outside the budget.
+    the language head, outside the budget. Rows of updates are passed over: nobody stores an update in such a format.
 
     Args:
         table: results of a scan, or their folder or CSV, with low-bit columns for the policies that measure.
@@ -52,7 +52,12 @@ def recommend(
     options = options or RecommendOptions()
     if isinstance(table, str | Path):
         model = model or ResultsFolder(table).source
-    table = table_of(table, "results")
+    table = table_of(table, "results").weights
+    if not table.layers:
+        raise PlanError(
+            "results: expected weights to plan for, got updates of weights alone. Scan the model, or the adapter with "
+            "--base."
+        )
     problem = _Problem.of(table, options, fisher)
     policy = options.policy or ("measured" if problem.measured else "thresholds")
     problem.require(policy)

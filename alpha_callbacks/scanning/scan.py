@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from alpha_callbacks.analysis.processes import ScanShare, Torchrun, share
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.fingerprint import fingerprint
 from alpha_callbacks.checkpoints.locate import locate
+from alpha_callbacks.checkpoints.open_base import open_base
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, JournalError
 from alpha_callbacks.options import AnalysisOptions
@@ -42,6 +44,7 @@ def scan(
     *,
     output_dir: str | Path,
     options: AnalysisOptions | None = None,
+    base: str | Path | None = None,
     workers: int | None = None,
     threads: int | None = None,
     resume: bool = True,
@@ -61,6 +64,8 @@ def scan(
         source: folder, file, or model id on the hub; None: the embedded tiny Llama.
         output_dir: made if needed.
         options: what to compute.
+        base: what the source was trained from, in the same forms: adds the rows of W - W0, or those of the weights
+            with an adapter. None: what an adapter's config names, if it is on disk; see docs/adapters.md.
         workers: matrices side by side.
         threads: CPU threads in all.
         resume: take up the journal in output_dir, else start over.
@@ -84,11 +89,13 @@ def scan(
     started, directory = time.perf_counter(), Path(output_dir)
     make_folder(directory)
     checkpoint = open_checkpoint(locate(source, revision))
-    inventory = checkpoint.inventory(options)
+    below = open_base(checkpoint, base)
+    inventory = checkpoint.inventory_with_base(below, options) if below else checkpoint.inventory(options)
     if not inventory.weights:
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
-    prints = fingerprint(checkpoint)
-    own = identity(options, prints, [w.layer_name for w in inventory.weights])
+    prints, base_prints = fingerprint(checkpoint), fingerprint(below) if below else {}
+    identified = {**prints, **{f"base/{name}": digest for name, digest in base_prints.items()}}
+    own = identity(options, identified, [w.layer_name for w in inventory.weights])
     with Torchrun() as ranks:
         part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
         clear = "" if resume else f"{part}*" if shard else "*"
@@ -102,12 +109,15 @@ def scan(
         done = dict[str, Result]()
         own_part = f"{part}{ranks.rank}"
         journals = directory / FOLDER
+        part_file = journals / f"{own_part}.jsonl"
         with (
-            watched(checkpoint, prints, journals / f"{own_part}.jsonl") as look,
+            watched(checkpoint, prints, part_file) as look,
+            watched(below, base_prints, part_file) if below else nullcontext(look) as look_below,
             JournalWriter(journals, own_part, own) as journal,
         ):
             for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra):
                 look()
+                look_below()
                 write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
                 journal.add(result)  # after its spectra, so that a kill in between loses neither
                 done[result.layer_name] = result.light
@@ -120,11 +130,12 @@ def scan(
     seconds = time.perf_counter() - started
     record = {
         "source": checkpoint.source,
+        **({"base": below.source} if below else {}),
         "parallelism": asdict(parallelism),
         "device": options.device,
         "ranks": ranks.size,
         "seconds": round(seconds, 3),
-        "notes": list(checkpoint.notes),
+        "notes": [*checkpoint.notes, *(below.notes if below else ())],
     }
     plots = plots or Plots()
     on_chart = observer.drawing

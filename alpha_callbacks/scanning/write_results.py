@@ -58,8 +58,8 @@ class ScanResult:
 
     @property
     def failed(self) -> list[str]:
-        """Names of layers with a row that is not ok."""
-        return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok))
+        """Names of layers with a row that is not ok; an update of zero ("unchanged") has no alpha to miss."""
+        return list(dict.fromkeys(row.layer_name for row in self.table if not row.ok and row.status != "unchanged"))
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""

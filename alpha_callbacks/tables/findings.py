@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import Table
-from alpha_callbacks.weights.weight import CAST
+from alpha_callbacks.weights.weight import ADDED, CAST
 
 _PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
 
@@ -26,13 +26,17 @@ def one_by_one(values: Iterable[tuple[str, str]]) -> str:
 
 def findings(table: Table) -> list[str]:
     """Return what was learned, a sentence each."""
-    return [*_about_storage(table), *_about_noise(table), *_about_failures(table)]
+    weights = table.weights
+    about = [*_about_storage(weights), *_about_noise(weights)] if weights.layers else []
+    return [*about, *_about_updates(table), *_about_failures(table)]
 
 
 def _about_storage(table: Table) -> list[str]:
     """Say which precisions are the same by construction, which by proof, and how far the others moved."""
     lossless, sentences = [], []
-    stored = sorted({row.stored_dtype for row in table if row.ok})  # what was refused was not read either
+    stored = sorted(
+        {row.stored_dtype.partition(ADDED)[0] for row in table if row.ok}
+    )  # what was refused was not read either
     cast = any(CAST in label for label in stored)
     origin = "cast" if cast else "stored"
     for name in table.precisions:
@@ -84,6 +88,19 @@ def _about_noise(table: Table) -> list[str]:
         f"alpha / alpha of pure noise: median {float(np.median(ratios)):.2f}; {noisy} of {len(ratios)} layers are "
         "within 10 % of noise (or above it)."
     ]
+
+
+def _about_updates(table: Table) -> list[str]:
+    """Say what the updates have shown, apart from the weights, whose means they are no part of."""
+    rows = [layer[table.reference] for layer in table.layers if layer.first.is_update]
+    if not rows:
+        return []
+    alphas = [row.alpha for row in rows if row.ok]
+    found = f"{len(alphas)} of {len(rows)} have an alpha at {table.reference}"
+    middle = f", median {float(np.median(alphas)):.2f}" if alphas else ""
+    counts = Counter(row.status for row in rows)
+    low = f"; {counts['rank_deficient']} have too low a rank for this tail" if counts["rank_deficient"] else ""
+    return [f"Updates, in rows named (update): {found}{middle}{low}."]
 
 
 def _about_failures(table: Table) -> list[str]:

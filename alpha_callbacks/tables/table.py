@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.statistics import PrecisionSummary, summary_of
 from alpha_callbacks.tables.table_html import Line, table_html
 from alpha_callbacks.utils.lazy import lazy_property
+from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 
 if TYPE_CHECKING:
     import pandas
 
-Status = Literal["ok", "degenerate", "rank_deficient", "non_finite", "too_small", "unsupported", "failed", "skipped"]
+Status = Literal[
+    "ok", "degenerate", "rank_deficient", "unchanged", "non_finite", "too_small", "unsupported", "failed", "skipped"
+]
 Method = Literal["computed", "lossless", "bounded", ""]
 
 
@@ -86,6 +89,11 @@ class Row:
     def ok(self) -> bool:
         """True if alpha is a number to use."""
         return self.status == "ok"
+
+    @property
+    def is_update(self) -> bool:
+        """True for a change of a weight, False for a weight."""
+        return self.category.endswith(UPDATE_CATEGORY)
 
     @property
     def alpha_ratio(self) -> float:
@@ -217,9 +225,19 @@ class Table:
             note=note,
         )
 
+    @lazy_property
+    def weights(self) -> "Table":
+        """The layers that are weights, without the updates of weights."""
+        return replace(self, layers=tuple(layer for layer in self.layers if not layer.first.is_update))
+
+    @property
+    def _main(self) -> "Table":
+        """What means and lists are about: the weights, or the updates where there is nothing else."""
+        return self.weights if self.weights.layers else self
+
     def alphas(self, precision: str) -> list[float]:
-        """Return the usable alphas of one precision."""
-        return [row.alpha for row in self if row.precision == precision and row.ok]
+        """Return the usable alphas of one precision: those of weights, or of updates where there is nothing else."""
+        return [row.alpha for row in self._main if row.precision == precision and row.ok]
 
     def summaries(self) -> list[PrecisionSummary]:
         """Return one summary per precision, in the order asked. Rows that are not ok take no part."""
@@ -227,14 +245,14 @@ class Table:
 
     def heaviest(self, count: int = 5) -> list[LayerRows]:
         """Return the layers with the smallest alpha_ratio at the reference: heaviest tails for their shape."""
-        usable = [layer for layer in self.layers if layer[self.reference].ok]
+        usable = [layer for layer in self._main.layers if layer[self.reference].ok]
         return sorted(usable, key=lambda layer: layer[self.reference].alpha_ratio)[:count]
 
     def most_drifted(self, count: int = 5) -> list[tuple[LayerRows, str, float]]:
         """Return (layer, precision, drift) of the largest measured drifts from the reference precision."""
         drifts = [
             (layer, name, layer.drift(name, self.reference))
-            for layer in self.layers
+            for layer in self._main.layers
             for name in self.precisions
             if name != self.reference
         ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from alpha_callbacks.weights.layer_names import CATEGORIES
+from alpha_callbacks.weights.layer_names import CATEGORIES, UPDATE_CATEGORY
 
 Shape = Literal["circle", "square", "diamond"]
 Scale = Literal["sequential", "diverging", "error"]
@@ -122,8 +122,9 @@ METRICS = {
 
 
 def category_color(category: str) -> str:
-    """Return the colour of a category."""
-    return CATEGORY_COLORS.get(category.replace("moe_expert_", "mlp_"), OTHER_CATEGORY)
+    """Return the colour of a category; that of an update is the same."""
+    name = category.removesuffix(UPDATE_CATEGORY).replace("moe_expert_", "mlp_")
+    return CATEGORY_COLORS.get(name, OTHER_CATEGORY)
 
 
 def category_shape(category: str) -> Shape:
@@ -134,13 +135,14 @@ def category_shape(category: str) -> Shape:
 
 
 def in_order(categories: Iterable[str]) -> list[str]:
-    """Return each category once, in the order of `CATEGORIES`; unknown ones come last, by name.
+    """Return each category once, in the order of `CATEGORIES`, then those of updates; unknown ones come last, by name.
 
     Examples:
         >>> in_order(["mine", "mlp_up", "attn_q", "mlp_up"])
         ['attn_q', 'mlp_up', 'mine']
     """
-    places = {name: place for place, name in enumerate(CATEGORIES)}
+    order = [*CATEGORIES, *(f"{name}{UPDATE_CATEGORY}" for name in CATEGORIES)]
+    places = {name: place for place, name in enumerate(order)}
     return sorted(set(categories), key=lambda name: (places.get(name, len(places)), name))
 
 

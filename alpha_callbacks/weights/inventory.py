@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.weights.adapters.names import place_of
 from alpha_callbacks.weights.layer_names import categorize, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import is_expert_stack, weights_of
@@ -139,7 +140,6 @@ FILTERED = "left out by the layer filter"
 UNKNOWN = "not the weight of a known kind of layer"
 
 
-_LORA = re.compile(r"(^|\.)(lora_[AB]|lora_embedding_[AB]|lora_magnitude_vector)(\.|$)")
 _NAMED = re.compile(
     r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
 )
@@ -150,8 +150,8 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
     if tensor.companion:
         return tensor.companion
     name, ndim = clean_name(tensor.name), len(tensor.shape)
-    if _LORA.search(name):
-        return "low-rank adapter factor, not a weight by itself"
+    if place_of(name) is not None:
+        return "factor of an adapter, not a weight by itself"
     if name.endswith(".original_module.weight"):
         return "replaced by a trained copy"
     if name.endswith("_scales") or tensor.dtype is None and not _NAMED.search(name):

@@ -23,6 +23,10 @@ CATEGORIES = (
     "other",
 )
 
+# What follows the name and the category of a weight in those of its update (W - W0, or what an adapter adds): no module
+# has such a name, and no mean over a category mixes the two.
+UPDATE, UPDATE_CATEGORY = " (update)", "_update"
+
 # Whole segments, as the model families spell them (Llama, GPT-2, NeoX, BERT, Falcon, DeepSeek, Mixtral, GGUF, ...).
 _SEGMENTS: dict[str, tuple[str, ...]] = {
     "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q"),
@@ -50,6 +54,7 @@ _SEGMENTS: dict[str, tuple[str, ...]] = {
     "lm_head": ("lm_head", "embed_out", "output_projection"),
 }  # fmt: skip
 _BY_SEGMENT = {segment: category for category, segments in _SEGMENTS.items() for segment in segments}
+SEGMENTS = frozenset(_BY_SEGMENT)  # all that decide a category
 
 _ATTENTION = re.compile(r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|cross_attn|crossattention)$")
 _EXPERTS = re.compile(r"^(experts?|shared_experts?|block_sparse_moe|local_experts)$")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 from alpha_callbacks.weights.sharded import ShardedParameter
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
@@ -13,6 +14,7 @@ BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
 _ROWS = 128  # row blocks begin at multiples of this, for formats that scale square tiles
 
 CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
+ADDED = " + "  # in stored_dtype, between the base and the method of the adapter whose update was added
 
 RowReader = Callable[[int, int], Tensor]
 
@@ -32,6 +34,8 @@ class Weight:
         tied_to: layer that owns the same storage, if any.
         unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
         sharded: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
+        factors: of an update of low rank, returns (L, R), float64, of shapes (out_features, r) and (r, in_features),
+            whose product it is.
     """
 
     layer_name: str
@@ -44,6 +48,12 @@ class Weight:
     tied_to: str = ""
     unsupported: str = ""
     sharded: ShardedParameter | None = None
+    factors: Callable[[], tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def is_update(self) -> bool:
+        """True for a change of a weight (see `updates`), False for a weight."""
+        return self.category.endswith(UPDATE_CATEGORY)
 
     @property
     def n_eigs(self) -> int:
@@ -69,7 +79,9 @@ class Weight:
         """Return the weight rounded to `dtype`; its stored_dtype says so, since all that follows is about the cast."""
         rows = self.rows
         label = f"{self.stored_dtype}{CAST}{str(dtype).removeprefix('torch.')}"
-        return replace(self, dtype=dtype, stored_dtype=label, rows=lambda start, stop: rows(start, stop).to(dtype))
+        return replace(
+            self, dtype=dtype, stored_dtype=label, rows=lambda start, stop: rows(start, stop).to(dtype), factors=None
+        )
 
     def held(self) -> "Weight":
         """Return the same weight, read into memory when it is small enough to keep."""

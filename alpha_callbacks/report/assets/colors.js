@@ -23,8 +23,9 @@
 
   /** A colour as this theme shows it: in the dark theme the darkest ones are lighter. */
   const themed = (color) => (AH.dark() && pale[color]) || color;
-  AH.categoryColor = (category) => themed((looks.get(category) || other)[0]);
-  AH.categoryShape = (category) => (looks.get(category) || other)[1];
+  const look = (category) => looks.get(category.replace(/_update$/, "")) || other;  // an update looks like its weight
+  AH.categoryColor = (category) => themed(look(category)[0]);
+  AH.categoryShape = (category) => look(category)[1];
 
   /** The colour of one of these precisions. */
   AH.precisionColor = (name, names) =>

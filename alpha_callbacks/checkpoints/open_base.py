@@ -1,0 +1,48 @@
+"""The base of a checkpoint or an adapter: named by the user, or found where the adapter's config says."""
+
+import logging
+from pathlib import Path
+
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.locate import locate, on_disk
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
+
+
+def open_base(checkpoint: Checkpoint, base: str | Path | None) -> Checkpoint | None:
+    """Return the base of a checkpoint: the one named, else the one that an adapter's config names, if it is on disk.
+
+    Args:
+        checkpoint: a tuned checkpoint or an adapter.
+        base: path or model id, or None.
+
+    Raises:
+        CheckpointError: the base cannot be read, or is an adapter itself.
+    """
+    if base is None:
+        base = _named_base(checkpoint) if checkpoint.is_adapter else None
+    if base is None:
+        return None
+    found = open_checkpoint(locate(base))
+    if found.is_adapter:
+        raise CheckpointError(f"{base}: expected the base, a whole model, got an adapter. Name the model below it.")
+    return found
+
+
+def _named_base(adapter: Checkpoint) -> Path | None:
+    """Return where the base that an adapter's config names is on disk; says so where it is not."""
+    config = adapter.adapter_config
+    named, revision = config.get("base_model_name_or_path") or config.get("model"), config.get("revision")
+    if not isinstance(named, str) or not named:
+        return None
+    path = on_disk(named, revision if isinstance(revision, str) else None)
+    if path is None:
+        _log.warning(
+            "%s: its base %r is not on disk, so only the update is analysed. For the weights with the update, give "
+            "--base PATH, or the model id to download it.",
+            adapter.source,
+            named,
+        )
+    return path

@@ -1,0 +1,110 @@
+"""What an adapter does to one weight, before the weight itself is known."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
+
+Read = Callable[[int, int], Tensor]  # rows start..stop
+
+
+def add_change(base: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return base + change, row by row."""
+    return base + rows["change"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an adapter does to one weight. Everything is computed in float64 from the stored factors.
+
+    Attributes:
+        name: parameter path of the weight, as the adapter spells it.
+        method: name and rank, for the reader.
+        shape: of the change, (out_features, in_features, ...) as nn.Linear and convolutions store it; 0 where only the
+            base tells.
+        rows: what -> reader of its rows, one per output feature: "change" (in_features wide), "left" (the factor of
+            a low-rank change), "scale" (one number).
+        right: the other factor of a low-rank change, shape (rank, in_features): change = left @ right.
+        combine: (rows of the base, rows of the readers) -> rows of the adapted weight, all float64.
+        kind: of the module.
+        unsupported: why the change is not computed, or "".
+    """
+
+    name: str
+    method: str
+    shape: tuple[int, ...]
+    rows: Mapping[str, Read] = field(default_factory=dict)
+    right: Callable[[], Tensor] | None = None
+    combine: Callable[[Tensor, Mapping[str, Tensor]], Tensor] = add_change
+    kind: Kind = "linear"
+    unsupported: str = ""
+
+    @property
+    def needs_base(self) -> bool:
+        """True if the change is a function of the weight."""
+        return self.combine is not add_change
+
+    def refused(self, why: str) -> "Update":
+        """Return the same update as one that cannot be computed."""
+        return replace(self, unsupported=f"{self.method}: {why}")
+
+    def on(self, out_features: int, in_features: int) -> "Update":
+        """Return the same update for a weight of this shape, where the adapter leaves its shape open."""
+        if 0 not in self.shape:
+            return self
+        if self.right is None:
+            return replace(self, shape=(out_features, in_features))
+        right = self.right
+        return low_rank(
+            self.name, self.method, self.rows["left"], lambda: right()[:, :in_features], (self.shape[0], in_features)
+        )
+
+    def transposed(self) -> "Update":
+        """Return the same update of an expert stack whose matrices are stored (in, out)."""
+        read = self.rows["change"]
+        experts, out_features, in_features = self.shape
+        return replace(
+            self,
+            shape=(experts, in_features, out_features),
+            rows={"change": lambda start, stop: read(start, stop).mT},
+        )
+
+    def stored(self, what: str = "change") -> StoredTensor:
+        """Return its rows as a tensor of the weight's name, so that it is named and split as the weight is."""
+        width = {"change": self.shape[1:], "left": (self.right().shape[0],) if self.right else ()}.get(what, (1,))
+        read = self.rows.get(what, _none)
+        return StoredTensor(
+            self.name, (self.shape[0], *width), torch.float64, self.method, read, self.kind, packed=self.unsupported
+        )
+
+
+def _none(start: int, stop: int) -> Tensor:
+    raise AssertionError("an update that needs its base was read without it")
+
+
+def low_rank(
+    name: str, method: str, left: Read, right: Callable[[], Tensor], shape: tuple[int, ...], kind: Kind = "linear"
+) -> Update:
+    """Return the update left @ right.
+
+    Args:
+        name: parameter path of the weight.
+        method: name and rank.
+        left: reader of the factor of shape (out_features, rank), float64.
+        right: returns the factor of shape (rank, in_features), float64, scaled.
+        shape: of the change.
+        kind: of the module.
+    """
+
+    def change(start: int, stop: int) -> Tensor:
+        return (left(start, stop) @ right()).reshape(-1, *shape[1:])
+
+    return Update(name, method, shape, {"change": change, "left": left}, right, kind=kind)
+
+
+def whole(tensor: StoredTensor) -> Tensor:
+    """Return all of a factor in float64."""
+    return tensor.read(0, tensor.shape[0] if tensor.shape else 1).double()

@@ -1,0 +1,83 @@
+"""Updates of weights: W - W0 of two checkpoints, and what an adapter adds, as weights that can be analysed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.weights.adapters.update import Update
+from alpha_callbacks.weights.layer_names import UPDATE, UPDATE_CATEGORY
+from alpha_callbacks.weights.weight import ADDED, RowReader, Weight
+
+
+def as_update(weight: Weight, rows: RowReader, stored: str, *, unsupported: str = "") -> Weight:
+    """Return the update of a weight: a row of its own, whose name and category say that it is no weight.
+
+    Args:
+        weight: gives name, category and shape.
+        rows: reads the update, float64.
+        stored: what it is made of, for `stored_dtype`.
+        unsupported: why it cannot be computed, or "".
+    """
+    return replace(
+        weight,
+        layer_name=f"{weight.layer_name}{UPDATE}",
+        category=f"{weight.category}{UPDATE_CATEGORY}",
+        dtype=torch.float64,
+        stored_dtype=stored,
+        rows=rows,
+        tied_to="",
+        unsupported=unsupported,
+    )
+
+
+def difference(tuned: Weight, base: Weight) -> Weight:
+    """Return the update tuned - base, the difference of the stored (or decoded) values in float64."""
+
+    def rows(start: int, stop: int) -> Tensor:
+        return tuned.rows(start, stop).double() - base.rows(start, stop).double()
+
+    stored = f"{tuned.stored_dtype} - {base.stored_dtype}"
+    shapes = [f"{w.out_features}x{w.in_features}" for w in (tuned, base)]
+    why = tuned.unsupported or base.unsupported and f"the base: {base.unsupported}"
+    if shapes[0] != shapes[1]:
+        why = f"{shapes[0]} here and {shapes[1]} in the base, so there is no difference"
+    return as_update(tuned, rows, stored, unsupported=why)
+
+
+def adapted(base: Weight, update: Update, rows: Mapping[str, RowReader]) -> Weight:
+    """Return the weight with its adapter: the sum (or what else the method makes of it) in float64, not rounded again.
+
+    Args:
+        base: the weight below the adapter.
+        update: of the tensor that it is in.
+        rows: readers of the update's rows for this weight, which may be one part of a fused tensor.
+    """
+
+    def read(start: int, stop: int) -> Tensor:
+        return update.combine(base.rows(start, stop).double(), {what: at(start, stop) for what, at in rows.items()})
+
+    stored = f"{base.stored_dtype}{ADDED}{update.method}"
+    why = base.unsupported or update.unsupported
+    return replace(base, dtype=torch.float64, stored_dtype=stored, rows=read, unsupported=why)
+
+
+def added(weight: Weight, update: Update, left: RowReader | None) -> Weight:
+    """Return the update of an adapter that holds it itself, with its factors where it is a product of two."""
+    made = as_update(weight, weight.rows, update.method, unsupported=weight.unsupported)
+    if left is None or update.right is None:
+        return made
+    right: Callable[[], Tensor] = update.right
+    return replace(made, factors=lambda: (left(0, weight.out_features), right()))
+
+
+def transposed(weight: Weight) -> Weight:
+    """Return a weight with its rows and columns exchanged."""
+    length = weight.out_features
+    return replace(
+        weight,
+        out_features=weight.in_features,
+        in_features=length,
+        rows=lambda start, stop: weight.rows(0, length)[:, start:stop].T,
+    )

@@ -1,0 +1,291 @@
+"""Adapters under the names that other projects give them, tuned checkpoints beside their base, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_distinct
+from torch import Tensor
+
+from alpha_callbacks import AnalysisOptions, Plots, compare, recommend, scan
+from alpha_callbacks.analysis.analyze import analyze_with_spectra
+from alpha_callbacks.checkpoints.open_base import open_base
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.errors import CheckpointError, PlanError
+from alpha_callbacks.estimators.hill import hill_alpha
+from alpha_callbacks.weights.weight import Weight
+
+UPDATE = " (update)"
+Q = "layers.0.self_attn.q_proj"
+OPTIONS = AnalysisOptions(precisions=("fp64",))
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+A, B, W = randn(4, 24, seed=1), randn(32, 4, seed=2), randn(32, 24, seed=3)
+
+
+def save_file(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    save_distinct({name: tensor.clone() for name, tensor in tensors.items()}, file, metadata)
+
+
+def found(
+    tensors: dict[str, Tensor], folder: Path, base: dict[str, Tensor] | None = None, **config: Any
+) -> list[Weight]:
+    """Return the weights of an adapter, saved with a config if there is one, beside a base if there is one."""
+    save_file(tensors, folder / "adapter_model.safetensors")
+    if config:
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+    below = None
+    if base is not None:
+        save_file(base, folder.with_suffix(".safetensors"))
+        below = open_checkpoint(folder.with_suffix(".safetensors"))
+    adapter = open_checkpoint(folder / "adapter_model.safetensors")
+    return (adapter.inventory_with_base(below, OPTIONS) if below else adapter.inventory(OPTIONS)).weights
+
+
+def matrix(weight: Weight) -> Tensor:
+    assert not weight.unsupported
+    return torch.cat([weight.rows(0, 3), weight.rows(3, weight.out_features)])
+
+
+def two(a: str, b: str, **more: Tensor) -> dict[str, Tensor]:
+    return {a: A, b: B, **more}
+
+
+KOHYA = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+UNET = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+SPELLINGS: dict[str, tuple[dict[str, Tensor], dict[str, Any], str, float]] = {
+    "PEFT": (
+        two(f"base_model.model.{Q}.lora_A.weight", f"base_model.model.{Q}.lora_B.weight"), {"lora_alpha": 6}, Q, 1.5,
+    ),
+    "PEFT, state of a live model": (
+        two(f"base_model.model.{Q}.lora_A.default.weight", f"base_model.model.{Q}.lora_B.default.weight"),
+        {"lora_alpha": 6}, Q, 1.5,
+    ),
+    "kohya": (
+        {**two(f"{KOHYA}.lora_down.weight", f"{KOHYA}.lora_up.weight"), f"{KOHYA}.alpha": torch.tensor(2.0)}, {},
+        UNET, 0.5,
+    ),
+    "kohya, text encoder": (
+        two("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight",
+            "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight"),
+        {}, "text_encoder.text_model.encoder.layers.0.self_attn.q_proj", 1.0,
+    ),
+    "diffusers": (two(f"{UNET}.lora.down.weight", f"{UNET}.lora.up.weight"), {}, UNET, 1.0),
+    "diffusers by PEFT": (two(f"{UNET}.lora_A.weight", f"{UNET}.lora_B.weight"), {}, UNET, 1.0),
+    "diffusers, attention processors": (
+        two(f"{UNET[:-5]}.processor.to_q_lora.down.weight", f"{UNET[:-5]}.processor.to_q_lora.up.weight"), {},
+        UNET, 1.0,
+    ),
+    "diffusers, text encoder": (
+        two(f"text_encoder.{Q}.lora_linear_layer.down.weight", f"text_encoder.{Q}.lora_linear_layer.up.weight"), {},
+        f"text_encoder.{Q}", 1.0,
+    ),
+    "llama.cpp": (two("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"), {}, "blk.0.attn_q", 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tensors", "config", "name", "scale"), SPELLINGS.values(), ids=SPELLINGS)
+def test_spellings(tensors: dict[str, Tensor], config: dict[str, Any], name: str, scale: float, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (alone,) = found(tensors, folder, **config)
+    assert (alone.layer_name, alone.category) == (name + UPDATE, "attn_q_update")
+    change = matrix(alone)
+    torch.testing.assert_close(change, scale * B @ A, rtol=1e-12, atol=1e-12)
+    merged, update = found(tensors, folder, {f"{name}.weight": W.bfloat16(), "other.weight": W.float()}, **config)
+    assert (merged.layer_name, merged.category, merged.stored_dtype) == (name, "attn_q", "bfloat16 + LoRA, rank 4")
+    torch.testing.assert_close(matrix(merged), W.bfloat16().double() + scale * B @ A, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(matrix(update), change, rtol=0, atol=0)
+
+
+def test_peft_has_a_default_for_the_scale(tmp_path: Path) -> None:
+    (update,) = found(SPELLINGS["PEFT"][0], tmp_path, peft_type="LORA", r=4)
+    torch.testing.assert_close(matrix(update), 8 / 4 * B @ A)
+
+
+def test_mlx(tmp_path: Path) -> None:
+    tensors = {f"model.{Q}.lora_a": A.T.contiguous(), f"model.{Q}.lora_b": B.T.contiguous()}
+    (update,) = found(tensors, tmp_path, fine_tune_type="lora", lora_parameters={"rank": 4, "scale": 20.0})
+    torch.testing.assert_close(matrix(update), 20 * B @ A)
+
+
+def test_kohyas_convolutions_and_whole_differences(tmp_path: Path) -> None:
+    name, down, mid, up = "lora_unet_conv_in", randn(2, 5, 1, 1), randn(2, 2, 3, 3, seed=4), randn(6, 2, 1, 1, seed=5)
+    whole = {"lora_unet_conv_out.diff": randn(3, 6, 3, 3), "lora_unet_norm_out.diff": randn(6)}
+    tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_mid.weight": mid, f"{name}.lora_up.weight": up, **whole}
+    first, second = found(tensors, tmp_path)
+    assert (first.layer_name, first.category) == ("unet.conv_in (update)", "conv_update")
+    expected = torch.einsum("or,rshw,si->oihw", up[:, :, 0, 0], mid, down[:, :, 0, 0]).flatten(1)
+    torch.testing.assert_close(matrix(first), expected)
+    torch.testing.assert_close(matrix(second), whole["lora_unet_conv_out.diff"].flatten(1))
+
+
+def test_names_of_the_base_win(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    tensors = two(f"{KOHYA}.lora_down.weight", f"{KOHYA}.lora_up.weight")
+    merged, update = found(tensors, folder, {"mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight": W})
+    assert merged.layer_name == UNET.removeprefix("unet.") and update.layer_name == merged.layer_name + UPDATE
+
+
+def test_the_config_in_a_header_gives_the_scale(tmp_path: Path) -> None:
+    header = json.dumps({"unet.r": 4, "unet.lora_alpha": 12})
+    file = tmp_path / "pytorch_lora_weights.safetensors"
+    save_file(two(f"{UNET}.lora_A.weight", f"{UNET}.lora_B.weight"), file)
+    opened = replace(open_checkpoint(file), metadata={"lora_adapter_metadata": header})
+    (update,) = opened.inventory(OPTIONS).weights
+    torch.testing.assert_close(matrix(update), 3 * B @ A)
+
+
+def test_alpha_of_an_update(tmp_path: Path) -> None:
+    (update,) = found(SPELLINGS["diffusers"][0], tmp_path)
+    sigma = torch.linalg.svdvals(B @ A)
+    inside = AnalysisOptions(precisions=("fp64", "fp32"), k_frac=0.01, k_min=3)
+    rows = analyze_with_spectra(update, inside).rows
+    expected = hill_alpha(sigma**2, k=3).alpha
+    assert [row.status for row in rows] == ["ok", "ok"] and rows[0].solver == "factors"
+    assert rows[0].alpha == pytest.approx(expected, rel=1e-9) and rows[1].alpha == pytest.approx(expected, rel=1e-6)
+    beyond = analyze_with_spectra(update, AnalysisOptions(precisions=("fp64", "fp32", "bf16"), k_min=4)).rows
+    assert {row.status for row in beyond} == {"rank_deficient"}
+    assert beyond[0].reason.startswith("an update of rank 4: the tail of 4 and its threshold reach beyond")
+    assert [row.spectral_norm for row in beyond] == pytest.approx([float(sigma[0])] * 3, rel=1e-12)
+    assert beyond[0].frobenius_norm == pytest.approx(float(sigma.norm()), rel=1e-12)
+
+
+def test_factors_that_are_not_understood(tmp_path: Path) -> None:
+    odd = {f"base_model.model.{Q}.lora_diag": randn(4)}
+    (update,) = found({**SPELLINGS["PEFT"][0], **odd}, tmp_path, lora_alpha=6)
+    assert update.unsupported == "LoRA: its formula is not computed here (lora_A, lora_B, lora_diag)"
+    shapes = {f"base_model.model.{Q}.lora_A.weight": A, f"base_model.model.{Q}.lora_B.weight": randn(32, 2)}
+    (update,) = found(shapes, tmp_path, lora_alpha=6)
+    assert "factors of shape 32x2 and 4x24 have no product" in update.unsupported
+    both = {f"{Q}.lora_A.{name}.weight": A for name in ("one", "two")}
+    with pytest.raises(CheckpointError, match=r"expected one adapter, found 2 in one file \(one, two\)"):
+        found(both, tmp_path, lora_alpha=6)
+
+
+def test_factors_are_never_rows_of_a_model(tmp_path: Path) -> None:
+    factors = {f"{Q}.lora_down.weight": A, f"{Q}.lora_A.default.weight": A, f"{Q}.hada_w1_a": A}
+    save_file({f"{Q}.weight": W, "up.weight": W, **factors}, tmp_path / "model.safetensors")
+    inventory = open_checkpoint(tmp_path).inventory(OPTIONS)
+    assert [weight.layer_name for weight in inventory.weights] == [Q, "up"]
+    assert {skip.reason for skip in inventory.skipped} == {"factor of an adapter, not a weight by itself"}
+
+
+def test_another_base_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    with pytest.raises(CheckpointError, match=r"q_proj is 32x24 in the adapter and 32x20 in the base") as error:
+        found(SPELLINGS["PEFT"][0], folder, {f"{Q}.weight": randn(32, 20)}, lora_alpha=6)
+    assert str(folder.with_suffix(".safetensors")) in str(error.value) and str(folder) in str(error.value)
+    with pytest.raises(CheckpointError, match="no name is the same"):
+        found(SPELLINGS["PEFT"][0], folder, {"something.weight": W}, lora_alpha=6)
+    with pytest.raises(CheckpointError, match="expected the base, a whole model, got an adapter"):
+        open_base(open_checkpoint(folder), folder)
+
+
+def test_layers_that_the_base_lacks_have_a_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    other = {name.replace("q_proj", "v_proj"): value for name, value in SPELLINGS["PEFT"][0].items()}
+    weights = found({**SPELLINGS["PEFT"][0], **other}, folder, {f"{Q}.weight": W}, lora_alpha=6)
+    lost = {weight.layer_name: weight.unsupported for weight in weights if weight.unsupported}
+    assert lost == {Q.replace("q_proj", "v_proj"): "the base has no layer of this name"}
+
+
+def tuned(tmp_path: Path) -> tuple[Path, Path]:
+    """Save a base, and a checkpoint in which one layer is trained, one as it was, one new, one resized and one gone."""
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    names = ("q_proj", "k_proj", "o_proj")
+    weights = {f"layers.0.self_attn.{name}.weight": randn(32, 24, seed=i).bfloat16() for i, name in enumerate(names)}
+    for folder in (base, tuned):
+        folder.mkdir()
+    save_file({**weights, "head.weight": W.bfloat16()}, base / "model.safetensors")
+    weights[f"{Q}.weight"] = (weights[f"{Q}.weight"] + 0.1 * W.bfloat16()).bfloat16()
+    weights["layers.0.self_attn.o_proj.weight"] = weights["layers.0.self_attn.o_proj.weight"][:16].contiguous()
+    save_file({**weights, "new.weight": W.bfloat16()}, tuned / "model.safetensors")
+    return base, tuned
+
+
+def test_a_tuned_checkpoint_beside_its_base(tmp_path: Path) -> None:
+    base, folder = tuned(tmp_path)
+    options = AnalysisOptions(precisions=("fp64", "fp32"))
+    result = scan(folder, base=base, output_dir=tmp_path / "out", plots=Plots(()), options=options)
+    assert result is not None
+    rows = {layer.first.layer_name: layer["fp64"] for layer in result.table.layers}
+    difference = load_file(folder / "model.safetensors")[f"{Q}.weight"].double()
+    difference = difference - load_file(base / "model.safetensors")[f"{Q}.weight"].double()
+    expected = hill_alpha(torch.linalg.svdvals(difference) ** 2, k=10).alpha
+    assert rows[Q + UPDATE].alpha == pytest.approx(expected, rel=1e-9)
+    assert rows[Q + UPDATE].category == "attn_q_update" and rows[Q].category == "attn_q"
+    unchanged = rows["layers.0.self_attn.k_proj" + UPDATE]
+    assert (unchanged.status, unchanged.reason.partition(":")[0]) == ("unchanged", "unchanged from the base")
+    reasons = {name: row.reason for name, row in rows.items() if row.status == "unsupported"}
+    assert reasons == {
+        "layers.0.self_attn.o_proj (update)": "16x24 here and 32x24 in the base, so there is no difference",
+        "new (update)": "the base has no layer of this name",
+        "head (update)": "only the base has this layer",
+    }
+    weights = [rows[name].alpha for name in rows if not name.endswith(UPDATE)]
+    assert result.table.summaries()[0].count == len(weights) == 4
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["base"] == str(base)
+    assert all(name.removesuffix(UPDATE) not in result.failed for name in (Q, "layers.0.self_attn.k_proj"))
+    again = scan(folder, base=base, output_dir=tmp_path / "out", plots=Plots(()), options=options)
+    assert again is not None and str(list(again.table)) == str(list(result.table))
+
+
+def test_plans_pass_over_updates(tmp_path: Path) -> None:
+    base, folder = tuned(tmp_path)
+    options = AnalysisOptions(precisions=("bf16", "int8", "int4"))
+    result = scan(folder, base=base, output_dir=tmp_path / "out", plots=Plots(()), options=options)
+    assert result is not None
+    plan = recommend(result.table).plan
+    assert [choice.layer_name for choice in plan.choices] == [
+        row.first.layer_name for row in result.table.weights.layers
+    ]
+    updates = [layer for layer in result.table.layers if layer.first.is_update]
+    with pytest.raises(PlanError, match="got updates of weights alone"):
+        recommend(type(result.table)(tuple(updates), result.table.precisions))
+
+
+def test_default_base(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file({f"{Q}.weight": W}, tmp_path / "base.safetensors")
+    config = {"lora_alpha": 6, "base_model_name_or_path": str(tmp_path / "base.safetensors")}
+    found(SPELLINGS["PEFT"][0], folder, **config)
+    result = scan(
+        folder,
+        output_dir=tmp_path / "out",
+        plots=Plots(()),
+        options=AnalysisOptions(precisions=("fp64",), k_min=3, k_frac=0.01),
+    )
+    assert result is not None and [layer.first.layer_name for layer in result.table.layers] == [Q, Q + UPDATE]
+    found(SPELLINGS["PEFT"][0], folder, **{**config, "base_model_name_or_path": "someone/a-model\x1b[31m"})
+    assert open_base(open_checkpoint(folder), None) is None
+    assert "its base 'someone/a-model\\x1b[31m' is not on disk" in caplog.text and "--base PATH" in caplog.text
+    (folder / "adapter_config.json").unlink()
+    assert open_base(open_checkpoint(folder), None) is None
+
+
+def test_an_adapter_is_compared_with_its_base(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file({f"{Q}.weight": W, "up.weight": W}, tmp_path / "base.safetensors")
+    config = {"lora_alpha": 6, "base_model_name_or_path": str(tmp_path / "base.safetensors")}
+    found(SPELLINGS["PEFT"][0], folder, **config)
+    tables = [
+        result.table
+        for source in (tmp_path / "base.safetensors", folder)
+        if (result := scan(source, output_dir=tmp_path / source.stem / "out", plots=Plots(()), options=OPTIONS))
+    ]
+    pairs = compare(*tables).pairs
+    assert [pair.row.layer_name for pair in pairs if pair.a and pair.b] == [Q]
