@@ -159,7 +159,8 @@ def _renamed(adapter: Adapter, below: Base, source: str) -> Adapter:
     """Return an adapter whose updates and weights have the names of the base."""
     if not below.source:
         return adapter
-    names = [layer_name_of(part.name) for part in (*adapter.updates, *adapter.weights)]
+    paths = [update.name for update in adapter.updates] + [tensor.name for tensor in adapter.weights]
+    names = [layer_name_of(path) for path in paths]
     found = matches(names, below.shapes)
     if adapter.updates and not any(layer_name_of(update.name) in found for update in adapter.updates):
         raise _strangers(source, below, layer_name_of(adapter.updates[0].name))

@@ -93,7 +93,8 @@ def expert_lora(group: Group, name: str, scale: float, rank: int) -> Update:
     def change(start: int, stop: int) -> Tensor:
         below = a.read(start * rank, stop * rank).double().unflatten(0, (stop - start, rank))
         above = whole(b).unflatten(1, (rank, experts))[:, :, start:stop].permute(2, 0, 1)
-        return scale * above @ below
+        found: Tensor = scale * above @ below
+        return found
 
     return Update(name, f"LoRA, rank {rank}", (experts, b.shape[0], a.shape[1]), {"change": change}, kind="unknown")
 
@@ -109,6 +110,7 @@ def dora(update: Update, magnitude: StoredTensor) -> Update:
 
     def combine(base: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
         adapted = base + rows["change"]
-        return adapted * (rows["scale"] / torch.linalg.vector_norm(adapted, dim=1, keepdim=True))
+        norms: Tensor = torch.linalg.vector_norm(adapted, dim=1, keepdim=True)
+        return adapted * (rows["scale"] / norms)
 
     return replace(update, rows={**update.rows, "scale": scale}, combine=combine)

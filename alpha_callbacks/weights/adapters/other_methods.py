@@ -114,7 +114,8 @@ def _cayley(entries: Tensor, size: int, terms: int) -> Tensor:
     one = torch.eye(size, dtype=q.dtype).expand_as(q)
     terms = max(terms, 4) if terms > 2 else terms  # PEFT's series of three terms is that of four
     if not terms:
-        return torch.linalg.solve(one + q, one - q, left=False)
+        inverse: Tensor = torch.linalg.solve(one + q, one - q, left=False)
+        return inverse
     total, power = one.clone(), one
     for exponent in range(1, terms):
         power = power @ q

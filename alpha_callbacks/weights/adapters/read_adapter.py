@@ -150,10 +150,10 @@ def _update(
     if scale is None:
         return _product(group, found, name, 1.0, False).refused(UNKNOWN_SCALE)
     if stacked:
-        rows = group.roles["lora_A"].shape[0]
-        if stacked == "?" or not rank or rows % rank:
+        factors = group.roles["lora_A"].shape[0]
+        if stacked == "?" or not rank or factors % rank:
             return refused.refused("which parameter of the module it changes is not known")
-        if rows > rank:
+        if factors > rank:
             return expert_lora(group, stacked, scale, rank)
         name = stacked
     update = _product(group, found, name, scale, _in_projection(group, groups))
