@@ -65,7 +65,7 @@ def scan(
         output_dir: made if needed.
         options: what to compute.
         base: what the source was trained from, in the same forms: adds the rows of W - W0, or those of the weights
-            with an adapter. None: what an adapter's config names, if it is on disk; see docs/adapters.md.
+            with an adapter. None: what an adapter's config names, if it is on disk; see docs/what_can_be_scanned.md.
         workers: matrices side by side.
         threads: CPU threads in all.
         resume: take up the journal in output_dir, else start over.
