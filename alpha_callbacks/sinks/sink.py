@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.sinks.logger_sink import LoggerSink, is_logger
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.utils import plugins
+
+AUTO = "auto"
 
 
 @runtime_checkable
@@ -58,24 +61,26 @@ class SinkFactory(Protocol):
         """
 
 
-def check_sinks(sinks: str | Sequence[Any]) -> None:
+def as_list(sinks: Any) -> list[Any]:
+    """Return what a user has given as `sinks` as a list: names and objects."""
+    return list(sinks) if isinstance(sinks, Sequence) and not isinstance(sinks, str) else [sinks]
+
+
+def check_sinks(sinks: Any) -> None:
     """Raise OptionError for a name that no plugin has; imports none."""
-    if sinks == "auto":
-        return
-    if isinstance(sinks, str):
-        raise OptionError(f'sinks: expected "auto" or a list such as ["csv", "tensorboard"], got {sinks!r}.')
-    known = plugins.names("sinks")
-    for sink in sinks:
-        if isinstance(sink, str) and sink not in known:
+    known = (AUTO, *plugins.names("sinks"))
+    for sink in as_list(sinks):
+        if sink is None or isinstance(sink, str) and sink not in known:
             raise OptionError(f"sinks: expected some of {', '.join(known)} or objects, got {sink!r}.")
 
 
-def open_sinks(sinks: str | Sequence[Any], host: Host) -> list[Sink]:
-    """Return the sinks of a run.
+def open_sinks(sinks: Any, host: Host) -> list[Sink]:
+    """Return the sinks of a run, each destination once.
 
     Args:
-        sinks: "auto": every plugin that finds something to write to. A list: names, `Sink` objects, and writers (a
-            SummaryWriter, a W&B run, a Lightning logger), which the plugins recognise.
+        sinks: a name or object, or a list of them. "auto": every plugin that finds something to write to, and every
+            logger that the host offers. Other names: that plugin. Objects: a `Sink`, a Lightning or Fabric logger, or a
+            writer that a plugin recognises (a SummaryWriter, a W&B run).
         host: what the framework offers.
 
     Raises:
@@ -83,24 +88,33 @@ def open_sinks(sinks: str | Sequence[Any], host: Host) -> list[Sink]:
         MissingExtraError: a named sink needs an optional package.
     """
     check_sinks(sinks)
-    if sinks == "auto":
-        return _offered(host)
     opened: list[Sink] = []
-    for entry in sinks:
-        if isinstance(entry, str):
-            opened += plugins.load("sinks", entry)(host, asked=True)
-        elif isinstance(entry, Sink):
-            opened.append(entry)
-        else:
-            candidates = _offered(replace(host, offers=(entry,)))
-            found = [sink for sink in candidates if getattr(sink, "adopted", None) is entry]
-            if not found:
-                raise OptionError(
-                    f"sinks: expected a name, a Sink (log, close) or a writer that an installed sink knows, "
-                    f"got {type(entry).__name__}."
-                )
-            opened += found
+    for entry in as_list(sinks):
+        opened += [sink for sink in _sinks_of(entry, host) if not any(_same(sink, other) for other in opened)]
     return opened
+
+
+def _sinks_of(entry: Any, host: Host) -> Sequence[Sink]:
+    if entry == AUTO:
+        return _offered(host)
+    if isinstance(entry, str):
+        made: Sequence[Sink] = plugins.load("sinks", entry)(host, asked=True)
+        return made
+    if isinstance(entry, Sink):
+        return [entry]
+    found = [sink for sink in _offered(replace(host, offers=(entry,))) if getattr(sink, "adopted", None) is entry]
+    if not found:
+        raise OptionError(
+            f"sinks: expected a name, a Sink (log, close), a logger (log_metrics) or a writer that an installed sink "
+            f"knows, got {type(entry).__name__}."
+        )
+    return found
+
+
+def _same(one: Sink, other: Sink) -> bool:
+    """Return True if two sinks write to one place."""
+    places = [getattr(sink, "adopted", sink) for sink in (one, other)]
+    return one is other or type(one) is type(other) and places[0] is places[1]
 
 
 def _offered(host: Host) -> list[Sink]:
@@ -113,7 +127,8 @@ def _offered(host: Host) -> list[Sink]:
             if plugins.is_own("sinks", name):
                 raise
             plugins.leave_out("sinks", name, f"it failed with {type(error).__name__}: {error}.")
-    return found
+    adopted = [id(getattr(sink, "adopted", None)) for sink in found]
+    return [*found, *(LoggerSink(offer) for offer in host.offers if is_logger(offer) and id(offer) not in adopted)]
 
 
 class MemorySink:

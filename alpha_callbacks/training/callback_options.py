@@ -29,7 +29,7 @@ class CallbackOptions:
         device: where to compute; "cpu" uses none of the accelerator's memory.
         weights: "module": the weights being trained; "checkpoint": those that were saved, which differ under EMA.
         output_dir: folder for CSV files; default `alpha_hill` in the log folder of the trainer.
-        sinks: "auto": CSV and every logger of the trainer; or a list, see `Monitor`.
+        sinks: "auto": CSV and every logger of the trainer; or others, see `Monitor`.
         per_layer_scalars: log a scalar per layer and precision.
         images: log charts.
         background: analyse a copy on the CPU while training continues.
@@ -63,7 +63,7 @@ class CallbackOptions:
         device: str = "cpu",
         weights: Literal["module", "checkpoint"] = "module",
         output_dir: str | Path | None = None,
-        sinks: str | Sequence[Any] = "auto",
+        sinks: Any = "auto",
         per_layer_scalars: bool = True,
         images: bool = True,
         background: bool = False,

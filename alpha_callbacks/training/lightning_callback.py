@@ -9,7 +9,6 @@ import torch
 
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.lightning_base import Callback
-from alpha_callbacks.training.lightning_logger_sink import sinks_for_other_loggers
 from alpha_callbacks.training.training_callback import TrainingCallback
 from alpha_callbacks.weights.sharded import is_fsdp1
 
@@ -73,7 +72,6 @@ class AlphaHillCallback(TrainingCallback, Callback):
             output_dir=self._folder(self._log_dir),
             offers=trainer.loggers,
             step_key="trainer/global_step",
-            others=lambda found: sinks_for_other_loggers(trainer.loggers, found) if self.monitor.finds_sinks else (),
         )
         if not trainer.loggers and self.monitor.finds_sinks and trainer.is_global_zero:
             _log.warning("alpha-Hill: the trainer has no logger; results go to %s only.", self.monitor.output_dir)

@@ -13,7 +13,7 @@ from alpha_callbacks.analysis.processes import training_ranks
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
+from alpha_callbacks.sinks.sink import AUTO, Host, Sink, as_list, open_sinks
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
@@ -37,7 +37,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         options: what to compute.
         output_dir: folder for CSV files, and for the event files of a TensorBoard writer that no one else provides. It
             is locked during a run; where another run has it, this one takes `<output_dir>-2` and says so.
-        sinks: "auto", or a list of names ("csv", "tensorboard", "wandb"), `Sink` objects, SummaryWriters, W&B runs.
+        sinks: "auto" (CSV, and every writer and logger that the framework offers), "csv", "tensorboard", "wandb", or an
+            object (a `Sink`, SummaryWriter, W&B run, Lightning or Fabric logger); or a list, as in ["auto", MySink()].
         per_layer_scalars: also log a scalar per layer and precision.
         images: also log charts.
         background: analyse a copy on the CPU while training continues. A state that comes due while the previous one is
@@ -65,7 +66,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         options: AnalysisOptions | None = None,
         *,
         output_dir: str | Path = "alpha_hill",
-        sinks: str | Sequence[Any] = "auto",
+        sinks: Any = "auto",
         per_layer_scalars: bool = True,
         images: bool = True,
         background: bool = False,
@@ -124,8 +125,8 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     @property
     def finds_sinks(self) -> bool:
-        """True with sinks="auto"."""
-        return self._wanted == "auto"
+        """True if "auto" is among the sinks."""
+        return AUTO in as_list(self._wanted)
 
     def open(
         self,
@@ -133,7 +134,6 @@ class Monitor(AbstractContextManager["Monitor"]):
         output_dir: str | Path | None = None,
         offers: Sequence[Any] = (),
         step_key: str = "",
-        others: Callable[[Sequence[Sink]], Sequence[Sink]] = lambda found: (),
     ) -> None:
         """Start a run: join the ranks, make the folder, find the sinks. `log` does so if no run is open. Collective.
 
@@ -141,7 +141,6 @@ class Monitor(AbstractContextManager["Monitor"]):
             output_dir: replaces the constructor's, for this run and later ones.
             offers: loggers or callbacks of the framework that sinks may write through.
             step_key: key under which the framework logs its step to W&B.
-            others: given the sinks that were found, returns further ones.
 
         Raises:
             PeerError: not all ranks called it, or with other options.
@@ -150,11 +149,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         """
         with self._turn:
             self.close()
-            self._run = self._opened(Path(output_dir or self.output_dir), offers, step_key, others)
+            self._run = self._opened(Path(output_dir or self.output_dir), offers, step_key)
 
-    def _opened(
-        self, folder: Path, offers: Sequence[Any], step_key: str, others: Callable[[Sequence[Sink]], Sequence[Sink]]
-    ) -> MonitoredRun:
+    def _opened(self, folder: Path, offers: Sequence[Any], step_key: str) -> MonitoredRun:
         ranks = training_ranks()
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
         facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
@@ -167,7 +164,6 @@ class Monitor(AbstractContextManager["Monitor"]):
             claimed.append(claim(folder))
             host = Host(claimed[0].path, tuple(offers), step_key, self._per_layer_scalars, self._images)
             found.extend(open_sinks(self._wanted, host))
-            found.extend(others(found))
             return claimed[0].path
 
         try:

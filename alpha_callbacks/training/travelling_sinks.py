@@ -1,19 +1,19 @@
 """What becomes of the sinks that a user has handed in when a callback is copied, or pickled for another process."""
 
 import pickle
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.sinks.sink import as_list
 
 _LEFT_BEHIND: "WeakValueDictionary[int, Any]" = WeakValueDictionary()  # by id, as long as they live in this process
 
 
-def travelling(sinks: str | Sequence[Any]) -> str | Sequence[Any]:
+def travelling(sinks: Any) -> Any:
     """Return the sinks with those that cannot be pickled (writers, runs, open files) replaced by a way back to them."""
-    return sinks if isinstance(sinks, str) else [_travelling(sink) for sink in sinks]
+    return sinks if isinstance(sinks, str) else [_travelling(sink) for sink in as_list(sinks)]
 
 
 def _travelling(sink: Any) -> Any:

@@ -2,12 +2,14 @@
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.csv_sink import CsvSink
+from alpha_callbacks.sinks.logger_sink import LoggerSink
 from alpha_callbacks.sinks.sink import Host, MemorySink, Sink, check_sinks, open_sinks
 from tests.support.rows import snapshot
 
@@ -30,14 +32,37 @@ def test_names_and_objects(host: Host) -> None:
 
 @pytest.mark.parametrize("sinks", [["csv", "tensorbord"], ["mlflow"]])
 def test_unknown_names(sinks: list[str]) -> None:
-    with pytest.raises(OptionError, match=r"sinks: expected some of csv, tensorboard, wandb or objects, got"):
+    with pytest.raises(OptionError, match=r"sinks: expected some of auto, csv, tensorboard, wandb or objects, got"):
         check_sinks(sinks)
 
 
-@pytest.mark.parametrize("sinks", ["csv", "wandb"])
-def test_a_lone_name_is_not_a_list_of_letters(sinks: str) -> None:
-    with pytest.raises(OptionError, match='sinks: expected "auto" or a list'):
-        check_sinks(sinks)
+def test_a_lone_name_or_object_needs_no_list(host: Host) -> None:
+    memory = MemorySink()
+    assert [type(sink) for sink in open_sinks("csv", host)] == [CsvSink] and open_sinks(memory, host) == [memory]
+    for wrong in (None, ["auto", None], "c", "csv,wandb"):
+        with pytest.raises(OptionError, match="sinks: expected some of auto, csv"):
+            check_sinks(wrong)
+
+
+class Logger:
+    """As Lightning's and Fabric's, without being one."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append((step, metrics))
+
+
+def test_sinks_compose_and_each_destination_is_there_once(host: Host) -> None:
+    memory, logger, other = MemorySink(), Logger(), Logger()
+    offering = replace(host, offers=(logger,))
+    found = open_sinks(["auto", memory, "csv", logger, memory, other], offering)
+    assert [type(sink) for sink in found] == [CsvSink, LoggerSink, MemorySink, LoggerSink]
+    for sink in found:
+        sink.log(snapshot(3))
+    assert [step for step, _ in logger.rows] == [3] == [step for step, _ in other.rows]
+    assert logger.rows[0][1] == {f"alpha_hill/{name}": value for name, value in snapshot(3).scalars.items()}
 
 
 def test_an_object_that_nobody_knows(host: Host) -> None:

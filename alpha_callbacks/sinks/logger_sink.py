@@ -1,0 +1,33 @@
+"""Summary values to any logger of Lightning or Fabric that has no sink of its own."""
+
+from typing import Any
+
+from alpha_callbacks.sinks.snapshot import Snapshot
+
+
+def is_logger(offer: Any) -> bool:
+    """Return True for a logger as Lightning and Fabric define it."""
+    return callable(getattr(type(offer), "log_metrics", None))
+
+
+class LoggerSink:
+    """Sends the summary values to a logger that no other sink writes to (CSVLogger, MLflow, Comet, ...).
+
+    | key | meaning, unit | when |
+    |---|---|---|
+    | `alpha_hill/<name>` | the summary values of `Snapshot.scalars` | every snapshot |
+
+    Attributes:
+        adopted: the logger.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self.adopted = logger
+
+    def log(self, snapshot: Snapshot) -> None:
+        """Log one row of scalars."""
+        prefix = f"alpha_hill{getattr(self.adopted, 'group_separator', '/')}"
+        self.adopted.log_metrics({prefix + name: value for name, value in snapshot.scalars.items()}, step=snapshot.step)
+
+    def close(self) -> None:
+        """Do nothing: who made the logger finishes it."""
