@@ -48,6 +48,7 @@ _SUFFIXES = {
     ".keras": ("a Keras model", _CONVERT),
     ".tflite": ("a TensorFlow Lite model", _CONVERT),
     ".tfrecord": ("TFRecord data", _CONVERT),
+    ".zip": ("a ZIP archive", _UNPACK),
     ".pb": ("a TensorFlow graph", _CONVERT),
     ".npz": ("NumPy arrays (.npz)", _SAVE),
     ".npy": ("one NumPy array (.npy)", _SAVE),
@@ -109,7 +110,9 @@ def _format_of_zip(file: Path) -> str:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return ""  # cut short: what its name says it is reads it, and says so
+        if file.suffix.lower() in _SUFFIXES:
+            raise _refusal(file, *_SUFFIXES[file.suffix.lower()]) from None
+        return ""  # cut short: what reads files of this name says so
     if any(name.rpartition("/")[2] in ("data.pkl", "constants.pkl") for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -11,7 +11,7 @@ from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.errors import CheckpointError
 
 _PIPELINE, _MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
-_DEPTH, _SHOWN = 3, 8  # how far down weights are looked for, and how many places are listed
+_DEPTH, _SHOWN = 3, 6  # how far down weights are looked for, and how many places are listed
 _ABOUT = {  # what a folder without weights may hold instead
     "adapter_config.json": "the description of an adapter",
     "config.json": "the config of a model",
@@ -77,41 +77,7 @@ def snapshot_of(folder: Path) -> Path | None:
     return snapshots[0] if len(snapshots) == 1 else None
 
 
-def nothing_to_read(folder: Path) -> CheckpointError:
-    """Return the error for a folder without weights of its own: what lies below it, or what it holds instead."""
-    names = file_names(folder)
-    below = _with_weights(folder)
-    if below:
-        shown = ", ".join(str(path.relative_to(folder)) for path in below[:_SHOWN])
-        more = ", …" if len(below) > _SHOWN else ""
-        return CheckpointError(
-            f"{folder}: expected weights in this folder, found them in others below it ({shown}{more}). Scan one, as "
-            f"in `alpha-hill scan {below[0]}`."
-        )
-    unfinished = next((path for path in folder.rglob("*.incomplete") if path.is_file()), None)
-    if unfinished is not None:
-        return CheckpointError(f"{folder}: expected weights, found an unfinished download. Finish it.")
-    for name in names:
-        try:
-            format_of(folder / name)
-        except CheckpointError as error:
-            if name.endswith((".msgpack", ".h5", ".keras", ".onnx", ".tflite", ".npz", ".npy", ".zip", ".gz", ".tar")):
-                return error
-    what = ", ".join(dict.fromkeys(text for name, text in _ABOUT.items() if name in names)) or _some(names)
-    return CheckpointError(
-        f"{folder}: expected a file of weights (.safetensors, .bin, .ckpt, .gguf, .pt, .pth), found none (only {what})."
-        " Download the weights too, or name the folder that holds them."
-        if names
-        else f"{folder}: expected a file of weights, found an empty folder. Name the folder that holds them."
-    )
-
-
-def _some(names: Collection[str]) -> str:
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _with_weights(folder: Path, depth: int = _DEPTH) -> list[Path]:
+def folders_with_weights(folder: Path, depth: int) -> list[Path]:
     """Return the folders below that hold weights; later checkpoints of a run first. Links are not followed."""
     if depth == 0:
         return []
@@ -124,8 +90,42 @@ def _with_weights(folder: Path, depth: int = _DEPTH) -> list[Path]:
         if _holds_weights(path):
             found.append(path)
         elif not path.name.startswith("."):
-            found += _with_weights(path, depth - 1)
+            found += folders_with_weights(path, depth - 1)
     return found
+
+
+def nothing_to_read(folder: Path) -> CheckpointError:
+    """Return the error for a folder without weights of its own: what lies below it, or what it holds instead."""
+    names = file_names(folder)
+    below = folders_with_weights(folder, _DEPTH)
+    if below:
+        shown = listed(str(path.relative_to(folder)) for path in below)
+        return CheckpointError(
+            f"{folder}: expected weights in this folder, found them in others below it ({shown}). Scan one, as in "
+            f"`alpha-hill scan {below[0]}`."
+        )
+    unfinished = next((path for path in folder.rglob("*.incomplete") if path.is_file()), None)
+    if unfinished is not None:
+        return CheckpointError(f"{folder}: expected weights, found an unfinished download. Finish it.")
+    for name in names:
+        try:
+            format_of(folder / name)
+        except CheckpointError as error:
+            if name.endswith((".msgpack", ".h5", ".keras", ".onnx", ".tflite", ".npz", ".npy", ".zip", ".gz", ".tar")):
+                return error
+    what = ", ".join(dict.fromkeys(text for name, text in _ABOUT.items() if name in names)) or listed(names)
+    return CheckpointError(
+        f"{folder}: expected a file of weights (.safetensors, .bin, .ckpt, .gguf, .pt, .pth), found none (only {what})."
+        " Download the weights too, or name the folder that holds them."
+        if names
+        else f"{folder}: expected a file of weights, found an empty folder. Name the folder that holds them."
+    )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names, and how many there are beyond them."""
+    every = list(names)
+    return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
 
 
 def _newest_first(path: Path) -> tuple[str, int, str]:

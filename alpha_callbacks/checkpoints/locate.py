@@ -17,7 +17,7 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
         OptionError: a revision of something that is not a model id.
     """
     path = EMBEDDED if source is None else Path(source)
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a broken link is named as such when it is opened
         if revision is not None:
             raise OptionError(
                 f"revision: expected the model id that {revision!r} belongs to, got {path}. Leave it out."

@@ -14,6 +14,8 @@ from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.checkpoints.folders import (
     component_folders,
     file_names,
+    folders_with_weights,
+    listed,
     missing_components,
     nothing_to_read,
     snapshot_of,
@@ -67,7 +69,11 @@ def _open_folder(folder: Path) -> Checkpoint:
         opened_snapshot = _open_folder(snapshot)
         note = f"{folder.name} is read as its snapshot {snapshot.name}."
         return replace(opened_snapshot, notes=(note, *opened_snapshot.notes))
-    return _open_own(folder)
+    opened_folder, below = _open_own(folder), folders_with_weights(folder, 1)
+    if not below:
+        return opened_folder
+    note = f"Folders below hold weights too, which are not read: {listed(path.name for path in below)}."
+    return replace(opened_folder, notes=(*opened_folder.notes, note))
 
 
 def _open_own(folder: Path) -> Checkpoint:
@@ -108,7 +114,7 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     checkpoint = reader(files)
     if not checkpoint.tensors:
         raise CheckpointError(f"{files[0]}: expected tensors, found none.")
-    _require_writable_names(checkpoint)
+    _require_names(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
     config, adapter = _read_config(folder / "config.json"), _read_config(folder / "adapter_config.json")
     config = {**config, **({ADAPTER_CONFIG: adapter} if adapter else {}), **checkpoint.config}
@@ -151,14 +157,20 @@ def _suffix(file: Path) -> str:
 _TORCH = ("pt", "pth", "bin", "ckpt")
 
 
-def _require_writable_names(checkpoint: Checkpoint) -> None:
-    """Check that the names of tensors can be written to a table."""
+def _require_names(checkpoint: Checkpoint) -> None:
+    """Check that each tensor has a name of its own, and one that can be written to a table."""
+    seen, where = set[str](), checkpoint.files[0]
     for tensor in checkpoint.tensors:
         if "\0" in tensor.name or any("\ud800" <= character <= "\udfff" for character in tensor.name):
             raise CheckpointError(
-                f"{checkpoint.files[0]}: expected names of tensors that are text, got {tensor.name[:80]!r}. "
-                "Save it again with other names."
+                f"{where}: expected names of tensors that are text, got {tensor.name[:80]!r}. Choose others."
             )
+        if tensor.name in seen:
+            raise CheckpointError(
+                f"{where}: expected each tensor once, got {tensor.name[:80]!r} in more than one of "
+                f"{len(checkpoint.files)} files. If each holds a piece of it (model parallelism), join them first."
+            )
+        seen.add(tensor.name)
 
 
 def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -113,6 +114,9 @@ def test_checkpoints_below_are_listed_with_the_command(tmp_path: Path) -> None:
     assert str(error.value).endswith(f"`alpha-hill scan {tmp_path}/checkpoint-2000`.")
     put(tmp_path / "model.safetensors")
     assert layers(tmp_path) == ["block.0.fc1"]
+    assert open_checkpoint(tmp_path).notes == (
+        "Folders below hold weights too, which are not read: checkpoint-2000, checkpoint-1000, checkpoint-500.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_checkpoints_below_are_listed_with_the_command(tmp_path: Path) -> None:
         (("config.json",), r"found none \(only the config of a model\). Download the weights too"),
         (("tokenizer.json", "tokenizer_config.json"), r"only a tokenizer\)"),
         (("adapter_config.json",), "only the description of an adapter"),
-        (("readme.txt", "b.txt", "c.txt", "d.txt"), r"only b.txt, c.txt, d.txt and 1 more"),
+        (tuple(f"{i}.txt" for i in range(8)), r"only 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, 5.txt and 2 more"),
         (("flax_model.msgpack", "config.json"), "got MessagePack"),
         (("model.onnx",), "got ONNX"),
         (("optimizer.pt", "rng_state.pth"), r"only optimizer.pt, rng_state.pth\)"),
@@ -171,6 +175,14 @@ def test_pieces_of_model_parallelism_are_refused(tmp_path: Path) -> None:
         CheckpointError, match=r"model0-mp2.safetensors: expected whole matrices, got one of the pieces"
     ):
         open_checkpoint(tmp_path / "model0-mp2.safetensors")
+
+
+def test_pieces_that_hold_the_same_names_are_refused(tmp_path: Path) -> None:
+    for rank in range(2):
+        torch.save({"layers.0.attention.wq.weight": noise(4, 8)}, tmp_path / f"consolidated.0{rank}.pth")
+    for named in (tmp_path, tmp_path / "consolidated.00.pth"):
+        with pytest.raises(CheckpointError, match="consolidated.0"):
+            open_checkpoint(named)
 
 
 def test_a_config_that_is_odd_is_no_traceback(tmp_path: Path) -> None:
