@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")  # of files that hold weights
+SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".tar")  # of files that hold weights
 _EVERYWHERE = ("model", "weights", "final", "best", "last", "consolidated", "pytorch_model", "adapter_model")
 
 
@@ -21,6 +21,6 @@ def model_name(source: str | Path) -> str:
     if not path.exists() and not path.is_absolute() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
         return path.stem if path.suffix.lower() in SUFFIXES else str(source)
     path = path.resolve()
-    name = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    name = path.stem.removesuffix(".pth") if path.suffix.lower() in SUFFIXES else path.name  # best.pth.tar
     everywhere = name.startswith("checkpoint") or name in _EVERYWHERE
     return f"{path.parent.name}/{name}" if everywhere and path.parent.name else name

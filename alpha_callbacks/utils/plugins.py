@@ -19,13 +19,13 @@ _log = logging.getLogger(__name__)
 Group = Literal["readers", "sinks", "precisions", "exporters", "writers"]
 
 OWN = "alpha-callbacks"  # our distribution; what the metadata of an older installation says of it is not asked
-_TORCH = "alpha_callbacks.checkpoints.torch_reader:read_torch_files"
+_TORCH = "alpha_callbacks.checkpoints.torch_files.torch_reader:read_torch_files"
 _QUANTIZERS = "alpha_integrations.quantizers"
 _TABLE: Mapping[Group, Mapping[str, str]] = {
     "readers": {  # by file suffix
         "safetensors": "alpha_callbacks.checkpoints.safetensors_reader:read_safetensors",
         "gguf": "alpha_integrations.checkpoints.gguf_reader:read_gguf",
-        **dict.fromkeys(("bin", "pt", "pth", "ckpt"), _TORCH),
+        **dict.fromkeys(("bin", "pt", "pth", "ckpt", "tar"), _TORCH),
     },
     "sinks": {
         "csv": "alpha_callbacks.sinks.csv_sink:find_csv",

