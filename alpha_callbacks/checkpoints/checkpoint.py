@@ -23,7 +23,6 @@ _EMBEDDINGS = (
     "wte.weight",
     "embed_in.weight",
     "word_embeddings.weight",
-    "token_embd.weight",
     "backbone.embeddings.weight",
 )
 
@@ -103,9 +102,8 @@ class Checkpoint:
         ties = dict(self.aliases)
         embedding = self._tied_embedding(unpacked)
         if embedding is not None:
-            head = "output.weight" if embedding.name == "token_embd.weight" else "lm_head.weight"
-            ties[head] = embedding.name
-            tensors.append(replace(embedding, name=head))
+            ties["lm_head.weight"] = embedding.name
+            tensors.append(replace(embedding, name="lm_head.weight"))
         return take_inventory(
             tensors,
             self.config,

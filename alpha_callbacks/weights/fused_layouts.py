@@ -43,7 +43,7 @@ class Heads:
 # How a model family stores its fused q, k and v. A family that is not listed is left whole: a wrong split is worse.
 _CONCATENATED_MODELS = {
     "phi3", "phi4_multimodal", "gpt2", "openai-gpt", "imagegpt", "decision_transformer", "mpt", "dbrx", "baichuan",
-    "qwen", "gguf",
+    "qwen",
 }  # fmt: skip
 _GROUPED_MODELS = {"gpt_neox", "bloom", "internlm2", "gpt_neox_japanese"}
 _FALCON_MODELS = {"falcon", "RefinedWeb", "RefinedWebModel"}
@@ -84,7 +84,7 @@ def split_qkv(out_features: int, config: Mapping[str, Any]) -> tuple[Part, ...]:
         return ()
     q, kv = heads.queries * heads.size, heads.keys * heads.size
     if not heads.grouped:
-        return _concatenated((("q", "attn_q", q), ("k", "attn_k", kv), ("v", "attn_v", kv)))
+        return split_qkv_sizes(q, kv, kv)
     a_group = q // heads.keys
     stride = a_group + 2 * heads.size
     bounds = {"q": (0, a_group), "k": (a_group, a_group + heads.size), "v": (a_group + heads.size, stride)}
@@ -97,7 +97,12 @@ def split_qkv(out_features: int, config: Mapping[str, Any]) -> tuple[Part, ...]:
 def split_thirds(out_features: int) -> tuple[Part, ...]:
     """Return q, k, v of nn.MultiheadAttention.in_proj_weight, shape (3 * embed, embed)."""
     third = out_features // 3
-    return _concatenated((("q", "attn_q", third), ("k", "attn_k", third), ("v", "attn_v", third)))
+    return split_qkv_sizes(third, third, third)
+
+
+def split_qkv_sizes(q: int, k: int, v: int) -> tuple[Part, ...]:
+    """Return q, k and v of these numbers of rows, one after the other."""
+    return _concatenated((("q", "attn_q", q), ("k", "attn_k", k), ("v", "attn_v", v)))
 
 
 def split_gate_up(out_features: int, config: Mapping[str, Any], prefix: str = "mlp") -> tuple[Part, ...]:
@@ -112,6 +117,12 @@ def split_gate_up(out_features: int, config: Mapping[str, Any], prefix: str = "m
             Part(name, f"{prefix}_{name}", tuple((row, row + 1) for row in range(first, out_features, 2)))
             for first, name in enumerate(("gate", "up"))
         )
+    return split_halves(out_features, prefix)
+
+
+def split_halves(out_features: int, prefix: str) -> tuple[Part, ...]:
+    """Return gate and up of equal size, one after the other."""
+    half = out_features // 2
     return _concatenated((("gate", f"{prefix}_gate", half), ("up", f"{prefix}_up", half)))
 
 

@@ -29,35 +29,57 @@ UPDATE, UPDATE_CATEGORY = " (update)", "_update"
 
 # Whole segments, as the model families spell them (Llama, GPT-2, NeoX, BERT, Falcon, DeepSeek, Mixtral, GGUF, ...).
 _SEGMENTS: dict[str, tuple[str, ...]] = {
-    "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q"),
-    "attn_k": ("k_proj", "wk", "key", "attn_k", "k_lin", "to_k", "k"),
-    "attn_v": ("v_proj", "wv", "value", "attn_v", "v_lin", "to_v", "v"),
-    "attn_o": ("o_proj", "wo", "out_proj", "attn_output", "out_lin", "to_out", "o"),
+    "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q",
+        "cross_attn_q", "self_attn_q", "time_mix_receptance",
+    ),
+    "attn_k": (
+        "k_proj", "wk", "key", "attn_k", "k_lin", "to_k", "k", "attn_k_b", "cross_attn_k", "self_attn_k",
+        "time_mix_key",
+    ),
+    "attn_v": (
+        "v_proj", "wv", "value", "attn_v", "v_lin", "to_v", "v", "attn_v_b", "cross_attn_v", "self_attn_v",
+        "time_mix_value",
+    ),
+    "attn_o": (
+        "o_proj", "wo", "out_proj", "attn_output", "out_lin", "to_out", "o", "attn_o", "attn_out", "cross_attn_o",
+        "cross_attn_out", "self_attn_out", "vis_attn_output", "time_mix_output",
+    ),
     "attn_qkv": (
         "qkv_proj", "c_attn", "query_key_value", "Wqkv", "wqkv", "in_proj", "attn_qkv", "qkv", "kv_a_proj_with_mqa",
-        "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "W_pack",
+        "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "W_pack", "vis_attn_qkv",
     ),
-    "mlp_gate": ("gate_proj", "w1", "ffn_gate", "gate", "wi_0"),
-    "mlp_up": ("up_proj", "w3", "ffn_up", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "up", "wi", "wi_1", "lin1"),
-    "mlp_down": ("down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "down", "lin2", "output_linear"),
+    "mlp_gate": ("gate_proj", "w1", "ffn_gate", "gate", "wi_0", "ffn_gate_1", "vis_gate"),
+    "mlp_up": (
+        "up_proj", "w3", "ffn_up", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "up", "wi", "wi_1", "lin1", "ffn_up_1",
+        "vis_up", "channel_mix_key",
+    ),
+    "mlp_down": (
+        "down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "down", "lin2", "output_linear", "ffn_down_1",
+        "vis_down", "channel_mix_value",
+    ),
     "mlp_gate_up": ("gate_up_proj", "gate_and_up_proj", "dense_h_to_4h_swiglu", "input_linear", "Wi"),
     "moe_router": ("router", "ffn_gate_inp", "shared_expert_gate", "ffn_gate_inp_shexp"),
-    "moe_expert_gate": ("ffn_gate_exps", "ffn_gate_shexp"),
-    "moe_expert_up": ("ffn_up_exps", "ffn_up_shexp"),
-    "moe_expert_down": ("ffn_down_exps", "ffn_down_shexp"),
+    "moe_expert_gate": ("ffn_gate_exps", "ffn_gate_chexps", "ffn_gate_shexp"),
+    "moe_expert_up": ("ffn_up_exps", "ffn_up_chexps", "ffn_up_shexp"),
+    "moe_expert_down": ("ffn_down_exps", "ffn_down_chexps", "ffn_down_shexp"),
+    "moe_expert_gate_up": ("ffn_gate_up_exps",),
     "embedding": (
         "embed_tokens", "wte", "wpe", "word_embeddings", "position_embeddings", "token_type_embeddings", "token_embd",
         "tok_embeddings", "embed_in", "embed_positions", "embedding", "embeddings", "embed", "emb", "shared",
         "position_embd", "relative_attention_bias", "token_embedding", "position_embedding", "word_embedding",
-        "per_layer_token_embd",
+        "per_layer_token_embd", "token_types", "pos_embd", "pos_embd_k", "pos_h", "pos_w", "attn_rel_b",
+        "cross_attn_rel_b", "attn_rel_pos_emb",
     ),
-    "lm_head": ("lm_head", "embed_out", "output_projection"),
+    "lm_head": ("lm_head", "embed_out", "output_projection", "shared_head_head"),
+    "conv": ("conv", "ssm_conv1d", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "conv_dw", "conv_pw1", "conv_pw2"),
 }  # fmt: skip
 _BY_SEGMENT = {segment: category for category, segments in _SEGMENTS.items() for segment in segments}
 SEGMENTS = frozenset(_BY_SEGMENT)  # all that decide a category
 
 _ATTENTION = re.compile(r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|cross_attn|crossattention)$")
 _EXPERTS = re.compile(r"^(experts?|shared_experts?|block_sparse_moe|local_experts)$")
+_STATE_SPACE = {"mixer", "mamba", "conv", "shortconv"}
+_NUMBERED_EXPERT = re.compile(r"\.ffn_(gate|up|down)\.\d+$")  # GGUF files of 2023, before experts were stacked
 _BLOCKS = re.compile(r"^(layers?|h|blocks?|blk|layer_stack|decoder_layers|transformer_blocks)$")
 
 
@@ -80,10 +102,12 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
     last, parents = path[-1], path[:-1]
     if last in ("gate", "wg") and _moe_block(parents):
         return "moe_router"
-    if last in ("c_proj", "dense", "output", "wo", "Wo", "proj"):
+    if last in ("c_proj", "dense", "output", "wo", "Wo", "proj", "out"):
         return _projection(parents, last)
-    category = "other" if "mixer" in parents else _BY_SEGMENT.get(last, "other")  # state-space projections
-    inside_experts = any(_EXPERTS.match(part) for part in parents)
+    category = _BY_SEGMENT.get(last, "other")
+    if category != "conv" and _STATE_SPACE.intersection(parents):  # not the in_proj and out_proj of attention
+        return "other"
+    inside_experts = any(_EXPERTS.match(part) for part in parents) or _NUMBERED_EXPERT.search(layer_name)
     return category.replace("mlp_", "moe_expert_") if inside_experts and category.startswith("mlp_") else category
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from alpha_callbacks.weights.fused_layouts import Part
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.sharded import ShardedParameter
 
-Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj"]
+Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj", "stack"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,11 @@ class StoredTensor:
         dtype: what `read` returns; None for codes that are not numbers.
         stored_dtype: name of the storage format.
         read: `read(start, stop)` returns that range of the first dimension; all of a 0-D tensor.
-        kind: what a live module says it is; "unknown" leaves it to the name and shape.
+        kind: what a live module or a format says it is, of a stack that it is (matrices, out, in); "unknown" leaves it
+            to the name and shape.
         packed: why its values are codes and not weights, or "".
         companion: why it is never a matrix of its own ("scales of <layer>"), or "".
+        parts: the matrices fused in it (in each, of a stack), where the format says; None leaves it to the config.
         sharded: how to see all of it, where the ranks of a training run hold parts.
     """
 
@@ -38,6 +41,7 @@ class StoredTensor:
     kind: Kind = "unknown"
     packed: str = ""
     companion: str = ""
+    parts: tuple[Part, ...] | None = None
     sharded: ShardedParameter | None = None
 
 

@@ -21,12 +21,13 @@ from alpha_callbacks.weights.layer_names import categorize, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader, Weight
 
-_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe)\.|_exps(\.weight)?$")
+_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe)\.")
 
 
 def is_expert_stack(tensor: StoredTensor) -> bool:
     """Return True for a tensor of shape (experts, a, b)."""
-    return len(tensor.shape) == 3 and _EXPERTS_3D.search(clean_name(tensor.name)) is not None
+    named = tensor.kind == "stack" or _EXPERTS_3D.search(clean_name(tensor.name)) is not None
+    return named and len(tensor.shape) == 3
 
 
 def weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weight]:
@@ -60,6 +61,8 @@ def weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weig
         category = "embedding"
     if tensor.kind == "in_proj" or layer.endswith("in_proj_weight"):
         layer, parts = layer.removesuffix("_weight"), split_thirds(out_features)
+    elif tensor.parts is not None:
+        parts = tensor.parts
     elif category == "attn_qkv":
         parts = split_qkv(out_features, config)
     elif category in ("mlp_gate_up", "moe_expert_gate_up"):
@@ -97,8 +100,11 @@ def _experts(tensor: StoredTensor, layer: str, config: Mapping[str, Any]) -> Ite
     flipped = gate_up and not split_gate_up(a, config, "moe_expert") and bool(split_gate_up(b, config, "moe_expert"))
     hidden = text_config(config).get("hidden_size")
     flipped = flipped or (category == "moe_expert_down" and a != hidden and b == hidden)
+    flipped = flipped and tensor.kind != "stack"
     out_features, in_features = (b, a) if flipped else (a, b)
-    parts = split_gate_up(out_features, config, "moe_expert") if gate_up else ()
+    parts = tensor.parts
+    if parts is None:
+        parts = split_gate_up(out_features, config, "moe_expert") if gate_up else ()
     for expert in range(count):
         rows = partial(_expert_rows, tensor.read, expert, flipped)
         name = f"{base}.{expert}.{last}" if base else f"{last}.{expert}"
