@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,13 +10,17 @@ import pytest
 
 from alpha_callbacks.planning.plan_json import read_plan
 from tests.conftest import REPOSITORY
+from tests.support import warm
 from tests.support.scan_runs import scanned_table
 
 for package in ("lightning", "transformers", "accelerate", "peft", "tensorboard", "wandb"):
     pytest.importorskip(package)
 
-RUN = [sys.executable]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+EXAMPLES = REPOSITORY / "examples"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+CHARTS = ("matplotlib.pyplot", "torch.utils.tensorboard", "alpha_callbacks.training.monitor")
+LIGHTNING = ("lightning", "lightning.pytorch.loggers", "wandb", *CHARTS)
+TRAINER = ("transformers.trainer", "transformers.models.llama.modeling_llama", "accelerate", "peft", *CHARTS)
 
 
 def history(folder: Path) -> dict[int, dict[tuple[str, str], str]]:
@@ -36,24 +38,23 @@ def scanned(checkpoint: Path, folder: Path, precisions: set[str]) -> dict[tuple[
 
 
 @pytest.mark.parametrize(
-    ("command", "logs", "checkpoints"),
+    ("command", "imports", "logs", "checkpoints"),
     [
-        ([*RUN, "train_lightning.py", "--max-steps", "12"], "alpha_hill", "checkpoints/*step={}.ckpt"),
-        ([*RUN, "train_hf.py", "--max-steps", "6"], "alpha_hill", "checkpoint-{}"),
-        ([*RUN, "train_hf.py", "--max-steps", "6", "--lora"], "alpha_hill", ""),
-        ([*RUN, "train_pytorch.py", "--max-steps", "40"], ".", "step_{}.pt"),
-        ([*TORCHRUN, "train_pytorch.py", "--max-steps", "40"], ".", "step_{}.pt"),
-        ([*RUN, "train_fsdp2.py", "--max-steps", "4"], "alpha_hill", "checkpoints/*step={}.ckpt"),
+        (["train_lightning.py", "--max-steps", "12"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
+        (["train_hf.py", "--max-steps", "6"], TRAINER, "alpha_hill", "checkpoint-{}"),
+        (["train_hf.py", "--max-steps", "6", "--lora"], TRAINER, "alpha_hill", ""),
+        (["train_pytorch.py", "--max-steps", "40"], CHARTS, ".", "step_{}.pt"),
+        ([*TORCHRUN, "train_pytorch.py", "--max-steps", "40"], ("torch.distributed.run",), ".", "step_{}.pt"),
+        (["train_fsdp2.py", "--max-steps", "4"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
     ],
     ids=["lightning", "hf", "hf, lora", "pytorch", "pytorch, 2 processes", "fsdp2"],
 )
-def test_training_examples(command: list[str], logs: str, checkpoints: str, tmp_path: Path) -> None:
-    script = next(i for i, part in enumerate(command) if part.endswith(".py"))
-    command = [*command[:script], str(REPOSITORY / "examples" / command[script]), *command[script + 1 :]]
+def test_training_examples(
+    command: list[str], imports: tuple[str, ...], logs: str, checkpoints: str, tmp_path: Path
+) -> None:
+    command = [str(EXAMPLES / part) if part.endswith(".py") else part for part in command]
     environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [*command, "--output-dir", str(tmp_path)], capture_output=True, text=True, env=environment, timeout=280
-    )
+    done = warm.run([*command, "--output-dir", tmp_path], imports=imports, environment=environment, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "CSV in" in done.stdout
     steps = history(tmp_path / logs)
@@ -68,16 +69,15 @@ def test_training_examples(command: list[str], logs: str, checkpoints: str, tmp_
 
 
 def test_scan_example(tmp_path: Path) -> None:
-    script = str(REPOSITORY / "examples" / "scan_llama31_8b.py")
-    done = subprocess.run([*RUN, script], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = warm.run([EXAMPLES / "scan_llama31_8b.py"], imports=CHARTS, folder=tmp_path)
     assert done.returncode == 0 and "alpha_ratio" in done.stdout, done.stderr
 
 
 def test_quantization_example(tmp_path: Path) -> None:
     pytest.importorskip("compressed_tensors")
     transformers = pytest.importorskip("transformers")
-    command = [*RUN, str(REPOSITORY / "examples" / "quantize.py"), "--output-dir", str(tmp_path), "--avg-bits", "6"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    command = [EXAMPLES / "quantize.py", "--output-dir", tmp_path, "--avg-bits", "6"]
+    done = warm.run(command, imports=(*TRAINER, "compressed_tensors"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Policy fisher" in done.stdout and "4 random plans" in done.stdout
     plan = read_plan(tmp_path / "plan.json")

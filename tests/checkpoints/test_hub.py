@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +15,7 @@ import pytest
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.errors import OptionError
 from tests.conftest import REPOSITORY
+from tests.support import warm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 EMBEDDED = REPOSITORY / "alpha_callbacks" / "assets" / "tiny_llama"
@@ -102,13 +102,11 @@ def scan(
 ) -> subprocess.CompletedProcess[str]:
     home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "COLUMNS": "400"}
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and not k.lower().endswith("_proxy")}
-    return subprocess.run(
-        [sys.executable, "-m", "alpha_callbacks", "scan", model, "-o", str(tmp_path / "out"), *QUIET, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=REPOSITORY,
-        env={**clean, **home, **environment},
+    return warm.run(
+        ["-m", "alpha_callbacks", "scan", model, "-o", tmp_path / "out", *QUIET, *arguments],
+        imports=warm.COMMAND,
+        environment={**clean, **home, **environment},
+        anew=("huggingface_hub",),
     )
 
 

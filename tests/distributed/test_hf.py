@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from alpha_callbacks import Monitor
-from tests.distributed.launch import launch
+from tests.distributed.launch import TORCH, launch
 from tests.distributed.worker import OPTIONS, alphas
 
 pytest.importorskip("transformers")
 
+IMPORTS = (*TORCH, "transformers.models.llama.modeling_llama", "transformers.trainer", "accelerate")
+
 
 def test_checkpoints_are_analysed_on_both_ranks(tmp_path: Path) -> None:
-    first, second = launch("hf_worker.py", tmp_path)
+    first, second = launch("hf_worker.py", tmp_path, imports=IMPORTS)
     assert first["live"] == second["live"] and first["files"] == second["files"]
     for i, step in enumerate((2, 4)):
         with Monitor(OPTIONS, sinks=[], on_error="raise") as monitor:

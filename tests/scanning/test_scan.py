@@ -3,8 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +14,9 @@ from alpha_callbacks import AnalysisOptions, Plots, merge, scan
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import CheckpointError, JournalError
-from tests.conftest import REPOSITORY, noise
-from tests.support.scan_runs import FILES, NO_PLOTS, QUIET, TORCHRUN, command, contents
+from tests.conftest import noise
+from tests.support import warm
+from tests.support.scan_runs import FILES, NO_PLOTS, QUIET, TORCHRUN, command, command_on_ranks, contents
 
 LEADING = ["layer_name", "category", "out_features", "in_features", "alpha_fp32", "alpha_fp16", "alpha_bf16"]
 
@@ -204,16 +203,14 @@ def test_killed_and_resumed_is_byte_identical(slow_checkpoint: Path, tmp_path: P
     part = tmp_path / "killed" / "journal" / "rank-0.jsonl"
     kills = 0
     for wanted in (3, 8):
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = warm.start(arguments, imports=warm.COMMAND, output=tmp_path / "output", errors=tmp_path / "output")
         deadline = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < deadline:
             if part.exists() and part.read_text().count("\n") >= wanted:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
             time.sleep(0.005)
-        kills += process.wait() == -signal.SIGKILL
+        kills += process.wait(120) == -signal.SIGKILL
     assert kills == 2
     assert not (tmp_path / "killed" / FILES[0]).exists()
     before = part.read_text().splitlines()
@@ -235,8 +232,7 @@ def test_two_ranks_give_the_single_process_result(whole: Path, tmp_path: Path) -
 
 def test_ranks_of_a_shard(whole: Path, tmp_path: Path) -> None:
     for i in ("1/2", "2/2"):
-        done = command(*TORCHRUN, "-o", str(tmp_path), "--shard", i, "--threads", "1")
-        assert done.returncode == 0, done.stderr
+        command_on_ranks("scan", "-o", tmp_path, "--shard", i, "--threads", 1)
     merge([tmp_path], output_dir=tmp_path, **QUIET)
     assert contents(tmp_path) == contents(whole)
 

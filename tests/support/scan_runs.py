@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from alpha_callbacks import AnalysisOptions, Plots, scan
 from alpha_callbacks.tables.table import Table
 from tests.conftest import REPOSITORY
+from tests.support import warm
+from tests.support.ranks import run_ranks
 
 NO_PLOTS = Plots(formats=())
 QUIET: dict[str, Any] = {"plots": NO_PLOTS, "report": False}  # for scan and merge, where only the numbers matter
@@ -24,14 +26,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments in the repository and return what it printed."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'integrations'}", **environment},
-    )
+    path = f"{REPOSITORY}:{REPOSITORY / 'integrations'}"
+    return warm.run(arguments, imports=warm.COMMAND, environment={**os.environ, "PYTHONPATH": path, **environment})
+
+
+def command_on_ranks(*arguments: object) -> None:
+    """Run alpha-hill on two processes, without the start of torchrun; all must end well."""
+    with tempfile.TemporaryDirectory() as folder:
+        run_ranks(["-m", "alpha_callbacks", *arguments], Path(folder), imports=warm.COMMAND)
 
 
 def scanned_table(checkpoint: Path, folder: Path, precisions: Iterable[str]) -> Table:

@@ -13,7 +13,7 @@ from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import heavy
-from tests.support.scan_runs import NO_PLOTS, TORCHRUN, command, contents
+from tests.support.scan_runs import NO_PLOTS, command_on_ranks, contents
 
 LOW = AnalysisOptions(precisions=("fp32", "bf16", "int4"))
 
@@ -138,8 +138,7 @@ def test_shards_in_folders_of_their_own(whole: Path, tmp_path: Path) -> None:
 
 
 def test_ranks(whole: Path, tmp_path: Path) -> None:
-    done = command(*TORCHRUN, "-o", str(tmp_path), "--no-plots", "--no-report", "--threads", "1")
-    assert done.returncode == 0, done.stderr
+    command_on_ranks("scan", "-o", tmp_path, "--no-plots", "--no-report", "--threads", 1)
     assert held(tmp_path) == held(whole)
 
 

@@ -1,0 +1,187 @@
+"""Python programs as forks of one process that holds their heavy imports, so that a start costs no seconds.
+
+A program finds its own arguments, environment, folder and output, and ends as an interpreter does. Only what a package
+did when it was imported is done already: programs that are about imports, about variables that are read then, or about
+the memory of a whole process are started by `subprocess`.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = ("alpha_callbacks.cli.app", "alpha_callbacks.cli.scan_command")
+
+
+class Program:
+    """A running program: of `subprocess.Popen`, what tests need."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = _ask(ended=self.pid)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"program {self.pid}", timeout)
+            time.sleep(0.01)
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, 9)
+
+
+def start(
+    arguments: Sequence[object],
+    *,
+    imports: Sequence[str],
+    output: Path,
+    errors: Path,
+    folder: Path = REPOSITORY,
+    environment: Mapping[str, str] = os.environ,
+    anew: Sequence[str] = (),
+) -> Program:
+    """Start `python arguments...`: a file, or "-m" and a module, and what it is given.
+
+    Args:
+        arguments: of the interpreter.
+        imports: modules to be imported before, once for all programs; those that are not installed are left out.
+        output: file for what it prints.
+        errors: file for its standard error; may be the same.
+        folder: working directory.
+        environment: of the program.
+        anew: packages that the program imports itself, since they read its environment then.
+    """
+    return Program(
+        _ask(
+            arguments=[str(argument) for argument in arguments],
+            imports=list(imports),
+            output=str(output),
+            errors=str(errors),
+            folder=str(folder),
+            environment=dict(environment),
+            anew=list(anew),
+        )
+    )
+
+
+def run(arguments: Sequence[object], *, timeout: float = 240, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program as `start` does, to its end, and return what it printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        program = start(arguments, output=output, errors=errors, **options)
+        try:
+            code = program.wait(timeout)
+        finally:
+            program.kill()
+        return subprocess.CompletedProcess(list(arguments), code, output.read_text(), errors.read_text())
+
+
+class _Parent:
+    """The process that forks; it ends with this one, whose pipe it reads."""
+
+    process: Any = None
+
+
+def _ask(**request: Any) -> Any:
+    if _Parent.process is None:
+        path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "integrations")])
+        _Parent.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.warm"],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        atexit.register(_end)
+    _Parent.process.stdin.write(json.dumps(request) + "\n")
+    _Parent.process.stdin.flush()
+    return json.loads(_Parent.process.stdout.readline())
+
+
+def _end() -> None:
+    _Parent.process.stdin.close()
+    _Parent.process.wait()
+
+
+def _serve() -> None:
+    """Answer requests; in a forked process, return when its program has ended."""
+    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    _redirect(0, os.devnull, os.O_RDONLY)
+    os.dup2(2, 1)  # imports may print
+    for line in requests:
+        request = json.loads(line)
+        if "ended" in request:
+            pid, status = os.waitpid(request["ended"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            _prepare(request["imports"])
+            answer = os.fork()
+            if answer == 0:
+                requests.close()
+                answers.close()
+                return _become(request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    return None
+
+
+def _prepare(imports: Sequence[str]) -> None:
+    new = [name for name in imports if name not in sys.modules]
+    for name in new:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+    if new:
+        assert threading.active_count() == 1, "a fork has none of the threads of its parent"
+        gc.collect()
+        gc.freeze()  # what all share stays shared
+
+
+def _become(request: Mapping[str, Any]) -> None:
+    writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    _redirect(1, request["output"], writing)
+    _redirect(2, request["errors"], writing)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for name in [name for name in sys.modules if name.partition(".")[0] in request["anew"]]:
+        del sys.modules[name]
+    module, *rest = request["arguments"]
+    if module == "-m":
+        sys.argv, sys.path[0] = rest, request["folder"]
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = request["arguments"], str(Path(module).parent)
+        runpy.run_path(module, run_name="__main__")
+
+
+def _redirect(descriptor: int, path: str, flags: int) -> None:
+    opened = os.open(path, flags, 0o644)
+    os.dup2(opened, descriptor)
+    os.close(opened)
+
+
+if __name__ == "__main__":
+    _serve()
