@@ -97,7 +97,8 @@ class Checkpoint:
         return adapter_inventory(self.tensors, self.adapter_config, self.metadata, below, self.source, chosen)
 
     def _own_inventory(self, chosen: Chosen) -> Inventory:
-        unpacked = unpack_stored(self.tensors, self.config, self.metadata)
+        whole = are_whole(file.name for file in self.files)
+        unpacked = unpack_stored(self.tensors, self.config, self.metadata, whole=whole)
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
         embedding = self._tied_embedding(unpacked)

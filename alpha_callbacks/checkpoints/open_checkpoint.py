@@ -116,7 +116,7 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
         raise CheckpointError(f"{files[0]}: expected tensors, found none.")
     _require_names(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
-    config, adapter = _read_config(folder / "config.json"), _read_config(folder / "adapter_config.json")
+    config, adapter = _model_config(folder), _read_config(folder / "adapter_config.json")
     config = {**config, **({ADAPTER_CONFIG: adapter} if adapter else {}), **checkpoint.config}
     notes = (*chosen.notes, *notes, *_against_index(checkpoint, folder, chosen))
     return replace(checkpoint, config=config, stamps={**stamps, **checkpoint.stamps}, notes=notes + checkpoint.notes)
@@ -194,12 +194,20 @@ def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tup
     return (f"{chosen.index} does not list {len(unlisted)} tensors of its files ({unlisted[0]}, …); they are read.",)
 
 
+def _model_config(folder: Path) -> Mapping[str, Any]:
+    config = _read_config(folder / "config.json")
+    if "quantization_config" in config or not (said := _read_config(folder / "hf_quant_config.json")):
+        return config
+    inner = said.get("quantization")  # ModelOpt says it in a file of its own
+    return {**config, "quantization_config": {"quant_method": "modelopt", **(inner if isinstance(inner, dict) else {})}}
+
+
 def _read_config(file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         return {}
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         what = "one nested too deep" if isinstance(error, RecursionError) else error
         raise CheckpointError(f"{file}: expected JSON, got {what}.") from error
-    return config if isinstance(config, dict) else {}
+    return content if isinstance(content, dict) else {}

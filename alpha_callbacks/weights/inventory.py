@@ -154,10 +154,12 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
         return "factor of an adapter, not a weight by itself"
     if name.endswith(".original_module.weight"):
         return "replaced by a trained copy"
-    if name.endswith("_scales") or tensor.dtype is None and not _NAMED.search(name):
+    if name.endswith("_scales") or tensor.dtype is None and not tensor.packed and not _NAMED.search(name):
         return f"{tensor.stored_dtype} codes, scales or indices, not weights"
     if ndim < 2:
         return f"{ndim}-D, has no spectrum"
+    if re.search(r"(^|[._])bias$", name):
+        return "biases of several matrices"
     if not _NAMED.search(name) and not is_expert_stack(tensor) and tensor.kind == "unknown":
         return UNKNOWN
     if ndim > 5:

@@ -1,5 +1,6 @@
 """A tensor of any source, not read yet: its name, shape and how to read rows of it."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,16 @@ class StoredTensor:
     companion: str = ""
     parts: tuple[Part, ...] | None = None
     sharded: ShardedParameter | None = None
+
+    @property
+    def numel(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def readable(self) -> bool:
+        """True where `read` works at any time."""
+        return self.sharded is None and not self.packed
 
 
 def layer_name_of(parameter: str) -> str:

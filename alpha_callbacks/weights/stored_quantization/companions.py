@@ -1,11 +1,15 @@
 """Which tensors are stored beside the codes of a matrix."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 # Beside a weight, but not needed to decode it: biases, and the scales of activations and of the key-value cache.
-_UNRELATED = {"bias", "input_scale", "activation_scale", "output_scale", "k_scale", "v_scale", "q_scale"}
+_UNRELATED = re.compile(
+    r"(^|_)bias$|(^|_)(input|output|activation|act)_(scale|zero_point|global_scale|scale_ub|amax)$|^scale_input$|qscale_act$"
+    r"|^(k|v|q|kv|prob)_(scale|zero_point)$"
+)
 
 
 def in_few_bits(tensor: StoredTensor) -> bool:
@@ -34,8 +38,9 @@ def companions_of(tensor: StoredTensor, modules: Mapping[str, list[str]]) -> tup
     names = [*modules.get(module, ()), *modules.get(tensor.name, ())]
     if last != "weight":
         names = [name for name in names if name.startswith((f"{tensor.name}_", f"{tensor.name}."))]
-    return tuple(name for name in names if name != tensor.name and not _is_unrelated(name, tensor.name))
+    return tuple(name for name in names if name != tensor.name and not is_unrelated(name.rpartition(".")[2]))
 
 
-def _is_unrelated(name: str, codes: str) -> bool:
-    return name.rpartition(".")[2] in _UNRELATED or name == f"{codes}_bias"
+def is_unrelated(last: str) -> bool:
+    """Return True for the last part of a name that says nothing of the codes: a bias, a scale of activations."""
+    return _UNRELATED.search(last) is not None

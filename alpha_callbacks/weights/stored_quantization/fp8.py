@@ -1,106 +1,154 @@
-"""FP8 matrices: `weight` in float8_e4m3fn times `weight_scale_inv` per block, or `weight_scale` per row or tensor."""
+"""Matrices in FP8 or INT8 times a scale per block, row or tensor, under the names that each library gives the scale."""
 
-import math
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits
+from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
+from alpha_callbacks.weights.stored_quantization.scaled import (
+    EXPONENTS,
+    REAL,
+    Blocks,
+    Scaled,
+    blocks_of,
+    decoded,
+    decoded_stack,
+    expert,
+    grid,
+)
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
-# `quant_method` of config.json -> names of the scales whose product with the codes is the weight.
+_FP8 = {"float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"}
+# Every one of these scales is what the codes are multiplied by, those called "inv" too (the inverse of what quantized).
 _SCALES = {
-    "fp8": ("weight_scale_inv", "weight_scale"),  # DeepSeek, transformers
-    "compressed-tensors": ("weight_scale",),
-    "fbgemm_fp8": ("weight_scale",),
+    "weight_scale_inv",  # DeepSeek-V3, transformers' FP8Linear
+    "weight_scale",  # fbgemm, ModelOpt, Quark, ComfyUI since 2025; compressed-tensors has a layout of its own
+    "scale",  # DeepSeek-V4
+    "qscale_weight",  # Mistral's consolidated files
+    "scale_weight",  # ComfyUI's fp8_scaled files
 }
-_CODES = torch.float8_e4m3fn
+# The same for a stack of experts, appended to its name.
+_SCALES_OF_STACK = {"_scale_inv", "_weight_scale_inv", "_scale", "_weight_scale"}
+# Values of `quant_method` that use these tensors as described here.
+_METHODS = {"", "fp8", "fbgemm_fp8", "modelopt", "quark", "compressed-tensors", "w8a8_fp8"}
+_INT8_METHODS = {"", "modelopt", "quark", "w8a8_int8", "blockwise_int8"}  # codes of int8 are FP4 pairs to "fp8"
 
 
 class Fp8:
     """The layout; see the module."""
 
-    name = "fp8"
+    name = "FP8, INT8"
     summary = Summary(
-        decoded="float8_e4m3fn times a scale per block, row or tensor",
-        names="`weight` with `weight_scale_inv` or `weight_scale`",
-        live="modules with parameters of these names, as transformers' `FP8Linear`",
-        refused="other companions or shapes: `unsupported`, naming the companion",
+        decoded="float8 e4m3, e5m2 (fn and fnuz) or int8 times a scale per block, row, group or tensor; stacks too",
+        names="`weight` with `weight_scale_inv`, `weight_scale`, `scale`, `qscale_weight` or `scale_weight`; "
+        "experts in three dimensions with `…_scale_inv`, `…_weight_scale_inv`, `…_weight_scale` or `…_scale`",
+        live="parameters of these names, as in transformers' `FP8Linear` and `FP8Experts`",
+        refused="block sizes that shapes leave open or `weight_block_size` contradicts, further companions, another "
+        "`quant_method`: “float8_e4m3fn codes with … beside them”",
     )
 
     def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterator[Claim]:
-        """Yield the matrices whose only companion is a scale of a shape that is understood."""
-        quantization = about.quantization
-        known, modules = _SCALES.get(str(quantization.get("quant_method")), ()), by_module(tensors.values())
+        """Yield the matrices and stacks whose companions are a scale of a shape that is understood, and no more."""
+        modules = by_module(tensors.values())
         for tensor in tensors.values():
-            if not (tensor.name.endswith(".weight") and tensor.dtype is _CODES and len(tensor.shape) == 2):
+            methods = _FP8_OR_INT8.get(tensor.stored_dtype, frozenset())
+            if about.method not in methods or len(tensor.shape) not in (2, 3) or not tensor.readable:
                 continue
-            companions = companions_of(tensor, modules)
-            if len(companions) != 1 or companions[0].rpartition(".")[2] not in known:
-                continue
-            scale = tensors[companions[0]]
-            if _readable(tensor) and _readable(scale) and _block(tensor, scale, quantization) is not None:
-                yield Claim(tensor, {"scales": scale})
+            beside = {name.removeprefix(_prefix(tensor)): tensors[name] for name in companions_of(tensor, modules)}
+            scales = [name for name in beside if name in (_SCALES if _is_weight(tensor) else _SCALES_OF_STACK)]
+            others = [name for name in beside if name not in scales and not _says_fp8(beside[name])]
+            if len(scales) == 1 and not others and self._understood(tensor, beside[scales[0]], about):
+                said = {name.replace("_", " "): beside[name] for name in beside if name not in scales}
+                yield Claim(tensor, {"scales": beside[scales[0]], **said})
+
+    def _understood(self, codes: StoredTensor, scale: StoredTensor, about: Description) -> bool:
+        if about.method == "compressed-tensors" and scale.name.endswith("weight_scale"):
+            return False  # its layout knows the groups of the config
+        if not scale.readable or scale.stored_dtype not in REAL | EXPONENTS:
+            return False
+        if codes.stored_dtype == "int8" and (scale.stored_dtype not in REAL or scale.name.endswith(".scale")):
+            return False  # pairs of FP4
+        found = _blocks(codes, scale, about)
+        return found is not None and (scale.stored_dtype != "uint8" or (found.rows, found.columns) == (1, 32))
 
     def decode(self, claim: Claim, about: Description) -> StoredTensor:
-        """Return codes times scale, both in float32, as transformers and compressed-tensors compute it."""
+        """Return codes times scales, both in float32, as transformers computes it."""
         codes, scale = claim.codes, claim.companions["scales"]
-        block = _block(codes, scale, about.quantization)
-        assert block is not None, f"{codes.name} was not recognised"
-        return replace(
-            codes,
-            dtype=torch.float32,
-            stored_dtype=f"{codes.stored_dtype} (scale per {block.words})",
-            read=partial(_rows, codes, scale, block),
-        )
+        blocks = _blocks(codes, scale, about)
+        assert blocks is not None, f"{codes.name} was not recognised"
+        label = f"{codes.stored_dtype} (scale per {blocks.words})"
+        if len(codes.shape) == 2:
+            matrix = Scaled(codes, codes.shape[1], Tensor.float, scale, blocks)
+            return decoded(codes, matrix, name=codes.name, stored_dtype=label)
+
+        def of_expert(index: int) -> Scaled:
+            scales = _scales_of_expert(codes, scale, index, about)
+            return Scaled(expert(codes, index), codes.shape[2], Tensor.float, scales, blocks)
+
+        shape = (codes.shape[1], codes.shape[2])
+        return decoded_stack(codes, of_expert, shape, name=codes.name, stored_dtype=label)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Weights that share a scale.
-
-    Attributes:
-        rows: rows of a block.
-        columns: columns of a block.
-        words: what it is, for a reader.
-    """
-
-    rows: int
-    columns: int
-    words: str
+_FP8_OR_INT8 = {**dict.fromkeys(_FP8, frozenset(_METHODS)), "int8": frozenset(_INT8_METHODS)}
 
 
-def _readable(tensor: StoredTensor) -> bool:
-    return tensor.sharded is None and not tensor.packed
+def _is_weight(tensor: StoredTensor) -> bool:
+    return tensor.name.rpartition(".")[2] == "weight"
 
 
-def _block(codes: StoredTensor, scale: StoredTensor, quantization: Mapping[str, Any]) -> _Block | None:
-    """Return which weights share a scale, or None if type or shape of the scale are not understood."""
-    out_features, in_features = codes.shape
-    if scale.dtype is None or in_few_bits(scale):
+def _prefix(tensor: StoredTensor) -> str:
+    return tensor.name.removesuffix("weight") if _is_weight(tensor) else tensor.name
+
+
+def _says_fp8(tensor: StoredTensor) -> bool:
+    """Return True for ComfyUI's description of a layer, JSON in bytes, if it says only the type of the codes."""
+    if tensor.name.rpartition(".")[2] != "comfy_quant" or tensor.stored_dtype != "uint8" or len(tensor.shape) != 1:
+        return False
+    try:
+        said = json.loads(bytes(tensor.read(0, tensor.shape[0]).tolist()))
+    except ValueError:
+        return False
+    known = isinstance(said, dict) and said.keys() <= {"format", "full_precision_matrix_mult"}
+    return known and said.get("format") in _FP8
+
+
+def _blocks(codes: StoredTensor, scale: StoredTensor, about: Description) -> Blocks | None:
+    """Return which weights share a scale, or None if the shape of the scales is not understood."""
+    by_block = scale.name.endswith(("scale_inv", ".scale"))  # others are per row or tensor beside blocks
+    sizes = about.quantization.get("weight_block_size") if by_block else None
+    *stack, rows, columns = codes.shape
+    if not stack:
+        return blocks_of(grid(scale), (rows, columns), sizes)
+    if scale.numel == 1:
+        return Blocks(rows, columns, "tensor")
+    if scale.shape[0] != stack[0]:
         return None
-    if not scale.name.endswith(".weight_scale_inv"):
-        if math.prod(scale.shape) == 1:
-            return _Block(out_features, in_features, "tensor")
-        return _Block(1, in_features, "row") if scale.shape in ((out_features,), (out_features, 1)) else None
-    sizes = quantization.get("weight_block_size")
-    if not (isinstance(sizes, list | tuple) and len(sizes) == 2 and all(type(n) is int and n > 0 for n in sizes)):
-        return None
-    rows, columns = sizes
-    expected = (math.ceil(out_features / rows), math.ceil(in_features / columns))
-    return _Block(rows, columns, f"{rows}x{columns} block") if scale.shape == expected else None
+    if _by_column(codes, scale, about):
+        return Blocks(rows, 1, "row")
+    shape = scale.shape[1:] or (1,)
+    blocks = blocks_of(shape, (rows, columns), sizes)
+    if "gate_up" not in codes.name or rows % 2 or shape[0] % 2:
+        return blocks
+    # Gate above up, each quantized by itself: a block that reached from one into the other would be misread.
+    half = blocks_of((shape[0] // 2, *shape[1:]), (rows // 2, columns), sizes)
+    if blocks is not None and (half is None or rows // 2 % blocks.rows == 0):
+        return blocks
+    return replace(half, rows=rows // 2) if blocks is None and half is not None and shape[0] == 2 else None
 
 
-def _rows(codes: StoredTensor, scale: StoredTensor, block: _Block, start: int, stop: int) -> Tensor:
-    """Return decoded rows start..stop, shape (stop - start, in_features), float32."""
-    first = start // block.rows
-    last = max(first + 1, math.ceil(stop / block.rows))
-    scales = scale.read(first, last).float().reshape(last - first, -1)
-    values = codes.read(start, stop).float()
-    of_row = torch.arange(start, stop, device=scales.device) // block.rows - first
-    return values.mul_(scales[of_row].repeat_interleave(block.columns, dim=1)[:, : values.shape[1]])
+def _by_column(codes: StoredTensor, scale: StoredTensor, about: Description) -> bool:
+    """Return True for a scale per column: fbgemm stores Llama 4's experts as (in, out), with a scale per output."""
+    _, rows, columns = codes.shape
+    shape = scale.shape[1:]
+    turned = shape == (columns, 1) and (rows != columns or about.method == "fbgemm_fp8")
+    return columns > 1 and (turned or shape == (1, columns))
+
+
+def _scales_of_expert(codes: StoredTensor, scale: StoredTensor, index: int, about: Description) -> StoredTensor:
+    if scale.numel == 1:
+        return scale
+    turned = _by_column(codes, scale, about) and scale.shape[1] != 1
+    return expert(scale, index, transposed=turned)

@@ -1,51 +1,124 @@
 """Codes that no layout decodes: refused with a reason, never decomposed as if they were weights."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits
+from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits, is_unrelated
+from alpha_callbacks.weights.stored_quantization.layout import Description
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
-# Companions known by name, and what they hold.
-_COMPANIONS = {
-    "weight_scale": "scales",
-    "weight_scale_inv": "scales",
-    "SCB": "scales",
-    "weight.absmax": "scales",
-    "weight.quant_map": "levels",
+# What a companion holds, by the last part of its name.
+_ROLES = {
+    "zero points": re.compile(r"zero"),
+    "indices": re.compile(r"g_idx|indices|perm"),
+    "levels": re.compile(r"codebook|centroid|quant_map|lut"),
+    "scales": re.compile(r"scale|absmax|amax|SCB|(^|_)(sf|s|suh|svh)$|_inv$"),
+    "shape": re.compile(r"shape"),
 }
+# Beside weights of 16 bits and more these say that the numbers may be codes; other names may mean anything there.
+_OF_WEIGHTS = {
+    "weight_scale",
+    "weight_scale_inv",
+    "weight_scale_2",
+    "weight_global_scale",
+    "weight_zero_point",
+    "scale_weight",
+    "qscale_weight",
+    "SCB",
+    "weight.absmax",
+    "weight.quant_map",
+}
+_UNQUANTIZED = {"dense", "fakequant", "initialized", "calibration", "frozen"}  # compressed-tensors: weights as trained
 
 
-def mark_packed(tensors: Iterable[StoredTensor], quantization: Mapping[str, Any]) -> list[StoredTensor]:
+def mark_packed(
+    tensors: Iterable[StoredTensor], about: Description, *, scaled: bool = False, whole: bool = True
+) -> list[StoredTensor]:
     """Return the tensors, those marked whose values are codes and those that are their companions.
 
-    Codes are a `.weight` with a known companion, and floats below 16 bits with a companion that is not known or, in a
-    model whose config says that it is quantized, without any. Integers are no weights anywhere; see `StoredTensor`.
+    Floats below 16 bits are weights only where nothing speaks against it: no companion, no config that says that the
+    model is quantized, no matrix with scales elsewhere, no file left out. Wider floats are codes if there is a scale
+    of weights beside them. Integers are no weights anywhere; see `StoredTensor`.
 
     Args:
         tensors: those that no layout has claimed.
-        quantization: `quantization_config` of the model's config.json, or empty.
+        about: what the model says of itself.
+        scaled: whether a layout has claimed others.
+        whole: whether all files of the checkpoint are open.
     """
     listed = list(tensors)
-    names, modules = {tensor.name for tensor in listed}, by_module(listed)
+    modules = by_module(listed)
+    quantized = bool(about.quantization) or scaled or "_quantization_metadata" in about.metadata
     packed, companions = dict[str, str](), dict[str, str]()
     for tensor in listed:
-        module, _, last = tensor.name.rpartition(".")
-        known = {s: f"{module}.{s}".lstrip(".") for s in _COMPANIONS} if last == "weight" else {}
-        known = {s: name for s, name in known.items() if name in names}
-        others = companions_of(tensor, modules) if in_few_bits(tensor) else ()
-        companions |= {name: f"{_COMPANIONS[s]} of {layer_name_of(tensor.name)}" for s, name in known.items()}
-        for name in others:
-            if name.startswith(tensor.name):
-                reason = f"stored beside the {tensor.stored_dtype} codes of {layer_name_of(tensor.name)}, not a weight"
-                companions.setdefault(name, reason)
-        if known or others:
-            beside = next(iter(known)) if known else others[0].rpartition(".")[2]
-            packed[tensor.name] = f"{tensor.stored_dtype} codes with {beside} beside them"
-        elif in_few_bits(tensor) and quantization and len(tensor.shape) > 1:
-            packed[tensor.name] = f"{tensor.stored_dtype} codes whose scales are not in the files read"
+        if len(tensor.shape) < 2:
+            continue
+        beside, stored, why = _beside(tensor, modules), tensor.stored_dtype, ""
+        if stored == "float8_e8m0fnu":
+            companions.setdefault(tensor.name, "powers of two, which are scales and not weights")
+        elif in_few_bits(tensor):
+            if beside:
+                why = f"{stored} codes with {_names(beside, tensor)} beside them"
+            elif quantized:
+                why = f"{stored} codes whose scales are not in the files read"
+            elif not whole:
+                why = f"{stored} codes whose scales may be in files that were not read"
+        elif tensor.dtype is not None:
+            beside = [name for name in beside if _last(name, tensor) in _OF_WEIGHTS]
+            if beside and not _left_unquantized(about):
+                why = f"{stored} values with {_names(beside, tensor)} beside them, which may have to be applied"
+        elif beside:
+            why = f"{stored} codes with {_names(beside, tensor)} beside them"
+        if why:
+            packed[tensor.name] = why
+        for name in beside:
+            companions.setdefault(name, _reason(name, tensor))
     return [_marked(tensor, packed.get(tensor.name, ""), companions.get(tensor.name, "")) for tensor in listed]
+
+
+def _beside(tensor: StoredTensor, modules: Mapping[str, list[str]]) -> list[str]:
+    """Return what may belong to the values of a tensor, also under names that no layout knows."""
+    module, _, last = tensor.name.rpartition(".")
+    if last in ("qweight", "weight_packed"):
+        return [name for name in modules[module] if name != tensor.name and not is_unrelated(name.rpartition(".")[2])]
+    found = list(companions_of(tensor, modules))
+    if in_few_bits(tensor):
+        # "layers.0.q_proj_scale" beside "layers.0.q_proj.weight", "experts.w13_scales" beside "experts.gate_up_proj"
+        near, own = (module.rpartition(".")[0], f"{module}_") if last == "weight" else (module, "")
+        for name in modules.get(near, ()):
+            rest = name.rpartition(".")[2]
+            if name.startswith(own) and name != tensor.name and _role(rest) and not is_unrelated(rest):
+                found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def _left_unquantized(about: Description) -> bool:
+    """Return True if the model's config says that its weights are as they were trained, whatever lies beside them."""
+    said = (about.quantization.get(key) for key in ("format", "quantization_status"))
+    return any(str(getattr(value, "value", value)) in _UNQUANTIZED for value in said)
+
+
+def _last(name: str, tensor: StoredTensor) -> str:
+    """Return a companion's name without its module."""
+    module = tensor.name.rpartition(".")[0]
+    return name.removeprefix(f"{module}." if module else "")
+
+
+def _names(beside: Sequence[str], tensor: StoredTensor) -> str:
+    """Return the names of up to three companions."""
+    shown = [_last(name, tensor) for name in beside[:3]]
+    return f"{', '.join(shown)}{' and others' if len(beside) > 3 else ''}"
+
+
+def _role(last: str) -> str:
+    return next((role for role, pattern in _ROLES.items() if pattern.search(last)), "")
+
+
+def _reason(name: str, codes: StoredTensor) -> str:
+    layer = layer_name_of(codes.name)
+    role = _role(_last(name, codes))
+    return f"{role} of {layer}" if role else f"stored beside the {codes.stored_dtype} codes of {layer}, not a weight"
 
 
 def _marked(tensor: StoredTensor, packed: str, companion: str) -> StoredTensor:

@@ -5,6 +5,8 @@ from torch import Tensor
 
 # E2M1 of OCP Microscaling (MX) 1.0: the magnitudes of codes 0 to 7; the fourth bit is the sign.
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+# E2M3: the magnitudes of codes 0 to 31; the sixth bit is the sign.
+_E2M3 = (*(m / 8 for m in range(8)), *((1 + m / 8) * 2**e for e in range(3) for m in range(8)))
 
 
 def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
@@ -53,6 +55,20 @@ def unpack_fp4(packed: Tensor) -> Tensor:
     pairs = torch.stack((levels.repeat(16), levels.repeat_interleave(16)), dim=-1)  # by byte
     codes = packed.contiguous().view(torch.uint8)
     return pairs.index_select(0, codes.flatten().int()).view(*codes.shape[:-1], -1)
+
+
+def unpack_fp6(packed: Tensor) -> Tensor:
+    """Return the values of E2M3 codes, four in three bytes, the first in the low bits.
+
+    Args:
+        packed: uint8, shape (..., 3 * n).
+
+    Returns:
+        float32, shape (..., 4 * n).
+    """
+    levels = torch.tensor([*_E2M3, *(-level for level in _E2M3)], device=packed.device)
+    codes = unpack_bits(packed, 6, packed.shape[-1] * 8 // 6)
+    return levels.index_select(0, codes.flatten().int()).view(codes.shape)
 
 
 def power_of_two(exponents: Tensor) -> Tensor:

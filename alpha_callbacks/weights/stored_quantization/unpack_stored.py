@@ -12,7 +12,11 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
 def unpack_stored(
-    tensors: Iterable[StoredTensor], config: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    tensors: Iterable[StoredTensor],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    whole: bool = True,
 ) -> list[StoredTensor]:
     """Return the tensors in their order: matrices of a known layout decoded, other codes and all companions marked.
 
@@ -20,17 +24,19 @@ def unpack_stored(
         tensors: all tensors of a model, so that companions in other files are found.
         config: the model's config.json as a dict, or empty.
         metadata: texts in the headers of the files, where the format has such.
+        whole: False if the scales of a matrix may be in files that are not among the tensors.
     """
     listed = list(tensors)
     about = Description(config, _quantization(config), metadata or {})
     claimed: dict[str, StoredTensor] = {}
     for layout in LAYOUTS:
-        free = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
-        for claim in layout.recognise(free, about):
+        unclaimed = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
+        for claim in layout.recognise(unclaimed, about):
             claimed[claim.codes.name] = layout.decode(claim, about)
             for role, tensor in claim.companions.items():
                 claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(claim.codes.name)}")
-    rest = iter(mark_packed((tensor for tensor in listed if tensor.name not in claimed), about.quantization))
+    free = (tensor for tensor in listed if tensor.name not in claimed)
+    rest = iter(mark_packed(free, about, scaled=bool(claimed), whole=whole))
     return [claimed[tensor.name] if tensor.name in claimed else next(rest) for tensor in listed]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.stored_quantization.unpack_bits import power_of_two, unpack_bits, unpack_fp4
+from alpha_callbacks.weights.stored_quantization.unpack_bits import power_of_two, unpack_bits, unpack_fp4, unpack_fp6
 
 
 def _stream(codes: Tensor, bits: int, width: int) -> Tensor:
@@ -39,6 +39,13 @@ def test_fp4_is_what_compressed_tensors_reads() -> None:
     expected = helpers.unpack_fp4_from_uint8(packed, 4, 128, dtype=torch.float32)
     assert torch.equal(unpack_fp4(packed), expected)
     assert torch.equal(unpack_fp4(packed.view(torch.int8)), expected)
+
+
+def test_fp6_is_what_compressed_tensors_reads() -> None:
+    helpers = pytest.importorskip("compressed_tensors.compressors.mxfp6.helpers")
+    packed = torch.randint(0, 256, (3, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    expected = helpers.unpack_fp6_from_uint8(packed, 3, 128, dtype=torch.float32)
+    assert torch.equal(unpack_fp6(packed), expected)
 
 
 def test_e8m0_is_what_torch_reads() -> None:
