@@ -77,13 +77,13 @@ class Nvfp4:
         names="uint8 `weight` with `weight_scale` and `weight_scale_2`; experts with `…_weight_scale` and "
         "`…_weight_scale_2`",
         live="parameters of these names; not transformers' `NVFP4Linear`, whose order belongs to a GPU kernel",
-        refused="scales in a kernel's order (ComfyUI), `pre_quant_scale`: “uint8 codes with … beside them”",
+        refused="a kernel's order (ComfyUI: no config.json), `pre_quant_scale`: “uint8 codes with … beside them”",
     )
 
     def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterator[Claim]:
         """Yield codes whose companions are the two scales and no more."""
-        if about.method and not about.method.startswith("modelopt"):
-            return
+        if about.method and not about.method.startswith("modelopt") or not about.config:
+            return  # bare files are ComfyUI's, which stores both the pairs and the scales in a kernel's order
         modules = by_module(tensors.values())
         for tensor in tensors.values():
             if tensor.stored_dtype != "uint8" or len(tensor.shape) not in (2, 3) or not tensor.readable:
@@ -115,6 +115,8 @@ def _is_mx(codes: StoredTensor, scale: StoredTensor, about: Description) -> bool
 
     int8 codes with one scale per 16 bytes are never numbers of 8 bits: those share a scale among 32 at least.
     """
+    if codes.stored_dtype == "uint8" and not about.config:
+        return False  # see Nvfp4.recognise
     fp4 = about.config.get("expert_dtype") == "fp4"  # DeepSeek-V4
     kinds = EXPONENTS | REAL if fp4 else EXPONENTS
     sizes = (_MX_GROUP, 128) if fp4 else (_MX_GROUP,)

@@ -72,7 +72,11 @@ class Fp8:
         if codes.stored_dtype == "int8" and (scale.stored_dtype not in REAL or scale.name.endswith(".scale")):
             return False  # pairs of FP4
         found = _blocks(codes, scale, about)
-        return found is not None and (scale.stored_dtype != "uint8" or (found.rows, found.columns) == (1, 32))
+        if found is None or _said_otherwise(codes, about):
+            return False
+        if (found.rows, found.columns) == (1, 32):  # of MX; ComfyUI's bare files have those scales in a kernel's order
+            return bool(about.config)
+        return scale.stored_dtype != "uint8"
 
     def decode(self, claim: Claim, about: Description) -> StoredTensor:
         """Return codes times scales, both in float32, as transformers computes it."""
@@ -108,11 +112,26 @@ def _says_fp8(tensor: StoredTensor) -> bool:
     if tensor.name.rpartition(".")[2] != "comfy_quant" or tensor.stored_dtype != "uint8" or len(tensor.shape) != 1:
         return False
     try:
-        said = json.loads(bytes(tensor.read(0, tensor.shape[0]).tolist()))
+        return _is_only_fp8(json.loads(bytes(tensor.read(0, tensor.shape[0]).tolist())))
     except ValueError:
         return False
-    known = isinstance(said, dict) and said.keys() <= {"format", "full_precision_matrix_mult"}
-    return known and said.get("format") in _FP8
+
+
+def _said_otherwise(codes: StoredTensor, about: Description) -> bool:
+    """Return True if the texts of a file of ComfyUI say more of a layer than the type of its codes."""
+    try:
+        said = json.loads(about.metadata.get("_quantization_metadata", "{}"))
+        layers = said.get("layers", {}) if isinstance(said, dict) else {}
+        layer = layers.get(codes.name.removesuffix(".weight"))
+    except (ValueError, AttributeError):
+        return True
+    return layer is not None and not _is_only_fp8(layer)
+
+
+def _is_only_fp8(said: object) -> bool:
+    if not isinstance(said, dict) or not said.keys() <= {"format", "full_precision_matrix_mult"}:
+        return False
+    return str(said.get("format")).removesuffix("_rowwise") in _FP8
 
 
 def _blocks(codes: StoredTensor, scale: StoredTensor, about: Description) -> Blocks | None:

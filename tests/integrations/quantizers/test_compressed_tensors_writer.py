@@ -18,6 +18,7 @@ from alpha_callbacks.planning.layer_config import layers_of
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.write_model import write_model
 from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.module_weights import module_inventory
 from tests.support.plan_examples import plan_of
 from tests.support.tiny_gguf import write_tiny_gguf
 
@@ -104,6 +105,24 @@ def test_what_is_read_is_what_was_measured(written: dict[str, Any]) -> None:
         assert error == pytest.approx(expected, rel=0.03, abs=1e-4), choice  # int8: 0.0069 for 0.0067
         seen.add(choice.precision)
     assert seen == set(DISTANCE)
+
+
+def test_a_scan_reads_the_matrices_that_the_model_loads(written: dict[str, Any]) -> None:
+    weights = open_checkpoint(written["out"]).inventory(AnalysisOptions()).weights
+    assert [weight.layer_name for weight in weights] == list(weights_of())
+    for weight in weights:
+        expected = written["loaded"].get_submodule(weight.layer_name).weight
+        assert torch.equal(weight.rows(0, weight.out_features), expected), weight.layer_name
+
+
+def test_modules_that_are_still_compressed_are_read_alike(written: dict[str, Any]) -> None:
+    live = module_inventory(transformers.AutoModelForCausalLM.from_pretrained(written["out"]), AnalysisOptions())
+    assert sum("compressed-tensors" in weight.stored_dtype for weight in live.weights) == sum(
+        c.format.encoding is not None for c in written["plan"].choices
+    )
+    for weight in live.weights:
+        expected = written["loaded"].get_submodule(weight.layer_name).weight
+        assert torch.equal(weight.rows(0, weight.out_features), expected), weight.layer_name
 
 
 @pytest.mark.parametrize(("precision", "size", "steps", "low"), [("int8", 0, 127.5, -128), ("int4_g32", 32, 7.5, -8)])

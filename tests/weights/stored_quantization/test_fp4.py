@@ -141,7 +141,12 @@ REFUSED: dict[str, dict[str, Tensor]] = {
 @pytest.mark.parametrize("label", REFUSED)
 def test_what_is_not_understood_is_refused(tmp_path: Path, label: str) -> None:
     tensors = {"fc.weight": PACKED, **{f"fc.{last}": tensor for last, tensor in REFUSED[label].items()}}
-    inventory = of_files(tmp_path, tensors, {})
+    inventory = of_files(tmp_path, tensors, {"model_type": "llama"})
     for last in REFUSED[label]:
         assert last in only(inventory).unsupported
         assert reasons(inventory)[f"fc.{last}"] == "scales of fc"
+
+
+def test_bare_files_may_be_in_the_order_of_a_kernel(tmp_path: Path) -> None:
+    tensors = {"fc.weight": PACKED, "fc.weight_scale": _e4m3(96, 20), "fc.weight_scale_2": torch.ones(())}
+    assert "weight_scale_2 beside them" in only(of_files(tmp_path, tensors, {})).unsupported

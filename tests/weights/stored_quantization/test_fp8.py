@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight
@@ -253,3 +255,11 @@ def test_a_scale_that_is_no_number_becomes_a_status(tmp_path: Path) -> None:
     tensors = {"fc.weight": _codes(64, 32), "fc.weight_scale": torch.full((64, 1), torch.nan)}
     (row,) = analyze_weight(only(of_files(tmp_path, tensors, {})), OPTIONS)
     assert row.status == "non_finite"
+
+
+@pytest.mark.parametrize(("said", "read"), [({"format": "float8_e4m3fn"}, True), ({"format": "int8_rotated"}, False)])
+def test_what_comfyui_says_in_the_texts_of_a_file_is_heeded(tmp_path: Path, said: dict[str, str], read: bool) -> None:
+    text = json.dumps({"format_version": "1.0", "layers": {"fc": said}})
+    tensors = {"fc.weight": _codes(64, 32), "fc.weight_scale": torch.tensor(0.5)}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"_quantization_metadata": text})
+    assert bool(only(open_checkpoint(tmp_path).inventory(OPTIONS)).unsupported) is not read
