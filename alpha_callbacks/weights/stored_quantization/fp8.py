@@ -74,8 +74,8 @@ class Fp8:
         found = _blocks(codes, scale, about)
         if found is None or _said_otherwise(codes, about):
             return False
-        if (found.rows, found.columns) == (1, 32):  # of MX; ComfyUI's bare files have those scales in a kernel's order
-            return bool(about.config)
+        if scale.stored_dtype in EXPONENTS and (found.rows, found.columns) == (1, 32):
+            return bool(about.config)  # MX; ComfyUI's bare files have these scales in a kernel's order
         return scale.stored_dtype != "uint8"
 
     def decode(self, claim: Claim, about: Description) -> StoredTensor:

@@ -51,9 +51,9 @@ def mark_packed(
     modules = by_module(listed)
     quantized = bool(about.quantization) or scaled or "_quantization_metadata" in about.metadata
     packed, companions = dict[str, str](), dict[str, str]()
-    for tensor in listed:
-        if len(tensor.shape) < 2:
-            continue
+    for tensor in sorted(listed, key=lambda tensor: layer_name_of(tensor.name) == tensor.name):
+        if len(tensor.shape) < 2 or tensor.name in companions:
+            continue  # weights come first, so that the scales of scales belong to the weights
         beside, stored, why = _beside(tensor, modules), tensor.stored_dtype, ""
         if stored == "float8_e8m0fnu":
             companions.setdefault(tensor.name, "powers of two, which are scales and not weights")

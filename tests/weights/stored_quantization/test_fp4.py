@@ -149,4 +149,4 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, label: str) -> None:
 
 def test_bare_files_may_be_in_the_order_of_a_kernel(tmp_path: Path) -> None:
     tensors = {"fc.weight": PACKED, "fc.weight_scale": _e4m3(96, 20), "fc.weight_scale_2": torch.ones(())}
-    assert "weight_scale_2 beside them" in only(of_files(tmp_path, tensors, {})).unsupported
+    assert "uint8 codes with weight_scale" in only(of_files(tmp_path, tensors, {})).unsupported

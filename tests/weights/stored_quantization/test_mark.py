@@ -29,7 +29,7 @@ DOUBTFUL: dict[str, tuple[dict[str, Tensor], dict[str, Any], str]] = {
         "not in the files",
     ),
     "scales of other layers": (
-        {"fc.weight": FP8, "fc2.weight": FP8, "fc2.weight_scale": torch.ones(1)},
+        {"fc.weight": FP8, "fc2.weight": FP8.clone(), "fc2.weight_scale": torch.ones(1)},
         {},
         "scales are not in the files",
     ),
