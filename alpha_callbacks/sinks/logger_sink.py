@@ -19,10 +19,12 @@ class LoggerSink:
 
     Attributes:
         adopted: the logger.
+        name: kind of the logger, for messages.
     """
 
     def __init__(self, logger: Any) -> None:
         self.adopted = logger
+        self.name = str(getattr(logger, "kind", type(logger).__name__))  # not its name: some ask their server for that
 
     def log(self, snapshot: Snapshot) -> None:
         """Log one row of scalars."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError
 from alpha_callbacks.sinks.snapshot import Event
+from alpha_callbacks.training.hf_reporters import other_reporters
 from alpha_callbacks.training.training_callback import TrainingCallback
 
 try:
@@ -28,8 +29,9 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
     """Computes alpha-Hill at every checkpoint of a Trainer run and logs it to TensorBoard, W&B and CSV.
 
     The Trainer calls `on_save` when all files of a checkpoint exist. The first and the last state are also measured.
-    Results go to the run's own TensorBoard writer and W&B run (`report_to`). The callback stores nothing in
-    checkpoints, so a run can be resumed with or without it. Keys are listed in docs/keys.md.
+    Results go to the run's own TensorBoard writer and W&B run, the summary values to every other reporter that
+    `report_to` names. The callback stores nothing in checkpoints, so a run can be resumed with or without it. Keys are
+    listed in docs/keys.md.
 
     Options: see `CallbackOptions` and docs/training.md.
 
@@ -51,9 +53,10 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
         """Open the sinks and measure the first state (in a resumed run, the restored one)."""
+        reporters = self._reporters or _reporters_of_caller()
         self.monitor.open(
             output_dir=self._run_folder(args, state),
-            offers=self._reporters or _reporters_of_caller(),
+            offers=(*reporters, *other_reporters(reporters, args, state, control, kwargs["model"])),
             step_key="train/global_step",
         )
         if self.monitor.finds_sinks and not args.report_to and state.is_world_process_zero:

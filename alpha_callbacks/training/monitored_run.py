@@ -198,7 +198,7 @@ class MonitoredRun:
             try:
                 sink.log(snapshot)
             except Exception as error:
-                name = type(sink).__name__
+                name = getattr(sink, "name", type(sink).__name__)
                 self._errors.warn(f"{name}: {type(error).__name__}: {error}", once=name)
                 problem = problem or f"{name}: {error}"
         if self._errors.strict and self._worker is None:
