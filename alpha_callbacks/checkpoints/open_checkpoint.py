@@ -21,6 +21,11 @@ from alpha_callbacks.checkpoints.folders import (
     snapshot_of,
 )
 from alpha_callbacks.checkpoints.index_file import read_index
+from alpha_callbacks.checkpoints.torch_files.distributed_folders import (
+    open_distributed,
+    require_no_part,
+    require_no_shells,
+)
 from alpha_callbacks.checkpoints.unchanged import stamps_of
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.utils import plugins
@@ -56,6 +61,12 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def _open_folder(folder: Path) -> Checkpoint:
+    distributed = open_distributed(folder)
+    if distributed is not None:
+        _require_names(distributed)
+        require_no_shells(distributed)
+        stamps, config = stamps_of(distributed.files), _read_config(folder / "config.json")
+        return replace(distributed, config=config, stamps=stamps)
     parts = component_folders(folder)
     if parts is not None:
         opened = {prefix: _open_own(part) for prefix, part in parts.items()}
@@ -92,6 +103,7 @@ def _set_of_folder(folder: Path) -> FileSet:
 def _set_of_file(path: Path) -> FileSet:
     if not path.exists() and not path.is_symlink():
         raise CheckpointError(f"{path}: expected a checkpoint file or folder, found nothing there.")
+    require_no_part(path)
     folder = path.parent
     return set_around(path.name, file_names(folder), str(folder), lambda name: read_index(folder / name))
 
@@ -115,6 +127,7 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     if not checkpoint.tensors:
         raise CheckpointError(f"{files[0]}: expected tensors, found none.")
     _require_names(checkpoint)
+    require_no_shells(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
     config, adapter = _model_config(folder), _read_config(folder / "adapter_config.json")
     config = {**config, **({ADAPTER_CONFIG: adapter} if adapter else {}), **checkpoint.config}

@@ -82,7 +82,8 @@ def read_bytes(file: Path, offset: int, count: int) -> Tensor:
         CheckpointError: the file ends before, or cannot be read.
     """
     found = torch.empty(count, dtype=torch.uint8)
-    rest: Any = memoryview(found.numpy())
+    values: Any = found.numpy()
+    rest = memoryview(values)
     try:
         with file.open("rb", buffering=0) as handle:
             handle.seek(offset)

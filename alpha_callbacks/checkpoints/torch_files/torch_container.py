@@ -123,13 +123,13 @@ def _open_zip(file: Path, start: int, handle: FilePart) -> TorchContainer:
         raise ValueError(f"version {version!r} of the format, which is not known")
     places = {}
     for key, storage in reading.storages.items():
-        info = members.get(f"{prefix}data/{key}")
-        if info is None:
+        member = members.get(f"{prefix}data/{key}")
+        if member is None:
             raise ValueError(f"an archive without the values of storage {key!r}")
-        _require_plain(info)
-        if info.file_size < storage.nbytes:
-            raise ValueError(f"{info.file_size:,} bytes for a storage of {storage.nbytes:,}")
-        places[key] = start + info.header_offset
+        _require_plain(member)
+        if member.file_size < storage.nbytes:
+            raise ValueError(f"{member.file_size:,} bytes for a storage of {storage.nbytes:,}")
+        places[key] = start + member.header_offset
     return TorchContainer(file, content, places, tuple(reading.foreign), swapped=order == "big")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.torch_files.model_parallel import are_pieces, join_pieces
 from alpha_callbacks.checkpoints.torch_files.state_dicts import Found, find_weights
 from alpha_callbacks.checkpoints.torch_files.strided_rows import StridedTensor
 from alpha_callbacks.checkpoints.torch_files.torch_container import TorchContainer, open_container
@@ -23,7 +24,7 @@ def read_torch_files(files: list[Path]) -> Checkpoint:
     Raises:
         CheckpointError: damaged, compressed, a TorchScript archive, or without tensors.
     """
-    tensors: list[StoredTensor] = []
+    pieces: list[list[StoredTensor]] = []
     aliases: dict[str, str] = {}
     notes: list[str] = []
     for file in files:
@@ -34,10 +35,16 @@ def read_torch_files(files: list[Path]) -> Checkpoint:
             raise CheckpointError(
                 f"{file}: expected a dict of tensors, got {error}. Save model.state_dict()."
             ) from error
-        tensors += stored_tensors(container, found)
+        pieces.append(stored_tensors(container, found))
         aliases |= _aliases(found)
         notes += _notes(container, found)
-    return Checkpoint("", tuple(tensors), {}, tuple(files), aliases, notes=tuple(notes))
+    try:
+        joined = join_pieces(pieces, files[0].parent) if are_pieces(files) else [t for piece in pieces for t in piece]
+    except ValueError as error:
+        raise CheckpointError(
+            f"{files[0]}: expected the pieces of a Llama release, got {error}. Complete the download, or convert it."
+        ) from error
+    return Checkpoint("", tuple(joined), {}, tuple(files), aliases, notes=tuple(notes))
 
 
 def stored_tensors(container: TorchContainer, found: Found[PickledTensor]) -> list[StoredTensor]:
