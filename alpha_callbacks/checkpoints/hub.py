@@ -12,6 +12,7 @@ _FORMATS = (
     ("pytorch_model", ".bin", "pytorch_model.bin.index.json"),
     ("", ".gguf", ""),
 )
+_CONFIGS = ("config.json", "adapter_config.json")  # of a model, of an adapter
 _TRANSPORT = ("httpx", "httpcore", "requests", "urllib3")  # packages whose errors mean "not reached"
 _PATIENCE = 20.0  # seconds for the first answer of the hub
 
@@ -78,7 +79,7 @@ def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     for start, end, index in _FORMATS:
-        patterns = ["config.json", f"{start}*{end}", *([index] if index else [])]
+        patterns = [*_CONFIGS, f"{start}*{end}", *([index] if index else [])]
         try:
             folder = Path(
                 snapshot_download(model_id, revision=revision, allow_patterns=patterns, local_files_only=True)
@@ -94,15 +95,15 @@ def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
 
 
 def _wanted(model_id: str, files: list[str]) -> list[str]:
-    """Return config.json and the weight files of one format, from the top folder of the repository."""
+    """Return the configs and the weight files of one format, from the top folder of the repository."""
     top = [name for name in files if "/" not in name]
     for start, end, index in _FORMATS:
         weights = [name for name in top if name.startswith(start) and name.endswith(end)]
         if index in top:
-            return [*(name for name in top if name in ("config.json", index)), *weights]
+            return [*(name for name in top if name in (*_CONFIGS, index)), *weights]
         chosen = choose_files(weights, model_id, lambda index: {})
         if chosen is not None:
-            return [*(name for name in top if name == "config.json"), *chosen.files]
+            return [*(name for name in top if name in _CONFIGS), *chosen.files]
     raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
 
 
