@@ -13,6 +13,7 @@ from torch import Tensor
 
 from alpha_callbacks import AnalysisOptions, Plots, compare, recommend, scan
 from alpha_callbacks.analysis.analyze import analyze_with_spectra
+from alpha_callbacks.checkpoints.hub import _wanted
 from alpha_callbacks.checkpoints.open_base import open_base
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, PlanError
@@ -88,7 +89,9 @@ SPELLINGS: dict[str, tuple[dict[str, Tensor], dict[str, Any], str, float]] = {
         two(f"text_encoder.{Q}.lora_linear_layer.down.weight", f"text_encoder.{Q}.lora_linear_layer.up.weight"), {},
         f"text_encoder.{Q}", 1.0,
     ),
-    "llama.cpp": (two("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"), {}, "blk.0.attn_q", 1.0),
+    "llama.cpp": (
+        two("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"), {"lora_alpha": 2}, "blk.0.attn_q", 0.5,
+    ),
 }  # fmt: skip
 
 
@@ -104,6 +107,11 @@ def test_spellings(tensors: dict[str, Tensor], config: dict[str, Any], name: str
     assert (merged.layer_name, merged.category, merged.stored_dtype) == (name, "attn_q", "bfloat16 + LoRA, rank 4")
     torch.testing.assert_close(matrix(merged), W.bfloat16().double() + scale * B @ A, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(matrix(update), change, rtol=0, atol=0)
+
+
+def test_factors_of_llama_cpp_need_a_scale(tmp_path: Path) -> None:
+    (update,) = found(two("blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"), tmp_path)
+    assert "its scale is not known" in update.unsupported
 
 
 def test_peft_has_a_default_for_the_scale(tmp_path: Path) -> None:
@@ -274,6 +282,23 @@ def test_default_base(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "its base 'someone/a-model\\x1b[31m' is not on disk" in caplog.text and "--base PATH" in caplog.text
     (folder / "adapter_config.json").unlink()
     assert open_base(open_checkpoint(folder), None) is None
+
+
+def test_default_base_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    kept, folder = tmp_path / "cache" / "models--org--base", tmp_path / "adapter"
+    for made in (kept / "refs", kept / "snapshots" / ("0" * 40), folder):
+        made.mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    save_file({f"{Q}.weight": W}, kept / "snapshots" / ("0" * 40) / "model.safetensors")
+    found(SPELLINGS["PEFT"][0], folder, lora_alpha=6, base_model_name_or_path="org/base")
+    base = open_base(open_checkpoint(folder), None)
+    assert base is not None and [tensor.name for tensor in base.tensors] == [f"{Q}.weight"]
+
+
+def test_the_hub_gives_an_adapter_with_its_config() -> None:
+    files = ["README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
+    assert _wanted("org/adapter", files) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_an_adapter_is_compared_with_its_base(tmp_path: Path) -> None:

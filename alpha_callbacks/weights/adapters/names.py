@@ -136,7 +136,9 @@ def unflattened(module: str) -> str:
     prefix = next((p for p in _PREFIXES if module.startswith(p)), "")
     parts, path = module.removeprefix(prefix).split("_"), []
     while parts:
-        longest = next((n for n in range(min(4, len(parts)), 1, -1) if "_".join(parts[:n]) in _COMPOUND | SEGMENTS), 1)
+        widths = range(min(4, len(parts)), 1, -1)
+        known = (n for names in (_COMPOUND, SEGMENTS) for n in widths if "_".join(parts[:n]) in names)
+        longest = next(known, 1)
         path.append("_".join(parts[:longest]))
         del parts[:longest]
     return _PREFIXES.get(prefix, "") + ".".join(path)

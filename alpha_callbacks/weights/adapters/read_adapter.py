@@ -85,7 +85,8 @@ def read_adapter(
     prefix = _prefix(config)
     check_one(tensors)
     groups = groups_of(tensors, prefix)
-    peft = any(tensor.name.startswith("base_model.model.") for tensor in tensors)
+    # Of these two the scale is never 1 for want of another: PEFT has a config beside its file, llama.cpp one inside.
+    peft = any(tensor.name.startswith("base_model.model.") or ".weight.lora_" in tensor.name for tensor in tensors)
     shared = {
         name.rpartition(".")[2]: t for t in tensors if (name := clean_name(t.name)).endswith(("vera_A", "vera_B"))
     }
