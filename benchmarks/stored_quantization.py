@@ -48,7 +48,9 @@ def make(folder: Path, gigabytes: float) -> int:
         for i, (name, (rows, columns)) in enumerate(SHAPES.items()):
             torch.manual_seed(layer * len(SHAPES) + i)
             path = f"model.layers.{layer}.{name}"
-            tensors[f"{path}.weight"] = (torch.randn(rows, columns) * 100).to(torch.float8_e4m3fn)
+            codes = torch.randint(0, 254, (rows, columns), dtype=torch.uint8)
+            codes += codes >= 127  # that one and 255 are no numbers
+            tensors[f"{path}.weight"] = codes.view(torch.float8_e4m3fn)
             tensors[f"{path}.weight_scale_inv"] = torch.rand(rows // 128, columns // 128) * 1e-4
         file = f"model-{layer + 1:05}-of-{layers:05}.safetensors"
         save_file(tensors, folder / file)

@@ -201,7 +201,7 @@ def test_torch_file_without_tensors(tmp_path: Path) -> None:
         ({"a.weight": torch.zeros(4, 4, dtype=torch.uint8), "a.weight.absmax": torch.ones(4)}, "codes"),
         ({"a.qweight": torch.zeros(4, 4, dtype=torch.int32)}, "codes, which are not weights"),
         (
-            {"a.weight": torch.zeros(4, 4).to(torch.float8_e4m3fn), "a.weight_scale_inv": torch.ones(1, 1)},
+            {"a.weight": torch.zeros(4, 4).to(torch.float8_e4m3fn), "a.weight_scale_inv": torch.ones(3, 3)},
             "weight_scale_inv",
         ),
         ({"a.weight": torch.zeros(4, 4, dtype=torch.int8), "a.SCB": torch.ones(4)}, "SCB"),
@@ -226,7 +226,7 @@ def test_plain_fp8_weights_are_numbers(tiny_checkpoint: Maker) -> None:
 
 
 def test_packed_experts_are_one_unsupported_row(tiny_checkpoint: Maker) -> None:
-    codes = torch.zeros(2, 8, 2, 16, dtype=torch.uint8)
+    codes = torch.zeros(2, 8, 2, 12, dtype=torch.uint8)  # no layout has groups of 24
     name = "model.layers.0.mlp.experts.gate_up_proj"
     folder = tiny_checkpoint({f"{name}_blocks": codes, f"{name}_scales": codes[..., 0].clone()})
     inventory = open_checkpoint(folder).inventory(OPTIONS)

@@ -213,7 +213,7 @@ def test_shared_storage_is_analysed_under_a_name_that_passes_the_filter() -> Non
 def test_scaled_codes_of_a_live_module_are_unsupported() -> None:
     module = nn.Linear(16, 16, bias=False)
     module.weight = nn.Parameter(torch.randn(16, 16).to(torch.float8_e4m3fn), requires_grad=False)
-    module.register_buffer("weight_scale_inv", torch.ones(1, 1))
+    module.register_buffer("weight_scale_inv", torch.ones(3, 3))
     (weight,) = module_inventory(nn.Sequential(module), OPTIONS).weights
     assert "weight_scale_inv" in weight.unsupported
 
