@@ -10,7 +10,7 @@ from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.errors import CheckpointError
 
-_PIPELINE, _MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
+PIPELINE, MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
 _DEPTH, _SHOWN = 3, 6  # how far down weights are looked for, and how many places are listed
 _ABOUT = {  # what a folder without weights may hold instead
     "adapter_config.json": "the description of an adapter",
@@ -41,25 +41,31 @@ def component_folders(folder: Path) -> dict[str, Path] | None:
     The components of a diffusers pipeline, or the modules of a sentence-transformers model. The prefix of a module in
     the folder itself is "". Components without weights (tokenizer, scheduler) are left out.
     """
-    pipeline = _json_of(folder / _PIPELINE)
-    if isinstance(pipeline, dict):
-        names = [name for name, value in pipeline.items() if isinstance(value, list) and any(value)]
-        found = {f"{name}.": folder / name for name in names if _is_plain(name) and _holds_weights(folder / name)}
-        return found or None
-    modules = _json_of(folder / _MODULES)
-    if isinstance(modules, list):
-        paths = [module.get("path") for module in modules if isinstance(module, dict)]
-        below = {f"{path}.": folder / path for path in paths if _is_plain(path) and _holds_weights(folder / path)}
-        root = {"": folder} if sets_of(file_names(folder)) else {}
-        return {**root, **below} if below else None
-    return None
+    pipeline, modules = _json_of(folder / PIPELINE), _json_of(folder / MODULES)
+    found = {f"{n}.": folder / n for n in component_names(pipeline, modules) if _holds_weights(folder / n)}
+    root = {"": folder} if isinstance(modules, list) and _holds_weights(folder) else {}
+    return {**root, **found} if found else None
+
+
+def component_names(pipeline: Any, modules: Any) -> list[str]:
+    """Return the folders that a model names as its components.
+
+    Args:
+        pipeline: content of model_index.json (diffusers), or None.
+        modules: content of modules.json (sentence-transformers), or None.
+    """
+    parts = pipeline.items() if isinstance(pipeline, dict) else ()
+    listed = [name for name, value in parts if isinstance(value, list) and any(value)]
+    listed += (
+        [module.get("path") for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    )
+    return list(dict.fromkeys(filter(_is_plain, listed)))
 
 
 def missing_components(folder: Path) -> list[str]:
-    """Return the components that a diffusers pipeline names and whose folders are not there."""
-    pipeline = _json_of(folder / _PIPELINE)
-    listed = pipeline.items() if isinstance(pipeline, dict) else ()
-    return [n for n, v in listed if isinstance(v, list) and any(v) and _is_plain(n) and not (folder / n).is_dir()]
+    """Return the components that a model names and whose folders are not there."""
+    names = component_names(_json_of(folder / PIPELINE), _json_of(folder / MODULES))
+    return [name for name in names if not (folder / name).is_dir()]
 
 
 def snapshot_of(folder: Path) -> Path | None:

@@ -1,17 +1,14 @@
 """A model id -> a local folder with its weights and config, and nothing else, through huggingface_hub's cache."""
 
+import json
 from pathlib import Path
 
+from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.file_sets import choose_files
+from alpha_callbacks.checkpoints.folders import MODULES, PIPELINE, component_folders, component_names, file_names
+from alpha_callbacks.checkpoints.index_file import read_index
 from alpha_callbacks.errors import CheckpointError
 
-# Formats in the order of preference: file names start with, end with, index of the shards.
-_FORMATS = (
-    ("model", ".safetensors", "model.safetensors.index.json"),
-    ("", ".safetensors", "model.safetensors.index.json"),
-    ("pytorch_model", ".bin", "pytorch_model.bin.index.json"),
-    ("", ".gguf", ""),
-)
 _CONFIGS = ("config.json", "adapter_config.json")  # of a model, of an adapter
 _TRANSPORT = ("httpx", "httpcore", "requests", "urllib3")  # packages whose errors mean "not reached"
 _PATIENCE = 20.0  # seconds for the first answer of the hub
@@ -20,7 +17,7 @@ _PATIENCE = 20.0  # seconds for the first answer of the hub
 def fetch_model(model_id: str, revision: str | None = None) -> Path:
     """Download (or find in the cache) the weight files and config of a model.
 
-    Safetensors are taken where there are any, else PyTorch .bin files, else GGUF. No code is fetched.
+    Which files are the weights, the rule of `file_sets` says, for each component of a pipeline. No code is fetched.
 
     Args:
         model_id: "organization/name".
@@ -41,7 +38,7 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         if constants.HF_HUB_OFFLINE:
             return _from_cache(model_id, revision, "offline mode")
         files = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
-        wanted = _wanted(model_id, [file.rfilename for file in files])
+        wanted = _wanted(model_id, revision, [file.rfilename for file in files])
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
         raise CheckpointError(
@@ -74,37 +71,54 @@ def cached_model(model_id: str, revision: str | None = None) -> Path | None:
 
 
 def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
-    """Return the cached snapshot of the first format that is whole."""
+    """Return the cached snapshot if there are weights in it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    for start, end, index in _FORMATS:
-        patterns = [*_CONFIGS, f"{start}*{end}", *([index] if index else [])]
-        try:
-            folder = Path(
-                snapshot_download(model_id, revision=revision, allow_patterns=patterns, local_files_only=True)
-            )
-        except LocalEntryNotFoundError:  # nothing, or not all of them
-            continue
-        if any(folder.glob(f"{start}*{end}")):
-            return folder
-    raise CheckpointError(
-        f"{model_id}: the hub cannot be reached and the cache does not hold the model ({why}). "
-        "Connect, or name a local folder."
-    )
+    try:
+        # Whether the weights are complete, the rule of `file_sets` finds out; of other files few are there.
+        few = list(_CONFIGS)
+        folder = Path(snapshot_download(model_id, revision=revision, allow_patterns=few, local_files_only=True))
+        if not (sets_of(file_names(folder)) or component_folders(folder)):
+            raise LocalEntryNotFoundError("no weights")
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{model_id}: the hub cannot be reached and the cache does not hold the model ({why}). "
+            "Connect, or name a local folder."
+        ) from error
+    return folder
 
 
-def _wanted(model_id: str, files: list[str]) -> list[str]:
-    """Return the configs and the weight files of one format, from the top folder of the repository."""
-    top = [name for name in files if "/" not in name]
-    for start, end, index in _FORMATS:
-        weights = [name for name in top if name.startswith(start) and name.endswith(end)]
-        if index in top:
-            return [*(name for name in top if name in (*_CONFIGS, index)), *weights]
-        chosen = choose_files(weights, model_id, lambda index: {})
-        if chosen is not None:
-            return [*(name for name in top if name in _CONFIGS), *chosen.files]
-    raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
+def _wanted(model_id: str, revision: str | None, files: list[str]) -> list[str]:
+    """Return what is downloaded: the weights, their index and config, and the descriptions of components."""
+    described = [name for name in (PIPELINE, MODULES) if name in files]
+    contents = {name: json.loads(_fetched(model_id, revision, name).read_text("utf-8")) for name in described}
+    wanted = list(described)
+    for part in component_names(contents.get(PIPELINE), contents.get(MODULES)):
+        wanted += _wanted_of(model_id, revision, files, f"{part}/")
+    if len(wanted) == len(described) or PIPELINE not in described:
+        wanted += _wanted_of(model_id, revision, files, "")
+    if len(wanted) == len(described):
+        raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
+    return wanted
+
+
+def _wanted_of(model_id: str, revision: str | None, files: list[str], folder: str) -> list[str]:
+    """Return the files of one folder that make up a checkpoint; none where it has no weights."""
+    names = [name.removeprefix(folder) for name in files if name.startswith(folder)]
+    inside = [name for name in names if "/" not in name]
+    where = f"{model_id}/{folder}".rstrip("/")
+    chosen = choose_files(inside, where, lambda index: read_index(_fetched(model_id, revision, folder + index)))
+    if chosen is None:
+        return []
+    beside = [name for name in (*_CONFIGS, chosen.index) if name in inside]
+    return [folder + name for name in (*beside, *chosen.files)]
+
+
+def _fetched(model_id: str, revision: str | None, name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(model_id, name, revision=revision))
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,6 +19,8 @@ def read_index(index: Path) -> dict[str, str]:
         content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates)
         weight_map = content["weight_map"]
         odd = [file for file in weight_map.values() if not isinstance(file, str)]
+        if not weight_map:
+            raise ValueError("an empty one")
         if odd:
             raise ValueError(f"{str(odd[0])[:40]!r} as the name of a file")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -150,8 +150,14 @@ def test_names_like_weights_that_are_folders_are_no_weights(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "index",
-    ['{"weight_map": {"a": 5}}', '{"weight_map": {"a": ["x"]}}', '{"weight_map": {"a": null}}', "[" * 100_000],
-)  # fmt: skip
+    [
+        '{"weight_map": {"a": 5}}',
+        '{"weight_map": {"a": ["x"]}}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": null}}',
+        "[" * 100_000,
+    ],
+)
 def test_an_index_of_other_things_than_names(tmp_path: Path, index: str) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(CheckpointError, match="expected JSON with a weight_map"):

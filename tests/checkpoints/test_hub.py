@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
+from safetensors.torch import save
 
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.errors import OptionError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, noise
 from tests.support import warm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -66,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/api/models/org/tiny"):
             info = {"id": "org/tiny", "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.server.files]}
             return self.answer(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
-        name = path.rpartition("/")[2]
+        name = path.partition("/resolve/")[2].partition("/")[2]
         if name not in self.server.files:
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         if self.command == "GET":
@@ -153,6 +154,29 @@ def test_repository_without_weights(hub: Hub, tmp_path: Path) -> None:
     done = scan("org/tiny", tmp_path, hub.url)
     assert done.returncode == 2
     assert "expected weights (.safetensors, .bin or .gguf), the repository has none" in done.stderr
+
+
+def test_a_pipeline_comes_with_its_components_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
+    weights, config = save({"fc.weight": noise(24, 24)}), b"{}"
+    parts = {"unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "EulerDiscreteScheduler"]}
+    index = {"weight_map": {"fc.weight": "mine.safetensors"}}
+    hub.files = {
+        "model_index.json": json.dumps(parts).encode(),
+        "whole_pipeline.safetensors": b"not wanted",
+        "unet/config.json": config,
+        "unet/mine.safetensors": weights,
+        "unet/model.safetensors.index.json": json.dumps(index).encode(),
+        "unet/diffusion_pytorch_model.fp16.safetensors": b"not wanted",
+        "scheduler/scheduler_config.json": b"{}",
+        "safety_checker/model.safetensors": b"not wanted",
+    }
+    for endpoint, offline in ((hub.url, "0"), ("http://127.0.0.1:9", "1")):
+        done = scan("org/tiny", tmp_path, endpoint, "--no-resume", HF_HUB_OFFLINE=offline)
+        assert done.returncode == 0, done.stderr
+        assert "1 analysed" in done.stdout
+    assert sorted(set(hub.fetched)) == [
+        "model_index.json", "unet/config.json", "unet/mine.safetensors", "unet/model.safetensors.index.json"
+    ]  # fmt: skip
 
 
 def test_a_revision_of_a_local_model_is_refused(tmp_path: Path) -> None:
