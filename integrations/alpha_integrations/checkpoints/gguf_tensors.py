@@ -99,7 +99,8 @@ class GgufModel:
     def _shape(self, tensor: GgufTensor) -> tuple[int, ...]:
         """Return the shape of a tensor; ComfyUI-GGUF keeps it beside one whose rows are no whole blocks."""
         original = self.about.get(f"comfy.gguf.orig_shape.{tensor.name}")
-        sizes = original if isinstance(original, list) and all(size > 0 for size in original) else ()
+        whole = isinstance(original, list) and all(isinstance(size, int) and size > 0 for size in original)
+        sizes = original if whole else ()
         if sizes and math.prod(sizes) == math.prod(tensor.shape):
             return tuple(sizes)
         return tensor.shape

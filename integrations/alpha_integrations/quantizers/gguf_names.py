@@ -17,7 +17,8 @@ _TARGET = "gguf"
 _WIDE: dict[torch.dtype | None, str] = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 MXFP4 = Encoding("e2m1", 4, "group", 32, scale="floor")  # has the scales of ggml's MXFP4; ties differ
 TIES = "mxfp4: ggml rounds ties towards zero; mxfp4_floor was measured with ties to even, gguf_mxfp4 as ggml does."
-_EXPERT = re.compile(r"^(blk\.\d+)\.\d+\.(ffn_\w+_exps)$")  # a scan names each expert of a stacked tensor
+_PART = re.compile(r"\.(attn_qkv|ffn_up|ffn_gate_up_exps)\.(q|k|v|gate|up)$")  # a scan names what is fused in a tensor,
+_EXPERT = re.compile(r"^(blk\.\d+)\.\d+\.(ffn_\w+exps)$")  # and each expert of a stacked one
 _HOLDS = (
     "gguf_q8_0, gguf_q5_1, gguf_q5_0, gguf_q4_1, gguf_q4_0, gguf_mxfp4, mxfp4_floor, fp16, bf16, fp32. int8 and int4 "
     "are other numbers than Q8_0 and Q4_0: scan with --precisions gguf:q8_0,gguf:q4_0"
@@ -85,7 +86,7 @@ def _kind(choice: Choice) -> str | None:
 def _renamer(choices: Iterable[Choice]) -> Callable[[str], str]:
     names = [choice.layer_name for choice in choices]
     if any(name.startswith("blk.") for name in names):
-        return lambda name: _EXPERT.sub(r"\1.\2", name) + ".weight"
+        return lambda name: _EXPERT.sub(r"\1.\2", _PART.sub(r".\1", name)) + ".weight"
     try:
         import gguf
     except ImportError as error:

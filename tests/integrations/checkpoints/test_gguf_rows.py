@@ -94,6 +94,13 @@ def test_rows_are_decoded_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             torch.testing.assert_close(weight.rows(start, stop), whole[start:stop], rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("shape", [[-8, -64], [8, 65], []])
+def test_a_shape_that_holds_other_numbers_is_not_taken(shape: list[int], tmp_path: Path) -> None:
+    about = {f"comfy.gguf.orig_shape.{NAME}": shape} if shape else {}
+    weight = the_weight(write_gguf(tmp_path / "m.gguf", {NAME: noise(8, 64)}, arch="flux", numbers=about))
+    assert (weight.out_features, weight.in_features) == (8, 64)
+
+
 def test_rows_that_are_no_whole_blocks(tmp_path: Path) -> None:
     """ComfyUI-GGUF folds them into rows that are, and keeps the shape beside them."""
     stored = random_bytes("Q4_0", 5 * 3, 32)

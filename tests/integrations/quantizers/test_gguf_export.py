@@ -55,6 +55,16 @@ def test_experts_of_one_tensor_are_one_line() -> None:
         export(mixed)
 
 
+def test_parts_of_one_tensor_are_one_line() -> None:
+    fused = ("blk.3.attn_qkv.q", "blk.3.attn_qkv.k", "blk.3.ffn_up.gate", "blk.3.ffn_up.up")
+    plan = plan_of(dict.fromkeys((*fused, "blk.3.0.ffn_gate_up_exps.gate", "blk.3.1.ffn_gate_up_exps.up"), "gguf:q4_0"))
+    assert [line.partition("=")[0] for line in export(plan).text.splitlines()][:3] == [
+        r"^blk\.3\.attn_qkv\.weight$",
+        r"^blk\.3\.ffn_up\.weight$",
+        r"^blk\.3\.ffn_gate_up_exps\.weight$",
+    ]
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
