@@ -42,7 +42,7 @@ BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 def make(folder: Path, gigabytes: float) -> int:
     """Write the checkpoint layer by layer and return its number of layers."""
     layers = max(1, round(gigabytes * 1e9 / sum(rows * columns for rows, columns in SHAPES.values())))
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for layer in range(layers):
         tensors: dict[str, Tensor] = {}
         for i, (name, (rows, columns)) in enumerate(SHAPES.items()):

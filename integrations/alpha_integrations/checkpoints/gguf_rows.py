@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class GgufRows:
         factors = self.factors if self.factors.numel() == 1 else self.factors[start:stop]
         return rows * factors.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
 
-    def _piece(self, handle: BinaryIO, first: int, last: int) -> Any:
+    def _piece(self, handle: BufferedReader, first: int, last: int) -> Any:
         """Return values first..last."""
         block, size = self.kind.block, self.kind.size
         begin, end = first // block, -(-last // block)
