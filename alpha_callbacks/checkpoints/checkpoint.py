@@ -1,11 +1,12 @@
 """A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from alpha_callbacks.checkpoints.file_names import are_whole
+from alpha_callbacks.checkpoints.traffic import Traffic
 from alpha_callbacks.checkpoints.unchanged import Stamp
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.lazy import lazy_property
@@ -16,6 +17,7 @@ from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.layer_names import module_order
 from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+from alpha_callbacks.weights.weight import Weight
 
 ADAPTER_CONFIG = "adapter_config"  # key of `Checkpoint.config` under which the config of an adapter stands
 _EMBEDDINGS = (
@@ -25,6 +27,32 @@ _EMBEDDINGS = (
     "word_embeddings.weight",
     "backbone.embeddings.weight",
 )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint that is not on this machine comes from.
+
+    Attributes:
+        commit: of the repository; "" for files that are in none.
+        versions: file name -> what identifies its content: ETag and size.
+        sizes: tensor name -> bytes.
+        traffic: counts what has been received.
+        close: ends all requests.
+    """
+
+    commit: str
+    versions: Mapping[str, str]
+    sizes: Mapping[str, int]
+    traffic: Traffic
+    close: Callable[[], None]
+
+    def size(self, inventory: Inventory, todo: Iterable[Weight]) -> int:
+        """Return about how many bytes some of the weights in an inventory take as they are stored."""
+        unread = {tensor.name for tensor in inventory.skipped if not tensor.shared}
+        stored = sum(size for name, size in self.sizes.items() if name not in unread)
+        wanted = sum(weight.numel for weight in todo if not weight.unsupported)
+        return round(stored * wanted / max(1, sum(weight.numel for weight in inventory.weights)))
 
 
 @dataclass(frozen=True)
@@ -39,6 +67,7 @@ class Checkpoint:
         aliases: parameter name -> name of the parameter that owns the same storage, where the format tells.
         metadata: texts in the headers of the files, where the format has such (safetensors).
         stamps: file -> what it looked like before it was opened, for `unchanged.require_all_same`.
+        origin: where its files are if not on this machine; `files` are their names then.
         notes: a sentence on each choice among files, and on what the results do not cover.
     """
 
@@ -50,6 +79,7 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def adapter_config(self) -> Mapping[str, Any]:

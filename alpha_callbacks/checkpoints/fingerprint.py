@@ -18,9 +18,13 @@ def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
     Files are called by their path from the checkpoint's folder, which tells those of several components apart.
 
     Enough to tell one checkpoint from another and a retrained matrix from the old one; a full hash would read every
-    byte of a 140 GB model twice. The config counts too, since it decides how fused tensors are split.
+    byte of a 140 GB model twice. Of files on a server it is what the server says of them, and the commit. The config
+    counts too, since it decides how fused tensors are split.
     """
-    digests = {_path_in(checkpoint, file): _sampled_digest(file) for file in checkpoint.files}
+    if checkpoint.origin is not None:
+        digests = {"commit": checkpoint.origin.commit, **checkpoint.origin.versions}
+    else:
+        digests = {_path_in(checkpoint, file): _sampled_digest(file) for file in checkpoint.files}
     config = json.dumps(checkpoint.config, sort_keys=True, default=str)
     return {**digests, "config": hashlib.sha256(config.encode()).hexdigest()[:32]}
 

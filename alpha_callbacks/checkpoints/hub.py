@@ -6,11 +6,11 @@ from pathlib import Path
 from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.file_sets import choose_files
 from alpha_callbacks.checkpoints.folders import MODULES, PIPELINE, component_folders, component_names, file_names
+from alpha_callbacks.checkpoints.hub_errors import TRANSPORT, code_of, first_line, refusal
 from alpha_callbacks.checkpoints.index_file import read_index
 from alpha_callbacks.errors import CheckpointError
 
 _CONFIGS = ("config.json", "adapter_config.json")  # of a model, of an adapter
-_TRANSPORT = ("httpx", "httpcore", "requests", "urllib3")  # packages whose errors mean "not reached"
 _PATIENCE = 20.0  # seconds for the first answer of the hub
 
 
@@ -27,12 +27,6 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         CheckpointError: unknown, gated, unreachable and not in the cache, or without weights; says what to do.
     """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     try:
         if constants.HF_HUB_OFFLINE:
@@ -40,23 +34,11 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         files = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
         wanted = _wanted(model_id, revision, [file.rfilename for file in files])
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
-    except GatedRepoError as error:
-        raise CheckpointError(
-            f"{model_id}: this model is gated. Accept its terms on its page of the hub, then run `hf auth login` "
-            "(or set HF_TOKEN) and try again."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise CheckpointError(
-            f"{model_id}: expected a branch, tag or commit, found no revision {revision!r}."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CheckpointError(
-            f"{model_id}: expected a path on disk or a model on the hub, found neither. Check the name; "
-            "a private model needs `hf auth login`."
-        ) from error
     except Exception as error:  # the transport of huggingface_hub changes, and with it the classes of its errors
-        if isinstance(error, OSError) or type(error).__module__.startswith(_TRANSPORT):
-            return _from_cache(model_id, revision, _first_line(error))
+        if refused := refusal(code_of(error), model_id, revision):
+            raise refused from error
+        if isinstance(error, OSError) or type(error).__module__.startswith(TRANSPORT):
+            return _from_cache(model_id, revision, first_line(error))
         raise
 
 
@@ -119,7 +101,3 @@ def _fetched(model_id: str, revision: str | None, name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(model_id, name, revision=revision))
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -16,17 +16,33 @@ def read_index(index: Path) -> dict[str, str]:
     try:
         if not index.is_file():
             raise ValueError("no regular file")
-        content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates)
-        weight_map = content["weight_map"]
+        text = index.read_bytes()
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(index), error) from error
+    return weight_map_of(text, str(index))
+
+
+def weight_map_of(text: bytes, where: str) -> dict[str, str]:
+    """Return tensor name -> file name, as the text of an index says.
+
+    Raises:
+        CheckpointError: as for `read_index`; `where` names the index.
+    """
+    try:
+        weight_map = json.loads(text.decode("utf-8"), object_pairs_hook=without_duplicates)["weight_map"]
         odd = [file for file in weight_map.values() if not isinstance(file, str)]
         if not weight_map:
             raise ValueError("an empty one")
         if odd:
             raise ValueError(f"{str(odd[0])[:40]!r} as the name of a file")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        what = "JSON nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(f"{index}: expected JSON with a weight_map of tensor to file, got {what}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(where, error) from error
     for name in set(weight_map.values()):
         if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
-            raise CheckpointError(f"{index}: expected plain file names, got {name!r}, which leaves the folder.")
+            raise CheckpointError(f"{where}: expected plain file names, got {name!r}, which leaves the folder.")
     return dict(weight_map)
+
+
+def _unreadable(where: str, error: Exception) -> CheckpointError:
+    what = "JSON nested too deep" if isinstance(error, RecursionError) else error
+    return CheckpointError(f"{where}: expected JSON with a weight_map of tensor to file, got {what}.")

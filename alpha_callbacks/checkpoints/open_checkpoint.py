@@ -1,7 +1,7 @@
 """A folder or file -> an opened checkpoint, whatever its format."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def weight_files(path: Path) -> list[Path]:
 def _open_folder(folder: Path) -> Checkpoint:
     distributed = open_distributed(folder)
     if distributed is not None:
-        _require_names(distributed)
+        require_names(distributed)
         require_no_shells(distributed)
         stamps, config = stamps_of(distributed.files), _read_config(folder / "config.json")
         return replace(distributed, config=config, stamps=stamps)
@@ -126,12 +126,11 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     checkpoint = reader(files)
     if not checkpoint.tensors:
         raise CheckpointError(f"{files[0]}: expected tensors, found none.")
-    _require_names(checkpoint)
+    require_names(checkpoint)
     require_no_shells(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
-    config, adapter = _model_config(folder), _read_config(folder / "adapter_config.json")
-    config = {**config, **({ADAPTER_CONFIG: adapter} if adapter else {}), **checkpoint.config}
-    notes = (*chosen.notes, *notes, *_against_index(checkpoint, folder, chosen))
+    config = {**config_of(lambda name: _read_config(folder / name)), **checkpoint.config}
+    notes = (*chosen.notes, *notes, *against_index(checkpoint, str(folder), chosen))
     return replace(checkpoint, config=config, stamps={**stamps, **checkpoint.stamps}, notes=notes + checkpoint.notes)
 
 
@@ -170,7 +169,7 @@ def _suffix(file: Path) -> str:
 _TORCH = ("pt", "pth", "bin", "ckpt")
 
 
-def _require_names(checkpoint: Checkpoint) -> None:
+def require_names(checkpoint: Checkpoint) -> None:
     """Check that each tensor has a name of its own, and one that can be written to a table."""
     seen, where = set[str](), checkpoint.files[0]
     for tensor in checkpoint.tensors:
@@ -186,7 +185,7 @@ def _require_names(checkpoint: Checkpoint) -> None:
         seen.add(tensor.name)
 
 
-def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tuple[str, ...]:
+def against_index(checkpoint: Checkpoint, folder: str, chosen: FileSet) -> tuple[str, ...]:
     """Compare what an index promises with what is there; return a note on tensors that it does not list.
 
     Raises:
@@ -198,7 +197,7 @@ def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tup
     absent = sorted(chosen.promised.keys() - names)
     if absent:
         raise CheckpointError(
-            f"{folder / chosen.index}: expected {absent[0]!r} in {chosen.promised[absent[0]]}, it is not there "
+            f"{folder}/{chosen.index}: expected {absent[0]!r} in {chosen.promised[absent[0]]}, it is not there "
             f"({len(absent)} tensors are missing). Complete the download; if the index is of another build, remove it."
         )
     unlisted = sorted(names - chosen.promised.keys())
@@ -207,12 +206,17 @@ def _against_index(checkpoint: Checkpoint, folder: Path, chosen: FileSet) -> tup
     return (f"{chosen.index} does not list {len(unlisted)} tensors of its files ({unlisted[0]}, …); they are read.",)
 
 
-def _model_config(folder: Path) -> Mapping[str, Any]:
-    config = _read_config(folder / "config.json")
-    if "quantization_config" in config or not (said := _read_config(folder / "hf_quant_config.json")):
-        return config
-    inner = said.get("quantization")  # ModelOpt says it in a file of its own
-    return {**config, "quantization_config": {"quant_method": "modelopt", **(inner if isinstance(inner, dict) else {})}}
+def config_of(read: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what lies beside the weights: config.json, with what ModelOpt and PEFT say in files of their own.
+
+    Args:
+        read: file name -> the JSON object in it, empty where there is none.
+    """
+    config, adapter = dict(read("config.json")), read("adapter_config.json")
+    if "quantization_config" not in config and (said := read("hf_quant_config.json")):
+        inner = said.get("quantization")
+        config["quantization_config"] = {"quant_method": "modelopt", **(inner if isinstance(inner, dict) else {})}
+    return {**config, **({ADAPTER_CONFIG: adapter} if adapter else {})}
 
 
 def _read_config(file: Path) -> Mapping[str, Any]:

@@ -6,9 +6,10 @@ The format: 8 bytes of length (little endian), so many bytes of JSON, then the d
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from alpha_callbacks.errors import CheckpointError
 
@@ -59,22 +60,42 @@ def read_header(file: Path) -> Header:
     """
     try:
         with file.open("rb") as handle:
-            return _checked(handle)
-    except (OSError, ValueError, RecursionError) as error:
-        what = "a header nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(
-            f"{file}: expected a whole safetensors file, got {what}. Download it again or save it again."
-        ) from error
+            return parse_header(handle.read, os.fstat(handle.fileno()).st_size, str(file))
+    except OSError as error:
+        raise _unreadable(str(file), error) from error
 
 
-def _checked(handle: BinaryIO) -> Header:
-    size = os.fstat(handle.fileno()).st_size
-    length = int.from_bytes(handle.read(8), "little")
+def parse_header(read: Callable[[int], bytes], size: int, where: str) -> Header:
+    """Check the header of a file that lies anywhere.
+
+    Args:
+        read: `read(n)` returns the next n bytes of the file, from the first on.
+        size: of the file in bytes.
+        where: its path or address, for messages.
+
+    Raises:
+        CheckpointError: not a whole safetensors file.
+    """
+    try:
+        return _checked(read, size)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(where, error) from error
+
+
+def _unreadable(where: str, error: Exception) -> CheckpointError:
+    what = "a header nested too deep" if isinstance(error, RecursionError) else error
+    return CheckpointError(
+        f"{where}: expected a whole safetensors file, got {what}. Download it again or save it again."
+    )
+
+
+def _checked(read: Callable[[int], bytes], size: int) -> Header:
+    length = int.from_bytes(read(8), "little")
     if size < 8 or length > size - 8:
         raise ValueError(f"{size:,} bytes, which is less than {'a header takes' if size < 8 else 'its header'}")
     if length > _MOST_BYTES:
         raise ValueError(f"a header of {length:,} bytes, more than the {_MOST_BYTES:,} that the format allows")
-    content = json.loads(handle.read(length).decode("utf-8"), object_pairs_hook=without_duplicates)
+    content = json.loads(read(length).decode("utf-8"), object_pairs_hook=without_duplicates)
     if not isinstance(content, dict):
         raise ValueError(f"a header that is a JSON {type(content).__name__}, not an object")
     metadata = content.pop(_METADATA, {})

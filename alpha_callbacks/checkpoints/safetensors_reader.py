@@ -4,6 +4,8 @@ Nothing is mapped: a mapped page counts as resident memory, and one that another
 """
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
-from alpha_callbacks.checkpoints.safetensors_header import BITS, Entry, read_header
+from alpha_callbacks.checkpoints.safetensors_header import BITS, Entry, Header, read_header
 from alpha_callbacks.checkpoints.unchanged import Stamp, require_same, stamp_of
 from alpha_callbacks.errors import CheckpointError, SourceError
 from alpha_callbacks.weights.stored_tensor import StoredTensor
@@ -48,27 +50,52 @@ _NOT_WEIGHTS = {
 }
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One file of a checkpoint, wherever it lies.
+
+    Attributes:
+        where: its path or address, for messages.
+        header: checked.
+        fill: `fill(buffer, offset)` fills a buffer with the bytes of the file from an offset on.
+    """
+
+    where: str
+    header: Header
+    fill: Callable[[memoryview, int], None]
+
+
 def read_safetensors(files: list[Path]) -> Checkpoint:
     """Read and check the headers of all shards.
 
     Raises:
         CheckpointError: a damaged header, a truncated file, or one name in two shards.
     """
+    stamps = {file: stamp_of(file) for file in files}
+    shards = [Shard(str(file), read_header(file), partial(_fill, file, stamp)) for file, stamp in stamps.items()]
+    return join_shards(shards, tuple(files))
+
+
+def join_shards(shards: Iterable[Shard], files: tuple[Path, ...]) -> Checkpoint:
+    """Return the tensors of all shards as one checkpoint.
+
+    Raises:
+        CheckpointError: one name in two shards.
+    """
     tensors: list[StoredTensor] = []
-    home: dict[str, Path] = {}
+    home: dict[str, Shard] = {}
     metadata: dict[str, str] = {}
-    for file in files:
-        stamp = stamp_of(file)
-        header = read_header(file)
-        metadata = {**header.metadata, **metadata}  # shards repeat theirs; where they differ, the first one counts
-        for entry in header.entries:
+    for shard in shards:
+        metadata = {**shard.header.metadata, **metadata}  # they repeat theirs; where they differ, the first one counts
+        for entry in shard.header.entries:
             if entry.name in home:
+                other = Path(home[entry.name].where).name
                 raise CheckpointError(
-                    f"{file}: expected each tensor once, got {entry.name!r} here and in {home[entry.name].name}."
+                    f"{shard.where}: expected each tensor once, got {entry.name!r} here and in {other}."
                 )
-            home[entry.name] = file
-            tensors.append(_stored(file, stamp, entry))
-    return Checkpoint("", tuple(tensors), {}, tuple(files), metadata=metadata)
+            home[entry.name] = shard
+            tensors.append(_stored(shard, entry))
+    return Checkpoint("", tuple(tensors), {}, files, metadata=metadata)
 
 
 def tensor_middles(file: Path) -> list[int]:
@@ -76,14 +103,14 @@ def tensor_middles(file: Path) -> list[int]:
     return [(entry.start + entry.stop) // 2 for entry in read_header(file).entries]
 
 
-def _stored(file: Path, stamp: Stamp, entry: Entry) -> StoredTensor:
+def _stored(shard: Shard, entry: Entry) -> StoredTensor:
     dtype = _WEIGHTS.get(entry.dtype)
     label = str(dtype).removeprefix("torch.") if dtype is not None else _CODES.get(entry.dtype, entry.dtype)
-    read = partial(_read, file, stamp, entry)
+    read = partial(_read, shard, entry)
     return StoredTensor(entry.name, entry.shape, dtype, label, read, packed=_NOT_WEIGHTS.get(entry.dtype, ""))
 
 
-def _read(file: Path, stamp: Stamp, entry: Entry, start: int, stop: int) -> Tensor:
+def _read(shard: Shard, entry: Entry, start: int, stop: int) -> Tensor:
     """Return rows start..stop, or all of a tensor without dimensions."""
     dtype = _WEIGHTS.get(entry.dtype) or getattr(torch, _CODES.get(entry.dtype, ""), None)
     shape, offset = list(entry.shape), entry.start
@@ -94,16 +121,14 @@ def _read(file: Path, stamp: Stamp, entry: Entry, start: int, stop: int) -> Tens
     if entry.dtype == "F4" and shape:
         shape[-1] //= 2
     if dtype is None or math.prod(entry.shape[-1:]) * BITS[entry.dtype] % 8:
-        raise CheckpointError(f"{file}: expected {entry.name!r} in numbers that torch holds, got {entry.dtype}.")
+        raise CheckpointError(f"{shard.where}: expected {entry.name!r} in numbers that torch holds, got {entry.dtype}.")
     found = torch.empty(shape, dtype=dtype)
-    _fill(file, stamp, found, offset)
+    if found.numel():
+        shard.fill(found.reshape(-1).view(torch.uint8).numpy().data, offset)
     return found
 
 
-def _fill(file: Path, stamp: Stamp, found: Tensor, offset: int) -> None:
-    if not found.numel():
-        return
-    rest = found.reshape(-1).view(torch.uint8).numpy().data
+def _fill(file: Path, stamp: Stamp, rest: memoryview, offset: int) -> None:
     try:
         with file.open("rb", buffering=0) as handle:
             require_same(file, stamp, handle.fileno())

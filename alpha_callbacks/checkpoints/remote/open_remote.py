@@ -1,0 +1,94 @@
+"""A model on a server -> an opened checkpoint whose tensors are read by ranges when they are needed."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
+from alpha_callbacks.checkpoints.open_checkpoint import against_index, require_names
+from alpha_callbacks.checkpoints.remote.link import Link, Patience
+from alpha_callbacks.checkpoints.remote.redirects import Refused
+from alpha_callbacks.checkpoints.remote.remote_file import RemoteFile
+from alpha_callbacks.checkpoints.remote.remote_model import RemoteModel, find_model
+from alpha_callbacks.checkpoints.safetensors_header import Header, parse_header
+from alpha_callbacks.checkpoints.safetensors_reader import Shard, join_shards
+from alpha_callbacks.checkpoints.torch_files.distributed_folders import require_no_shells
+from alpha_callbacks.errors import CheckpointError
+
+_FIRST = 128 * 2**10  # bytes; most headers are shorter and come with the first answer
+
+
+def open_remote(
+    source: str, revision: str | None = None, *, connections: int = 8, patience: Patience | None = None
+) -> Checkpoint:
+    """Open a safetensors model where it lies; headers are read and checked, nothing is written.
+
+    Args:
+        source: "organization/name", a page or file of the hub, or the URL of a .safetensors file or index elsewhere.
+        revision: branch, tag or commit; the commit that it names now is read to the end, whatever is pushed later.
+        connections: requests at the same time.
+        patience: how long a server is waited for.
+
+    Raises:
+        CheckpointError: unknown, gated, damaged, of another format, or on a server that does not send ranges.
+        OptionError: a revision of something that has none.
+    """
+    link = Link(connections=connections, patience=patience)
+    try:
+        model = find_model(source, revision, link)
+        files = _open_files(model, link)
+        shards = [Shard(file.where, _header(file), file.fill) for file in files]
+        checkpoint = join_shards(shards, tuple(Path(name) for name in model.files.files))
+        if not checkpoint.tensors:
+            raise CheckpointError(f"{model.source}: expected tensors, found none.")
+        require_names(checkpoint)
+        require_no_shells(checkpoint)
+        notes = (*model.files.notes, *against_index(checkpoint, model.source, model.files))
+    except BaseException:
+        link.close()
+        raise
+    sizes = {entry.name: entry.stop - entry.start for shard in shards for entry in shard.header.entries}
+    versions = {name: str(file.version) for name, file in zip(model.files.files, files, strict=True)}
+    origin = Origin(model.commit, versions, sizes, link.traffic, link.close)
+    return replace(checkpoint, source=model.source, config=model.config, notes=notes, origin=origin)
+
+
+def _open_files(model: RemoteModel, link: Link) -> list[RemoteFile]:
+    """Read the beginnings of all files, side by side.
+
+    Raises:
+        CheckpointError: a file is not safetensors, or refused.
+    """
+    other = next((name for name in model.files.files if not name.endswith(".safetensors")), None)
+    if other is not None:
+        raise CheckpointError(
+            f"{model.source}: expected .safetensors files, which can be read by ranges, got {other}. "
+            "Scan the model without --remote, which downloads it."
+        )
+    with ThreadPoolExecutor(link.connections, "alpha-hill-open") as pool:
+        opening = [
+            pool.submit(RemoteFile, model.address(name), link, first=_FIRST, commit=model.commit)
+            for name in model.files.files
+        ]
+        try:
+            return [file.result() for file in opening]
+        except CheckpointError as error:
+            link.close(error)  # the others stop waiting
+            raise (model.explain(error) if isinstance(error, Refused) else error) from error.__cause__
+
+
+def _header(file: RemoteFile) -> Header:
+    at = 0
+
+    def read(count: int) -> bytes:
+        nonlocal at
+        count = min(count, file.version.size - at)
+        found = file.beginning[at : at + count]
+        rest = bytearray(count - len(found))
+        file.fill(memoryview(rest), at + len(found))
+        at += count
+        return found + bytes(rest)
+
+    header = parse_header(read, file.version.size, file.where)
+    file.beginning = b""  # a model may have hundreds of files
+    return header
