@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from alpha_callbacks.planning.plan_json import read_plan
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, noise
 from tests.support import warm
 from tests.support.scan_runs import scanned_table
 
@@ -40,12 +41,12 @@ def scanned(checkpoint: Path, folder: Path, precisions: set[str]) -> dict[tuple[
 @pytest.mark.parametrize(
     ("command", "imports", "logs", "checkpoints"),
     [
-        (["train_lightning.py", "--max-steps", "12"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
-        (["train_hf.py", "--max-steps", "6"], TRAINER, "alpha_hill", "checkpoint-{}"),
-        (["train_hf.py", "--max-steps", "6", "--lora"], TRAINER, "alpha_hill", ""),
+        (["train_lightning.py", "--max-steps", "3"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
+        (["train_hf.py", "--max-steps", "2"], TRAINER, "alpha_hill", "checkpoint-{}"),
+        (["train_hf.py", "--max-steps", "2", "--lora"], TRAINER, "alpha_hill", ""),
         (["train_pytorch.py", "--max-steps", "40"], CHARTS, ".", "step_{}.pt"),
         ([*TORCHRUN, "train_pytorch.py", "--max-steps", "40"], ("torch.distributed.run",), ".", "step_{}.pt"),
-        (["train_fsdp2.py", "--max-steps", "4"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
+        (["train_fsdp2.py", "--max-steps", "2"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
     ],
     ids=["lightning", "hf", "hf, lora", "pytorch", "pytorch, 2 processes", "fsdp2"],
 )
@@ -68,9 +69,11 @@ def test_training_examples(
         assert {layer for layer, _ in expected.keys() - steps[step].keys()} <= {"0"}
 
 
-def test_scan_example(tmp_path: Path) -> None:
-    done = warm.run([EXAMPLES / "scan_llama31_8b.py"], imports=CHARTS, folder=tmp_path)
+def test_scan_example(tiny_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    few = tiny_checkpoint({f"layers.{i}.fc1.weight": noise(40, 30, seed=i) for i in range(3)})
+    done = warm.run([EXAMPLES / "scan_llama31_8b.py", few, tmp_path / "out"], imports=CHARTS, folder=tmp_path)
     assert done.returncode == 0 and "alpha_ratio" in done.stdout, done.stderr
+    assert "layers.2.fc1" in done.stdout and any((tmp_path / "out" / "plots").rglob("*.png"))
 
 
 def test_quantization_example(tmp_path: Path) -> None:
