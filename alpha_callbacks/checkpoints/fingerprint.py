@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.gguf_header import read_gguf_header
 from alpha_callbacks.checkpoints.safetensors_reader import tensor_middles
 
 _SAMPLE_STEP = 4 * 2**20  # bytes between samples at most
@@ -13,9 +14,10 @@ _SAMPLE_BYTES = 256
 
 
 def fingerprint(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return file -> digest of its size and of samples: every 4 MiB, and in the middle of each safetensors tensor.
+    """Return file -> digest of its size and of samples: every 4 MiB, and in the middle of each tensor.
 
-    Files are called by their path from the checkpoint's folder, which tells those of several components apart.
+    Where tensors lie is known of safetensors and GGUF. Files are called by their path from the checkpoint's folder,
+    which tells those of several components apart.
 
     Enough to tell one checkpoint from another and a retrained matrix from the old one; a full hash would read every
     byte of a 140 GB model twice. Of files on a server it is what the server says of them, and the commit. The config
@@ -40,6 +42,8 @@ def _sampled_digest(file: Path) -> str:
     offsets = list(range(0, size, max(1, min(_SAMPLE_STEP, size // 64))))
     if file.suffix == ".safetensors":
         offsets += tensor_middles(file)
+    elif file.suffix == ".gguf":
+        offsets += read_gguf_header(file).middles()
     with file.open("rb", buffering=0) as handle:
         for offset in sorted(offsets):
             handle.seek(offset)

@@ -7,6 +7,7 @@ strings) are stepped over, so that a header costs a tenth of a second and a few 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,6 +60,11 @@ class GgufHeader:
     big_endian: bool
     fields: Mapping[str, Any]
     tensors: tuple[GgufTensor, ...]
+
+    def middles(self) -> list[int]:
+        """Return the byte offset of the middle of each tensor, its padding included."""
+        bounds = [*sorted(tensor.offset for tensor in self.tensors), self.size]
+        return [(start + stop) // 2 for start, stop in pairwise(bounds)]
 
 
 def read_gguf_header(file: Path) -> GgufHeader:

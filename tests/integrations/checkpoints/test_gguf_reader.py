@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from alpha_callbacks.checkpoints.fingerprint import fingerprint
+from alpha_callbacks.checkpoints.gguf_header import read_gguf_header
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, MissingExtraError
 from alpha_callbacks.options import AnalysisOptions
@@ -75,3 +77,14 @@ def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     with pytest.raises(MissingExtraError, match=r'pip install -c constraints.txt "\.\[gguf\]"'):
         open_checkpoint(tmp_path / "x.gguf")
+
+
+def test_a_retrained_tensor_is_another_checkpoint(file: Path) -> None:
+    before, content = fingerprint(open_checkpoint(file)), bytearray(file.read_bytes())
+    header = read_gguf_header(file)
+    for tensor, middle in zip(header.tensors, header.middles(), strict=True):
+        assert tensor.offset <= middle < header.size
+        changed = bytearray(content)
+        changed[middle] ^= 1
+        file.write_bytes(changed)
+        assert fingerprint(open_checkpoint(file)) != before
