@@ -126,7 +126,7 @@ class Scaled:
         stored = self.scales.read(first, last)
         scales = self.as_numbers(stored).reshape(last - first, -1)
         zeros = None if self.zeros is None else self.zeros(first, last).to(scales.dtype).reshape(last - first, -1)
-        step = max(1, _PIECE // self.in_features)
+        step = max(1, _PIECE // max(self.in_features, 1))
         for begin in range(0, stop - start, step):
             end = min(begin + step, stop - start)
             block = torch.arange(start + begin, start + end, device=codes.device) // self.blocks.rows - first

@@ -106,14 +106,20 @@ def _qparams(weight: Tensor, args: Any, dtype: torch.dtype) -> dict[str, Tensor]
     return found if args.symmetric else {**found, "weight_zero_point": zero.to(torch.int8)}
 
 
-@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("label", FORMATS)
-def test_each_format_is_what_the_library_decompresses(tmp_path: Path, source: Source, label: str) -> None:
+def test_each_format_is_what_the_library_decompresses(tmp_path: Path, label: str) -> None:
     tensors, config, expected = _stored(label)
-    inventory = source(tmp_path, tensors, config)
+    inventory = of_files(tmp_path, tensors, config)
     assert_decoded(inventory, {"fc": expected})
     assert "compressed-tensors, scale per" in only(inventory).stored_dtype
     assert all(" of fc" in reason for reason in reasons(inventory).values())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("label", ["int3 with zero points", "fp8 in blocks", "nvfp4"])
+def test_files_and_live_modules_are_read_alike(tmp_path: Path, source: Source, label: str) -> None:
+    tensors, config, expected = _stored(label)
+    assert_decoded(source(tmp_path, tensors, config), {"fc": expected})
 
 
 @pytest.mark.parametrize("label", ["int4 in groups", "int8 with zero points", "fp8 per row", "fp8 in blocks"])

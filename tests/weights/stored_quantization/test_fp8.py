@@ -138,11 +138,10 @@ DOUBTFUL: dict[str, tuple[dict[str, Tensor], dict[str, Any] | None, str]] = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("label", DOUBTFUL)
-def test_what_is_not_understood_is_refused(tmp_path: Path, source: Source, label: str) -> None:
+def test_what_is_not_understood_is_refused(tmp_path: Path, label: str) -> None:
     companions, quantization, reason = DOUBTFUL[label]
-    inventory = source(tmp_path, {"fc.weight": _codes(*SHAPE), **companions}, _about(quantization))
+    inventory = of_files(tmp_path, {"fc.weight": _codes(*SHAPE), **companions}, _about(quantization))
     (weight,) = inventory.weights
     (row,) = analyze_weight(weight, OPTIONS)
     assert row.status == "unsupported"
