@@ -58,11 +58,13 @@ class Shard:
         where: its path or address, for messages.
         header: checked.
         fill: `fill(buffer, offset)` fills a buffer with the bytes of the file from an offset on.
+        on_disk: many small reads cost little.
     """
 
     where: str
     header: Header
     fill: Callable[[memoryview, int], None]
+    on_disk: bool = False
 
 
 def read_safetensors(files: list[Path]) -> Checkpoint:
@@ -72,7 +74,7 @@ def read_safetensors(files: list[Path]) -> Checkpoint:
         CheckpointError: a damaged header, a truncated file, or one name in two shards.
     """
     stamps = {file: stamp_of(file) for file in files}
-    shards = [Shard(str(file), read_header(file), partial(_fill, file, stamp)) for file, stamp in stamps.items()]
+    shards = [Shard(str(file), read_header(file), partial(_fill, file, stamp), True) for file, stamp in stamps.items()]
     return join_shards(shards, tuple(files))
 
 
@@ -106,8 +108,10 @@ def tensor_middles(file: Path) -> list[int]:
 def _stored(shard: Shard, entry: Entry) -> StoredTensor:
     dtype = _WEIGHTS.get(entry.dtype)
     label = str(dtype).removeprefix("torch.") if dtype is not None else _CODES.get(entry.dtype, entry.dtype)
-    read = partial(_read, shard, entry)
-    return StoredTensor(entry.name, entry.shape, dtype, label, read, packed=_NOT_WEIGHTS.get(entry.dtype, ""))
+    read, packed = partial(_read, shard, entry), _NOT_WEIGHTS.get(entry.dtype, "")
+    whole = len(entry.shape) == 2 and BITS[entry.dtype] % 8 == 0 and hasattr(torch, label)
+    columns = partial(_read_columns, shard, entry) if whole and shard.on_disk else None
+    return StoredTensor(entry.name, entry.shape, dtype, label, read, packed=packed, columns=columns)
 
 
 def _read(shard: Shard, entry: Entry, start: int, stop: int) -> Tensor:
@@ -125,6 +129,16 @@ def _read(shard: Shard, entry: Entry, start: int, stop: int) -> Tensor:
     found = torch.empty(shape, dtype=dtype)
     if found.numel():
         shard.fill(found.reshape(-1).view(torch.uint8).numpy().data, offset)
+    return found
+
+
+def _read_columns(shard: Shard, entry: Entry, start: int, stop: int) -> Tensor:
+    """Return columns start..stop of a matrix, reading no others."""
+    (rows, columns), size = entry.shape, BITS[entry.dtype] // 8
+    found = torch.empty(rows, stop - start, dtype=_WEIGHTS.get(entry.dtype) or getattr(torch, _CODES[entry.dtype]))
+    if found.numel():
+        for row, line in enumerate(found.view(torch.uint8).numpy()):
+            shard.fill(line.data, entry.start + (row * columns + start) * size)
     return found
 
 

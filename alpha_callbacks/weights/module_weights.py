@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
+from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
 from alpha_callbacks.weights.peft_adapters import with_adapters
 from alpha_callbacks.weights.sharded import (
     DTensorParameter,
@@ -58,11 +59,13 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         raise failures[0]
     kept = [found[path] for path in paths if path in found]
     tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
+    config = _config(module)
+    texts = {name: text for stored in kept for name, text in stored.texts.items()}
+    tensors = unpack_stored(tensors, config, texts)
     if options.adapters == "merged":
         tensors = with_adapters(tensors, module)
-    config = _config(module)
     return take_inventory(
-        unpack_stored(tensors, config),
+        tensors,
         config,
         selects=options.selects,
         include_embeddings=options.include_embeddings,
@@ -80,10 +83,11 @@ def _own_modules(unit: nn.Module) -> dict[str, nn.Module]:
 
 @dataclass
 class _OfModule:
-    """The tensors of one module: its own, and the weight that parametrizations compute."""
+    """The tensors of one module: its own, the weight that parametrizations compute, and texts about quantized ones."""
 
     held: list[StoredTensor]
     computed: list[StoredTensor]
+    texts: dict[str, str]
 
 
 def _stored_all(
@@ -93,18 +97,40 @@ def _stored_all(
     owners: dict[int, str] = {}  # the module keeps a tensor alive, so that its id stays its own while we look
     found = {}
     for prefix, child in modules:
-        tensors = []
+        tensors, texts = list[StoredTensor](), dict[str, str]()
         for own_name, tensor in chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False)):
             name = f"{prefix}.{own_name}" if prefix else own_name
-            stored = _stored(name, tensor, _kind(child, own_name))
-            if sharded is not None and sharded.hold(child, own_name):
-                stored = _of_unit(stored, sharded, partial(getattr, child, own_name))
-            tensors.append(stored)
+            codes = live_codes(child, prefix, own_name, tensor)
+            if codes is not None:
+                tensors += _coded(name, tensor, _kind(child, own_name), codes, sharded)
+                texts |= codes.texts
+            else:
+                stored = _stored(name, tensor, _kind(child, own_name))
+                if sharded is not None and sharded.hold(child, own_name):
+                    stored = _of_unit(stored, sharded, partial(getattr, child, own_name))
+                tensors.append(stored)
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
         computed = [_parametrized(prefix, child, sharded)] if _has_parametrized_weight(child) else []
-        found[prefix] = _OfModule(tensors, computed)
+        found[prefix] = _OfModule(tensors, computed, texts)
     return found
+
+
+def _coded(
+    name: str, tensor: Tensor, kind: Kind, codes: LiveCodes, sharded: Fsdp1Unit | None
+) -> Iterable[StoredTensor]:
+    """Describe a quantized parameter: its parts, or the whole where only its own class or nothing can decode it."""
+    if codes.parts and sharded is None:
+        for part_name, part in codes.parts.items():
+            yield part if isinstance(part, StoredTensor) else _stored(part_name, part, "unknown")
+        return
+    whole = StoredTensor(name, tuple(tensor.shape), tensor.dtype, type(tensor).__name__, tensor.__getitem__, kind)
+    decoded = codes.whole
+    if decoded is not None and sharded is None:
+        yield replace(whole, read=lambda start, stop: decoded().detach()[start:stop])
+        return
+    refused = codes.refused or f"{type(tensor).__name__} codes in a unit of FSDP1, which cannot be decoded here"
+    yield replace(whole, packed=f"quantized: {refused}")
 
 
 def _of_unit(stored: StoredTensor, sharded: Fsdp1Unit, tensor_of: Callable[[], Tensor]) -> StoredTensor:

@@ -28,7 +28,31 @@ def _merged(tensor: StoredTensor, layer: nn.Module) -> StoredTensor:
         return replace(tensor, packed='sharded, so not merged with its adapter. Use adapters="base"')
     if in_few_bits(tensor):
         return replace(tensor, packed='stored in codes, so not merged with its adapter. Use adapters="base"')
+    if tensor.packed:
+        return tensor
+    if tensor.stored_dtype != str(tensor.dtype).removeprefix("torch."):  # decoded
+        return _added(tensor, layer)
     return replace(tensor, read=lambda start, stop: _merged_weight(layer)[start:stop])
+
+
+def _added(tensor: StoredTensor, layer: Any) -> StoredTensor:
+    """Return decoded weights with the update added. PEFT's own merge would round the sum to codes again.
+
+    DoRA scales the sum, so that it is no update, and other methods than LoRA do not say theirs in one way.
+    """
+    names = [name for name in layer.active_adapters if name in getattr(layer, "lora_A", {})]
+    plain = names and not any(getattr(layer, "use_dora", {}).get(name) for name in names)
+    if not (plain and callable(getattr(layer, "get_delta_weight", None))) or getattr(layer, "merged_adapters", []):
+        return replace(tensor, packed='quantized, so not merged with an adapter of this kind. Use adapters="base"')
+
+    def read(start: int, stop: int) -> Tensor:
+        rows = tensor.read(start, stop).float()
+        with torch.no_grad():
+            for name in names:
+                rows = rows + layer.get_delta_weight(name)[start:stop].float()
+        return rows
+
+    return replace(tensor, read=read, dtype=torch.float32, stored_dtype=f"{tensor.stored_dtype}, and its adapter")
 
 
 def _merged_weight(layer: Any) -> Tensor:

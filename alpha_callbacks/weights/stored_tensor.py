@@ -31,6 +31,8 @@ class StoredTensor:
         packed: why its values are codes and not weights, or "".
         companion: why it is never a matrix of its own ("scales of <layer>"), or "".
         parts: the matrices fused in it (in each, of a stack), where the format says; None leaves it to the config.
+        columns: `columns(start, stop)` returns that range of the second dimension of what is stored, where the source
+            can read it without the rest; for layouts that store a matrix transposed.
         sharded: how to see all of it, where the ranks of a training run hold parts.
     """
 
@@ -43,6 +45,7 @@ class StoredTensor:
     packed: str = ""
     companion: str = ""
     parts: tuple[Part, ...] | None = None
+    columns: Callable[[int, int], Tensor] | None = None
     sharded: ShardedParameter | None = None
 
     @property
@@ -54,6 +57,11 @@ class StoredTensor:
     def readable(self) -> bool:
         """True where `read` works at any time."""
         return self.sharded is None and not self.packed
+
+
+def read_columns(tensor: StoredTensor, start: int, stop: int) -> Tensor:
+    """Return columns start..stop of a 2-D tensor, reading no others where the source can do that."""
+    return tensor.columns(start, stop) if tensor.columns else tensor.read(0, tensor.shape[0])[:, start:stop]
 
 
 def layer_name_of(parameter: str) -> str:

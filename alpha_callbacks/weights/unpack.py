@@ -21,7 +21,7 @@ from alpha_callbacks.weights.layer_names import categorize, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader, Weight
 
-_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe)\.")
+_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe|switch_mlp)\.")
 
 
 def is_expert_stack(tensor: StoredTensor) -> bool:

@@ -27,6 +27,8 @@ def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
         >>> unpack_bits(torch.tensor([0x21, 0x43], dtype=torch.uint8), 4, 3).tolist()
         [1, 2, 3]
     """
+    if not packed.numel():  # no stride to view
+        return torch.empty((*packed.shape[:-1], count), dtype=torch.uint8, device=packed.device)
     stream = packed.contiguous().view(torch.uint8)
     if bits == 8:
         return stream[..., :count]
@@ -54,7 +56,7 @@ def unpack_fp4(packed: Tensor) -> Tensor:
     levels = torch.tensor([*_E2M1, *(-level for level in _E2M1)], device=packed.device)
     pairs = torch.stack((levels.repeat(16), levels.repeat_interleave(16)), dim=-1)  # by byte
     codes = packed.contiguous().view(torch.uint8)
-    return pairs.index_select(0, codes.flatten().int()).view(*codes.shape[:-1], -1)
+    return pairs.index_select(0, codes.flatten().int()).view(*codes.shape[:-1], 2 * codes.shape[-1])
 
 
 def unpack_fp6(packed: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ def unpack_stored(
     for layout in LAYOUTS:
         unclaimed = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
         for claim in layout.recognise(unclaimed, about):
-            claimed[claim.codes.name] = layout.decode(claim, about)
+            claimed[claim.codes.name] = matrix = layout.decode(claim, about)
             for role, tensor in claim.companions.items():
-                claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(claim.codes.name)}")
+                claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(matrix.name)}")
     free = (tensor for tensor in listed if tensor.name not in claimed)
     rest = iter(mark_packed(free, about, scaled=bool(claimed), whole=whole))
     return [claimed[tensor.name] if tensor.name in claimed else next(rest) for tensor in listed]
