@@ -16,8 +16,10 @@ from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
+from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import dtype_of
 from alpha_callbacks.utils.machine import available_memory
+from alpha_callbacks.weights.weight import is_quantized
 
 TOKENS, CONTEXT = 512, 512
 _CHARACTERS_A_TOKEN = 32  # more than any text has on average: so much of a long text is read
@@ -129,7 +131,7 @@ def load_language_model(
     try:
         with _quiet(hf):
             config = hf.AutoConfig.from_pretrained(folder, **here)
-            _refuse_quantized(str(source), config, gguf_file)
+            _refuse_quantized(str(source), config, checkpoint)
             _refuse_encoder(str(source), config)
             tokenizer = hf.AutoTokenizer.from_pretrained(tokenizer_at, **of_tokenizer)
             model, info = hf.AutoModelForCausalLM.from_pretrained(
@@ -171,11 +173,17 @@ def _refuse_encoder(source: str, config: Any) -> None:
         raise CheckpointError(f"{source}: expected a causal language model, got {masked}, which sees the whole text.")
 
 
-def _refuse_quantized(source: str, config: Any, gguf_file: str) -> None:
-    if not gguf_file and getattr(config, "quantization_config", None):
+def _refuse_quantized(source: str, config: Any, checkpoint: Checkpoint) -> None:
+    """Raise for weights that have been rounded before, as `recommend` does."""
+    stored = [weight.stored_dtype for weight in checkpoint.inventory(AnalysisOptions()).weights]
+    if any(map(is_quantized, stored)) or (getattr(config, "quantization_config", None) and not _is_gguf(checkpoint)):
         raise CheckpointError(
             f"{source}: expected float weights, the checkpoint is quantized. Name the model that it was made from."
         )
+
+
+def _is_gguf(checkpoint: Checkpoint) -> bool:
+    return all(file.suffix.lower() == ".gguf" for file in checkpoint.files)  # transformers calls any of them quantized
 
 
 def _folder(path: Path) -> tuple[Path, str]:

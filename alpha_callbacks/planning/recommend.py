@@ -19,6 +19,7 @@ from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.results_folder import ResultsFolder, table_of
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.lazy import lazy_property
+from alpha_callbacks.weights.weight import is_quantized
 
 _POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
@@ -45,7 +46,7 @@ def recommend(
         model: where the weights came from, for the plan; "": what the run.json of the folder says.
 
     Raises:
-        PlanError: the results lack what the policy needs, or the budget cannot be met.
+        PlanError: the results lack what the policy needs, are about quantized weights, or the budget cannot be met.
         OptionError: neither a table nor a path.
         ResultsError: a path without results, or with a damaged file.
     """
@@ -58,6 +59,7 @@ def recommend(
             "results: expected weights to plan for, got updates of weights alone. Scan the model, or the adapter with "
             "--base."
         )
+    _refuse_quantized(table)
     problem = _Problem.of(table, options, fisher)
     policy = options.policy or ("measured" if problem.measured else "thresholds")
     problem.require(policy)
@@ -84,6 +86,16 @@ def recommend(
         correlations=tuple(problem.correlation(name) for name in problem.measured),
         reference=table.reference,
     )
+
+
+def _refuse_quantized(table: Table) -> None:
+    """Refuse a plan for weights that have been rounded before: it would measure the second rounding only."""
+    rows = [layer.first for layer in table.layers if is_quantized(layer.first.stored_dtype)]
+    if rows:
+        raise PlanError(
+            f"results: expected float weights, {len(rows)} of {len(table.layers)} layers are quantized "
+            f"({rows[0].layer_name}: {rows[0].stored_dtype}). Scan the model that it was made from."
+        )
 
 
 @dataclass(frozen=True)

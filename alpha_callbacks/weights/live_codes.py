@@ -37,7 +37,7 @@ class LiveCodes:
     whole: Callable[[], Tensor] | None = None
 
 
-def live_codes(module: nn.Module, prefix: str, name: str, tensor: Tensor) -> LiveCodes | None:
+def live_codes(module: nn.Module, prefix: str, name: str, tensor: Any) -> LiveCodes | None:
     """Return the parts of a quantized parameter, or None for any other tensor.
 
     Args:

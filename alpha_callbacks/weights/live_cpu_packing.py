@@ -28,7 +28,7 @@ def cpu_packed_codes(name: str, packed: Tensor) -> StoredTensor:
         last = -(-stop // (width * _BLOCK_ROWS))
         blocks = packed.detach()[first * _BLOCK_ROWS : last * _BLOCK_ROWS].reshape(-1, width, _BLOCK_ROWS)
         codes = torch.cat((blocks & 15, blocks >> 4), dim=-1).unflatten(-1, (_BLOCK_ROWS, 2)).transpose(1, 2)
-        stream = (codes[..., 0] << 4 | codes[..., 1]).flatten()
+        stream: Tensor = (codes[..., 0] << 4 | codes[..., 1]).flatten()
         offset = first * _BLOCK_ROWS * width
         return stream[start - offset : stop - offset, None]
 

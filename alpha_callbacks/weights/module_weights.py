@@ -1,6 +1,6 @@
 """A live nn.Module -> the same inventory that a checkpoint gives. Reads only."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -118,19 +118,23 @@ def _stored_all(
 
 def _coded(
     name: str, tensor: Tensor, kind: Kind, codes: LiveCodes, sharded: Fsdp1Unit | None
-) -> Iterable[StoredTensor]:
+) -> Iterator[StoredTensor]:
     """Describe a quantized parameter: its parts, or the whole where only its own class or nothing can decode it."""
     if codes.parts and sharded is None:
         for part_name, part in codes.parts.items():
             yield part if isinstance(part, StoredTensor) else _stored(part_name, part, "unknown")
         return
-    whole = StoredTensor(name, tuple(tensor.shape), tensor.dtype, type(tensor).__name__, tensor.__getitem__, kind)
-    decoded = codes.whole
-    if decoded is not None and sharded is None:
-        yield replace(whole, read=lambda start, stop: decoded().detach()[start:stop])
-        return
-    refused = codes.refused or f"{type(tensor).__name__} codes in a unit of FSDP1, which cannot be decoded here"
-    yield replace(whole, packed=f"quantized: {refused}")
+    decoded, label = codes.whole or tensor.detach, type(tensor).__name__
+    refused = codes.refused or ("" if sharded is None else f"{label} codes in a unit of FSDP1, not decoded")
+    yield StoredTensor(
+        name,
+        tuple(tensor.shape),
+        tensor.dtype,
+        label,
+        lambda start, stop: decoded().detach()[start:stop],
+        kind,
+        packed=f"quantized: {refused}" if refused else "",
+    )
 
 
 def _of_unit(stored: StoredTensor, sharded: Fsdp1Unit, tensor_of: Callable[[], Tensor]) -> StoredTensor:

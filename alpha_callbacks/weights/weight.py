@@ -1,5 +1,6 @@
 """The one record that every source yields: a 2-D weight, read row by row."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,8 @@ _ROWS = 128  # row blocks begin at multiples of this, for formats that scale squ
 
 CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
 ADDED = " + "  # in stored_dtype, between the base and the method of the adapter whose update was added
+
+_WHOLE = {"", "float64", "float32", "float16", "bfloat16", "F64", "F32", "F16", "BF16"}  # "": nobody said
 
 RowReader = Callable[[int, int], Tensor]
 
@@ -102,6 +105,16 @@ class Weight:
         """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
         for start, stop in spans(self.out_features, self.in_features, multiple=_ROWS):
             yield self.rows(start, stop)
+
+
+def is_quantized(stored_dtype: str) -> bool:
+    """Return True for weights that the source holds in fewer than 16 bits, whatever they were cast to since.
+
+    Examples:
+        >>> is_quantized("Q4_K"), is_quantized("bfloat16 cast to float32")
+        (True, False)
+    """
+    return re.split(rf"{CAST}| [+-] ", stored_dtype)[0] not in _WHOLE
 
 
 def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:

@@ -361,3 +361,12 @@ def test_any_gamma_is_a_plan() -> None:
     for gamma in (-1e6, 1e6):
         found = recommend(low_bit_table(), RecommendOptions(policy="alphaq", avg_bits=5, gamma=gamma))
         assert abs(found.plan.average_bits() - 5) <= 0.01
+
+
+@pytest.mark.parametrize("stored", ["Q4_K", "GPTQ 4-bit, group 64", "float8_e4m3fn", "Q8_0 cast to bfloat16"])
+def test_quantized_weights_have_no_plan(stored: str) -> None:
+    table = low_bit_table(o_proj={"stored_dtype": stored})
+    with pytest.raises(
+        PlanError, match=r"expected float weights, 4 of 28 layers are quantized \(model\.layers\.0\.self_attn"
+    ):
+        recommend(table)

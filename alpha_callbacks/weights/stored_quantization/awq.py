@@ -85,5 +85,5 @@ def _columns(packed: StoredTensor, start: int, stop: int) -> Tensor:
     first, last = start // _PER_WORD, -(-stop // _PER_WORD)
     words = read_columns(packed, first, last)
     codes = unpack_bits(words, _BITS, _PER_WORD * (last - first)).unflatten(1, (-1, _PER_WORD))
-    ordered = codes[..., list(_PLACE_OF_COLUMN)].flatten(1)
+    ordered: Tensor = codes[..., list(_PLACE_OF_COLUMN)].flatten(1)
     return ordered[:, start - first * _PER_WORD : stop - first * _PER_WORD]

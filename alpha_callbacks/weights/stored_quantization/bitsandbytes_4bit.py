@@ -93,9 +93,9 @@ def _form(claim: Claim) -> _Form | None:
     parts = claim.companions
     state, scales, levels = parts["quantization state"], parts.get("scales"), parts.get("levels")
     said = json_of_bytes(state)
-    shape, block, dtype = said.get("shape"), said.get("blocksize"), _DTYPES.get(str(said.get("dtype")))
+    shape, block, dtype = said.get("shape"), _positive(said.get("blocksize")), _DTYPES.get(str(said.get("dtype")))
     kind = state.name.rpartition("__")[2]
-    if scales is None or levels is None or dtype is None or not _positive(block) or said.get("quant_type") != kind:
+    if scales is None or levels is None or dtype is None or not block or said.get("quant_type") != kind:
         return None
     if not (isinstance(shape, list) and len(shape) == 2 and all(map(_positive, shape))):
         return None
@@ -109,17 +109,15 @@ def _form(claim: Claim) -> _Form | None:
         return None
     if levels.shape != (16,) or not is_float(levels) or scales.shape != (blocks,) or not readable(claim.codes):
         return None
-    nested_block = said.get("nested_blocksize", 0)
+    nested_block, offset = _positive(said.get("nested_blocksize")), said.get("nested_offset")
     nested, nested_levels = parts.get("scales of the scales"), parts.get("levels of the scales")
     if nested is None and nested_levels is None:
-        plain = is_float(scales) and not nested_block
+        plain = is_float(scales) and "nested_blocksize" not in said
         return _Form(kind, (shape[0], shape[1]), dtype, block, 0, 0.0, per_item) if plain else None
-    offset = said.get("nested_offset")
     known = (
         nested is not None
         and nested_levels is not None
-        and _positive(nested_block)
-        and isinstance(offset, float | int)
+        and nested_block
         and scales.stored_dtype == "uint8"
         and readable(scales)
         and is_float(nested)
@@ -127,11 +125,14 @@ def _form(claim: Claim) -> _Form | None:
         and nested.shape == (-(-blocks // nested_block),)
         and nested_levels.shape == (256,)
     )
-    return _Form(kind, (shape[0], shape[1]), dtype, block, nested_block, float(offset), per_item) if known else None
+    if not known or not isinstance(offset, float | int):
+        return None
+    return _Form(kind, (shape[0], shape[1]), dtype, block, nested_block, float(offset), per_item)
 
 
-def _positive(value: object) -> bool:
-    return type(value) is int and value > 0
+def _positive(value: object) -> int:
+    """Return a positive integer as it is, 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _item_size(codes: StoredTensor) -> int:

@@ -77,8 +77,10 @@ class ByName:
         modules = by_module(tensors.values())
         for module, names in modules.items():
             found = _found(module, tensors)
-            codes = None if found is None else tensors[_join(module, found.codes)]
-            if codes is None or not (codes.dtype is None or codes.dtype.itemsize < 2):
+            if found is None:
+                continue
+            codes = tensors[_join(module, found.codes)]
+            if not (codes.dtype is None or codes.dtype.itemsize < 2):
                 continue
             inner = [name for part in ("centroids", "res_centroids") for name in modules.get(_join(module, part), [])]
             rest = [tensors[name] for name in (*names, *inner) if name != codes.name]

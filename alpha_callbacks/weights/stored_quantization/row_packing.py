@@ -20,7 +20,7 @@ def read_packed_rows(packed: StoredTensor, bits: int, start: int, stop: int, *, 
     Returns:
         Integers, shape (stop - start, columns).
     """
-    count, pieces = packed.shape[0], []
+    count, pieces = packed.shape[0], list[Tensor]()
     while start < stop or not pieces:
         part = start // count
         end = min(stop, (part + 1) * count)
