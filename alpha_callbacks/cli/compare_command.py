@@ -10,6 +10,7 @@ from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
 
 if TYPE_CHECKING:  # --help must not wait for torch
+    from alpha_callbacks.checkpoints.checkpoint import Checkpoint
     from alpha_callbacks.comparison.comparison import Comparison
     from alpha_callbacks.comparison.inputs import Side
     from alpha_callbacks.options import AnalysisOptions
@@ -65,6 +66,9 @@ def compare(
     by default to results/<A>--vs--<B>. Give one precision for both sides, or two: one for A and one for B. The default
     is the finest that both have.
 
+    Between two checkpoints, or results whose checkpoints are still there, the error of the weights themselves is shown
+    too: that of a quantized model as it shipped.
+
     Checkpoints are scanned first. Finished scans and histories keep the options that they were made with; alphas of
     different tails (k_frac, k_min, threshold) are not compared.
 
@@ -75,12 +79,14 @@ def compare(
         alpha-hill scan tiny_llama -p fp32,int4 -o pair
         alpha-hill compare pair -p fp32,int4
         alpha-hill compare pair tiny_llama --filter-layers mlp -o twice
+        alpha-hill compare tiny_llama quantized -o shipped
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.print_comparison import print_comparison
     from alpha_callbacks.cli.scan_side import scanner
     from alpha_callbacks.comparison.comparison import compare as pair
     from alpha_callbacks.comparison.inputs import CACHE, open_sides, source_name
+    from alpha_callbacks.comparison.weight_error import with_weight_errors
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.utils.atomic_files import make_folder
@@ -112,10 +118,36 @@ def compare(
     first, second = (_filtered(side, options) for side in sides)
     labels = (sides[0].label, sides[1].label)
     comparison = pair(first, second, precisions=_chosen(names, sides, b), labels=labels)
+    opened = [_checkpoint(source) for source in (a, b) if source is not None]
+    note = ""
+    if len(opened) == 2:
+        if opened[0] is None or opened[1] is None:
+            note = "The error of the weights needs both checkpoints: name these, not their results."
+        else:
+            comparison = with_weight_errors(comparison, opened[0], opened[1])
     written = _write(comparison, folder, model="" if b else source_name(a), formats=_formats(plot_format, no_plots))
     print_comparison(comparison)
+    if note:
+        typer.echo(note)
     typer.echo(f"Written to {folder}: {written}")
     raise typer.Exit(1 if comparison.left_out else 0)
+
+
+def _checkpoint(source: str) -> "Checkpoint | None":
+    """Return the checkpoint that was named, or whose results were and that has not changed since; None: neither."""
+    from alpha_callbacks.checkpoints.fingerprint import fingerprint
+    from alpha_callbacks.checkpoints.locate import locate
+    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+    from alpha_callbacks.comparison.inputs import is_checkpoint
+    from alpha_callbacks.tables.results_folder import ResultsFolder
+
+    if is_checkpoint(source):
+        return open_checkpoint(locate(source))
+    results = ResultsFolder(source)
+    if not results.source or not Path(results.source).exists():
+        return None
+    checkpoint = open_checkpoint(results.source)
+    return checkpoint if fingerprint(checkpoint) == results.run.get("checkpoint") else None
 
 
 def _formats(formats: list[str] | None, none: bool) -> list[str]:

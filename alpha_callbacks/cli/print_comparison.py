@@ -27,6 +27,8 @@ def print_comparison(comparison: Comparison) -> None:
         out.print(_categories(comparison))
     if movers(comparison, 1):
         out.print(_movers(comparison, out.width - 46))
+    if any(not math.isnan(pair.relative_error) for pair in comparison.pairs):
+        out.print(_errors(comparison, out.width - 46))
     if comparison.left_out:
         out.print(_left_out(comparison, out.width // 3))
     for sentence in comparison_findings(comparison):
@@ -65,6 +67,20 @@ def _movers(comparison: Comparison, room: int) -> RichTable:
         assert pair.a is not None and pair.b is not None
         numbers = (f"{pair.a.alpha:.4f}", f"{pair.b.alpha:.4f}", signed(pair.delta, 3), signed(pair.delta_in_stderr))
         grid.add_row(_name(pair, room), *numbers)
+    return grid
+
+
+def _errors(comparison: Comparison, room: int) -> RichTable:
+    measured = [pair for pair in comparison.pairs if not math.isnan(pair.relative_error)]
+    ranked = sorted(measured, key=lambda pair: -pair.relative_error)
+    more = f" ({len(ranked) - _MOST} more in the table)" if len(ranked) > _MOST else ""
+    words = ("layer", "alpha A", "alpha B", "error of B", "SQNR, dB")
+    grid = RichTable(*words, title=f"Largest relative errors of the weights{more}", title_justify="left")
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for pair in ranked[:_MOST]:
+        alphas = ("" if row is None or math.isnan(row.alpha) else f"{row.alpha:.4f}" for row in (pair.a, pair.b))
+        grid.add_row(_name(pair, room), *alphas, f"{pair.relative_error:.3g}", f"{pair.sqnr_db:.1f}")
     return grid
 
 

@@ -28,6 +28,8 @@ _PAIR: dict[str, Callable[[Pair], Any]] = {
     "alpha_ratio_a": lambda pair: pair.a.alpha_ratio if pair.a else None,
     "alpha_ratio_b": lambda pair: pair.b.alpha_ratio if pair.b else None,
     "delta_ratio": lambda pair: pair.delta_ratio,
+    "relative_error": lambda pair: pair.relative_error,
+    "sqnr_db": lambda pair: pair.sqnr_db,
     "reason": lambda pair: pair.reason,
 }
 _BOTH: dict[str, Callable[[Row], Any]] = {

@@ -26,10 +26,24 @@ def comparison_findings(comparison: PairedLayers) -> list[str]:
         told = f"{counted(whole.count, 'layer')} compared: {one_by_one(map(_change, comparison.compared))}"
     else:
         told = _levels(whole)
-    sentences = [told, _against_stderr(comparison), _storage(comparison), _left_out(comparison)]
+    sentences = [told, _weights(comparison), _against_stderr(comparison), _storage(comparison), _left_out(comparison)]
     if not whole.few:
-        sentences[1:1] = [_order(whole), _categories(comparison), _farthest(comparison)]
+        sentences[2:2] = [_order(whole), _categories(comparison), _farthest(comparison)]
     return [sentence for sentence in sentences if sentence]
+
+
+def _weights(comparison: PairedLayers) -> str:
+    """Say how far the matrices themselves are apart, where they were read."""
+    errors = sorted((p.relative_error, p.row.layer_name) for p in comparison.pairs if not math.isnan(p.relative_error))
+    if not errors:
+        return ""
+    median, (worst, layer) = errors[len(errors) // 2][0], errors[-1]
+    if not worst:
+        return f"The weights are the same in {counted(len(errors), 'layer')}."
+    return (
+        f"The weights themselves differ by {median:.3g} in the median layer (relative error in the Frobenius norm), by "
+        f"{worst:.3g} at most ({layer})."
+    )
 
 
 def left_out_kinds(comparison: PairedLayers) -> dict[str, list[Pair]]:

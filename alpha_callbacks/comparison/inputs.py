@@ -123,6 +123,11 @@ def _read(source: str, step: int | None) -> Side | None:
     return replace(side, label=f"{source_name(path)}, {side.label}")
 
 
+def is_checkpoint(source: str) -> bool:
+    """Return True for anything but results and training histories."""
+    return not (_results(Path(source)) or _is_history(Path(source)))
+
+
 def _step(steps: Sequence[int], i: int) -> int | None:
     return (steps[i] if len(steps) > 1 else steps[0]) if steps else None
 

@@ -17,11 +17,13 @@ class Pair:
         a: its row in the first table, None where only the second has the layer.
         b: its row in the second table, None where only the first has the layer.
         reason: why the alphas are not compared; "" if they are.
+        relative_error: ‖B − A‖_F / ‖A‖_F of the matrices themselves; nan where these were not read.
     """
 
     a: Row | None
     b: Row | None
     reason: str = ""
+    relative_error: float = math.nan
 
     @property
     def row(self) -> Row:
@@ -69,6 +71,11 @@ class Pair:
     def known_delta(self) -> float:
         """Delta, 0 where the two alphas cannot be told apart: for charts, which would blow up rounding."""
         return 0.0 if self.ok and not self.moved else self.delta
+
+    @property
+    def sqnr_db(self) -> float:
+        """The same as a signal-to-noise ratio in decibels; inf where the matrices are equal."""
+        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
 
     @property
     def stderr(self) -> float:
