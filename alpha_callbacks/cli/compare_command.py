@@ -139,6 +139,7 @@ def _checkpoint(source: str) -> "Checkpoint | None":
     from alpha_callbacks.checkpoints.locate import locate
     from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
     from alpha_callbacks.comparison.inputs import is_checkpoint
+    from alpha_callbacks.errors import CheckpointError
     from alpha_callbacks.tables.results_folder import ResultsFolder
 
     if is_checkpoint(source):
@@ -146,7 +147,10 @@ def _checkpoint(source: str) -> "Checkpoint | None":
     results = ResultsFolder(source)
     if not results.source or not Path(results.source).exists():
         return None
-    checkpoint = open_checkpoint(results.source)
+    try:
+        checkpoint = open_checkpoint(results.source)
+    except CheckpointError:  # no longer whole: the results stand for themselves
+        return None
     return checkpoint if fingerprint(checkpoint) == results.run.get("checkpoint") else None
 
 

@@ -75,7 +75,7 @@ class Pair:
     @property
     def sqnr_db(self) -> float:
         """The same as a signal-to-noise ratio in decibels; inf where the matrices are equal."""
-        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
+        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf  # nan stays nan
 
     @property
     def stderr(self) -> float:

@@ -16,6 +16,7 @@ from alpha_callbacks.planning.layer_config import layers_of
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.write_model import write_model
 from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.module_weights import module_inventory
 from tests.support.plan_examples import plan_of
 
 pytest.importorskip("torchao")
@@ -81,6 +82,21 @@ def test_what_is_read_is_what_was_measured(written: dict[str, Any]) -> None:
         assert error == pytest.approx(expected, rel=0.06, abs=1e-4), choice  # int8: 0.0064 for 0.0061
         seen.add(choice.precision)
     assert seen == set(DISTANCE)
+
+
+def test_a_scan_reads_what_was_written(written: dict[str, Any]) -> None:
+    """Of files and of the live model: bit for bit what torchao decodes, in every format."""
+    scanned = {
+        weight.layer_name: weight for weight in open_checkpoint(written["out"]).inventory(AnalysisOptions()).weights
+    }
+    live = {weight.layer_name: weight for weight in module_inventory(written["loaded"], AnalysisOptions()).weights}
+    for choice in mixed_plan().choices:
+        stored = written["loaded"].get_submodule(choice.layer_name).weight
+        read = (stored.dequantize() if choice.low_bit else stored).detach()
+        for weight in (scanned.pop(choice.layer_name), live.pop(choice.layer_name)):
+            assert torch.equal(weight.rows(0, weight.out_features), read), (choice, weight.unsupported)
+            assert weight.stored_dtype.startswith("torchao") == choice.low_bit
+    assert not scanned and not live
 
 
 def test_the_folder_is_a_whole_model(written: dict[str, Any]) -> None:
