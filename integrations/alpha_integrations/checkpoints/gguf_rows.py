@@ -65,7 +65,7 @@ class GgufRows:
         begin, end = first // block, -(-last // block)
         stored = np.empty((end - begin) * size, np.uint8)
         handle.seek(self.offset + begin * size)
-        if handle.readinto(stored) != stored.size:
+        if handle.readinto(stored.data) != stored.size:
             raise CheckpointError(f"{self.file}: expected to read all of its tensors, it ended. Did the file change?")
         return self._decoded(stored)[first - begin * block : last - begin * block]
 
