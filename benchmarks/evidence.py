@@ -2,7 +2,7 @@
 
     python scripts/fetch_real_weights.py
     python -m scripts.make_smollm2_folder
-    python -m benchmarks.evidence      # 15 to 20 minutes on 2 cores
+    python -m benchmarks.evidence      # 15 to 35 minutes on 2 cores
 
 For each budget: both formats alone, 8 random plans with tied and 8 with untied layers (the latter are what the untied
 rows must beat), alpha in either direction, AlphaQ's cost, measured error, and measured error weighted by gradients. All

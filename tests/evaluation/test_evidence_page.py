@@ -14,7 +14,9 @@ def test_the_table_is_the_committed_output() -> None:
     page = (REPOSITORY / "docs/evidence.md").read_text(encoding="utf-8")
     printed = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)[1:]
     for name, *cells in printed:
-        policy = name.replace("8 random plans (mean ± sd)", "random (mean and sd of 8)").replace("→", "->")
+        policy = re.sub(r"8 (|untied )random plans \(mean ± sd\)", r"\1random (mean and sd of 8)", name).replace(
+            "→", "->"
+        )
         for cell, text in zip(CELLS, cells, strict=True):
             row = measured.pop((*cell, policy), None)
             expected = "–" if row is None else f"{float(row['kl']):.3f} ± {float(row['spread']):.3f}"
@@ -26,12 +28,15 @@ def test_what_the_page_claims_of_the_table_holds() -> None:
     with (REPOSITORY / "benchmarks/results/evidence.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for cell in CELLS:
-        kl = {row["policy"]: float(row["kl"]) for row in rows if (row["budget"], row["text"]) == cell}
-        random = kl["random (mean and sd of 8)"]
+        of_cell = [row for row in rows if (row["budget"], row["text"]) == cell]
+        kl, spread = ({row["policy"]: float(row[name]) for row in of_cell} for name in ("kl", "spread"))
+        random, untied = kl["random (mean and sd of 8)"], "untied random (mean and sd of 8)"
+        low, high = (kl[f"{which} alpha -> more bits, untied"] for which in ("low", "high"))
         assert kl["all higher"] < kl["fisher"] < kl["measured"] < random < kl["all lower"]
         assert kl["high alpha -> more bits"] > 0.99 * random and kl["low alpha -> more bits"] < random
         if cell[0] == "3/4 bit":
             assert kl["AlphaQ cost, gamma 1"] < kl["measured"]
             assert kl["fisher, 16 bits allowed"] > kl["fisher"]
+            assert low < kl[untied] and abs(high - kl[untied]) < spread[untied]
         else:
-            assert kl["low alpha -> more bits, untied"] > kl["high alpha -> more bits, untied"]
+            assert high < kl[untied] < low
