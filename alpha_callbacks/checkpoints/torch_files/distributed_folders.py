@@ -6,6 +6,7 @@ from pathlib import Path
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.torch_files.dcp_reader import METADATA, read_dcp
+from alpha_callbacks.checkpoints.torch_files.hf_shards import SHARD, read_hf_shards
 from alpha_callbacks.checkpoints.torch_files.torch_reader import read_torch_files
 from alpha_callbacks.errors import CheckpointError
 
@@ -33,6 +34,9 @@ def open_distributed(folder: Path) -> Checkpoint | None:
         raise CheckpointError(f"{folder / METADATA}: expected this file beside the .distcp files, it is missing.")
     if any(map(_is_deepspeed, names)):
         return _read_deepspeed(folder, names)
+    ranks = [name for name in names if SHARD.match(name)]
+    if ranks and len(ranks) == sum(name.endswith(".safetensors") for name in names):
+        return read_hf_shards([folder / name for name in ranks])
     if sets_of(names):
         return None
     if "latest" in names:
@@ -50,7 +54,7 @@ def require_no_part(file: Path) -> None:
     Raises:
         CheckpointError: it is; says what to name instead.
     """
-    if file.name == METADATA or file.suffix == ".distcp":
+    if file.name == METADATA or file.suffix == ".distcp" or SHARD.match(file.name):
         raise CheckpointError(
             f"{file}: expected whole weights, got a part of a distributed checkpoint. Name its folder: {file.parent}."
         )

@@ -94,6 +94,31 @@ def test_stacked_layers_of_megatron_are_layers(tmp_path: Path) -> None:
     assert torch.equal(found["decoder.layers.1.mlp.linear_fc2.weight"].read(2, 5), stacked[1, 2:5])
 
 
+def ranks(folder: Path, *boxes: tuple[tuple[int, int], tuple[int, int]]) -> Path:
+    """Write one file for each box of (12, 8), as the ranks of HuggingFaceStorageWriter do."""
+    folder.mkdir()
+    for i, ((row, column), (height, width)) in enumerate(boxes, 1):
+        part = STATE["layers.0.fc1.weight"][row : row + height, column : column + width].contiguous()
+        info = json.dumps({"layers.0.fc1.weight": {"saved_offsets": [row, column]}})
+        file = folder / f"shard-{i:05d}-model-00001-of-00001.safetensors"
+        save_file({"layers.0.fc1.weight": part}, file, metadata={"DCP_SHARDING_INFO": info, "format": "pt"})
+    return folder
+
+
+def test_safetensors_of_ranks_are_joined_by_their_offsets(tmp_path: Path) -> None:
+    folder = ranks(tmp_path / "d", ((0, 0), (7, 5)), ((7, 0), (5, 5)), ((0, 5), (12, 3)))
+    checkpoint = open_checkpoint(folder)
+    assert torch.equal(checkpoint.tensors[0].read(3, 9), STATE["layers.0.fc1.weight"][3:9])
+    assert "files of 3 ranks" in " ".join(checkpoint.notes)
+    with pytest.raises(CheckpointError, match="a part of a distributed checkpoint. Name its folder"):
+        open_checkpoint(folder / "shard-00001-model-00001-of-00001.safetensors")
+    (folder / "shard-00002-model-00001-of-00001.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"expected the files of all ranks, got \[1, 3\]"):
+        open_checkpoint(folder)
+    with pytest.raises(CheckpointError, match=r"2 chunks with .* of 96 elements"):
+        open_checkpoint(ranks(tmp_path / "hole", ((0, 0), (7, 5)), ((7, 0), (5, 8))))
+
+
 def llama(width: int = 16, heads: int = 4, keys: int = 2) -> dict[str, Tensor]:
     """Return a model of Llama's names."""
     size = width // heads
