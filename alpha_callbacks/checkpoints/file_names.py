@@ -27,6 +27,7 @@ _BESIDE = re.compile(  # weights that are no whole model
 )
 _PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.")
 _RANK = re.compile(r"^(?P<stem>consolidated)\.(?P<number>\d+)\.(?P<format>pth|pt)$")  # Meta's own: one for each GPU
+_WRITER = re.compile(r"^shard-(\d+)-")  # HuggingFaceStorageWriter of torch: one file for each rank, from 1
 _NUMBERED = re.compile(
     r"^(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<variant>(\.[\w-]+)*?)\.(?P<format>\w+)$"
 )
@@ -125,9 +126,16 @@ def is_beside(file: str) -> bool:
     return _BESIDE.search(file) is not None
 
 
-def is_piece(file: str) -> bool:
-    """Return True for a file that holds a part of each matrix (model parallelism), by its name."""
-    return _PIECE.search(file) is not None
+def is_piece(file: str, beside: Iterable[str] = ()) -> bool:
+    """Return True for a file that holds a part of each matrix (model parallelism, sharded training), by its name.
+
+    Args:
+        file: its name.
+        beside: all names in its folder, which tell whether other ranks of torch.distributed.checkpoint wrote there.
+    """
+    rank = _WRITER.match(file)
+    others = {found[1] for name in beside if (found := _WRITER.match(name))} - {rank[1]} if rank else set[str]()
+    return _PIECE.search(file) is not None or rank is not None and (int(rank[1]) > 1 or bool(others))
 
 
 def _stem_and_variant(stem: str, suffix: str) -> tuple[str, str]:
