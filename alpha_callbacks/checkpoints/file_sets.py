@@ -204,5 +204,6 @@ def _why(best: _Candidate, candidates: list[_Candidate], formats: Sequence[str])
         3: "since no variant goes before a variant",
         4: f"since {best.index} lists it" if best.index else "since a single file goes before shards without an index",
     }
-    whole = "since it is complete" if second.problem else "since it is named as a whole model"
-    return reasons.get(decided, whole)
+    if any(map(is_beside, second.files)):
+        return "since the rest is no whole model"
+    return reasons.get(decided, "since it is complete" if second.problem else "since it is named as a whole model")

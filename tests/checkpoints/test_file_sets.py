@@ -139,6 +139,21 @@ CHOICES: dict[str, tuple[list[str], Indexes, list[str]]] = {
     ),
     "OpenVINO beside": (["pytorch_model.bin", "openvino_model.bin"], {}, ["pytorch_model.bin"]),
     "a small file that sorts first": (["1_dense.safetensors", "pytorch_model.bin"], {}, ["pytorch_model.bin"]),
+    "LTX: two splits of one model": (
+        [*shards("diffusion_pytorch_model", 2), *shards("diffusion_pytorch_model", 4), f"diffusion_pytorch_{INDEX}"],
+        {f"diffusion_pytorch_{INDEX}": index(*shards("diffusion_pytorch_model", 4))},
+        shards("diffusion_pytorch_model", 4),
+    ),
+    "a head under a number of its own, which the index forgot": (
+        [*shards("model", 3)[:2], "model-mtp-of-00003.safetensors", INDEX],
+        {INDEX: index(*shards("model", 3)[:2])},
+        shards("model", 3)[:2],
+    ),
+    "jina-reranker: a projector that the index forgot": (
+        ["model.safetensors", "projector.safetensors", INDEX],
+        {INDEX: index("model.safetensors")},
+        ["model.safetensors"],
+    ),
     "an index of something else": (["model.safetensors", "a_other.index.json"], {}, ["model.safetensors"]),
 }
 
@@ -163,7 +178,10 @@ def test_choice(case: str) -> None:
         ("an index that names some of the shards", f"names 1 of these 2 files; all are read, {TWO[1]} too"),
         ("an index of pruned shards", "though by their numbers 1 more should be there"),
         ("whole .bin, partial safetensors", "pytorch_model.bin is read, since it is complete; left aside: model-00001"),
-        ("an adapter beside shards", "since it is named as a whole model; left aside: adapter_model.safetensors"),
+        ("an adapter beside shards", "since the rest is no whole model; left aside: adapter_model.safetensors"),
+        ("gemma: a projector beside GGUF", "since the rest is no whole model; left aside: mmproj-model-f16-4B.gguf"),
+        ("LTX: two splits of one model", "lists it; left aside: diffusion_pytorch_model-00001-of-00002.safetensors …"),
+        ("jina-reranker: a projector that the index forgot", "left aside: projector.safetensors."),
         ("GGUF beside safetensors", "is read, since it is named as a whole model; left aside: gemma-7b.gguf"),
     ],
 )
