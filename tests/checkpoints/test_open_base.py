@@ -13,7 +13,6 @@ from torch import Tensor
 
 from alpha_callbacks import AnalysisOptions, Plots, compare, recommend, scan
 from alpha_callbacks.analysis.analyze import analyze_with_spectra
-from alpha_callbacks.checkpoints.hub import _wanted
 from alpha_callbacks.checkpoints.open_base import open_base
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, PlanError
@@ -180,6 +179,27 @@ def test_factors_that_are_not_understood(tmp_path: Path) -> None:
         found(both, tmp_path, lora_alpha=6)
 
 
+def test_other_spellings_are_never_rows(tmp_path: Path) -> None:
+    glora = {f"lora_unet_a_to_k.{part}.weight": randn(8, 24) for part in ("a1", "a2", "b1", "b2")}
+    scaled = {"lycoris_b_to_k.weight": randn(24), "lycoris_b_to_k.on_input": torch.ones(1)}
+    stem = "double_blocks.0.processor.qkv_lora2"
+    nemo = "decoder.layers.0.adapter_layer.lora_kqv_adapter"
+    tensors = {
+        **glora, **scaled, **two(f"{stem}.down.weight", f"{stem}.up.weight"),
+        **two(f"{nemo}.linear_in.weight", f"{nemo}.linear_out.weight"),
+        "lora_unet_norm.diff_b": randn(6), "lora_unet_c.lora_down.weight": torch.zeros(4, 24, dtype=torch.int8),
+        "lora_unet_c.lora_up.weight": torch.zeros(32, 4, dtype=torch.int8),
+    }  # fmt: skip
+    weights = {weight.layer_name.removesuffix(UPDATE): weight for weight in found(tensors, tmp_path)}
+    torch.testing.assert_close(matrix(weights.pop("double_blocks.0.txt_attn.qkv")), B @ A)
+    assert {name: weight.unsupported for name, weight in weights.items()} == {
+        "unet.a.to_k": "an unknown method: its formula is not computed here (a1, a2, b1, b2)",
+        "b.to_k": "an unknown method: its formula is not computed here (on_input, weight)",
+        "decoder.layers.0.lora_kqv_adapter": "LoRA: its formula is not computed here (lora_linear_in, lora_linear_out)",
+        "unet.c": "LoRA: factors stored as int8, which are codes",
+    }
+
+
 def test_factors_are_never_rows_of_a_model(tmp_path: Path) -> None:
     factors = {f"{Q}.lora_down.weight": A, f"{Q}.lora_A.default.weight": A, f"{Q}.hada_w1_a": A}
     save_file({f"{Q}.weight": W, "up.weight": W, **factors}, tmp_path / "model.safetensors")
@@ -294,11 +314,6 @@ def test_default_base_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found(SPELLINGS["PEFT"][0], folder, lora_alpha=6, base_model_name_or_path="org/base")
     base = open_base(open_checkpoint(folder), None)
     assert base is not None and [tensor.name for tensor in base.tensors] == [f"{Q}.weight"]
-
-
-def test_the_hub_gives_an_adapter_with_its_config() -> None:
-    files = ["README.md", "adapter_config.json", "adapter_model.safetensors", "tokenizer.json"]
-    assert _wanted("org/adapter", files) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
 def test_an_adapter_is_compared_with_its_base(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ _ROLES = {
     **dict.fromkeys(("lora_down", "lora.down", "lora_linear_layer.down"), "lora_A"),
     **dict.fromkeys(("lora_up", "lora.up", "lora_linear_layer.up"), "lora_B"),
 }  # fmt: skip
-_PROCESSOR = re.compile(r"^(?P<parent>.+)\.processor\.(?P<module>to_\w+?)_lora\.(?P<side>down|up)\.weight$")
+_PROCESSOR = re.compile(r"^(?P<parent>.+)\.processor\.(?P<module>\w+?)_lora(?P<stream>\d?)\.(?P<side>down|up)\.weight$")
+_STREAMS = {"": "", "1": "img_attn.", "2": "txt_attn."}  # of Flux, as XLabs numbers them
+_NEMO = re.compile(r"^(?P<parent>.+)\.adapter_layer\.(?P<module>\w*lora\w*)\.(?P<side>linear_in|linear_out)\.weight$")
 _BESIDE = {"alpha": "alpha", "m": "lora_magnitude_vector"}  # beside factors they belong to these
 _FLAT = re.compile(r"^(lora|lycoris)_")
 _PREFIXES = {
@@ -88,8 +90,10 @@ def place_of(name: str, prefix: str = "") -> Place | None:
     """
     name = clean_name(name)
     if found := _PROCESSOR.match(name):
-        module = found["module"].replace("to_out", "to_out.0")
+        module = _STREAMS.get(found["stream"], "") + found["module"].replace("to_out", "to_out.0")
         return Place(f"{found['parent']}.{module}", {"down": "lora_A", "up": "lora_B"}[found["side"]])
+    if found := _NEMO.match(name):  # whose scale is in a config of another kind
+        return Place(f"{found['parent']}.{found['module']}", f"lora_{found['side']}")
     path = name.split(".")
     last = path.pop() if path[-1] in ("weight", "bias") and len(path) > 1 else ""
     for adapter in (0, 1):  # segments after the role: PEFT's name of the adapter, in files of a live model's state
@@ -102,6 +106,9 @@ def place_of(name: str, prefix: str = "") -> Place | None:
                 if module.endswith(".weight"):  # llama.cpp: small letters, but PEFT's shapes
                     module, role = module.removesuffix(".weight"), role.replace("_a", "_A").replace("_b", "_B")
                 return Place(module, role + ".bias" * (last == "bias"), ".".join(path[stop:]))
+    flat, _, rest = name.partition(".")
+    if rest and flat.startswith(tuple(_PREFIXES)):  # nothing else has such names
+        return Place(flat, rest.removesuffix(".weight"))
     return None
 
 
@@ -115,8 +122,8 @@ def groups_of(tensors: Iterable[StoredTensor], prefix: str = "") -> dict[str, Gr
             groups.setdefault(place.module, _group(place.module)).roles[place.role] = tensor
     for tensor in listed:
         module, _, last = clean_name(tensor.name).rpartition(".")
-        if last in _BESIDE and module in groups or last == "diff" and _FLAT.match(module):
-            groups.setdefault(module, _group(module)).roles[_BESIDE.get(last, last)] = tensor
+        if last in _BESIDE and module in groups:
+            groups[module].roles[_BESIDE[last]] = tensor
     return groups
 
 

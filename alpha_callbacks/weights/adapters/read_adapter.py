@@ -22,6 +22,7 @@ _VARIANTS = {
 }  # fmt: skip
 # Initialisations of PEFT that take the first factors out of the base, so that base + B A is not the adapted weight.
 _MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_SHARED = ("", "base_model")  # modules of tensors that belong to no layer
 _PROMPTS = ("prompt_embeddings", "adaption_prompt", "adaption_gate")
 _FACTORS = {  # sets of roles that have a formula
     frozenset(roles.split())
@@ -62,7 +63,8 @@ def is_adapter(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> bo
     names = {clean_name(tensor.name) for tensor in tensors}
     groups = groups_of(tensors, _prefix(config))
     owned = ("weight", "base_layer.weight", "qweight", "weight_packed")
-    if any(f"{group.flat or group.module}.{last}" in names for group in groups.values() for last in owned):
+    modules = [group.module for group in groups.values() if not group.flat]
+    if any(f"{module}.{last}" in names for module in modules for last in owned):
         return False
     factors = sum(len(group.roles) for group in groups.values())
     prompts = any(place in name for name in names for place in _PROMPTS)
@@ -93,6 +95,7 @@ def read_adapter(
     updates = [
         _update(group, groups, dict(config) or config_in_header(metadata or {}, group.module), peft, shared)
         for group in groups.values()
+        if _formula(group) and group.module not in _SHARED
     ]
     owner = {id(tensor): group.module for group in groups.values() for tensor in group.roles.values()}
     weights, factors = [], []
@@ -119,17 +122,24 @@ def _prefix(config: Mapping[str, Any]) -> str:
     return "" if method in ("", "lora", "adalora", "loha", "lokr", "vera", "ia3", "oft") else f"{method}_"
 
 
+def _formula(group: Group) -> set[str]:
+    """Return the roles that decide the formula: neither the scale nor magnitudes, nor what changes a bias."""
+    biases = {role for role in group.roles if role.endswith("bias")}
+    return group.roles.keys() - {"alpha", "lora_magnitude_vector", "dora_scale", "diff_b"} - biases
+
+
 def _update(
     group: Group, groups: Mapping[str, Group], config: Mapping[str, Any], peft: bool, shared: Mapping[str, StoredTensor]
 ) -> Update:
-    roles = set(group.roles)
     name = f"{group.module}.weight"
     magnitude = group.roles.get("lora_magnitude_vector") or group.roles.get("dora_scale")
-    found = roles - {"alpha", "lora_magnitude_vector", "dora_scale"} - {r for r in roles if r.endswith(".bias")}
+    found = _formula(group)
     method = _method(found, config)
     refused = Update(name, method, (0, 0))
     if frozenset(found) not in _FACTORS:
         return refused.refused(f"its formula is not computed here ({', '.join(sorted(found))})")
+    if coded := next((tensor for tensor in group.roles.values() if tensor.dtype is None or tensor.packed), None):
+        return refused.refused(f"factors stored as {coded.stored_dtype}, which are codes")
     if why := _changes_more(config):
         return refused.refused(why)
     if found == {"ia3_l"}:
