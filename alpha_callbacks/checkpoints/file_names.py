@@ -25,9 +25,8 @@ _STATE = re.compile(  # of a training run, or of another program
 _BESIDE = re.compile(  # weights that are no whole model
     r"^(adapter_model|pytorch_lora_weights)\b|mmproj|[._-]imatrix\b|^imatrix|^ggml-vocab", re.IGNORECASE
 )
-_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.")
+_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.|^shard-\d+-model-")
 _RANK = re.compile(r"^(?P<stem>consolidated)\.(?P<number>\d+)\.(?P<format>pth|pt)$")  # Meta's own: one for each GPU
-_WRITER = re.compile(r"^shard-(\d+)-")  # HuggingFaceStorageWriter of torch: one file for each rank, from 1
 _NUMBERED = re.compile(
     r"^(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<variant>(\.[\w-]+)*?)\.(?P<format>\w+)$"
 )
@@ -126,16 +125,9 @@ def is_beside(file: str) -> bool:
     return _BESIDE.search(file) is not None
 
 
-def is_piece(file: str, beside: Iterable[str] = ()) -> bool:
-    """Return True for a file that holds a part of each matrix (model parallelism, sharded training), by its name.
-
-    Args:
-        file: its name.
-        beside: all names in its folder, which tell whether other ranks of torch.distributed.checkpoint wrote there.
-    """
-    rank = _WRITER.match(file)
-    others = {found[1] for name in beside if (found := _WRITER.match(name))} - {rank[1]} if rank else set[str]()
-    return _PIECE.search(file) is not None or rank is not None and (int(rank[1]) > 1 or bool(others))
+def is_piece(file: str) -> bool:
+    """Return True for a file that may hold a part of each matrix (model parallelism, ranks of a run), by its name."""
+    return _PIECE.search(file) is not None
 
 
 def _stem_and_variant(stem: str, suffix: str) -> tuple[str, str]:

@@ -94,12 +94,7 @@ def _open_own(folder: Path) -> Checkpoint:
 
 def _set_of_folder(folder: Path) -> FileSet:
     formats = [*FORMATS, *(name for name in plugins.names("readers") if name not in FORMATS)]
-    names = file_names(folder)
-    try:
-        chosen = choose_files(names, str(folder), lambda name: read_index(folder / name), formats)
-    except CheckpointError:
-        _require_no_piece(folder, names)  # several files that are no choice
-        raise
+    chosen = choose_files(file_names(folder), str(folder), lambda name: read_index(folder / name), formats)
     if chosen is None:
         raise nothing_to_read(folder)
     return chosen
@@ -113,19 +108,14 @@ def _set_of_file(path: Path) -> FileSet:
     return set_around(path.name, file_names(folder), str(folder), lambda name: read_index(folder / name))
 
 
-def _require_no_piece(folder: Path, files: Sequence[str]) -> None:
-    names = file_names(folder)
-    piece = next((file for file in files if is_piece(file, names)), None)
+def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
+    files = [folder / name for name in chosen.files]
+    piece = next(filter(is_piece, chosen.files), None)
     if piece is not None:
         raise CheckpointError(
             f"{folder / piece}: expected whole matrices, got one of the pieces that model parallelism or sharded "
-            "training cuts them into. Join the pieces first."
+            "training cuts them into. Name the folder if all ranks of one run wrote there; else join the pieces first."
         )
-
-
-def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
-    files = [folder / name for name in chosen.files]
-    _require_no_piece(folder, chosen.files)
     reader, notes = _reader(files)
     beside = [
         folder / name
