@@ -25,7 +25,7 @@ _STATE = re.compile(  # of a training run, or of another program
 _BESIDE = re.compile(  # weights that are no whole model
     r"^(adapter_model|pytorch_lora_weights)\b|mmproj|[._-]imatrix\b|^imatrix|^ggml-vocab", re.IGNORECASE
 )
-_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.|^shard-\d+-model-")
+_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.")
 _RANK = re.compile(r"^(?P<stem>consolidated)\.(?P<number>\d+)\.(?P<format>pth|pt)$")  # Meta's own: one for each GPU
 _NUMBERED = re.compile(
     r"^(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<variant>(\.[\w-]+)*?)\.(?P<format>\w+)$"
@@ -126,7 +126,7 @@ def is_beside(file: str) -> bool:
 
 
 def is_piece(file: str) -> bool:
-    """Return True for a file that may hold a part of each matrix (model parallelism, ranks of a run), by its name."""
+    """Return True for a file that may hold a part of each matrix (model parallelism), by its name."""
     return _PIECE.search(file) is not None
 
 

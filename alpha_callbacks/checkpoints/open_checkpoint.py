@@ -113,8 +113,8 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     piece = next(filter(is_piece, chosen.files), None)
     if piece is not None:
         raise CheckpointError(
-            f"{folder / piece}: expected whole matrices, got one of the pieces that model parallelism or sharded "
-            "training cuts them into. Name the folder if all ranks of one run wrote there; else join the pieces first."
+            f"{folder / piece}: expected whole matrices, got one of the pieces that model parallelism cuts them into. "
+            "Join the pieces first."
         )
     reader, notes = _reader(files)
     beside = [

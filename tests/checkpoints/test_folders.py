@@ -183,11 +183,6 @@ def test_pieces_of_model_parallelism_are_refused(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "model0-mp2.safetensors")
 
 
-def test_the_file_of_one_rank_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="expected whole matrices, got one of the pieces.*Name the folder"):
-        open_checkpoint(put(tmp_path / "shard-00001-model-00001-of-00001.safetensors"))
-
-
 def test_pieces_that_hold_the_same_names_are_refused(tmp_path: Path) -> None:
     for rank in range(2):
         torch.save({"layers.0.attention.wq.weight": noise(4, 8)}, tmp_path / f"consolidated.0{rank}.pth")
