@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +33,7 @@ from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
 from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, shared
+from tests.support.pictures import noise_for_pictures
 
 HOSTILE = "a|b`c\n<script>"
 SUMMARY = {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE} | {
@@ -43,16 +43,7 @@ SUMMARY = {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THR
 
 @pytest.fixture(autouse=True)
 def _pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures that need no drawing, which has its own tests: noise, different for each card and step."""
-
-    def card(table: Table, kind: str, *rest: str) -> tuple[str]:
-        return (" ".join((kind, *rest)),)
-
-    def pixels(text: str) -> np.ndarray:
-        return np.random.default_rng(zlib.crc32(text.encode())).integers(0, 256, (40, 70, 3), dtype=np.uint8)
-
-    for name, stand_in in (("bar_card", card), ("heat_card", card), ("_pixels", pixels)):
-        monkeypatch.setattr(f"alpha_callbacks.plots.cards.draw_cards.{name}", stand_in)
+    noise_for_pictures(monkeypatch)
 
 
 def snapshot(step: int, table: Table | None = None) -> Snapshot:
