@@ -140,6 +140,7 @@ FILTERED = "left out by the layer filter"
 UNKNOWN = "not the weight of a known kind of layer"
 
 
+_OPTIMIZER = re.compile(r"^(optim|optimizers?)\.")  # what the flat names of an optimizer's state begin with
 _NAMED = re.compile(
     r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
 )
@@ -150,6 +151,8 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
     if tensor.companion:
         return tensor.companion
     name, ndim = clean_name(tensor.name), len(tensor.shape)
+    if _OPTIMIZER.match(name):
+        return "optimizer state, not a weight"
     if place_of(name) is not None:
         return "factor of an adapter, not a weight by itself"
     if name.endswith(".original_module.weight"):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
@@ -80,6 +81,13 @@ def test_every_tensor_is_a_row_or_has_a_reason(tmp_path: Path) -> None:
         "a.weight": "beside the weights in 'model', which were read",
     }
     assert checkpoint.notes == ("x.pt: weights read from 'model'; 'ema' holds others, which were left out.",)
+
+
+def test_flat_names_of_an_optimizer_are_no_layers_in_any_format(tmp_path: Path) -> None:
+    save_file({"a.weight": W, "optimizer.state.0.exp_avg.weight": V}, tmp_path / "model.safetensors")
+    inventory = open_checkpoint(tmp_path).inventory(AnalysisOptions(precisions=("fp32",)))
+    assert [weight.layer_name for weight in inventory.weights] == ["a"]
+    assert inventory.skipped[0].reason == "optimizer state, not a weight"
 
 
 @pytest.mark.parametrize(
