@@ -1,6 +1,6 @@
 """A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,11 +143,11 @@ class Checkpoint:
             ties=ties,
         )
 
-    def _tied_embedding(self, tensors: Iterable[StoredTensor]) -> StoredTensor | None:
+    def _tied_embedding(self, tensors: Sequence[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
         embedding = next((tensor for tensor in tensors if tensor.name.endswith(_EMBEDDINGS)), None)
-        last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in self.tensors}
-        has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in self.tensors}
+        last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in tensors}
+        has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in tensors}
         config = text_config(self.config)
         untied = config.get("tie_word_embeddings", self.config.get("tie_word_embeddings")) is False
         if embedding is None or has_head or untied or not are_whole(file.name for file in self.files):

@@ -10,7 +10,10 @@ from alpha_callbacks.checkpoints.hub_errors import TRANSPORT, code_of, first_lin
 from alpha_callbacks.checkpoints.index_file import read_index
 from alpha_callbacks.errors import CheckpointError
 
-_CONFIGS = ("config.json", "adapter_config.json")  # of a model, of an adapter
+_CONFIGS = (  # of a model, of an adapter, of quantizers
+    *("config.json", "adapter_config.json", "hf_quant_config.json"),
+    *("quantize_config.json", "quant_config.json", "quantization_config.json"),
+)
 _PATIENCE = 20.0  # seconds for the first answer of the hub
 
 

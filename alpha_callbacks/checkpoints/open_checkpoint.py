@@ -206,16 +206,26 @@ def against_index(checkpoint: Checkpoint, folder: str, chosen: FileSet) -> tuple
     return (f"{chosen.index} does not list {len(unlisted)} tensors of its files ({unlisted[0]}, …); they are read.",)
 
 
+# Beside a config.json that says nothing: file -> the quantizer that writes it, unless it names another.
+QUANTIZER_CONFIGS = {
+    "hf_quant_config.json": "modelopt",
+    "quantize_config.json": "gptq",  # AutoGPTQ
+    "quant_config.json": "awq",  # AutoAWQ
+    "quantization_config.json": "auto-round",
+}
+
+
 def config_of(read: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what lies beside the weights: config.json, with what ModelOpt and PEFT say in files of their own.
+    """Return what lies beside the weights: config.json, with what quantizers and PEFT say in files of their own.
 
     Args:
         read: file name -> the JSON object in it, empty where there is none.
     """
     config, adapter = dict(read("config.json")), read("adapter_config.json")
-    if "quantization_config" not in config and (said := read("hf_quant_config.json")):
-        inner = said.get("quantization")
-        config["quantization_config"] = {"quant_method": "modelopt", **(inner if isinstance(inner, dict) else {})}
+    for name, method in QUANTIZER_CONFIGS.items():
+        if "quantization_config" not in config and (said := read(name)):
+            inner = said.get("quantization", {}) if method == "modelopt" else said
+            config["quantization_config"] = {"quant_method": method, **(inner if isinstance(inner, dict) else {})}
     return {**config, **({ADAPTER_CONFIG: adapter} if adapter else {})}
 
 

@@ -135,3 +135,19 @@ def test_only_the_columns_asked_for_are_read(tmp_path: Path, monkeypatch: pytest
     (weight,) = of_file(tmp_path, tensors, _config(4, 32)).weights
     weight.rows(8, 12)
     assert asked == [("qweight", 8, 12), ("scales", 8, 12)]
+
+
+def test_the_config_of_the_quantizer_counts_where_config_json_says_nothing(tmp_path: Path) -> None:
+    tensors, expected = _stored(4, 32)
+    (tmp_path / "quantize_config.json").write_text('{"bits": 4, "group_size": 32, "desc_act": false}')
+    assert torch.equal(only(of_file(tmp_path, tensors, {"model_type": "llama"})).rows(0, ROWS), expected)
+
+
+def test_a_quantized_head_is_the_head(tmp_path: Path) -> None:
+    """No embedding takes its place, as it would where a model has no head of its own."""
+    tensors, expected = _stored(4, 32)
+    named = {name.replace(LAYER, "lm_head"): tensor for name, tensor in tensors.items()}
+    named["model.embed_tokens.weight"] = torch.rand(ROWS, COLUMNS)
+    config = {**_config(4, 32), "architectures": ["LlamaForCausalLM"]}
+    weight = only(of_file(tmp_path, named, config))
+    assert weight.layer_name == "lm_head" and torch.equal(weight.rows(0, ROWS), expected)

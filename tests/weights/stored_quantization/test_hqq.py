@@ -49,3 +49,11 @@ def test_forms_that_are_not_read_are_refused(tmp_path: Path, name: str) -> None:
     tensors[f"{LAYER}.{name}"] = torch.tensor(1, dtype=torch.int32)
     (weight,) = of_file(tmp_path, tensors, {}).weights
     assert weight.layer_name == LAYER and "HQQ codes" in weight.unsupported
+
+
+def test_a_quantized_head_is_the_head(tmp_path: Path) -> None:
+    tensors, expected = _stored(4, 1)
+    named = {name.replace(LAYER, "lm_head"): tensor for name, tensor in tensors.items()}
+    named["model.embed_tokens.weight"] = torch.rand(ROWS, COLUMNS)
+    weight = only(of_file(tmp_path, named, {"architectures": ["LlamaForCausalLM"]}))
+    assert weight.layer_name == "lm_head" and torch.equal(weight.rows(0, ROWS), expected)
