@@ -53,7 +53,8 @@ def test_dtypes(dtype: torch.dtype, tmp_path: Path) -> None:
 
 
 def test_optimizer_states_are_sorted_out_with_a_reason(tmp_path: Path) -> None:
-    model = torch.nn.Sequential(torch.nn.Linear(8, 12))
+    layer = torch.nn.Linear(8, 12)
+    model = torch.nn.Sequential(layer)
     optimizer = torch.optim.Adam(model.parameters())
     model(noise(2, 8)).sum().backward()
     optimizer.step()
@@ -63,9 +64,9 @@ def test_optimizer_states_are_sorted_out_with_a_reason(tmp_path: Path) -> None:
     assert [weight.out_features for weight in inventory.weights] == [12]
     reasons = {tensor.name: tensor.reason for tensor in inventory.skipped}
     assert reasons["optimizer.state.0.exp_avg"] == "optimizer state, not a weight"
-    assert torch.equal(inventory.weights[0].rows(3, 9), model[0].weight.detach()[3:9])
+    assert torch.equal(inventory.weights[0].rows(3, 9), layer.weight.detach()[3:9])
     for parent in (folder.parent,):  # Trainer's folder of one checkpoint
-        assert torch.equal(open_checkpoint(parent).inventory(OPTIONS).weights[0].rows(0, 12), model[0].weight.detach())
+        assert torch.equal(open_checkpoint(parent).inventory(OPTIONS).weights[0].rows(0, 12), layer.weight.detach())
 
 
 def _chunked(folder: Path, change: Callable[[Metadata], None]) -> Path:
