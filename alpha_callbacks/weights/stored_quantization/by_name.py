@@ -13,6 +13,13 @@ from alpha_callbacks.weights.stored_quantization.integer_packing import integer_
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
+_ROLES = {
+    "scales": "scales",
+    "qzeros": "zero points",
+    "zeros": "zero points",
+    "g_idx": "group indices",
+    "weight_scale": "scale",
+}
 _KEPT = ("bias",)  # read like any other
 
 
@@ -86,7 +93,8 @@ class ByName:
             rest = [tensors[name] for name in (*names, *inner) if name != codes.name]
             parts = {part.name.removeprefix(f"{module}."): part for part in rest}
             kept = {name: part for name, part in parts.items() if name not in _KEPT}
-            yield Claim(codes, {f"{name!r}, a part of the {found.name} codes": part for name, part in kept.items()})
+            whose = f"a part of the {found.name} codes"
+            yield Claim(codes, {_ROLES.get(name, f"{name!r}, {whose}"): part for name, part in kept.items()})
 
     def decode(self, claim: Claim, about: Description) -> StoredTensor:
         """Return the codes under the name of the matrix, refused."""
