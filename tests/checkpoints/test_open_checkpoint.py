@@ -199,7 +199,7 @@ def test_torch_file_without_tensors(tmp_path: Path) -> None:
     ("tensors", "reason"),
     [
         ({"a.weight": torch.zeros(4, 4, dtype=torch.uint8), "a.weight.absmax": torch.ones(4)}, "codes"),
-        ({"a.qweight": torch.zeros(4, 4, dtype=torch.int32)}, "packed integer"),
+        ({"a.qweight": torch.zeros(4, 4, dtype=torch.int32)}, "codes, which are not weights"),
         (
             {"a.weight": torch.zeros(4, 4).to(torch.float8_e4m3fn), "a.weight_scale_inv": torch.ones(3, 3)},
             "weight_scale_inv",

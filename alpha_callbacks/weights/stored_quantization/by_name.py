@@ -84,8 +84,8 @@ class ByName:
         modules = by_module(tensors.values())
         for module, names in modules.items():
             found = _found(module, tensors)
-            if found is None:
-                continue
+            if found is None or (found is _PACKED and not integer_packing(about)):
+                continue  # integers that nobody names are refused by `mark`, with what lies beside them
             codes = tensors[_join(module, found.codes)]
             if not (codes.dtype is None or codes.dtype.itemsize < 2):
                 continue
@@ -124,9 +124,7 @@ def _found(module: str, tensors: Mapping[str, StoredTensor]) -> _Method | None:
 
 def _name_of_packed(about: Description) -> str:
     packing = integer_packing(about)
-    if packing:
-        return _INTEGER_NAMES.get(packing, re.sub(r"[^\w .:-]", "", packing)[:40].replace("awq", "AWQ"))
-    return "packed integer (GPTQ, AWQ or a relative whose config is missing)"
+    return _INTEGER_NAMES.get(packing, re.sub(r"[^\w .:-]", "", packing)[:40].replace("awq", "AWQ"))
 
 
 def _join(module: str, part: str) -> str:

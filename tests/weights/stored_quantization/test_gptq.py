@@ -92,7 +92,7 @@ def test_auto_round_packs_as_gptq(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({}, "whose config is missing"),
+        ({}, "int32 codes with"),
         (_config(4, 32, is_marlin_format=True), "GPTQ for Marlin"),
         (_config(4, 32, checkpoint_format="bitblas"), "bitblas"),
         ({"quantization_config": {"quant_method": "awq"}}, "AWQ"),
