@@ -27,6 +27,13 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
         from alpha_callbacks.checkpoints.hub import fetch_model
 
         return fetch_model(str(source), revision)
+    if "://" in str(source):
+        from alpha_callbacks.checkpoints.remote.redirects import shown
+
+        raise CheckpointError(
+            f"{shown(str(source))}: expected a file, a folder or a model id (organization/name), got an address. Add "
+            "--remote (remote=True), which reads the model where it lies."
+        )
     raise CheckpointError(
         f"{source}: expected a file, a folder or a model id (organization/name), found nothing there."
     )

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column
 
 from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_cost
-from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.scanning.scan import Observer
 from alpha_callbacks.weights.weight import Weight
@@ -35,6 +35,7 @@ class ScanProgress(Observer):
             console=self._err,
         )
         self._task: TaskID | None = None
+        self._origin: Origin | None = None
         self._costs: dict[str, float] = {}
         self._done = 0
         self._spoke = time.monotonic()
@@ -68,14 +69,22 @@ class ScanProgress(Observer):
         self._progress.start()
         self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")
 
+    def fetching(self, origin: Origin, size: int) -> None:
+        """Say how much will be read over the network, and of which commit."""
+        self._origin = origin
+        of = f" of commit {escape(origin.commit[:12])}" if origin.commit else ""
+        self._err.print(f"About {_bytes(size)}{of} will be read over the network; nothing of it is kept on disk.")
+
     def finished(self, result: Result) -> None:
         """Advance by the cost of the layer."""
         assert self._task is not None
         self._done += 1
         note = f"{escape(result.layer_name)} {result.seconds:.1f} s"
+        if self._origin is not None:
+            note = f"{_bytes(self._origin.traffic.received)} read, {_bytes(self._origin.traffic.rate)}/s; {note}"
         count = f"{self._done}/{len(self._costs)}"
         self._progress.update(self._task, advance=self._costs[result.layer_name], count=count, note=note)
-        self._plainly(f"{count} {result.layer_name} {result.seconds:.1f} s")
+        self._plainly(f"{count} {note}")
 
     def drawing(self, done: int, total: int) -> None:
         """Advance the second bar."""
@@ -88,7 +97,7 @@ class ScanProgress(Observer):
         """Print a line now and then if stderr is no terminal, where no bar can be shown."""
         if not self._err.is_terminal and time.monotonic() - self._spoke > _PLAIN_INTERVAL:
             self._spoke = time.monotonic()
-            self._err.print(escape(line))
+            self._err.print(line)
 
 
 class StepProgress:
@@ -121,3 +130,11 @@ class StepProgress:
 
 def _label(checkpoint: Checkpoint) -> str:
     return "the embedded tiny Llama" if checkpoint.source == str(EMBEDDED) else checkpoint.source
+
+
+def _bytes(count: float) -> str:
+    return next(
+        f"{count / unit:,.1f} {name}"
+        for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+        if count >= unit or unit == 1e3
+    )

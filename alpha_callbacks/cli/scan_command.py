@@ -140,6 +140,16 @@ def scan(
             rich_help_panel=shared.MACHINE,
         ),
     ] = None,
+    remote: Annotated[
+        bool,
+        typer.Option(
+            "--remote",
+            metavar=shared.FLAG,
+            help="Read MODEL where it lies, by HTTP range requests, without a download: a model id, or the URL of a "
+            ".safetensors file or of its index.",
+            rich_help_panel=_STORAGE,
+        ),
+    ] = False,
 ) -> None:
     """Analyse every weight matrix of a checkpoint and write a report, tables and charts.
 
@@ -156,6 +166,7 @@ def scan(
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill scan tiny_llama --filter-layers self_attn --plot-format pdf -o attn
         alpha-hill scan tiny_llama --base tiny_llama -o update
+        alpha-hill scan HuggingFaceTB/SmolLM2-135M --remote
         torchrun --nproc-per-node 2 -m alpha_callbacks scan tiny_llama
     """
     hide_progress = shared.start_logging(log_level)
@@ -190,6 +201,7 @@ def scan(
             resume=resume,
             shard=ScanShare.parse(shard) if shard else None,
             revision=revision,
+            remote=remote,
             plots=plots(plot_format, none=no_plots, max_layers=max_layers_per_plot),
             report=not no_report,
             save_spectra=save_spectra,

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import typer
 
+from alpha_callbacks.checkpoints.remote.redirects import shown
 from alpha_callbacks.cli.parsers import EXAMPLE_MODEL
 from alpha_callbacks.cli.print_scan import print_scan
 from alpha_callbacks.scanning.write_results import Plots, ScanResult
+from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
 
 
@@ -24,5 +26,7 @@ def finish(result: ScanResult | None) -> None:
 
 def result_name(model: str | None) -> str:
     """Return the name of the folder for the results of a model."""
+    if model and "://" in model:
+        return safe_file_name(shown(model).partition("://")[2])
     path = Path(model or EXAMPLE_MODEL)
     return (model_name(path) if path.exists() else str(path)).replace("/", "--")

@@ -1,19 +1,21 @@
 """A checkpoint -> its results folder: what `alpha-hill scan` does, as a function."""
 
 import time
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import ScanShare, Torchrun, share
-from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.analysis.read_ahead import ReadAhead
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
 from alpha_callbacks.checkpoints.fingerprint import fingerprint
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_base import open_base
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
-from alpha_callbacks.errors import CheckpointError, JournalError
+from alpha_callbacks.errors import CheckpointError, JournalError, OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.changed_checkpoint import watched
 from alpha_callbacks.scanning.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
@@ -31,6 +33,9 @@ class Observer:
 
     def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
         """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
+
+    def fetching(self, origin: Origin, size: int) -> None:
+        """The weights come over a network; about `size` bytes will be read, which `origin.traffic` counts."""
 
     def finished(self, result: Result) -> None:
         """One more layer is in the journal."""
@@ -50,6 +55,7 @@ def scan(
     resume: bool = True,
     shard: ScanShare | None = None,
     revision: str | None = None,
+    remote: bool = False,
     plots: Plots | None = None,
     report: bool = True,
     save_spectra: bool | None = None,
@@ -71,6 +77,8 @@ def scan(
         resume: take up the journal in output_dir, else start over.
         shard: compute only this share and write only the journal, for `merge`.
         revision: of a model id.
+        remote: read the model where it lies, by HTTP range requests, and write nothing but results. `source` is then a
+            model id, or the URL of a .safetensors file or of its index.
         plots: which charts.
         report: write report.html.
         save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most
@@ -88,7 +96,7 @@ def scan(
     options, observer = options or AnalysisOptions(), observer or Observer()
     started, directory = time.perf_counter(), Path(output_dir)
     make_folder(directory)
-    checkpoint = open_checkpoint(locate(source, revision))
+    checkpoint = _open(source, revision, remote)
     below = open_base(checkpoint, base)
     inventory = checkpoint.inventory_with_base(below, options) if below else checkpoint.inventory(options)
     if not inventory.weights:
@@ -97,6 +105,11 @@ def scan(
     identified = {**prints, **{f"base/{name}": digest for name, digest in base_prints.items()}}
     own = identity(options, identified, [w.layer_name for w in inventory.weights])
     with Torchrun() as ranks:
+        if ranks.from_first(own) != own:
+            raise CheckpointError(
+                f"{checkpoint.source}: expected the same checkpoint on all ranks, rank {ranks.rank} has another one "
+                "than rank 0. Of a model on the hub, name a commit with --revision."
+            )
         part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
         clear = "" if resume else f"{part}*" if shard else "*"
         with_spectra = kept_layers(inventory.weights, options, save_spectra)
@@ -105,6 +118,8 @@ def scan(
         weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
         mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
         parallelism = choose_parallelism(mine, workers=workers, threads=threads, device=options.device)
+        if checkpoint.origin is not None:
+            observer.fetching(checkpoint.origin, checkpoint.origin.size(inventory, mine))
         observer.opened(checkpoint, mine, len(kept), parallelism)
         done = dict[str, Result]()
         own_part = f"{part}{ranks.rank}"
@@ -114,8 +129,9 @@ def scan(
             watched(checkpoint, prints, part_file) as look,
             watched(below, base_prints, part_file) if below else nullcontext(look) as look_below,
             JournalWriter(journals, own_part, own) as journal,
+            _reading(checkpoint) as ahead,
         ):
-            for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra):
+            for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra, ahead=ahead):
                 look()
                 look_below()
                 write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
@@ -136,10 +152,41 @@ def scan(
         "ranks": ranks.size,
         "seconds": round(seconds, 3),
         "notes": [*checkpoint.notes, *(below.notes if below else ())],
+        **_provenance(checkpoint),
     }
     plots = plots or Plots()
     on_chart = observer.drawing
     return write_all(own, everything, directory, plots, record, report=report, seconds=seconds, on_chart=on_chart)
+
+
+def _open(source: str | Path | None, revision: str | None, remote: bool) -> Checkpoint:
+    if not remote:
+        return open_checkpoint(locate(source, revision))
+    if source is None or Path(source).exists():
+        what = "the model that comes with the package" if source is None else f"{source}, which is on this machine"
+        raise OptionError(f"remote: expected a model id or a URL, got {what}. Leave it out.")
+    from alpha_callbacks.checkpoints.remote.open_remote import open_remote
+
+    return open_remote(str(source), revision)
+
+
+@contextmanager
+def _reading(checkpoint: Checkpoint) -> Iterator[Callable[[Sequence[Weight]], Iterable[Weight]]]:
+    """Give what passes weights on to the solves: as they are, or read ahead where they come over a network."""
+    if checkpoint.origin is None:
+        yield iter
+        return
+    try:
+        with ReadAhead() as ahead:
+            yield ahead
+    finally:
+        checkpoint.origin.close()
+
+
+def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what run.json says of a checkpoint that was not on this machine."""
+    origin = checkpoint.origin
+    return {"remote": {"commit": origin.commit, "bytes_received": origin.traffic.received}} if origin else {}
 
 
 def merge(
