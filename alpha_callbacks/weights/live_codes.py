@@ -49,7 +49,7 @@ def live_codes(module: nn.Module, prefix: str, name: str, tensor: Any) -> LiveCo
     full = f"{prefix}.{name}" if prefix else name
     quantizes = type(module).__module__.partition(".")[0] == "bitsandbytes"
     if is_dtensor(tensor):
-        inner = tensor._local_tensor  # type: ignore[attr-defined]  # no public name of it does not communicate
+        inner = tensor._local_tensor  # no public name of it does not communicate
         if quantizes or is_traceable_wrapper_subclass(inner):
             what = type(module).__name__ if quantizes else type(inner).__name__
             return LiveCodes({}, refused=f"{what} codes that are sharded over ranks, so not decoded")

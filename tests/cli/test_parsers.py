@@ -72,7 +72,8 @@ BAD = {
     "--export-config": FILES,
     "--save-plan": FILES,
 }  # fmt: skip
-FREE = {"--model", "--plan", "--text", "--calibration", "--revision"}  # any text may be right: the library looks
+# Any text may be right: the library looks.
+FREE = {"--model", "--base", "--plan", "--text", "--calibration", "--revision"}
 CASES = [
     (command, flag, option.opts[0], value, message)
     for command, option in options()

@@ -60,7 +60,7 @@ def follow(url: str, headers: Mapping[str, str], timeout: float) -> Iterator[Ans
         Refused: a status that will not.
         Wrong: redirects without an end, or to where no request may go.
     """
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]  # documented, not in __all__
 
     if not hasattr(get_session(), "stream"):
         raise Wrong("expected huggingface_hub 1.0 or later, which reads files in parts, got an older one. Update it")
@@ -115,7 +115,7 @@ def require_web_address(url: str) -> None:
 
 def _who_asks(url: str) -> dict[str, str]:
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # as above
 
     token = None if origin(url) == origin(constants.ENDPOINT) else False  # None: the one of the environment or login
     found: dict[str, str] = build_hf_headers(token=token, library_name="alpha_callbacks", library_version=__version__)
