@@ -10,7 +10,7 @@ from typing import Any
 
 from alpha_callbacks.checkpoints.torch_files.pickled_objects import Foreign, Global
 
-_MOST_STEPS = 16_000_000  # steps, counted twice where they keep an object: some 10 s and 1 GB at most
+_MOST_STEPS = 8_000_000  # steps, counted twice where they keep an object: below 10 s and 1 GB
 _MOST_INDEX = 2**32
 _SMALL = 2**31
 

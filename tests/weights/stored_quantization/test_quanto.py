@@ -1,4 +1,4 @@
-"""References written out here; optimum-quanto 0.2.7 itself gives the same bits for all four types."""
+"""References written out here; optimum-quanto 0.2.7 itself gave the same bits for qint8 and qfloat8."""
 
 from pathlib import Path
 from typing import Any
