@@ -6,7 +6,6 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
@@ -80,9 +79,9 @@ def analyze_weights(
         SourceError: the weights can be read no further; the layers that were at work are finished and yielded first.
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
-    default_threads = torch.get_num_threads()
-    numbers = (parallelism.threads, default_threads)
-    pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=set_own_threads, initargs=numbers)
+    pool = ThreadPoolExecutor(
+        parallelism.workers, "alpha-hill", initializer=set_own_threads, initargs=(parallelism.threads,)
+    )
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo, lost = iter(ahead(order)), list[SourceError]()
@@ -102,7 +101,6 @@ def analyze_weights(
             raise lost[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(default_threads)  # the number for new threads is one for the process
 
 
 def _timed(

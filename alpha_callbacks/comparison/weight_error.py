@@ -9,9 +9,9 @@ from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.layer_names import REORDERED_IN_GGUF
 from alpha_callbacks.weights.weight import Weight, spans
 
-_REORDERED = ("attn_q", "attn_k", "attn_qkv")  # llama.cpp stores their rows in another order: same alpha, other matrix
 _ROWS = 128
 
 
@@ -26,7 +26,7 @@ def with_weight_errors(comparison: Comparison, a: Checkpoint, b: Checkpoint) -> 
         b: the checkpoint of B.
     """
     ours, theirs = (_weights(checkpoint) for checkpoint in (a, b))
-    reordered = _REORDERED if _is_gguf(a) != _is_gguf(b) else ()
+    reordered = REORDERED_IN_GGUF if _is_gguf(a) != _is_gguf(b) else ()
     return replace(comparison, pairs=tuple(_measured(pair, ours, theirs, reordered) for pair in comparison.pairs))
 
 

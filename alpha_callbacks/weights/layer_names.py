@@ -26,6 +26,11 @@ CATEGORIES = (
 # What follows the name and the category of a weight in those of its update (W - W0, or what an adapter adds): no module
 # has such a name, and no mean over a category mixes the two.
 UPDATE, UPDATE_CATEGORY = " (update)", "_update"
+REORDERED_IN_GGUF = (
+    "attn_q",
+    "attn_k",
+    "attn_qkv",
+)  # llama.cpp stores their rows in another order: other matrix, same alpha
 
 # Whole segments, as the model families spell them (Llama, GPT-2, NeoX, BERT, Falcon, DeepSeek, Mixtral, GGUF, ...).
 _SEGMENTS: dict[str, tuple[str, ...]] = {

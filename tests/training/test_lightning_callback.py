@@ -441,7 +441,7 @@ def test_a_bare_callback_works_in_both_trainers(tmp_path: Path) -> None:
         ({"weights": "checkpoint", "every": 5}, 'weights: "checkpoint" needs every="checkpoint"'),
         ({"weights": "checkpoint", "adapters": "merged"}, 'adapters: "merged" needs weights="module"'),
         ({"device": "gpu"}, "device: expected cpu, cuda"),
-        ({"sinks": ["wandbb"]}, "sinks: expected some of csv, tensorboard, wandb"),
+        ({"sinks": ["wandbb"]}, "sinks: expected some of auto, csv, tensorboard, wandb"),
         ({"on_error": "x"}, "on_error: expected warn or raise"),
     ],
 )
