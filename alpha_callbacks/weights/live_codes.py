@@ -4,6 +4,7 @@ Nothing is imported to recognise them and nothing is copied: the parts are those
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from alpha_callbacks.weights.stored_quantization.torchao_classes import DECODERS
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 _QUANTO = ("WeightQBytesTensor", "WeightQBitsTensor")
+# Kernels that put packed integers into an order of their own, some in place, so that no shape tells.
+_REORDERS = re.compile(r"exllama|marlin|machete|bitblas|ipex|fused|hfkernel", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,18 @@ def live_codes(module: nn.Module, prefix: str, name: str, tensor: Any) -> LiveCo
             return LiveCodes({full: tensor.data, f"{prefix}.SCB".lstrip("."): scales})
     if name == "W_q" and isinstance(getattr(module, "meta", None), Mapping):
         return LiveCodes({full: tensor, **_encoded(prefix, module.meta)})  # type: ignore[arg-type]
+    if name == "qweight" and _REORDERS.search(type(module).__name__):
+        return LiveCodes({full: _of_kernel(full, tensor, type(module).__name__)})
     if name == "qzeros" and callable(version := getattr(module, "qzero_format", None)):
         return LiveCodes({full: tensor}, {full: json.dumps({"version": version()})})  # GPTQModel converts when it loads
     return _of_subclass(full, tensor) if is_traceable_wrapper_subclass(tensor) else None
+
+
+def _of_kernel(full: str, tensor: Tensor, kernel: str) -> StoredTensor:
+    """Return packed integers in an order that only a kernel knows, refused."""
+    reason = f"quantized: in the order of the kernel of {kernel}. Scan the checkpoint that it was loaded from."
+    stored = str(tensor.dtype).removeprefix("torch.")
+    return StoredTensor(full, tuple(tensor.shape), None, stored, lambda start, stop: tensor[start:stop], packed=reason)
 
 
 def _of_subclass(full: str, tensor: Any) -> LiveCodes:

@@ -149,3 +149,17 @@ def test_hqq_and_gptqmodel_modules_say_how_they_are_packed() -> None:
     model = nn.Sequential(gptq)
     model.config = type("Config", (), {"to_dict": lambda _: {"quantization_config": {"quant_method": "gptq"}}})()
     assert bool((_whole(_weights(model)["0"]) == -3).all())
+
+
+@pytest.mark.parametrize("kernel", ["ExllamaV2QuantLinear", "MarlinQuantLinear", "WQLinear_IPEX"])
+def test_integers_that_a_kernel_has_put_into_its_order_are_refused(kernel: str) -> None:
+    layer = type(kernel, (nn.Module,), {})()
+    layer.register_buffer("qweight", torch.zeros(COLUMNS // 8, ROWS, dtype=torch.int32))
+    layer.register_buffer("qzeros", torch.zeros(1, ROWS // 8, dtype=torch.int32))
+    layer.register_buffer("scales", torch.ones(1, ROWS).half())
+    model = nn.Sequential(layer)
+    for config in ({"quantization_config": {"quant_method": "gptq"}}, {}):
+        model.config = type("Config", (), {"to_dict": lambda _, config=config: config})()
+        weights = _weights(model)
+        assert list(weights) == ["0"] and weights["0"].unsupported
+        assert not config or f"in the order of the kernel of {kernel}" in weights["0"].unsupported

@@ -2,11 +2,11 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.name_patterns import PatternError, matches
 from alpha_callbacks.weights.adapters.names import Group
 from alpha_callbacks.weights.adapters.update import whole
 
@@ -39,7 +39,7 @@ def scale_of(group: Group, rank: int, config: Mapping[str, Any], *, peft: bool) 
         if {"peft_type", "lora_alpha", "alpha"} & config.keys():
             alpha = alpha_of(group.module, config)
             return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    except (TypeError, ValueError, KeyError, ZeroDivisionError, re.error) as error:
+    except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
         raise CheckpointError(f"adapter_config.json: expected a number as scale, got {error}.") from error
     return None if peft else 1.0
 
@@ -57,10 +57,20 @@ def rank_of(module: str, config: Mapping[str, Any]) -> int:
 
 
 def _for_module(config: Mapping[str, Any], patterns: str, module: str, default: Any) -> Any:
-    """Return the value of the first pattern that the end of a module's path matches, as PEFT looks it up."""
+    """Return the value of the first pattern that the end of a module's path matches, as PEFT looks it up.
+
+    Raises:
+        CheckpointError: a pattern is not understood, or takes too long to match.
+    """
     found = config.get(patterns)
     for pattern, value in found.items() if isinstance(found, Mapping) else ():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        try:
+            found_here = matches(rf"(.*\.)?({pattern})$", module)
+        except PatternError as error:
+            raise CheckpointError(
+                f"adapter_config.json: expected names or simple patterns in {patterns}, got {error}. Write out names."
+            ) from error
+        if found_here:
             return value
     return default
 
@@ -69,7 +79,7 @@ def config_in_header(metadata: Mapping[str, str], module: str) -> Mapping[str, A
     """Return the config of a module's component that diffusers writes into the header of a file, or an empty one."""
     try:
         found = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     component = module.partition(".")[0]
     if not isinstance(found, dict):

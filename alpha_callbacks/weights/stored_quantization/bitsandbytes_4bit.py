@@ -45,6 +45,8 @@ class BitsAndBytes4bit:
             weight, found, kind = state.name.rpartition(_STATE)
             if not found or kind not in _TYPES or weight not in tensors:
                 continue
+            if any(f"{weight}{_STATE}{other}" in tensors for other in _TYPES if other != kind):
+                continue  # two states, of which one is wrong
             parts = {role: tensors.get(f"{weight}.{part}") for part, role in _ROLES.items()}
             claim = Claim(tensors[weight], {"quantization state": state, **{r: t for r, t in parts.items() if t}})
             if _form(claim) is not None:

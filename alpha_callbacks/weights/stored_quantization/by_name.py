@@ -105,7 +105,8 @@ class ByName:
         return replace(
             claim.codes,
             name=_join(module, "weight"),
-            packed=f"quantized: stored as {name} codes, which cannot be decoded here. Dequantize the model first.",
+            packed=claim.codes.packed
+            or f"quantized: stored as {name} codes, which cannot be decoded here. Dequantize the model first.",
             kind="unknown",
             columns=None,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from alpha_callbacks.utils.name_patterns import PatternError
 from alpha_callbacks.weights.stored_quantization.companions import by_module, is_unrelated
 from alpha_callbacks.weights.stored_quantization.compressed_tensors_config import is_ignored, schemes_of
 from alpha_callbacks.weights.stored_quantization.compressed_tensors_formats import NUMBERS, UnclearError, matrix_of
@@ -82,8 +83,12 @@ def _matrix(claim: Claim, module: str, about: Description) -> tuple[Scaled, str]
         raise UnclearError("codes that are not a matrix which can be read")
     if not about.quantization.get("config_groups"):
         return matrix_of(claim.codes, beside, None)
-    schemes = list(schemes_of(module, about.quantization))
-    if not schemes or is_ignored(module, about.quantization):
+    try:
+        schemes = list(schemes_of(module, about.quantization))
+        ignored = is_ignored(module, about.quantization)
+    except PatternError as error:
+        raise UnclearError(f"with {error} in its quantization_config") from error
+    if not schemes or ignored:
         raise UnclearError("although its quantization_config has no group for this module")
     unclear = UnclearError("a scheme that is not known")
     for scheme in schemes:  # several where the class of the module decides, which is not known here

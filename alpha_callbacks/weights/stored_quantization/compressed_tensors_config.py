@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alpha_callbacks.utils.name_patterns import matches
 from alpha_callbacks.weights.stored_quantization.scaled import Blocks
 
 
@@ -56,6 +57,9 @@ def schemes_of(module: str, quantization: Mapping[str, Any]) -> Iterator[Scheme 
     Args:
         module: path of the module.
         quantization: the `quantization_config`.
+
+    Raises:
+        PatternError: a pattern of the config is not understood, or takes too long.
     """
     found: list[tuple[int, Scheme | None]] = []
     for name, group in _groups(quantization):
@@ -69,8 +73,13 @@ def schemes_of(module: str, quantization: Mapping[str, Any]) -> Iterator[Scheme 
 
 
 def is_ignored(module: str, quantization: Mapping[str, Any]) -> bool:
-    """Return True if the config says that a module is not quantized."""
-    return any(_rank(module, str(name)) in (1, 2) for name in quantization.get("ignore") or ())
+    """Return True if the config says that a module is not quantized.
+
+    Raises:
+        PatternError: a pattern of the config is not understood, or takes too long.
+    """
+    ignored = quantization.get("ignore")
+    return any(_rank(module, str(name)) in (1, 2) for name in ignored) if isinstance(ignored, list | tuple) else False
 
 
 def _groups(quantization: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -82,10 +91,7 @@ def _groups(quantization: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _rank(module: str, target: str) -> int:
     """Return 1 for the module's own name, 2 for a pattern of it, 3 for a class, 0 for no match."""
     if target.startswith("re:"):
-        try:
-            return 2 if re.match(target.removeprefix("re:"), module) else 0
-        except re.error:
-            return 0
+        return 2 if matches(target.removeprefix("re:"), module) else 0
     return 1 if target == module else 3 if target.isidentifier() and target[0].isupper() else 0
 
 

@@ -19,6 +19,7 @@ from alpha_callbacks.weights.stored_quantization.scaled import (
     expert,
     grid,
 )
+from alpha_callbacks.weights.stored_quantization.small_texts import json_of_bytes
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 _FP8 = {"float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"}
@@ -109,12 +110,7 @@ def _prefix(tensor: StoredTensor) -> str:
 
 def _says_fp8(tensor: StoredTensor) -> bool:
     """Return True for ComfyUI's description of a layer, JSON in bytes, if it says only the type of the codes."""
-    if tensor.name.rpartition(".")[2] != "comfy_quant" or tensor.stored_dtype != "uint8" or len(tensor.shape) != 1:
-        return False
-    try:
-        return _is_only_fp8(json.loads(bytes(tensor.read(0, tensor.shape[0]).tolist())))
-    except ValueError:
-        return False
+    return tensor.name.rpartition(".")[2] == "comfy_quant" and _is_only_fp8(json_of_bytes(tensor))
 
 
 def _said_otherwise(codes: StoredTensor, about: Description) -> bool:
@@ -123,7 +119,7 @@ def _said_otherwise(codes: StoredTensor, about: Description) -> bool:
         said = json.loads(about.metadata.get("_quantization_metadata", "{}"))
         layers = said.get("layers", {}) if isinstance(said, dict) else {}
         layer = layers.get(codes.name.removesuffix(".weight"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return True
     return layer is not None and not _is_only_fp8(layer)
 

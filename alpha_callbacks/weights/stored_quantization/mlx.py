@@ -96,6 +96,8 @@ def _form(claim: Claim, about: Description) -> _Form | None:
     settings = _settings(about)
     module = claim.codes.name.removesuffix(".weight")
     own = settings.get(module)
+    if own is False:
+        return None  # not quantized, by its own words
     asked = {**settings, **(own if isinstance(own, Mapping) else {})}
     mode = str(asked.get("mode") or "affine")
     bits, group_size = _FLOAT_MODES.get(mode, (asked.get("bits"), asked.get("group_size")))

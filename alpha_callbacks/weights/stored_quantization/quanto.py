@@ -23,6 +23,8 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 _READS_HIDDEN = ("attn_q", "attn_k", "attn_v", "mlp_gate", "mlp_up", "lm_head")  # (rows, hidden_size)
 _WRITES_HIDDEN = ("attn_o", "mlp_down")  # (hidden_size, columns)
+# Towers with a width of their own, and the second of two factors, which reads their rank (DeepSeek).
+_OTHERS = ("vision", "visual", "audio", "q_b_proj", "attn_q_b")
 
 
 class Quanto:
@@ -86,7 +88,8 @@ def _grouped(claim: Claim, about: Description) -> _Groups | None:
     if len(packed.shape) != 2 or packed.stored_dtype != "uint8" or not (packed.shape[0] and readable(shift)):
         return None
     (stored, size), groups = packed.shape, scale.shape[0] if scale.shape else 0
-    bits = next((bits for bits in (4, 2) if -(-groups // (8 // bits)) == stored), 0)
+    found = [bits for bits in (4, 2) if -(-groups // (8 // bits)) == stored]
+    bits = found[0] if len(found) == 1 else 0  # one or two groups fill a byte of either kind
     if not bits or scale.shape != (groups, 1) or shift.shape != scale.shape:
         return None
     shape = _shape(scale.name.removesuffix("._scale"), groups * size, about)
@@ -101,12 +104,7 @@ def _shape(weight: str, count: int, about: Description) -> tuple[int, int] | Non
     if isinstance(said, list) and len(said) == 2 and all(type(n) is int for n in said):
         return said[0], said[1]
     hidden, category = text_config(about.config).get("hidden_size"), categorize(layer_name_of(weight))
-    if (
-        type(hidden) is not int
-        or hidden < 1
-        or count % hidden
-        or any(tower in weight for tower in ("vision", "visual", "audio"))
-    ):
+    if type(hidden) is not int or hidden < 1 or count % hidden or any(part in weight for part in _OTHERS):
         return None
     if category in _READS_HIDDEN:
         return count // hidden, hidden

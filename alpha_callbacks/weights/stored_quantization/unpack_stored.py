@@ -30,7 +30,8 @@ def unpack_stored(
     about = Description(config, _quantization(config), metadata or {})
     claimed: dict[str, StoredTensor] = {}
     for layout in LAYOUTS:
-        unclaimed = {tensor.name: tensor for tensor in listed if tensor.name not in claimed}
+        # Matrices without elements, which have no groups to divide by, are shown to no layout.
+        unclaimed = {t.name: t for t in listed if t.name not in claimed and (t.numel or len(t.shape) < 2)}
         for claim in layout.recognise(unclaimed, about):
             claimed[claim.codes.name] = matrix = layout.decode(claim, about)
             for role, tensor in claim.companions.items():

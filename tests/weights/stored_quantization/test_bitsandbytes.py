@@ -75,3 +75,11 @@ def test_tiled_int8_is_refused(tmp_path: Path) -> None:
     tensors[f"{LAYER}.weight_format"] = torch.tensor(2, dtype=torch.uint8)
     (weight,) = of_file(tmp_path, tensors, {}).weights
     assert weight.unsupported
+
+
+def test_two_states_of_one_matrix_are_refused(tmp_path: Path) -> None:
+    tensors, _ = _stored("nf4", torch.bfloat16)
+    other, _ = _stored("fp4", torch.bfloat16)
+    name = f"{LAYER}.weight.quant_state.bitsandbytes__fp4"
+    (weight,) = of_file(tmp_path, {**tensors, name: other[name]}, {}).weights
+    assert weight.layer_name == LAYER and weight.unsupported

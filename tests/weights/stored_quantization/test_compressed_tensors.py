@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alpha_callbacks.utils.name_patterns import PatternError
 from alpha_callbacks.weights.module_weights import module_inventory
 from alpha_callbacks.weights.stored_quantization.compressed_tensors_config import _preset, _scheme, schemes_of
 from tests.conftest import noise
@@ -248,7 +249,18 @@ def test_targets_are_names_patterns_or_classes() -> None:
         (scheme,) = schemes_of(name, {"config_groups": groups})
         assert scheme is not None and scheme.bits == bits
     assert list(schemes_of("x", {"config_groups": {"new": ["Linear"]}})) == [None]
-    assert list(schemes_of("x", {"config_groups": {"a": group(4, "re:(")}})) == []
+    with pytest.raises(PatternError):
+        list(schemes_of("x", {"config_groups": {"a": group(4, "re:(")}}))
+
+
+@pytest.mark.parametrize("where", ["targets", "ignore"])
+@pytest.mark.parametrize("pattern", ["((f?){99}){99}!", r"(f)\1"])
+def test_a_pattern_that_cannot_be_matched_refuses_the_layer(tmp_path: Path, where: str, pattern: str) -> None:
+    tensors, config, _ = _stored("int4 in groups")
+    long = {name.replace("fc", "f" * 200): tensor for name, tensor in tensors.items()}
+    about = config["quantization_config"]
+    (about["config_groups"]["group_0"] if where == "targets" else about)[where] = [f"re:{pattern}"]
+    assert "quantized: compressed-tensors, with the pattern" in only(of_files(tmp_path, long, config)).unsupported
 
 
 def test_presets_are_those_of_the_library() -> None:

@@ -150,3 +150,12 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, label: str) -> None:
 def test_bare_files_may_be_in_the_order_of_a_kernel(tmp_path: Path) -> None:
     tensors = {"fc.weight": PACKED, "fc.weight_scale": _e4m3(96, 20), "fc.weight_scale_2": torch.ones(())}
     assert "uint8 codes with weight_scale" in only(of_files(tmp_path, tensors, {})).unsupported
+
+
+@pytest.mark.parametrize("method", ["quark", "gptq", "awq", "fp8", "torchao", "compressed-tensors"])
+def test_matrices_without_elements_end_no_scan(tmp_path: Path, method: str) -> None:
+    nothing = torch.zeros(8, 0, dtype=torch.uint8)
+    tensors = {"a.weight": nothing, "a.weight_scale": nothing, "b.qweight": nothing.int(), "b.qzeros": nothing.int()}
+    tensors |= {"b.scales": nothing.half(), "c.weight_packed": nothing, "c.weight_scale": nothing}
+    weights = of_files(tmp_path, tensors, {"quantization_config": {"quant_method": method}}).weights
+    assert {weight.layer_name for weight in weights} == {"a", "b", "c"} and all(w.unsupported for w in weights)

@@ -262,3 +262,13 @@ def test_what_comfyui_says_in_the_texts_of_a_file_is_heeded(tmp_path: Path, said
     tensors = {"fc.weight": _codes(64, 32), "fc.weight_scale": torch.tensor(0.5)}
     save_file(tensors, tmp_path / "model.safetensors", metadata={"_quantization_metadata": text})
     assert bool(only(open_checkpoint(tmp_path).inventory(OPTIONS)).unsupported) is not read
+
+
+def test_texts_that_are_nested_without_end_refuse_the_layer(tmp_path: Path) -> None:
+    tensors = {"fc.weight": _codes(*SHAPE), "fc.weight_scale": torch.ones(1)}
+    deep = {"_quantization_metadata": '{"a":' * 30_000}
+    save_file(tensors, tmp_path / "model.safetensors", metadata=deep)
+    assert "weight_scale beside them" in only(open_checkpoint(tmp_path).inventory(OPTIONS)).unsupported
+    tensors["fc.comfy_quant"] = torch.full((60_000,), ord("["), dtype=torch.uint8)
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert "comfy_quant" in only(open_checkpoint(tmp_path).inventory(OPTIONS)).unsupported

@@ -85,3 +85,10 @@ def test_codes_in_doubt_are_refused(tmp_path: Path, config: dict[str, Any]) -> N
     tensors, _ = _stored(4)
     (weight,) = of_file(tmp_path, tensors, config).weights
     assert "uint32 codes" in weight.unsupported
+
+
+def test_codes_of_a_layer_that_is_said_to_have_none_are_refused(tmp_path: Path) -> None:
+    tensors, _ = _stored(4)
+    config = {"quantization": {"group_size": GROUP, "bits": 4, LAYER: False}}
+    (weight,) = of_file(tmp_path, tensors, config).weights
+    assert "uint32 codes" in weight.unsupported

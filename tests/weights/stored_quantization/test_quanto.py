@@ -58,6 +58,7 @@ def test_groups(tmp_path: Path, bits: int, integer: bool) -> None:
     ("name", "config"),
     [
         (LAYER, {}),
+        ("model.layers.0.self_attn.q_b_proj", {"hidden_size": 64}),
         ("model.layers.0.mixer.x", {"hidden_size": 64}),
         ("vision.layers.0.mlp.gate_proj", {"hidden_size": 64}),
     ],
@@ -70,3 +71,13 @@ def test_groups_of_a_matrix_whose_shape_nobody_says(tmp_path: Path, name: str, c
     }
     (weight,) = of_file(tmp_path, tensors, config).weights
     assert weight.layer_name == name and "neither the files nor their config say the shape" in weight.unsupported
+
+
+def test_two_groups_do_not_tell_their_bits(tmp_path: Path) -> None:
+    tensors = {
+        f"{LAYER}.weight._data._data": torch.zeros(1, COLUMNS, dtype=torch.uint8),
+        f"{LAYER}.weight._scale": torch.ones(2, 1),
+        f"{LAYER}.weight._shift": torch.ones(2, 1),
+    }
+    (weight,) = of_file(tmp_path, tensors, {"hidden_size": COLUMNS}).weights
+    assert "optimum-quanto codes" in weight.unsupported
