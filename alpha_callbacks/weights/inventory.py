@@ -79,12 +79,13 @@ def take_inventory(
     Raises:
         CheckpointError: two tensors have the same layer name.
     """
-    inventory, seen, ties = Inventory(), dict[str, str](), ties or {}
+    inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
     entries = [_examine(tensor, config, selects, include_embeddings) for tensor in _without_ddp_prefix(tensors)]
     groups: dict[str, list[_Entry]] = {}
-    for original, entry in zip(tensors, entries, strict=True):
-        groups.setdefault(ties.get(original.name, original.name), []).append(entry)
-    for entry, group in zip(entries, (groups[ties.get(t.name, t.name)] for t in tensors), strict=True):
+    keys = _storages(tensors, ties)
+    for key, entry in zip(keys, entries, strict=True):
+        groups.setdefault(key, []).append(entry)
+    for entry, group in zip(entries, (groups[key] for key in keys), strict=True):
         shown = _representative(group)
         if shown is not None and shown is not entry:
             reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
@@ -94,13 +95,32 @@ def take_inventory(
         for weight in entry.weights if shown is entry else ():
             if weight.layer_name in seen:
                 raise CheckpointError(
-                    f"{weight.layer_name}: expected one tensor of this name, got {seen[weight.layer_name]} and "
-                    f"{entry.tensor.name}. Remove one of them."
+                    f"{weight.layer_name}: expected one tensor of this name, got "
+                    f"{_both(seen[weight.layer_name], entry.tensor)}. Remove one of them."
                 )
-            seen[weight.layer_name] = entry.tensor.name
+            seen[weight.layer_name] = entry.tensor
             other = next((e for e in group if e is not entry), None)
             inventory.weights.append(replace(weight, tied_to=layer_name_of(other.tensor.name)) if other else weight)
     return inventory
+
+
+def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[str]:
+    """Return one key per tensor, the same for those that share a storage.
+
+    Codes are decoded under the name of their matrix. A tensor that has this name too is another one.
+    """
+    keys, names = list[str](), set[str]()
+    for i, tensor in enumerate(tensors):
+        other = tensor.name in names or bool(tensor.companion)
+        keys.append(f"{tensor.name} {i}" if other else ties.get(tensor.name, tensor.name))
+        names.update(() if other else (tensor.name,))
+    return keys
+
+
+def _both(one: StoredTensor, other: StoredTensor) -> str:
+    """Name two tensors, with their types if the names are the same."""
+    same = one.name == other.name
+    return " and ".join(f"{t.name} ({t.stored_dtype})" if same else t.name for t in (one, other))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of
 from alpha_callbacks.weights.stored_quantization.grouped_codes import is_float, readable
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
 from alpha_callbacks.weights.stored_quantization.small_texts import single_number
@@ -29,6 +30,7 @@ class BitsAndBytesInt8:
 
     def recognise(self, tensors: Mapping[str, StoredTensor], about: Description) -> Iterator[Claim]:
         """Yield the int8 matrices with a magnitude per row beside them, stored row by row."""
+        modules = by_module(tensors.values())
         for scale in tensors.values():
             module, _, last = scale.name.rpartition(".")
             codes, form = (
@@ -37,6 +39,8 @@ class BitsAndBytesInt8:
             )
             if last != "SCB" or codes is None or codes.stored_dtype != "int8" or len(codes.shape) != 2:
                 continue
+            if any(name not in (scale.name, f"{codes.name}_format") for name in companions_of(codes, modules)):
+                continue  # another scale, which may have to be applied too
             by_row = form is None or single_number(form) == _BY_ROW
             if by_row and is_float(scale) and scale.shape == codes.shape[:1] and readable(codes):
                 yield Claim(codes, {"scales": scale, **({"storage format": form} if form is not None else {})})

@@ -83,3 +83,9 @@ def test_two_states_of_one_matrix_are_refused(tmp_path: Path) -> None:
     name = f"{LAYER}.weight.quant_state.bitsandbytes__fp4"
     (weight,) = of_file(tmp_path, {**tensors, name: other[name]}, {}).weights
     assert weight.layer_name == LAYER and weight.unsupported
+
+
+def test_int8_with_another_scale_is_refused(tmp_path: Path) -> None:
+    tensors = {f"{LAYER}.weight": torch.ones(8, 8).to(torch.int8), f"{LAYER}.SCB": torch.ones(8)}
+    (weight,) = of_file(tmp_path, {**tensors, f"{LAYER}.weight_scale": torch.ones(8, 1)}, {}).weights
+    assert "SCB, weight_scale beside them" in weight.unsupported
