@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from alpha_callbacks.checkpoints.file_names import are_whole
 from alpha_callbacks.checkpoints.traffic import Traffic
 from alpha_callbacks.checkpoints.unchanged import Stamp
+from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.adapters.read_adapter import is_adapter
@@ -135,13 +136,12 @@ class Checkpoint:
         if embedding is not None:
             ties["lm_head.weight"] = embedding.name
             tensors.append(replace(embedding, name="lm_head.weight"))
-        return take_inventory(
-            tensors,
-            self.config,
-            selects=chosen.selects,
-            include_embeddings=chosen.embeddings,
-            ties=ties,
-        )
+        try:
+            return take_inventory(
+                tensors, self.config, selects=chosen.selects, include_embeddings=chosen.embeddings, ties=ties
+            )
+        except CheckpointError as error:  # two tensors of one layer name, in whichever files
+            raise CheckpointError(f"{self.source or self.files[0].parent}: {error}") from error
 
     def _tied_embedding(self, tensors: Sequence[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""

@@ -11,6 +11,7 @@ from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.errors import CheckpointError
 
 PIPELINE, MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
+METADATA = ".metadata"  # in a folder of torch.distributed.checkpoint
 _DEPTH, _SHOWN = 3, 6  # how far down weights are looked for, and how many places are listed
 _ABOUT = {  # what a folder without weights may hold instead
     "adapter_config.json": "the description of an adapter",
@@ -41,7 +42,7 @@ def component_folders(folder: Path) -> dict[str, Path] | None:
     The components of a diffusers pipeline, or the modules of a sentence-transformers model. The prefix of a module in
     the folder itself is "". Components without weights (tokenizer, scheduler) are left out.
     """
-    pipeline, modules = _json_of(folder / PIPELINE), _json_of(folder / MODULES)
+    pipeline, modules = json_of(folder / PIPELINE), json_of(folder / MODULES)
     found = {f"{n}.": folder / n for n in component_names(pipeline, modules) if _holds_weights(folder / n)}
     root = {"": folder} if isinstance(modules, list) and _holds_weights(folder) else {}
     return {**root, **found} if found else None
@@ -64,17 +65,21 @@ def component_names(pipeline: Any, modules: Any) -> list[str]:
 
 def missing_components(folder: Path) -> list[str]:
     """Return the components that a model names and whose folders are not there."""
-    names = component_names(_json_of(folder / PIPELINE), _json_of(folder / MODULES))
+    names = component_names(json_of(folder / PIPELINE), json_of(folder / MODULES))
     return [name for name in names if not (folder / name).is_dir()]
 
 
 def snapshot_of(folder: Path) -> Path | None:
-    """Return the snapshot that a folder of the hub's cache stands for: that of `main`, or the only one."""
+    """Return the snapshot that a folder of the hub's cache stands for: that of `main`, or the only one.
+
+    None for any other folder, and for one with weights of its own.
+    """
     inside = folder if folder.name == "snapshots" else folder / "snapshots"
-    if not inside.is_dir():
+    if not inside.is_dir() or _holds_weights(folder):  # a run may keep snapshots of its own beside its weights
         return None
+    main = inside.parent / "refs" / "main"
     try:
-        commit = (inside.parent / "refs" / "main").read_text(encoding="utf-8").strip()
+        commit = main.read_text(encoding="utf-8").strip() if main.is_file() else ""
     except (OSError, ValueError):
         commit = ""
     if _is_plain(commit) and (inside / commit).is_dir():
@@ -124,8 +129,13 @@ def nothing_to_read(folder: Path) -> CheckpointError:
         f"{folder}: expected a file of weights (.safetensors, .bin, .ckpt, .gguf, .pt, .pth), found none (only {what})."
         " Download the weights too, or name the folder that holds them."
         if names
-        else f"{folder}: expected a file of weights, found an empty folder. Name the folder that holds them."
+        else f"{folder}: expected a file of weights, found {_no_file(folder)}. Name the folder that holds them."
     )
+
+
+def _no_file(folder: Path) -> str:
+    inside = sorted(path.name for path in folder.iterdir())
+    return f"only folders without any ({listed(inside)})" if inside else "an empty folder"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -141,12 +151,13 @@ def _newest_first(path: Path) -> tuple[str, int, str]:
 
 def _holds_weights(folder: Path) -> bool:
     try:
-        return bool(sets_of(file_names(folder)))
+        names = file_names(folder)
+        return bool(sets_of(names)) or METADATA in names
     except CheckpointError:
         return False
 
 
-def _json_of(file: Path) -> Any:
+def json_of(file: Path) -> Any:
     """Return what a description holds, or None if it is not there or damaged: the weights are what is wanted."""
     try:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

@@ -1,14 +1,23 @@
 """A model id -> a local folder with its weights and config, and nothing else, through huggingface_hub's cache."""
 
-import json
+import logging
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.file_sets import choose_files
-from alpha_callbacks.checkpoints.folders import MODULES, PIPELINE, component_folders, component_names, file_names
+from alpha_callbacks.checkpoints.folders import (
+    MODULES,
+    PIPELINE,
+    component_folders,
+    component_names,
+    file_names,
+    json_of,
+)
 from alpha_callbacks.checkpoints.hub_errors import TRANSPORT, code_of, first_line, refusal
 from alpha_callbacks.checkpoints.index_file import read_index
 from alpha_callbacks.errors import CheckpointError
+
+_log = logging.getLogger(__name__)
 
 _CONFIGS = (  # of a model, of an adapter, of quantizers
     *("config.json", "adapter_config.json", "hf_quant_config.json"),
@@ -77,7 +86,7 @@ def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
 def _wanted(model_id: str, revision: str | None, files: list[str]) -> list[str]:
     """Return what is downloaded: the weights, their index and config, and the descriptions of components."""
     described = [name for name in (PIPELINE, MODULES) if name in files]
-    contents = {name: json.loads(_fetched(model_id, revision, name).read_text("utf-8")) for name in described}
+    contents = {name: json_of(_fetched(model_id, revision, name)) for name in described}
     wanted = list(described)
     for part in component_names(contents.get(PIPELINE), contents.get(MODULES)):
         wanted += _wanted_of(model_id, revision, files, f"{part}/")
@@ -96,6 +105,8 @@ def _wanted_of(model_id: str, revision: str | None, files: list[str], folder: st
     chosen = choose_files(inside, where, lambda index: read_index(_fetched(model_id, revision, folder + index)))
     if chosen is None:
         return []
+    for note in chosen.notes:  # what is left aside is not downloaded, so that nothing later can say it
+        _log.info("%s: %s", where, note)
     beside = [name for name in (*_CONFIGS, chosen.index) if name in inside]
     return [folder + name for name in (*beside, *chosen.files)]
 

@@ -1,5 +1,6 @@
 """What a user names (a path, a model id, nothing) -> a local path."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -16,8 +17,10 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
         CheckpointError: neither a path that exists nor the form of a model id.
         OptionError: a revision of something that is not a model id.
     """
+    if source == "":  # as of a variable that is not set; as a path it would be the working directory
+        raise CheckpointError("expected a file, a folder or a model id (organization/name), got an empty text.")
     path = EMBEDDED if source is None else Path(source)
-    if path.exists() or path.is_symlink():  # a broken link is named as such when it is opened
+    if _is_there(path):  # a broken link is named as such when it is opened
         if revision is not None:
             raise OptionError(
                 f"revision: expected the model id that {revision!r} belongs to, got {path}. Leave it out."
@@ -46,13 +49,20 @@ def on_disk(source: str, revision: str | None = None) -> Path | None:
         source: path or model id.
         revision: of a model id.
     """
-    if Path(source).exists():
+    if _is_there(Path(source)):
         return Path(source)
     if not _is_model_id(source):
         return None
     from alpha_callbacks.checkpoints.hub import cached_model
 
     return cached_model(source, revision)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
 def _is_model_id(source: str) -> bool:

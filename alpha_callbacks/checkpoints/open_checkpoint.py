@@ -1,14 +1,13 @@
 """A folder or file -> an opened checkpoint, whatever its format."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from alpha_callbacks.checkpoints.checkpoint import ADAPTER_CONFIG, Checkpoint, Reader
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Reader
 from alpha_callbacks.checkpoints.components import join
-from alpha_callbacks.checkpoints.file_names import FORMATS, is_piece
+from alpha_callbacks.checkpoints.configs import config_of, read_config
+from alpha_callbacks.checkpoints.file_names import FORMATS, is_piece, sets_of
 from alpha_callbacks.checkpoints.file_sets import FileSet, choose_files, set_around
 from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.checkpoints.folders import (
@@ -65,7 +64,7 @@ def _open_folder(folder: Path) -> Checkpoint:
     if distributed is not None:
         require_names(distributed)
         require_no_shells(distributed)
-        stamps, config = stamps_of(distributed.files), _read_config(folder / "config.json")
+        stamps, config = stamps_of(distributed.files), read_config(folder / "config.json")
         return replace(distributed, config=config, stamps=stamps)
     parts = component_folders(folder)
     if parts is not None:
@@ -74,6 +73,10 @@ def _open_folder(folder: Path) -> Checkpoint:
         absent = missing_components(folder)
         if absent:
             notes.append(f"{', '.join(absent)}: named by the description of the model, not in the folder.")
+        aside = [] if "" in parts else [name for group in sets_of(file_names(folder)) for name in group.files.values()]
+        aside += [part.name for part in folders_with_weights(folder, 1) if part not in parts.values()]
+        if aside:
+            notes.append(f"Left aside, since no component: {listed(aside)}.")
         return join(str(folder), opened, tuple(notes))
     snapshot = snapshot_of(folder)
     if snapshot is not None:
@@ -110,12 +113,7 @@ def _set_of_file(path: Path) -> FileSet:
 
 def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     files = [folder / name for name in chosen.files]
-    piece = next(filter(is_piece, chosen.files), None)
-    if piece is not None:
-        raise CheckpointError(
-            f"{folder / piece}: expected whole matrices, got one of the pieces that model parallelism cuts them into. "
-            "Join the pieces first."
-        )
+    require_no_piece(chosen.files, lambda name: str(folder / name))
     reader, notes = _reader(files)
     beside = [
         folder / name
@@ -129,9 +127,24 @@ def _open_set(folder: Path, chosen: FileSet) -> Checkpoint:
     require_names(checkpoint)
     require_no_shells(checkpoint)
     # What a file says about itself (GGUF) takes precedence over a config.json in the same folder.
-    config = {**config_of(lambda name: _read_config(folder / name)), **checkpoint.config}
+    config = {**config_of(lambda name: read_config(folder / name)), **checkpoint.config}
     notes = (*chosen.notes, *notes, *against_index(checkpoint, str(folder), chosen))
     return replace(checkpoint, config=config, stamps={**stamps, **checkpoint.stamps}, notes=notes + checkpoint.notes)
+
+
+def require_no_piece(files: Sequence[str], address: Callable[[str], str]) -> None:
+    """Check by their names that files hold whole matrices.
+
+    Args:
+        files: names.
+        address: name -> how a message calls the file.
+    """
+    piece = next(filter(is_piece, files), None)
+    if piece is not None:
+        raise CheckpointError(
+            f"{address(piece)}: expected whole matrices, got one of the pieces that model parallelism cuts them into. "
+            "Join the pieces first."
+        )
 
 
 def _reader(files: Sequence[Path]) -> tuple[Reader, tuple[str, ...]]:
@@ -204,37 +217,3 @@ def against_index(checkpoint: Checkpoint, folder: str, chosen: FileSet) -> tuple
     if not unlisted:
         return ()
     return (f"{chosen.index} does not list {len(unlisted)} tensors of its files ({unlisted[0]}, …); they are read.",)
-
-
-# Beside a config.json that says nothing: file -> the quantizer that writes it, unless it names another.
-QUANTIZER_CONFIGS = {
-    "hf_quant_config.json": "modelopt",
-    "quantize_config.json": "gptq",  # AutoGPTQ
-    "quant_config.json": "awq",  # AutoAWQ
-    "quantization_config.json": "auto-round",
-}
-
-
-def config_of(read: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what lies beside the weights: config.json, with what quantizers and PEFT say in files of their own.
-
-    Args:
-        read: file name -> the JSON object in it, empty where there is none.
-    """
-    config, adapter = dict(read("config.json")), read("adapter_config.json")
-    for name, method in QUANTIZER_CONFIGS.items():
-        if "quantization_config" not in config and (said := read(name)):
-            inner = said.get("quantization", {}) if method == "modelopt" else said
-            config["quantization_config"] = {"quant_method": method, **(inner if isinstance(inner, dict) else {})}
-    return {**config, **({ADAPTER_CONFIG: adapter} if adapter else {})}
-
-
-def _read_config(file: Path) -> Mapping[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        what = "one nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(f"{file}: expected JSON, got {what}.") from error
-    return content if isinstance(content, dict) else {}

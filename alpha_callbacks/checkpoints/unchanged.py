@@ -57,7 +57,7 @@ def require_same(file: Path, before: Stamp, opened: int | None = None) -> None:
     except OSError as error:
         raise SourceError(f"{file}: expected the file that was opened, it is gone ({error.strerror}).") from error
     if now != before:
-        what = f"{before.size:,} bytes, now {now.size:,}" if now.size != before.size else "written to since"
+        what = f"{before.size:,} bytes, now {now.size:,}" if now.size != before.size else "written to or touched since"
         raise SourceError(f"{file}: expected the file that was opened, it has changed ({what}).")
 
 

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 _FORMAT = 2
 FOLDER = "journal"
+NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
 
 Identity = dict[str, Any]
 
@@ -126,10 +127,12 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _require_same(part: Path, got: Identity, expected: Identity) -> None:
-    for key, now, before in _differences(expected, got):
+    plain = ({key: value for key, value in header.items() if key != NOTES} for header in (expected, got))
+    for key, now, before in _differences(*plain):
+        older = "Name the earlier commit with --revision, or use" if key == "checkpoint.commit" else "Use"
         raise JournalError(
             f"{part}: expected a journal of this run, but {key} was {before} there and is {now} now. "
-            "Use --no-resume to start over, or another --output-dir."
+            f"{older} --no-resume to start over, or another --output-dir."
         )
 
 

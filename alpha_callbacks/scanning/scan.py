@@ -18,7 +18,15 @@ from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, JournalError, OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.changed_checkpoint import watched
-from alpha_callbacks.scanning.journal import FOLDER, Identity, JournalWriter, clear_journal, identity, read_journal
+from alpha_callbacks.scanning.journal import (
+    FOLDER,
+    NOTES,
+    Identity,
+    JournalWriter,
+    clear_journal,
+    identity,
+    read_journal,
+)
 from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
@@ -97,10 +105,13 @@ def scan(
     started, directory = time.perf_counter(), Path(output_dir)
     make_folder(directory)
     checkpoint = _open(source, revision, remote)
-    below = open_base(checkpoint, base)
+    below = open_base(checkpoint, base, download=not remote)
     inventory = checkpoint.inventory_with_base(below, options) if below else checkpoint.inventory(options)
     if not inventory.weights:
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
+    notes = [*checkpoint.notes, *(below.notes if below else ())]
+    if below and base is None:
+        notes.append(f"{below.source} is the base, which the config of the adapter names; --base names another.")
     prints, base_prints = fingerprint(checkpoint), fingerprint(below) if below else {}
     identified = {**prints, **{f"base/{name}": digest for name, digest in base_prints.items()}}
     own = identity(options, identified, [w.layer_name for w in inventory.weights])
@@ -128,7 +139,7 @@ def scan(
         with (
             watched(checkpoint, prints, part_file) as look,
             watched(below, base_prints, part_file) if below else nullcontext(look) as look_below,
-            JournalWriter(journals, own_part, own) as journal,
+            JournalWriter(journals, own_part, {**own, NOTES: notes}) as journal,
             _reading(checkpoint) as ahead,
         ):
             for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra, ahead=ahead):
@@ -151,7 +162,7 @@ def scan(
         "device": options.device,
         "ranks": ranks.size,
         "seconds": round(seconds, 3),
-        "notes": [*checkpoint.notes, *(below.notes if below else ())],
+        "notes": notes,
         **_provenance(checkpoint),
     }
     plots = plots or Plots()
@@ -217,7 +228,7 @@ def merge(
         )
     write_text(target / results_csv.COVERAGE, coverage.read_text(encoding="utf-8"))
     copy_spectra([Path(directory) / SPECTRA for directory in directories], target / SPECTRA, own["layers"])
-    record = {"merged": [str(directory) for directory in directories]}
+    record = {"merged": [str(directory) for directory in directories], "notes": own.get(NOTES, [])}
     on_chart = (observer or Observer()).drawing
     return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.analysis.parallel import Result
+from alpha_callbacks.checkpoints.remote.redirects import without_secrets
 from alpha_callbacks.errors import JournalError, ResultsError
 from alpha_callbacks.scanning.journal import Identity
 from alpha_callbacks.tables import results_csv
@@ -170,7 +171,7 @@ def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
         "options": own["options"],
         "checkpoint": own["checkpoint"],
         "versions": {"python": platform.python_version(), **packages},
-        "command": " ".join(sys.argv),
+        "command": without_secrets(" ".join(sys.argv)),  # results are shown to others
     }
 
 

@@ -119,7 +119,10 @@ def adapter_inventory(
     Raises:
         CheckpointError: the base does not belong to it, or there are several adapters in one.
     """
-    adapter = read_adapter(tensors, config, metadata)
+    try:
+        adapter = read_adapter(tensors, config, metadata)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
     known = text_config(below.config).get("model_type") in TRANSPOSED_MODELS
     below.stores_transposed = bool(config.get("fan_in_fan_out")) and not known
     adapter = _renamed(adapter, below, source)

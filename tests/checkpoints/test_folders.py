@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.fingerprint import fingerprint
+from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.options import AnalysisOptions
@@ -48,11 +49,13 @@ def pipeline(tmp_path: Path) -> Path:
 
 
 def test_a_pipeline_is_read_as_its_components(pipeline: Path) -> None:
+    put(pipeline / "extra" / "model.safetensors")
     assert layers(pipeline) == ["text_encoder.block.0.fc1", "unet.block.0.fc1"]
     checkpoint = open_checkpoint(pipeline)
     assert checkpoint.notes == (
         "sd is read as its parts: text_encoder, unet.",
         "vae: named by the description of the model, not in the folder.",
+        "Left aside, since no component: sd_xl_base_1.0.safetensors, extra.",
         "unet.: diffusion_pytorch_model.safetensors is read, since no variant goes before a variant; left aside: "
         "diffusion_pytorch_model.fp16.safetensors.",
     )
@@ -104,6 +107,9 @@ def test_the_cache_of_the_hub(tmp_path: Path) -> None:
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("bbb\n")
     assert open_checkpoint(folder).files == (folder / "snapshots" / "bbb" / "model.safetensors",)
+    put(folder / "model.safetensors")
+    (own,) = open_checkpoint(folder).files
+    assert own == folder / "model.safetensors"  # a run that keeps snapshots beside its weights
 
 
 def test_checkpoints_below_are_listed_with_the_command(tmp_path: Path) -> None:
@@ -199,3 +205,33 @@ def test_a_config_that_is_odd_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"a":' * 100_000)
     with pytest.raises(CheckpointError, match="expected JSON, got one nested too deep"):
         open_checkpoint(tmp_path)
+
+
+def test_folders_of_distributed_checkpoints_below_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "step-1").mkdir()
+    with pytest.raises(CheckpointError, match=r"expected a file of weights, found only folders without any \(step-1\)"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "step-1" / ".metadata").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"found them in others below it \(step-1\). Scan one, as in"):
+        open_checkpoint(tmp_path)
+
+
+def test_two_tensors_of_one_layer_are_named_with_their_folder(tmp_path: Path) -> None:
+    for i, name in enumerate(("_orig_mod.a.weight", "a.weight")):
+        save_file({name: noise(8, 8)}, tmp_path / f"model-0000{i + 1}-of-00002.safetensors")
+    with pytest.raises(CheckpointError, match=r"a: expected one tensor of this name, got _orig_mod.a.weight") as error:
+        layers(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}: ")
+
+
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_name_that_is_too_long_is_nothing(length: int) -> None:
+    with pytest.raises(CheckpointError, match="expected a file, a folder or a model id .*, found nothing there"):
+        locate("a/" + "b" * length + "/c")
+
+
+def test_an_empty_text_is_not_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="expected a file, a folder or a model id .*, got an empty text"):
+        locate("")

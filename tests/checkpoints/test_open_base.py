@@ -329,3 +329,45 @@ def test_an_adapter_is_compared_with_its_base(tmp_path: Path) -> None:
     ]
     pairs = compare(*tables).pairs
     assert [pair.row.layer_name for pair in pairs if pair.a and pair.b] == [Q]
+
+
+def test_the_base_that_a_config_names_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file({f"{Q}.weight": W}, tmp_path / "base.safetensors")
+    config = {"lora_alpha": 6, "base_model_name_or_path": str(tmp_path / "base.safetensors")}
+    found(SPELLINGS["PEFT"][0], folder, **config)
+    result = scan(folder, output_dir=tmp_path / "out", plots=Plots(()), options=OPTIONS)
+    assert result is not None
+    assert result.notes[-1].startswith(f"{tmp_path / 'base.safetensors'} is the base, which the config of the adapter")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [(torch.tensor(1.0), B), (A, B[:, 0]), (torch.zeros(0, 24), torch.zeros(32, 0))],
+)
+def test_factors_without_a_product_are_refused(a: Tensor, b: Tensor, tmp_path: Path) -> None:
+    name_a, name_b = SPELLINGS["PEFT"][0]
+    (weight,) = found({name_a: a, name_b: b}, tmp_path, lora_alpha=6)
+    assert "LoRA: a factor of shape" in weight.unsupported
+
+
+@pytest.mark.parametrize("alpha", ["1" + "0" * 400, '"x"'])
+def test_a_scale_that_is_no_number_names_the_adapter(alpha: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="adapter_config.json: expected a number as scale") as error:
+        found(SPELLINGS["PEFT"][0], tmp_path, lora_alpha=json.loads(alpha))
+    assert str(error.value).startswith(str(tmp_path))
+
+
+def test_the_name_of_a_base_may_be_of_any_length(tmp_path: Path) -> None:
+    found(SPELLINGS["PEFT"][0], tmp_path, lora_alpha=6, base_model_name_or_path="b" * 5000)
+    assert open_base(open_checkpoint(tmp_path), None) is None
+
+
+@pytest.mark.parametrize("pattern", ["(", "(a+)+b", ".*.*.*.*.*x"])
+@pytest.mark.parametrize("patterns", ["alpha_pattern", "rank_pattern"])
+def test_patterns_that_are_none_or_may_not_end(patterns: str, pattern: str, tmp_path: Path) -> None:
+    name = "a" * 60
+    factors = {f"{name}.lokr_w1": randn(4, 4), f"{name}.lokr_w2": randn(8, 6)}  # whole: only the config has a rank
+    with pytest.raises(CheckpointError, match=f"adapter_config.json: expected names or simple patterns in {patterns}"):
+        found(factors, tmp_path, peft_type="LOKR", alpha=4, r=2, **{patterns: {pattern: 3}})

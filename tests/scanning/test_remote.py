@@ -133,7 +133,9 @@ def test_a_model_that_changes_gives_no_table_of_two(serve: Serve, tmp_path: Path
         _one_by_one(hub, Watcher(after=1, act=push), tmp_path, AnalysisOptions(precisions=("fp32",)))
     assert not (tmp_path / "out" / RESULTS).exists()
     hub.files = files_of(EMBEDDED)
-    with pytest.raises(JournalError, match=f"checkpoint.commit was {COMMIT} there and is ffff"):
+    with pytest.raises(
+        JournalError, match=f"checkpoint.commit was {COMMIT} there and is ffff.*earlier commit with --revision"
+    ):
         quick("org/tiny", tmp_path / "out", options=AnalysisOptions(precisions=("fp32",)), remote=True)
 
 
@@ -181,3 +183,24 @@ def test_torch_is_left_alone(serve: Serve, tmp_path: Path) -> None:
     serve(files_of(EMBEDDED))
     quick("org/tiny", tmp_path, remote=True)
     assert torch.get_num_threads() == before
+
+
+def test_a_base_is_not_downloaded(serve: Serve, tmp_path: Path) -> None:
+    serve(files_of(EMBEDDED))
+    with pytest.raises(OptionError, match="base: expected a model on this machine, since --remote downloads none, got"):
+        quick("org/tiny", tmp_path, remote=True, base="org/tiny")
+    result = quick("org/tiny", tmp_path, remote=True, base=EMBEDDED)
+    assert result is not None and result.failed == []
+
+
+def test_results_do_not_tell_secrets(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = serve(files_of(EMBEDDED))
+    url = f"{hub.storage_url.replace('//', '//user:pass@')}/blobs/model.safetensors?X-Signature=7"
+    monkeypatch.setattr("sys.argv", ["alpha-hill", "scan", url, "--remote"])
+    quick(url, tmp_path, remote=True)
+    for file in tmp_path.rglob("*"):
+        text = file.read_text() if file.is_file() else ""
+        assert "user:pass" not in text and "Signature" not in text, file
+    assert json.loads((tmp_path / "run.json").read_text())["command"] == (
+        f"alpha-hill scan {hub.storage_url}/blobs/model.safetensors --remote"
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from alpha_callbacks import AnalysisOptions, Plots, merge, scan
 from alpha_callbacks.analysis.processes import ScanShare
@@ -149,6 +150,20 @@ def test_shards_merge_into_the_same_bytes(whole: Path, tmp_path: Path) -> None:
         merge(folders[:2], output_dir=tmp_path / "part", **QUIET)
     merge(folders, output_dir=tmp_path / "all", **QUIET)
     assert contents(tmp_path / "all") == contents(whole)
+
+
+def test_merge_keeps_what_was_said_of_the_files(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file({f"layers.{i}.fc1.weight": noise(24, 24) for i in range(2)}, folder / "model.safetensors")
+    torch.save({"layers.0.fc1.weight": noise(24, 24)}, folder / "pytorch_model.bin")
+    for i in (1, 2):
+        scan(folder, output_dir=tmp_path / "out", **QUIET, shard=ScanShare(i, 2))
+    (note,) = merge([tmp_path / "out"], output_dir=tmp_path / "out", **QUIET).notes
+    assert note.endswith("left aside: pytorch_model.bin.")
+    (folder / "pytorch_model.bin").unlink()  # the rows are of the same file: the journal is taken up
+    result = scan(folder, output_dir=tmp_path / "out", **QUIET)
+    assert result is not None and result.notes == ()
 
 
 def test_starting_one_shard_over_leaves_the_others(whole: Path, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
-from alpha_callbacks.checkpoints.open_checkpoint import against_index, require_names
+from alpha_callbacks.checkpoints.open_checkpoint import against_index, require_names, require_no_piece
 from alpha_callbacks.checkpoints.remote.link import Link, Patience
-from alpha_callbacks.checkpoints.remote.redirects import Refused
+from alpha_callbacks.checkpoints.remote.redirects import Refused, shown
 from alpha_callbacks.checkpoints.remote.remote_file import RemoteFile
 from alpha_callbacks.checkpoints.remote.remote_model import RemoteModel, find_model
 from alpha_callbacks.checkpoints.safetensors_header import Header, parse_header
@@ -65,6 +65,7 @@ def _open_files(model: RemoteModel, link: Link) -> list[RemoteFile]:
             f"{model.source}: expected .safetensors files, which can be read by ranges, got {other}. "
             "Scan the model without --remote, which downloads it."
         )
+    require_no_piece(model.files.files, lambda name: shown(model.address(name)))
     with ThreadPoolExecutor(link.connections, "alpha-hill-open") as pool:
         opening = [
             pool.submit(RemoteFile, model.address(name), link, first=_FIRST, commit=model.commit)

@@ -84,6 +84,18 @@ def shown(url: str) -> str:
     return printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", most=200)
 
 
+def without_secrets(text: str) -> str:
+    """Return a text, such as a command, whose URLs are as `shown` gives them."""
+
+    def harmless(url: re.Match[str]) -> str:
+        try:
+            return shown(url[0])
+        except ValueError:  # no URL after all
+            return "(address)"
+
+    return re.sub(r"https?://\S+", harmless, text, flags=re.IGNORECASE)
+
+
 def printable(text: str, most: int = 80) -> str:
     """Return the beginning of a foreign text on one line, without what would control a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]

@@ -3,15 +3,16 @@
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from alpha_callbacks.checkpoints.file_names import index_of
+from alpha_callbacks.checkpoints.configs import config_of
+from alpha_callbacks.checkpoints.file_names import index_of, sets_of
 from alpha_callbacks.checkpoints.file_sets import FileSet, choose_files, set_around
+from alpha_callbacks.checkpoints.folders import MODULES, PIPELINE, component_names, listed
 from alpha_callbacks.checkpoints.hub_errors import refusal
 from alpha_callbacks.checkpoints.index_file import weight_map_of
-from alpha_callbacks.checkpoints.open_checkpoint import config_of
 from alpha_callbacks.checkpoints.remote.link import Link
 from alpha_callbacks.checkpoints.remote.redirects import Refused, require_web_address, shown
 from alpha_callbacks.checkpoints.remote.whole_file import fetch
@@ -101,8 +102,8 @@ def _on_hub(model_id: str, revision: str | None, file: str, link: Link) -> Remot
         raise CheckpointError(f"{shown(api)}: expected a commit and a list of files, got {error!r:.80}.") from error
     folder, _, name = file.rpartition("/")
     within = f"{folder}/" if folder else ""
-    names = [path.removeprefix(within) for path in paths if path.startswith(within)]
-    names = [name for name in names if "/" not in name]
+    inside = [path.removeprefix(within) for path in paths if path.startswith(within)]
+    names = [name for name in inside if "/" not in name]
 
     lost: list[SourceError] = []
 
@@ -120,6 +121,9 @@ def _on_hub(model_id: str, revision: str | None, file: str, link: Link) -> Remot
         found = _files(name, names, model_id, read_index)
         if lost:  # to choose files without an index is for indexes that are wrong, not for one that did not come
             raise lost[0]
+        if not name:
+            more = _beside(inside, model_id, lambda other: fetch(address(other), link, commit))
+            found = replace(found, notes=(*found.notes, *more))
         config = config_of(lambda other: _json(fetch(address(other), link, commit), other) if other in names else {})
     except Refused as refused:
         raise explain(refused) from refused
@@ -133,6 +137,9 @@ def _files(name: str, names: Collection[str], model_id: str, read_index: Callabl
         raise CheckpointError(f"{model_id}: expected {name!r} among its files, it is not there.")
     if name and index_of(name):
         promised = read_index(name)
+        absent = sorted({*promised.values()} - {*names})
+        if absent:
+            raise CheckpointError(f"{model_id}/{absent[0]}: expected this shard (named by {name}), it is missing.")
         return FileSet(tuple(sorted(set(promised.values()))), name, promised)
     if name:
         return set_around(name, names, model_id, read_index)
@@ -143,6 +150,30 @@ def _files(name: str, names: Collection[str], model_id: str, read_index: Callabl
             "of its .safetensors files."
         )
     return found
+
+
+def _beside(paths: Collection[str], model_id: str, read: Callable[[str], bytes]) -> tuple[str, ...]:
+    """Return a note on weights in folders below those that are read.
+
+    Args:
+        paths: of all files, from the folder that is read.
+        model_id: for messages.
+        read: returns the content of a file.
+
+    Raises:
+        CheckpointError: they are parts of the model, each with a config of its own, that a download would have.
+    """
+    below = dict.fromkeys(p.partition("/")[0] for p in paths if p.count("/") == 1 and sets_of([p.partition("/")[2]]))
+    if not below:
+        return ()
+    described = [_content(read(name), name) if name in paths else None for name in (PIPELINE, MODULES)]
+    parts = [part for part in component_names(*described) if part in below]
+    if parts:
+        raise CheckpointError(
+            f"{model_id}: expected one model, got one of several parts ({listed(parts)}), each with a config of "
+            "its own. Scan it without --remote, which downloads all of them, or name the URL of one .safetensors file."
+        )
+    return (f"Folders below hold weights too, which are not read: {listed(below)}.",)
 
 
 def _elsewhere(url: str, link: Link) -> RemoteModel:
@@ -176,8 +207,12 @@ def _elsewhere(url: str, link: Link) -> RemoteModel:
 
 
 def _json(text: bytes, name: str) -> Mapping[str, Any]:
+    content = _content(text, name)
+    return content if isinstance(content, dict) else {}
+
+
+def _content(text: bytes, name: str) -> Any:
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{name}: expected JSON, got {error}.") from error
-    return content if isinstance(content, dict) else {}

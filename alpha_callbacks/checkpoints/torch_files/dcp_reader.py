@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.folders import METADATA
 from alpha_callbacks.checkpoints.torch_files.chunks import Chunk, Chunked, require_whole
 from alpha_callbacks.checkpoints.torch_files.pickle_opcodes import MOST_BYTES, read_pickle
 from alpha_callbacks.checkpoints.torch_files.pickled_objects import Foreign
@@ -22,8 +23,6 @@ from alpha_callbacks.checkpoints.torch_files.torch_objects import PickledTensor,
 from alpha_callbacks.checkpoints.torch_files.torch_reader import note_on_place, rows_of
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.stored_tensor import StoredTensor
-
-METADATA = ".metadata"
 
 
 def read_dcp(folder: Path) -> Checkpoint:
@@ -51,6 +50,8 @@ def read_dcp(folder: Path) -> Checkpoint:
 def _read_metadata(folder: Path) -> tuple[dict[str, Chunked], Mapping[str, Any]]:
     """Return name -> tensor, and name -> path in the state dict that was saved."""
     file = folder / METADATA
+    if not file.is_file():  # a pipe or a device would not end
+        raise CheckpointError(f"{file}: expected a regular file, got a link to nothing, a pipe or a device.")
     try:
         size = file.stat().st_size
         data = file.read_bytes() if size <= MOST_BYTES else b""

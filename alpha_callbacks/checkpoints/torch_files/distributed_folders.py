@@ -1,11 +1,13 @@
 """Folders of training runs on many devices: which reader they need, or why their parts cannot be joined here."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
-from alpha_callbacks.checkpoints.file_names import sets_of
-from alpha_callbacks.checkpoints.torch_files.dcp_reader import METADATA, read_dcp
+from alpha_callbacks.checkpoints.file_names import MAIN, sets_of
+from alpha_callbacks.checkpoints.folders import METADATA, listed
+from alpha_callbacks.checkpoints.torch_files.dcp_reader import read_dcp
 from alpha_callbacks.checkpoints.torch_files.hf_shards import SHARD, read_hf_shards
 from alpha_callbacks.checkpoints.torch_files.torch_reader import read_torch_files
 from alpha_callbacks.errors import CheckpointError
@@ -28,11 +30,15 @@ def open_distributed(folder: Path) -> Checkpoint | None:
         CheckpointError: damaged or incomplete, or parts that are not joined here.
     """
     names, below = _inside(folder)
+    whole = [name for group in sets_of(names) if group.name.rank < len(MAIN) for name in group.files.values()]
     if METADATA in names:
-        return read_dcp(folder)
+        note = (
+            f"{folder.name} is read as the distributed checkpoint in it; left aside: {listed(whole)}." if whole else ""
+        )
+        return _noted(read_dcp(folder), note)
     if any(name.endswith(".distcp") for name in names):
         raise CheckpointError(f"{folder / METADATA}: expected this file beside the .distcp files, it is missing.")
-    if any(map(_is_deepspeed, names)):
+    if any(map(_is_deepspeed, names)) and not whole:
         return _read_deepspeed(folder, names)
     ranks = [name for name in names if SHARD.match(name)]
     if ranks and len(ranks) == sum(name.endswith(".safetensors") for name in names):
@@ -88,21 +94,29 @@ def _inside(folder: Path) -> tuple[list[str], list[str]]:
     return [e.name for e in entries if not e.is_dir()], [e.name for e in entries if e.is_dir()]
 
 
+def _noted(checkpoint: Checkpoint, note: str) -> Checkpoint:
+    return replace(checkpoint, notes=(note, *checkpoint.notes)) if note else checkpoint
+
+
 def _is_deepspeed(name: str) -> bool:
     return any(pattern.search(name) for pattern in (_WHOLE, _SHELLS, _LAYERS, _OPTIMIZER))
 
 
 def _read_latest(folder: Path, below: list[str]) -> Checkpoint | None:
     """Follow the file in which DeepSpeed names the folder of the last step."""
+    if not (folder / "latest").is_file():  # a pipe would not end
+        return None
     try:
-        step = (folder / "latest").read_text(encoding="utf-8")[:200].strip()
+        with (folder / "latest").open(encoding="utf-8") as handle:
+            step = handle.read(200).strip()
     except (OSError, UnicodeDecodeError):
         return None
     if step not in below:
         if not any(name.startswith("global_step") for name in below):
             return None
         raise CheckpointError(f"{folder / 'latest'}: expected the name of a folder beside it, got {step!r}.")
-    return _read_deepspeed(folder / step, _inside(folder / step)[0])
+    note = f"{folder.name} is read as {step}, which its file `latest` names."
+    return _noted(_read_deepspeed(folder / step, _inside(folder / step)[0]), note)
 
 
 def _read_deepspeed(folder: Path, names: list[str]) -> Checkpoint:

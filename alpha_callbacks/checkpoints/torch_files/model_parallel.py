@@ -58,7 +58,8 @@ def join_pieces(pieces: Sequence[Sequence[StoredTensor]], folder: Path) -> list[
 def _heads(folder: Path, width: int) -> Mapping[str, int]:
     """Return the rows of wq, wk and wv, where `params.json` says them."""
     try:
-        params = json.loads((folder / "params.json").read_text(encoding="utf-8"))
+        file = folder / "params.json"
+        params = json.loads(file.read_text(encoding="utf-8") if file.is_file() else "{}")
         count = int(params["n_heads"])
         size = int(params.get("head_dim") or width // count)
         keys = int(params.get("n_kv_heads") or count) * size

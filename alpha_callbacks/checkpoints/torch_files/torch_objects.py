@@ -167,6 +167,8 @@ def _wrapped(cls: Any, dtype: Any, shape: Any, *rest: Any) -> Any:
 
 def _of_class(function: Any, cls: Any, args: Any, state: Any) -> Any:
     """Stand for `_rebuild_from_type_v2`: a tensor that was made by another function, with a class and a state."""
+    if isinstance(function, Global) and function.path.startswith("torch._tensor._rebuild_from_type"):
+        raise ValueError("a tensor of a class within a tensor of a class")  # which might go on without an end
     if not isinstance(function, Global) or not isinstance(args, tuple):
         raise ValueError("a tensor that is made by something that is no function")
     return construct(function.path, args)

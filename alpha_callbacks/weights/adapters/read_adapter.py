@@ -34,6 +34,7 @@ _FACTORS = {  # sets of roles that have a formula
           for w2 in ("lokr_w2", "lokr_w2_a lokr_w2_b", "lokr_t2 lokr_w2_a lokr_w2_b")),
     )
 }  # fmt: skip
+_VECTORS = ("ia3_l", "vera_lambda_b", "vera_lambda_d", "diff")
 # Order in which modules of experts define their parameters: PEFT nests its wrappers in that order, the last outside.
 _PARAMETERS = ("gate_up_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -140,6 +141,8 @@ def _update(
         return refused.refused(f"its formula is not computed here ({', '.join(sorted(found))})")
     if coded := next((tensor for tensor in group.roles.values() if tensor.dtype is None or tensor.packed), None):
         return refused.refused(f"factors stored as {coded.stored_dtype}, which are codes")
+    if odd := _without_product(group, found):
+        return refused.refused(f"a factor of shape {odd.shape}, which has no product")
     if why := _changes_more(config):
         return refused.refused(why)
     if found == {"ia3_l"}:
@@ -169,6 +172,12 @@ def _update(
         name = stacked
     update = _product(group, found, name, scale, _in_projection(group, groups))
     return dora(update, magnitude) if magnitude is not None else update
+
+
+def _without_product(group: Group, found: set[str]) -> StoredTensor | None:
+    """Return the first tensor that is empty or has fewer dimensions than its role needs, or None."""
+    least = {role: 1 if role in _VECTORS or role not in found else 2 for role in group.roles} | {"alpha": 0}
+    return next((t for role, t in group.roles.items() if 0 in t.shape or len(t.shape) < least[role]), None)
 
 
 def _product(group: Group, found: set[str], name: str, scale: float, in_projection: bool) -> Update:

@@ -39,7 +39,7 @@ def scale_of(group: Group, rank: int, config: Mapping[str, Any], *, peft: bool) 
         if {"peft_type", "lora_alpha", "alpha"} & config.keys():
             alpha = alpha_of(group.module, config)
             return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
         raise CheckpointError(f"adapter_config.json: expected a number as scale, got {error}.") from error
     return None if peft else 1.0
 

@@ -42,6 +42,7 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         raise MissingExtraError(f"{_TARGET}: writing a file", _EXTRA) from error
     with whole_folder(output_dir) as folder:
         reader = _open(_single_file(model))
+        _require_whole(reader, model)
         tensors = {str(tensor.name): tensor for tensor in reader.tensors}
         _check(wanted, tensors)
         writer = gguf.GGUFWriter(folder / _NAME, str(reader.get_field("general.architecture").contents()))
@@ -89,6 +90,17 @@ def _single_file(model: Path) -> Path:
     if len(files) != 1 or files[0].suffix.lower() != ".gguf":
         raise PlanError(f"{model}: expected one .gguf file, got {len(files)}. Convert the model, or merge its splits.")
     return files[0]
+
+
+def _require_whole(reader: Any, model: Path) -> None:
+    """Check that a file is not one of those that a model was split into: it would give a part of the model."""
+    split = reader.get_field("split.count")
+    count = int(split.contents()) if split else 1
+    if count > 1:
+        raise PlanError(
+            f"{model}: expected a whole model, got one of the {count} files that it was split into. Merge them with "
+            "`llama-gguf-split --merge` and scan the result."
+        )
 
 
 def _check(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> None:

@@ -247,3 +247,35 @@ def test_failures_before_the_weights_are_got_over_too(serve: Serve, folder: Path
     hub = serve(files_of(folder), hub_faults=["503", "429 0", "", "500", "503"])
     same(opened(), folder)
     assert hub.hub_faults == []
+
+
+def test_weights_in_folders_below_are_said(serve: Serve, folder: Path) -> None:
+    serve({**files_of(folder), "original/consolidated.00.pth": b"", "onnx/model.onnx": b""})
+    found = opened()
+    assert found.notes[-1] == "Folders below hold weights too, which are not read: original."
+    same(found, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "description"),
+    [("modules.json", [{"path": ""}, {"path": "2_Dense"}]), ("model_index.json", {"2_Dense": ["a", "b"]})],
+)
+def test_a_model_of_several_parts_is_not_read_as_one(
+    serve: Serve, folder: Path, name: str, description: object
+) -> None:
+    files = {**files_of(folder), "2_Dense/model.safetensors": save(tensors()[0]), "1_Pooling/config.json": b"{}"}
+    serve({**files, name: json.dumps(description).encode()})
+    with pytest.raises(CheckpointError, match=r"got one of several parts \(2_Dense\).* Scan it without --remote"):
+        opened()
+
+
+def test_pieces_and_missing_shards_are_refused(serve: Serve, folder: Path) -> None:
+    hub = serve({"model0-mp8.safetensors": save(tensors()[0])})
+    for source in ("org/tiny", f"{hub.storage_url}/blobs/model0-mp8.safetensors"):
+        with pytest.raises(CheckpointError, match=r"/model0-mp8.safetensors: expected whole matrices, got one of the"):
+            opened(source)
+    files = files_of(folder)
+    del files["model-00002-of-00002.safetensors"]
+    hub = serve(files)
+    with pytest.raises(CheckpointError, match="model-00002-of-00002.safetensors: expected this shard .named by model"):
+        opened(f"{hub.hub_url}/org/tiny/blob/main/model.safetensors.index.json")

@@ -1,6 +1,7 @@
 """Folders of DeepSpeed, Megatron, torchtitan and Llama releases: whole weights or a reason, never halves."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def test_deepspeed_is_followed_to_its_whole_weights(tmp_path: Path) -> None:
     for path in (root, root / "global_step10", root / "global_step10" / "mp_rank_00_model_states.pt"):
         (weight, _) = open_checkpoint(path).tensors
         assert weight.name == "layers.0.fc1.weight" and torch.equal(weight.read(2, 5), STATE[weight.name][2:5])
+    assert open_checkpoint(root).notes[0] == "checkpoint-10 is read as global_step10, which its file `latest` names."
+    torch.save(
+        STATE, root / "global_step10" / "pytorch_model.bin"
+    )  # as zero_to_fp32.py writes it: whole weights go first
+    assert [file.name for file in open_checkpoint(root / "global_step10").files] == ["pytorch_model.bin"]
+    (root / "global_step10" / "pytorch_model.bin").unlink()
     (root / "latest").write_text("global_step20")
     with pytest.raises(CheckpointError, match="expected the name of a folder beside it, got 'global_step20'"):
         open_checkpoint(root)
@@ -214,3 +221,19 @@ def test_incomplete_or_unknown_pieces_are_refused(change: Callable[[Path], None]
         CheckpointError, match=rf"consolidated\.00\.pth: expected the pieces of a Llama release, got {message}"
     ):
         open_checkpoint(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whole_weights_beside_a_distributed_checkpoint_are_named(tmp_path: Path) -> None:
+    save(dict(STATE), checkpoint_id=str(tmp_path), no_dist=True)
+    save_file({"other.weight": noise(4, 4)}, tmp_path / "model.safetensors")
+    checkpoint = open_checkpoint(tmp_path)
+    assert {tensor.name for tensor in checkpoint.tensors} == STATE.keys()
+    assert checkpoint.notes[0].endswith("is read as the distributed checkpoint in it; left aside: model.safetensors.")
+
+
+@pytest.mark.parametrize("name", ["latest", ".metadata", "params.json"])
+def test_pipes_are_not_read(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"expected a (file of weights|regular file)"):
+        open_checkpoint(tmp_path)

@@ -216,3 +216,9 @@ def test_what_is_shared_a_million_times_is_copied_never() -> None:
 def test_names_are_text_that_every_file_can_hold() -> None:
     assert read(b"\x80\x02X\x03\0\0\0\xed\xa0\x80.") == "\\xed\\xa0\\x80"
     assert isinstance(read(b"\x80\x02cposix\nsystem\n."), Global)
+
+
+def test_classes_within_classes_end() -> None:
+    function, depth = b"ctorch._tensor\n_rebuild_from_type_v2\nq\x00", 5000
+    with pytest.raises(ValueError, match="a tensor of a class within a tensor of a class"):
+        read(b"\x80\x02" + function + b"(h\x00N" * depth + b")" + b"Nt" * depth + b"R.")

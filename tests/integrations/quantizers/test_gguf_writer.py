@@ -152,6 +152,21 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         write_model(tmp_path / "m.gguf", plan(**PLAN), tmp_path / "out", "gguf")
 
 
+def test_one_of_several_files_is_no_model(tmp_path: Path) -> None:
+    part = tmp_path / "model-00001-of-00002.gguf"
+    writer = gguf.GGUFWriter(part, "llama")
+    for key, value in (("split.no", 0), ("split.count", 2)):
+        writer.add_uint16(key, value)
+    writer.add_tensor("blk.0.ffn_up.weight", np.ones((96, 64), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(PlanError, match="expected a whole model, got one of the 2 files that it was split into"):
+        write_model(part, plan(blk__0__ffn_up="gguf_q8_0"), tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.real
 def test_llama_cpp_runs_a_mix(smollm2: Path, tmp_path: Path) -> None:
     xllamacpp = pytest.importorskip("xllamacpp")
