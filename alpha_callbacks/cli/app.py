@@ -99,7 +99,8 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    typer.secho(f"alpha-hill: {message}", fg=typer.colors.RED, err=True)
+    line = "".join(c if c.isprintable() else " " for c in message)  # a file may have any name
+    typer.secho(f"alpha-hill: {line}", fg=typer.colors.RED, err=True)
 
 
 def _usage_message(error: Exception) -> str:

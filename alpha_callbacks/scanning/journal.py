@@ -127,8 +127,8 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _require_same(part: Path, got: Identity, expected: Identity) -> None:
-    plain = ({key: value for key, value in header.items() if key != NOTES} for header in (expected, got))
-    for key, now, before in _differences(*plain):
+    after, earlier = ({key: value for key, value in header.items() if key != NOTES} for header in (expected, got))
+    for key, now, before in _differences(after, earlier):
         older = "Name the earlier commit with --revision, or use" if key == "checkpoint.commit" else "Use"
         raise JournalError(
             f"{part}: expected a journal of this run, but {key} was {before} there and is {now} now. "

@@ -115,6 +115,9 @@ class RemoteFile:
                         self._location, self._located = answer.url, time.monotonic()
                     return take(answer)
             except Refused as refusal:
+                if refusal.status == 416 and not self.version.size:
+                    text = f"{self.where}: expected a whole safetensors file, got an empty one. Name another."
+                    raise SourceError(text) from refusal
                 if refusal.status == 416:
                     changed = f"no bytes from {start} on, where there were {self.version.size}"
                     raise SourceError(f"{self.where}: {_EXPECTED} ({changed}). {_CHANGED}.") from refusal
