@@ -364,9 +364,9 @@ def test_the_name_of_a_base_may_be_of_any_length(tmp_path: Path) -> None:
     assert open_base(open_checkpoint(tmp_path), None) is None
 
 
-@pytest.mark.parametrize("pattern", ["(", "(a+)+b", ".*.*.*.*.*x"])
+@pytest.mark.parametrize("pattern", ["(", "a**"])
 @pytest.mark.parametrize("patterns", ["alpha_pattern", "rank_pattern"])
-def test_patterns_that_are_none_or_may_not_end(patterns: str, pattern: str, tmp_path: Path) -> None:
+def test_patterns_that_are_none_are_named(patterns: str, pattern: str, tmp_path: Path) -> None:
     name = "a" * 60
     factors = {f"{name}.lokr_w1": randn(4, 4), f"{name}.lokr_w2": randn(8, 6)}  # whole: only the config has a rank
     with pytest.raises(CheckpointError, match=f"adapter_config.json: expected names or simple patterns in {patterns}"):
