@@ -35,52 +35,72 @@ class History:
         """
         text, aside = csv_text(_lines(snapshot)), None
         last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
-        if last is None or snapshot.step <= last:
+        if last is None or snapshot.step <= last or not self._path.is_file():
             kept, aside = self._kept(snapshot)
             write_text(self._path, csv_text([HEADER]) + kept + text)
         else:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            _add(self._path, text.encode())
         self._last = snapshot.step
         return aside
 
     def _kept(self, snapshot: Snapshot) -> tuple[str, Path | None]:
         """Return the rows before this step, and where the file is kept if it has others too.
 
-        A last state that a kill or a full disk cut short is dropped.
+        A line that a kill cut short is dropped. So is a last state that lacks rows, and then the old file is kept.
         """
         step = snapshot.step
         try:
-            text = self._path.read_text(encoding="utf-8")
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return "", None
-        header, *lines = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]))) or [[]]
-        rows = [line for line in lines if header == HEADER and len(line) == len(HEADER) and line[0].isdigit()]
-        expected = {(row.layer_name, row.precision) for row in snapshot.table}
-        earlier = [row for row in rows if int(row[0]) < step]
-        if earlier and _of_last_step(earlier) < expected:  # a full disk or a kill has left half a state
-            earlier = [row for row in earlier if row[0] != earlier[-1][0]]
-        why = ""
+        text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
+        header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        rows = [line for line in lines if header == HEADER and _is_row(line)]
+        expected = [(row.layer_name, row.precision) for layer in snapshot.table.layers for row in layer.rows]
+        earlier, why = [row for row in rows if int(row[0]) < step], ""
+        found = _of_last_step(earlier)
+        if found and len(found) < len(expected) and found == expected[: len(found)]:
+            cut = earlier[-1][0]
+            why = f"ends in the middle of step {cut}"
+            earlier = [row for row in earlier if row[0] != cut]
+            found = _of_last_step(earlier)
         if header != HEADER or len(rows) < len(lines):
             why = "had foreign lines"
-        elif earlier and _of_last_step(earlier) != expected:
+        elif earlier and set(found) != set(expected):
             earlier, why = [], "is of another run, with other layers or precisions"
         elif any(int(row[0]) > step for row in rows):
             why = f"an earlier run in this folder went beyond step {step}"
         if not why:
             return csv_text(earlier), None
         aside = _free_name(self._path)
-        write_text(aside, text)
+        aside.write_bytes(data)
         _log.warning("alpha-Hill: %s: %s; the old file is kept as %s.", self._path, why, aside.name)
         return csv_text(earlier), aside
 
 
-def _of_last_step(rows: list[list[str]]) -> set[tuple[str, str]]:
+def _add(path: Path, content: bytes) -> None:
+    """Append to a file, or leave it as it was."""
+    with path.open("r+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
+def _is_row(line: list[str]) -> bool:
+    whole = len(line) == len(HEADER) and line[0].isdecimal()
+    return whole and not any("\N{REPLACEMENT CHARACTER}" in cell for cell in line)  # where bytes are no UTF-8
+
+
+def _of_last_step(rows: list[list[str]]) -> list[tuple[str, str]]:
     """Return (layer, precision) of the rows of the last step."""
     layer, precision = HEADER.index("layer_name"), HEADER.index("precision")
-    return {(row[layer], row[precision]) for row in rows if row[0] == rows[-1][0]}
+    return [(row[layer], row[precision]) for row in rows if row[0] == rows[-1][0]]
 
 
 def _lines(snapshot: Snapshot) -> list[list[Any]]:

@@ -133,3 +133,70 @@ def test_a_row_without_alpha_has_its_reason(path: Path) -> None:
     History(path).append(snapshot(3, failed, epoch=None))
     (found,) = rows_of(path)
     assert (found["alpha"], found["status"], found["reason"], found["epoch"]) == ("", "failed", "RuntimeError: no", "")
+
+
+def test_a_character_cut_in_the_middle_is_part_of_the_line_that_is_dropped(path: Path) -> None:
+    layers = table(("слой_é", "b"))
+    for step in (0, 10):
+        History(path).append(snapshot(step, layers))
+    whole = path.read_bytes()
+    path.write_bytes(whole + "20,2,checkpoint,сло".encode()[:-1])
+    History(path).append(snapshot(20, layers))
+    assert path.read_bytes().startswith(whole)
+    assert [r["step"] for r in rows_of(path)] == ["0"] * 4 + ["10"] * 4 + ["20"] * 4
+
+
+def test_bytes_that_are_no_text_cost_their_line_and_are_kept_aside(path: Path) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    damaged = path.read_bytes().replace(b"checkpoint", b"check\xffoint", 1)
+    path.write_bytes(damaged)
+    History(path).append(snapshot(20))
+    assert len(rows_of(path)) == 8 * 3 - 1 and path.with_suffix(".1.csv").read_bytes() == damaged
+
+
+def test_half_a_state_is_left_out_and_kept_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (0, 10):
+        History(path).append(snapshot(step))
+    cut = "".join(path.read_text().splitlines(keepends=True)[:-3])
+    path.write_text(cut)
+    with caplog.at_level(logging.WARNING):
+        History(path).append(snapshot(20))
+    assert steps_of(path) == [0, 20] and path.with_suffix(".1.csv").read_text() == cut
+    assert "ends in the middle of step 10" in caplog.text
+
+
+def test_a_run_with_fewer_precisions_is_another_run_and_not_half_a_state(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from alpha_callbacks.tables.table import Table
+
+    fewer = Table.from_rows([r for r in table() if r.precision == "fp32"], ("fp32",))
+    History(path).append(snapshot(0, fewer))
+    before = path.read_text()
+    with caplog.at_level(logging.WARNING):
+        History(path).append(snapshot(10))
+    assert steps_of(path) == [10] and path.with_suffix(".1.csv").read_text() == before
+    assert "is of another run" in caplog.text
+
+
+def test_a_file_that_was_deleted_in_mid_run_is_begun_again(path: Path) -> None:
+    history = History(path)
+    history.append(snapshot(0))
+    path.unlink()
+    history.append(snapshot(10))
+    assert steps_of(path) == [10]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_file_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(path)
+    history.append(snapshot(0))
+    before = path.read_bytes()
+
+    def interrupted(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("alpha_callbacks.sinks.history_csv.os.fsync", interrupted)
+        history.append(snapshot(10))
+    assert path.read_bytes() == before
