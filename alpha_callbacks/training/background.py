@@ -55,9 +55,10 @@ class Background(Generic[T]):
         """
         if self._running is None or self.busy and not wait:
             return None
-        running, self._running = self._running, None
+        running = self._running
         try:
-            running.thread.join()
+            running.thread.join()  # after Ctrl-C here the job can still be told to stop
+            self._running = None
             return running.outcome.result()
         finally:
             del running  # an error's traceback leads to this frame: a cycle would keep all that the job held

@@ -115,6 +115,7 @@ class MonitoredRun:
         finally:  # no sink stays open, whatever is raised
             if self._worker is not None:
                 self._worker.abandon()
+            self._forget_held()
             for task in (*(sink.close for sink in self._sinks), *self._at_end):
                 self._attempt(task, errors)
         if errors:

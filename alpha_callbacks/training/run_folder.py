@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,14 +52,17 @@ def claim(wanted: Path) -> RunFolder:
 
 
 def _candidates(wanted: Path) -> Iterator[Path]:
-    return chain([wanted], (wanted.with_name(f"{wanted.name}-{number}") for number in range(2, _MOST)))
+    yield wanted
+    named = wanted if wanted.name.strip(".") else wanted.resolve()  # "." and ".." have no name to add a number to
+    yield from (named.with_name(f"{named.name}-{number}") for number in range(2, _MOST))
 
 
 def _locked(path: Path) -> RunFolder | None:
     """Return the folder with its lock, or without one where the file system has none; None if another run has it."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path / LOCK, timeout=0)
+    # Not one lock per thread: the thread that closes a run may be another than the one that opened it.
+    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

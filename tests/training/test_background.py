@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,18 +58,41 @@ def test_a_job_is_told_to_stop() -> None:
     assert background.fetch(wait=True) is None
 
 
-def test_a_process_that_ends_waits_for_one_layer_at_most() -> None:
+def test_a_process_that_ends_waits_for_one_layer_at_most(tmp_path: Path) -> None:
     """200 layers of some 50 ms are under way when the main thread returns."""
     code = """
-import torch, time
+import sys, torch, time
 from torch import nn
 from alpha_callbacks import Monitor, AnalysisOptions
 model = nn.Sequential(*(nn.Linear(700, 700) for _ in range(200)))
-monitor = Monitor(AnalysisOptions(precisions=("fp64", "fp32", "bf16")), sinks=[], background=True)
+options = AnalysisOptions(precisions=("fp64", "fp32", "bf16"))
+monitor = Monitor(options, output_dir=sys.argv[1], sinks=[], background=True)
 monitor.log(model, 0)
 print("returned", flush=True)
 """
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+    command = [sys.executable, "-c", code, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
     assert done.returncode == 0 and done.stdout.split() == ["returned"], done.stderr
     assert time.monotonic() - start < 30
+
+
+def test_ctrl_c_while_waiting_leaves_the_job_where_it_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    background, stopped = Background[int](), threading.Event()
+
+    def job(stop: Stop) -> int:
+        while not stop():
+            time.sleep(0.001)
+        stopped.set()
+        return 3
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    background.submit(job)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(threading.Thread, "join", interrupted)
+        background.fetch(wait=True)
+    assert background.busy
+    background.abandon()
+    assert stopped.wait(10)

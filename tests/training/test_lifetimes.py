@@ -19,6 +19,7 @@ from alpha_callbacks.analysis.processes import Ranks
 from alpha_callbacks.errors import MonitorError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.sinks.sink import MemorySink
+from alpha_callbacks.training import measurer
 from alpha_callbacks.training.background import Background
 from alpha_callbacks.training.gather import gathered
 from alpha_callbacks.training.monitor import Monitor
@@ -218,3 +219,23 @@ def test_a_weight_that_cannot_be_gathered_keeps_nothing_of_the_attempt() -> None
     ended = weakref.ref(unreadable)
     del unreadable
     assert ended() is None
+
+
+def test_a_copy_that_is_held_for_the_end_goes_with_a_run_that_is_broken_off(
+    tmp_path: Path, copies: list["weakref.ref[Tensor]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching, gate = monitor(tmp_path, background=True), threading.Event()
+    real, workers = measurer.analyze_weights, list[threading.Thread]()
+
+    def slow(*args: Any, **options: Any) -> Any:
+        workers.append(threading.current_thread())
+        gate.wait(10)
+        return real(*args, **options)
+
+    monkeypatch.setattr(measurer, "analyze_weights", slow)
+    for step in range(2):
+        watching.log(model(), step)
+    watching.close(wait=False)
+    gate.set()
+    workers[0].join(10)
+    assert len(copies) == 4 and alive(copies) == 0 and watching.dropped == 1

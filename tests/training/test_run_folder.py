@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from alpha_callbacks.comparison.read_history import read_history
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.training import monitor as monitor_module
 from alpha_callbacks.training.monitor import Monitor
 from alpha_callbacks.training.run_folder import claim
 
@@ -126,3 +128,47 @@ def test_each_trial_of_a_search_has_a_folder(tmp_path: Path) -> None:
     for number in (1, 2):
         run.train()
         assert callback.monitor.output_dir == tmp_path / "ours" / f"trial_{number}"
+
+
+def test_a_run_may_be_closed_by_another_thread_than_the_one_that_opened_it(tmp_path: Path) -> None:
+    run = monitor(tmp_path)
+    opener = threading.Thread(target=run.log, args=(nn.Linear(32, 32), 0))
+    opener.start()
+    opener.join()
+    run.close()
+    free = claim(tmp_path)
+    assert free.path == tmp_path
+    free.release()
+
+
+@pytest.mark.parametrize("here", [".", ".."])
+def test_a_folder_without_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str) -> None:
+    folder = tmp_path / "run"
+    (folder / "sub").mkdir(parents=True)
+    monkeypatch.chdir(folder if here == "." else folder / "sub")
+    first, second = claim(Path(here)), claim(Path(here))
+    assert first.path == Path(here) and second.path == tmp_path / "run-2"
+    for each in (first, second):
+        each.release()
+
+
+@pytest.mark.parametrize("place", ["Measurer", "training_ranks"])
+def test_a_run_that_cannot_begin_leaves_the_folder_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    calls = list[int]()
+    real = getattr(monitor_module, place)
+
+    def broken(*args: object, **options: object) -> object:
+        calls.append(1)
+        if place == "Measurer" or len(calls) == 2:  # the second group is that of the worker
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    monkeypatch.setattr(monitor_module, place, broken)
+    run = Monitor(OPTIONS, output_dir=tmp_path, sinks=["csv"], background=True)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run.open()
+    free = claim(tmp_path)  # although the error is still referred to
+    assert free.path == tmp_path and caught.value is not None
+    free.release()
