@@ -58,6 +58,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
             output_dir=self._run_folder(args, state),
             offers=(*reporters, *other_reporters(reporters, args, state, control, kwargs["model"])),
             step_key="train/global_step",
+            facts=self._same_everywhere,
         )
         if self.monitor.finds_sinks and not args.report_to and state.is_world_process_zero:
             _log.warning(

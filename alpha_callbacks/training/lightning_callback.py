@@ -72,6 +72,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
             output_dir=self._folder(self._log_dir),
             offers=trainer.loggers,
             step_key="trainer/global_step",
+            facts=self._same_everywhere,
         )
         if not trainer.loggers and self.monitor.finds_sinks and trainer.is_global_zero:
             _log.warning("alpha-Hill: the trainer has no logger; results go to %s only.", self.monitor.output_dir)

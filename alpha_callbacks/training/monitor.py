@@ -1,10 +1,10 @@
 """Watches a model in training, whatever runs the loop."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal
 
 from torch import nn
@@ -134,6 +134,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         output_dir: str | Path | None = None,
         offers: Sequence[Any] = (),
         step_key: str = "",
+        facts: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         """Start a run: join the ranks, make the folder, find the sinks. `log` does so if no run is open. Collective.
 
@@ -141,6 +142,7 @@ class Monitor(AbstractContextManager["Monitor"]):
             output_dir: replaces the constructor's, for this run and later ones.
             offers: loggers or callbacks of the framework that sinks may write through.
             step_key: key under which the framework logs its step to W&B.
+            facts: what else has to be the same on every rank, such as when a callback measures.
 
         Raises:
             PeerError: not all ranks called it, or with other options.
@@ -149,12 +151,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         """
         with self._turn:
             self.close()
-            self._run = self._opened(Path(output_dir or self.output_dir), offers, step_key)
+            self._run = self._opened(Path(output_dir or self.output_dir), offers, step_key, facts)
 
-    def _opened(self, folder: Path, offers: Sequence[Any], step_key: str) -> MonitoredRun:
+    def _opened(self, folder: Path, offers: Sequence[Any], step_key: str, more: Mapping[str, object]) -> MonitoredRun:
         ranks = training_ranks()
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
-        facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
+        facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn", **more}
         ranks.expect_same(facts, "Give every rank the same options.")
         claimed, found = list[RunFolder](), list[Sink]()
 
@@ -168,16 +170,17 @@ class Monitor(AbstractContextManager["Monitor"]):
 
         try:
             path = ranks.agree(prepare)[0]
-        except Exception:
+            measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
+            worker_ranks = training_ranks() if self._background else None
+        except BaseException:
             for each in claimed:
                 each.release()
             raise
-        measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
         return MonitoredRun(
             path,
             measurer,
             ranks,
-            training_ranks() if self._background else None,
+            worker_ranks,
             found,
             solver=self.options.solver,
             errors=ErrorPolicy(strict=self._strict),

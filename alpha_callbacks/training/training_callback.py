@@ -39,6 +39,11 @@ class TrainingCallback(CallbackOptions):
             if not in_training:
                 self.monitor.close()
 
+    @property
+    def _same_everywhere(self) -> dict[str, object]:
+        """What decides which states are measured: ranks that differ in it would wait for one another for ever."""
+        return {"every": self.schedule.every, "weights": "checkpoint" if self.reads_checkpoints else "module"}
+
     def _folder(self, beside: str | Path) -> Path:
         """Return the user's output folder, else `alpha_hill` in a folder of the framework."""
         return self.output_dir or Path(beside) / "alpha_hill"

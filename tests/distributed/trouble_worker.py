@@ -159,6 +159,7 @@ def different_options() -> dict[str, Any]:
     told = {}
     for name, (options, others) in on_rank_1.items():
         told[name] = first_call(options, **others) if RANK == 1 else first_call({})
+    told["every"] = attempt(lambda: watch().open(facts={"every": 10 + RANK}))  # what a callback adds
     return told
 
 
