@@ -101,6 +101,7 @@ class WandbSink:
 
         Raises:
             OptionError: the run that Hugging Face was expected to start is not there.
+            wandb.errors.UsageError: its owner has finished the run.
         """
         if self.run is None:
             self.run = _active_run()
@@ -109,6 +110,7 @@ class WandbSink:
                 "WandbSink: expected the W&B run of the Trainer's WandbCallback, got none. Call wandb.init() before "
                 "training."
             )
+        self.run.log({}, commit=False)  # tells at once whether the run is over; its step would be waited for
         row = self._summary_row(snapshot)
         layers = layer_scalars(snapshot.table) if self._host.per_layer_scalars else {}
         self._define(row, layers)
@@ -158,7 +160,7 @@ class WandbSink:
 
     def _join_all(self) -> None:
         if self._waiting:
-            self.run.log({}, commit=False)  # tells at once whether the run is over; its step would be waited for
+            self.run.log({}, commit=False)  # as in `log`
         while self._waiting:
             if not self._row_is_free():
                 self.run.log({}, commit=True)

@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -479,3 +480,26 @@ def test_importing_the_module_does_not_import_wandb() -> None:
     )
     code += "assert 'wandb' in sys.modules; assert sink.find_wandb(sink.Host(None), asked=False) == []"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+def test_a_run_that_was_finished_in_mid_training_is_no_wait(tmp_path: Path) -> None:
+    run = start()
+    sink = WandbSink(make_host(tmp_path), run)
+    sink.log(make_snapshot(10))
+    run.finish()
+    begun = time.monotonic()
+    for step in (20, 30):
+        with pytest.raises(wandb.errors.UsageError, match="is finished"):
+            sink.log(make_snapshot(step))
+    sink.close()
+    assert time.monotonic() - begun < 10 and not sink._waiting, "W&B waits 30 s for the step of such a run"
+
+
+def test_a_disabled_run_takes_every_state(tmp_path: Path) -> None:
+    run = wandb.init(mode="disabled")
+    sink = WandbSink(make_host(tmp_path), run)
+    for step in (10, 20, 30):
+        sink.log(make_snapshot(step))
+    sink.close()
+    run.finish()
+    assert not sink._waiting
