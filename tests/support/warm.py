@@ -6,22 +6,27 @@ the memory of a whole process are started by `subprocess`.
 """
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = ("alpha_callbacks.cli.app", "alpha_callbacks.cli.scan_command")
+GOODBYE = 20.0  # seconds that the process that forks has to end
+PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent ends
 
 
 class Program:
@@ -100,6 +105,7 @@ class _Parent:
     """The process that forks; it ends with this one, whose pipe it reads."""
 
     process: Any = None
+    asked = 0  # number of the last request
 
 
 def _ask(**request: Any) -> Any:
@@ -114,14 +120,25 @@ def _ask(**request: Any) -> Any:
             text=True,
         )
         atexit.register(_end)
-    _Parent.process.stdin.write(json.dumps(request) + "\n")
+    _Parent.asked += 1
+    _Parent.process.stdin.write(json.dumps([_Parent.asked, request]) + "\n")
     _Parent.process.stdin.flush()
-    return json.loads(_Parent.process.stdout.readline())
+    for line in _Parent.process.stdout:
+        number, answer = json.loads(line)
+        if number == _Parent.asked:  # an earlier one was not waited for: Ctrl-C, a time limit of the test
+            return answer
+    raise RuntimeError("the process that forks programs has ended; the reason is in its standard error")
 
 
 def _end() -> None:
-    _Parent.process.stdin.close()
-    _Parent.process.wait()
+    """End the process that forks, and with it what it started: it ends by itself unless another holds its pipe."""
+    with suppress(OSError):
+        _Parent.process.stdin.close()
+    try:
+        _Parent.process.wait(GOODBYE)
+    except subprocess.TimeoutExpired:  # such as a data loader's worker, which was forked from here and still lives
+        _Parent.process.kill()
+        _Parent.process.wait()
 
 
 def _serve() -> None:
@@ -130,7 +147,7 @@ def _serve() -> None:
     _redirect(0, os.devnull, os.O_RDONLY)
     os.dup2(2, 1)  # imports may print
     for line in requests:
-        request = json.loads(line)
+        number, request = json.loads(line)
         if "ended" in request:
             pid, status = os.waitpid(request["ended"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
@@ -141,7 +158,7 @@ def _serve() -> None:
                 requests.close()
                 answers.close()
                 return _become(request)
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps([number, answer]) + "\n")
         answers.flush()
     return None
 
@@ -160,6 +177,8 @@ def _prepare(imports: Sequence[str]) -> None:
 
 
 def _become(request: Mapping[str, Any]) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no program outlives the tests
     writing = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     _redirect(1, request["output"], writing)
     _redirect(2, request["errors"], writing)
