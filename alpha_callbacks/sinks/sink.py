@@ -15,7 +15,7 @@ AUTO = "auto"
 
 @runtime_checkable
 class Sink(Protocol):
-    """A destination. Called on the first rank and the main thread only, so it may draw, write and log."""
+    """A destination. Called on the first rank only, in the thread that trains, so it may draw, write and log."""
 
     def log(self, snapshot: Snapshot) -> None:
         """Write one snapshot. An error becomes a warning; the other sinks are not affected."""
