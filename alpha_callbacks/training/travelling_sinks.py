@@ -6,24 +6,25 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.sinks.sink import as_list
+from alpha_callbacks.sinks.logger_sink import is_logger
+from alpha_callbacks.sinks.sink import Sink, as_list
 
 _LEFT_BEHIND: "WeakValueDictionary[int, Any]" = WeakValueDictionary()  # by id, as long as they live in this process
 
 
 def travelling(sinks: Any) -> Any:
-    """Return the sinks with those that cannot be pickled (writers, runs, open files) replaced by a way back to them."""
+    """Return the sinks with writers, runs and what cannot be pickled replaced by a way back to them."""
     return sinks if isinstance(sinks, str) else [_travelling(sink) for sink in as_list(sinks)]
 
 
 def _travelling(sink: Any) -> Any:
     if isinstance(sink, str):
         return sink
-    try:
-        pickle.dumps(sink)
-    except Exception:  # whatever their own code raises
-        return _WayBack(sink)
-    return sink
+    if isinstance(sink, Sink) or is_logger(sink):  # a W&B run, say, can be pickled, but not read in its own process
+        with suppress(Exception):  # whatever their own code raises
+            pickle.dumps(sink)
+            return sink
+    return _WayBack(sink)
 
 
 class _WayBack:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from alpha_callbacks.training.monitor import Monitor
 from tests.training.test_contract import need
 
 pytestmark = [
@@ -74,3 +75,26 @@ def test_hf(tmp_path: Path, background: bool) -> None:
     assert len(seen) == 2 and ours.monitor.newest == 6
     trainer(tmp_path / "copy", [seen[-1]], report_to=["tensorboard"], max_steps=2).train()
     assert seen[-1].monitor.newest == 2
+
+
+class Run:
+    """Like that of W&B: can be pickled, but not read where it was made."""
+
+    def define_metric(self) -> None: ...
+
+    def log(self) -> None: ...
+
+    def log_artifact(self) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        raise RuntimeError("attach in the same process is not supported")
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"id": 1}
+
+
+def test_a_run_that_was_handed_in_is_found_again() -> None:
+    run = Run()
+    watching = Monitor(sinks=["csv", run])
+    for other in (pickle.loads(pickle.dumps(watching)), copy.deepcopy(watching)):
+        assert other._wanted == ["csv", run]
