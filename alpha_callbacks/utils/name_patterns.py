@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 _MOST_CHARACTERS, _MOST_STEPS = 1000, 10_000
+# Patterns in which `re` cannot lose its way: at most two repetitions of one character, at most one choice of words.
+_SIMPLE = re.compile(r"\^?(?:(?:\\[dw.]|[\w.\-])[*+]?|\([\w|]+\))*\$?")
+_SHORT = 200
 _LITERAL = re.compile(r"\\([^a-zA-Z0-9])|([^\\\[\](){}*+?|^$.])")
 _CLASS = re.compile(r"\\[dDwWsS]|\.|\[\^?\]?(?:\\[^bB0-9]|[^\\\]])*\]")
 _REPEAT = re.compile(r"([*+?])\??|\{(\d{0,3})(,?)(\d{0,3})\}\??")
@@ -34,7 +37,15 @@ def matches(pattern: str, name: str) -> bool:
     """
     if max(len(pattern), len(name)) > _MOST_CHARACTERS:
         raise PatternError(f"the pattern {pattern[:40]!r}, which is too long for a name of {len(name)} characters")
+    if _is_simple(pattern) and len(name) <= _SHORT:
+        return re.match(pattern, name) is not None
     return _Match(pattern, name).ends(_parsed(pattern), 1) != 0
+
+
+@lru_cache(maxsize=4096)
+def _is_simple(pattern: str) -> bool:
+    few = pattern.count("*") + pattern.count("+") <= 2 and pattern.count("(") <= 1
+    return len(pattern) <= _SHORT and few and _SIMPLE.fullmatch(pattern) is not None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of, in_few_bits, is_unrelated
-from alpha_callbacks.weights.stored_quantization.layout import Description
+from alpha_callbacks.weights.stored_quantization.layout import Claim, Description
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 # What a companion holds, by the last part of its name.
@@ -75,6 +75,30 @@ def mark_packed(
         for name in beside:
             companions.setdefault(name, _reason(name, tensor))
     return [_marked(tensor, packed.get(tensor.name, ""), companions.get(tensor.name, "")) for tensor in listed]
+
+
+def refused_beside_more(matrix: StoredTensor, claim: Claim, modules: Mapping[str, list[str]]) -> StoredTensor:
+    """Return a decoded matrix, refused if its module holds another scale, which may have to be applied too.
+
+    Args:
+        matrix: decoded.
+        claim: what it was decoded from.
+        modules: see `by_module`.
+    """
+    known = {claim.codes.name, *(tensor.name for tensor in claim.companions.values())}
+    module, _, last = matrix.name.rpartition(".")
+    if matrix.packed or last != "weight":
+        return matrix  # a module may hold several stacks
+    more = [name for name in modules.get(module, ()) if name not in known and _scales_more(name.rpartition(".")[2])]
+    names = _names(more, matrix)
+    why = f"quantized: {matrix.stored_dtype} codes with {names} beside them. Dequantize the checkpoint first."
+    return replace(matrix, packed=why) if more else matrix
+
+
+def _scales_more(last: str) -> bool:
+    """Return True for the last part of a name that says that weights are scaled or shifted by it."""
+    kept = is_unrelated(last) or last.startswith("wf_")  # "wf_unsqueeze_zero": shifts of bits, in live modules
+    return not kept and _role(last) in ("scales", "zero points", "levels")
 
 
 def _beside(tensor: StoredTensor, modules: Mapping[str, list[str]]) -> list[str]:

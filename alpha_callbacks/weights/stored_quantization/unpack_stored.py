@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.stored_quantization.companions import by_module
 from alpha_callbacks.weights.stored_quantization.layout import Description
 from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
-from alpha_callbacks.weights.stored_quantization.mark import mark_packed
+from alpha_callbacks.weights.stored_quantization.mark import mark_packed, refused_beside_more
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
@@ -28,12 +29,14 @@ def unpack_stored(
     """
     listed = list(tensors)
     about = Description(config, _quantization(config), metadata or {})
+    modules = by_module(listed)
     claimed: dict[str, StoredTensor] = {}
     for layout in LAYOUTS:
         # Matrices without elements, which have no groups to divide by, are shown to no layout.
         unclaimed = {t.name: t for t in listed if t.name not in claimed and (t.numel or len(t.shape) < 2)}
         for claim in layout.recognise(unclaimed, about):
-            claimed[claim.codes.name] = matrix = layout.decode(claim, about)
+            matrix = layout.decode(claim, about)
+            claimed[claim.codes.name] = refused_beside_more(matrix, claim, modules)
             for role, tensor in claim.companions.items():
                 claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(matrix.name)}")
     free = (tensor for tensor in listed if tensor.name not in claimed)

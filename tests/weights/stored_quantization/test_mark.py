@@ -88,3 +88,27 @@ def test_companions_of_refused_codes_have_a_true_reason(tmp_path: Path) -> None:
     assert found["fc.perm"] == "indices of fc"
     assert found["fc.codebook"] == "levels of fc"
     assert found["fc.other"] == "stored beside the int32 codes of fc, not a weight"
+
+
+@pytest.mark.parametrize("other", ["pre_quant_scale", "weight_scale_2", "scale2"])
+def test_no_layout_decodes_beside_a_scale_that_it_does_not_know(tmp_path: Path, other: str) -> None:
+    def integers(*shape: int) -> Tensor:
+        return torch.ones(shape, dtype=torch.int32)
+
+    row = {"weight._data": torch.ones(8, 8).to(torch.int8), "weight._scale": torch.ones(8, 1)}
+    packed = {"qweight": integers(4, 32), "qzeros": integers(1, 4), "scales": torch.ones(1, 32).half()}
+    hqq = {"W_q": torch.ones(8, 8).to(torch.uint8), "scale": torch.ones(8, 1), "zero": torch.ones(8, 1)}
+    hqq |= {"nbits": torch.tensor(8), "axis": torch.tensor(1), "shape": torch.tensor([8, 8])}
+    mlx = {"weight": integers(8, 4).view(torch.uint32), "scales": torch.ones(8, 1), "biases": torch.ones(8, 1)}
+    cases: list[tuple[dict[str, Any], dict[str, Tensor]]] = [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, packed),
+        ({"quantization_config": {"quant_method": "hqq"}}, hqq),
+        ({"quantization_config": {"quant_method": "quanto"}}, row),
+        ({"quantization": {"bits": 4, "group_size": 32}}, mlx),
+    ]
+    for i, (config, tensors) in enumerate(cases):
+        stored = {f"fc.{name}": tensor for name, tensor in tensors.items()}
+        for more, refused in (({}, False), ({f"fc.{other}": torch.ones(8, 1)}, True)):
+            (folder := tmp_path / f"{i}{refused}").mkdir()
+            weight = only(of_files(folder, {**stored, **more}, config))
+            assert bool(weight.unsupported) == refused, (i, refused, weight.unsupported)
