@@ -59,7 +59,11 @@ class Background(Generic[T]):
         try:
             running.thread.join()  # after Ctrl-C here the job can still be told to stop
             self._running = None
-            return running.outcome.result()
+            return running.outcome.result(timeout=0)
+        except TimeoutError as error:  # in a forked child, which has no such thread
+            if running.outcome.done():
+                raise
+            raise MonitorError("the worker stayed in the process that started it") from error
         finally:
             del running  # an error's traceback leads to this frame: a cycle would keep all that the job held
 

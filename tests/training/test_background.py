@@ -1,5 +1,6 @@
 """The worker: one job, its result once, its error in the thread that fetches it."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -41,6 +42,25 @@ def test_an_error_is_raised_where_it_is_fetched_and_the_worker_goes_on() -> None
         background.fetch(wait=True)
     background.submit(lambda stop: 7)
     assert background.fetch(wait=True) == 7
+
+
+def test_a_forked_child_does_not_wait_for_a_worker_that_it_does_not_have() -> None:
+    background, release = Background[int](), threading.Event()
+    background.submit(lambda stop: release.wait(60) and 7)
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            background.fetch(wait=True)
+        except BaseException as error:
+            os.write(writes, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reads, 200).decode() == "MonitorError: the worker stayed in the process that started it"
+    release.set()
+    assert background.fetch(wait=True) == 7
+    os.close(reads)
+    os.close(writes)
 
 
 def test_a_job_is_told_to_stop() -> None:
