@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
@@ -13,7 +14,6 @@ from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.machine import available_memory, cpu_threads
-from alpha_callbacks.utils.solver_threads import set_own_threads
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
@@ -79,8 +79,9 @@ def analyze_weights(
         SourceError: the weights can be read no further; the layers that were at work are finished and yielded first.
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
+    default_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(
-        parallelism.workers, "alpha-hill", initializer=set_own_threads, initargs=(parallelism.threads,)
+        parallelism.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(parallelism.threads,)
     )
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
@@ -101,6 +102,7 @@ def analyze_weights(
             raise lost[0]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(default_threads)  # the number for new threads is one for the process
 
 
 def _timed(

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from types import TracebackType
 
+import torch
 from torch import Tensor
 
 from alpha_callbacks.utils.machine import available_memory
-from alpha_callbacks.utils.solver_threads import set_own_threads
 from alpha_callbacks.weights.weight import HOLD_BYTES, Weight
 
 _READERS = 4
@@ -37,7 +37,7 @@ class ReadAhead(AbstractContextManager["ReadAhead"]):
         part = available_memory() // _SHARE
         self._budget = min(_MOST_AHEAD, part) if budget is None else budget
         self._most = max(HOLD_BYTES, part) if most is None else most
-        self._pool = ThreadPoolExecutor(readers, "alpha-hill-read", initializer=set_own_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(readers, "alpha-hill-read", initializer=torch.set_num_threads, initargs=(1,))
 
     def __call__(self, weights: Sequence[Weight]) -> Iterator[Weight]:
         """Yield the weights in their order; the first to come are always being read."""

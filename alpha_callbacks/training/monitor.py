@@ -228,6 +228,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         Args:
             wait: wait for the worker.
         """
+        if not self._background:
+            return None
         with self._turn:
             return self._run.poll(wait=wait) if self._run is not None and self.running else None
 

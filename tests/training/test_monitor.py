@@ -283,29 +283,6 @@ def test_what_would_end_the_process_ends_one_state_of_the_worker(
     assert f"the worker ended with {kind.__name__}('stop')" in caplog.text
 
 
-def test_threads_that_start_meanwhile_have_the_number_of_the_process(
-    make: Any, memory: MemorySink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch has a number of CPU threads per thread, and one for threads that come later."""
-    before, during = torch.get_num_threads(), list[int]()
-
-    def meanwhile(*args: Any, **kwargs: Any) -> Any:
-        for result in analyze_weights(*args, **kwargs):
-            probe = threading.Thread(target=lambda: during.append(torch.get_num_threads()))
-            probe.start()
-            probe.join()
-            yield result
-
-    monkeypatch.setattr(measurer, "analyze_weights", meanwhile)
-    torch.set_num_threads(3)
-    try:
-        with make(background=True) as monitor:
-            monitor.log(model(), 0)
-        assert during == [3, 3, 3] and torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
 class _Unpicklable(MemorySink):
     def __init__(self) -> None:
         super().__init__()
