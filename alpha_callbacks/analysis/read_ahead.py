@@ -15,7 +15,7 @@ from alpha_callbacks.weights.weight import HOLD_BYTES, Weight
 
 _READERS = 4
 _MOST_AHEAD = 2**30  # bytes
-_SHARE = 8  # of the free memory, one part may hold what is read ahead, and one a matrix larger than HOLD_BYTES
+_SHARE = 8  # what is read ahead takes at most 1/8 of the free memory, and so does a matrix that is read as a whole
 
 
 class ReadAhead(AbstractContextManager["ReadAhead"]):

@@ -57,7 +57,6 @@ class Awq:
             dtype=torch.float32,
             stored_dtype=f"AWQ {_BITS}-bit, {group_words(group_size, in_features)}",
             read=partial(_rows, claim, group_size),
-            columns=None,
             kind="linear",
         )
 

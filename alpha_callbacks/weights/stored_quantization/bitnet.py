@@ -53,7 +53,6 @@ class BitNet:
             dtype=torch.float32,
             stored_dtype="BitNet ternary, tensor",
             read=partial(_rows, claim, divides),
-            columns=None,
         )
 
 

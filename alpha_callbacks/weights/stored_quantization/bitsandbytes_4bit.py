@@ -63,7 +63,6 @@ class BitsAndBytes4bit:
             dtype=form.dtype,
             stored_dtype=f"bitsandbytes {form.kind}, block {form.block}{double}",
             read=partial(_rows, claim, form),
-            columns=None,
             kind="linear",
         )
 

@@ -52,7 +52,6 @@ class BitsAndBytesInt8:
             dtype=torch.float32,
             stored_dtype="bitsandbytes int8, row",
             read=partial(_rows, claim),
-            columns=None,
             kind="linear",
         )
 

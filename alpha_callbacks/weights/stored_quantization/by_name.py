@@ -108,7 +108,6 @@ class ByName:
             packed=claim.codes.packed
             or f"quantized: stored as {name} codes, which cannot be decoded here. Dequantize the model first.",
             kind="unknown",
-            columns=None,
         )
 
 

@@ -63,7 +63,6 @@ class Gptq:
             dtype=torch.float32,
             stored_dtype=f"GPTQ {form.bits}-bit, {group}",
             read=partial(_rows, claim, form),
-            columns=None,
             kind="linear",
         )
 

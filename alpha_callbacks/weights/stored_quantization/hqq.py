@@ -62,7 +62,6 @@ class Hqq:
             dtype=form.dtype,
             stored_dtype=f"HQQ {form.bits}-bit, group {form.group_size}{along}",
             read=partial(_rows, claim, form),
-            columns=None,
             kind="linear",
         )
 

@@ -62,7 +62,6 @@ class Mlx:
             dtype=torch.float32,
             stored_dtype=f"MLX {f'{form.bits}-bit' if form.mode == 'affine' else form.mode}, {size}",
             read=partial(_read, claim, form),
-            columns=None,
         )
 
 

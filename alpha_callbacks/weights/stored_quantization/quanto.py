@@ -55,7 +55,7 @@ class Quanto:
         """Return what quanto's own `dequantize` returns, in the type of the scales."""
         scale, grouped = claim.companions["scales"], "zero points" in claim.companions
         name = scale.name.removesuffix("._scale")
-        whole = replace(claim.codes, name=name, dtype=scale.dtype, kind="unknown", columns=None)
+        whole = replace(claim.codes, name=name, dtype=scale.dtype, kind="unknown")
         if not readable(claim.codes):
             return whole
         if not grouped:
@@ -103,7 +103,10 @@ def _shape(weight: str, count: int, about: Description) -> tuple[int, int] | Non
     said = json_object(about.metadata.get(weight, "")).get("size")
     if isinstance(said, list) and len(said) == 2 and all(type(n) is int for n in said):
         return said[0], said[1]
-    hidden, category = text_config(about.config).get("hidden_size"), categorize(layer_name_of(weight))
+    config, category = text_config(about.config), categorize(layer_name_of(weight))
+    hidden = config.get("hidden_size")
+    if category == "lm_head":  # OPT-350m projects before its head
+        hidden = config.get("word_embed_proj_dim", hidden)
     if type(hidden) is not int or hidden < 1 or count % hidden or any(part in weight for part in _OTHERS):
         return None
     if category in _READS_HIDDEN:

@@ -46,7 +46,7 @@ class TorchAo:
         name = parameter_of(claim.codes.name)
         said = json_object(about.metadata.get(name, ""))
         kind, attributes = said.get("_type"), said.get("_data")
-        whole = replace(claim.codes, name=name, kind="unknown", columns=None)
+        whole = replace(claim.codes, name=name, kind="unknown")
         if not isinstance(kind, str) or not isinstance(attributes, Mapping):
             return _refused(whole, "torchao codes whose class the header of the file does not say")
         parts = {part.name.removeprefix(_prefix(claim.codes.name)): part for part in claim.companions.values()}

@@ -35,7 +35,7 @@ def unpack_stored(
         # Matrices without elements, which have no groups to divide by, are shown to no layout.
         unclaimed = {t.name: t for t in listed if t.name not in claimed and (t.numel or len(t.shape) < 2)}
         for claim in layout.recognise(unclaimed, about):
-            matrix = layout.decode(claim, about)
+            matrix = replace(layout.decode(claim, about), columns=None)  # those of the codes are no columns of it
             claimed[claim.codes.name] = refused_beside_more(matrix, claim, modules)
             for role, tensor in claim.companions.items():
                 claimed[tensor.name] = replace(tensor, companion=f"{role} of {layer_name_of(matrix.name)}")

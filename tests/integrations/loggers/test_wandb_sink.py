@@ -140,7 +140,10 @@ SCRIPTS = ("0m01m1", "m0m0m1m1", "0mm01mm1mmx", "+m+m+", "-m+-mm+x", "mmmx", "0m
 
 
 def test_nothing_of_a_users_row_is_lost_in_any_order_of_calls(tmp_path: Path) -> None:
-    """A digit logs at that step, "+" without one, "-" without closing the row; "m" is a state of ours, "x" the end."""
+    """In a script a digit is a row of the user's at that step, "+" one without a step, "-" one that stays open.
+
+    "m" is a state that the sink logs, "x" closes the sink.
+    """
     run, host, logged, taken = start(), make_host(tmp_path, images=False), dict[str, int](), list[int]()
     for number, script in enumerate(SCRIPTS):
         sink = WandbSink(host, run)
@@ -161,7 +164,7 @@ def test_nothing_of_a_users_row_is_lost_in_any_order_of_calls(tmp_path: Path) ->
     run.finish()
     rows = read_offline_run(tmp_path).rows
     assert {key: value for row in rows for key, value in row.items() if key.startswith("mine/")} == logged
-    assert [row["alpha_hill/step"] for row in rows if "alpha_hill/step" in row] == taken, "nor of ours"
+    assert [row["alpha_hill/step"] for row in rows if "alpha_hill/step" in row] == taken, "no state is lost either"
 
 
 def test_states_that_wait_for_a_row_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

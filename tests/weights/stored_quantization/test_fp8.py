@@ -11,6 +11,7 @@ from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.weights.module_weights import module_inventory
+from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
 from tests.conftest import noise
 from tests.weights.stored_quantization.sources import (
     OPTIONS,
@@ -103,6 +104,14 @@ def test_only_the_rows_asked_for_are_read(tmp_path: Path, monkeypatch: pytest.Mo
     (weight,) = open_checkpoint(folder).inventory(OPTIONS).weights
     weight.rows(130, 140)
     assert sorted(asked) == [("fc.weight", 130, 140), ("fc.weight_scale_inv", 1, 2)]
+
+
+def test_columns_of_the_codes_are_no_columns_of_the_matrix(tmp_path: Path) -> None:
+    tensors = {"fc.weight": _codes(*SHAPE), "fc.weight_scale_inv": torch.ones(3, 2)}
+    checkpoint = open_checkpoint(write_folder(tmp_path, tensors, _about(BLOCKS)))
+    assert all(tensor.columns is not None for tensor in checkpoint.tensors)
+    matrix = next(t for t in unpack_stored(checkpoint.tensors, checkpoint.config) if t.name == "fc.weight")
+    assert matrix.dtype is torch.float32 and matrix.columns is None
 
 
 def test_transformers_decodes_the_same() -> None:

@@ -73,6 +73,17 @@ def test_groups_of_a_matrix_whose_shape_nobody_says(tmp_path: Path, name: str, c
     assert weight.layer_name == name and "neither the files nor their config say the shape" in weight.unsupported
 
 
+def test_a_head_behind_a_projection_has_the_width_of_that(tmp_path: Path) -> None:
+    """OPT-350m: 1024 inside, 512 before its head."""
+    tensors = {
+        "lm_head.weight._data._data": torch.zeros(GROUPS // 2, GROUP, dtype=torch.uint8),
+        "lm_head.weight._scale": torch.ones(GROUPS, 1),
+        "lm_head.weight._shift": torch.ones(GROUPS, 1),
+    }
+    (weight,) = of_file(tmp_path, tensors, {"hidden_size": 2 * COLUMNS, "word_embed_proj_dim": COLUMNS}).weights
+    assert (weight.out_features, weight.in_features) == (ROWS, COLUMNS)
+
+
 def test_two_groups_do_not_tell_their_bits(tmp_path: Path) -> None:
     tensors = {
         f"{LAYER}.weight._data._data": torch.zeros(1, COLUMNS, dtype=torch.uint8),
