@@ -28,8 +28,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    draft.write_text(text, encoding="utf-8", newline="")
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        os.replace(draft, path)
+    except BaseException:  # a full disk must not fill further with drafts
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def safe_file_name(name: str) -> str:
