@@ -41,7 +41,7 @@ def _summary(table: Table) -> RichTable:
     for column in grid.columns[1:]:
         column.justify = "right"
     for s in table.summaries():
-        grid.add_row(s.precision, str(s.count), *(f"{value:.6f}" for value in (s.mean, s.median, s.min, s.max)))
+        grid.add_row(s.precision, s.counted, *(f"{value:.6f}" for value in (s.mean, s.median, s.min, s.max)))
     return grid
 
 

@@ -39,7 +39,8 @@ class Snapshot:
     def __repr__(self) -> str:
         """Return one line: a table of a large model would fill screens."""
         means = ", ".join(f"mean_{s.precision}={s.mean:.6g}" for s in self.table.summaries())
-        return f"Snapshot(step={self.step}, event={self.event!r}, {len(self.table)} layers, {means})"
+        layers = f"{self.analysed_layers} of {len(self.table.main)} layers analysed"
+        return f"Snapshot(step={self.step}, event={self.event!r}, {layers}, {means})"
 
     @lazy_property
     def scalars(self) -> Mapping[str, float]:
@@ -48,15 +49,24 @@ class Snapshot:
         for summary in self.table.summaries():
             for name in ("mean", "median", "min"):
                 found[f"{name}_{summary.precision}"] = getattr(summary, name)
+            if summary.count != self.analysed_layers:
+                found[f"analysed_layers_{summary.precision}"] = float(summary.count)
+        found["analysed_layers"], found["layers"] = float(self.analysed_layers), float(len(self.table.main))
         found["max_abs_drift"] = max(self._measured_drifts(), default=math.nan)
         found["failed_layers"] = float(self.failed_layers)
         found["seconds"] = self.seconds
         return {name: value for name, value in found.items() if not math.isnan(value)}
 
     @property
+    def analysed_layers(self) -> int:
+        """Number of layers with a usable alpha at the finest precision: those that its mean is of."""
+        return len(self.table.alphas(self.table.reference))
+
+    @property
     def failed_layers(self) -> int:
         """Number of layers without a usable alpha at some precision; those left out for lack of time do not count."""
-        return sum(any(not row.ok and row.status != "skipped" for row in layer.rows) for layer in self.table.layers)
+        layers = self.table.main.layers
+        return sum(any(row.status not in ("ok", "skipped", "unchanged") for row in layer.rows) for layer in layers)
 
     @lazy_property
     def images(self) -> "Mapping[str, numpy.ndarray]":
@@ -66,7 +76,7 @@ class Snapshot:
         return draw_cards(self.table, title=f"step {self.step}")
 
     def _measured_drifts(self) -> list[float]:
-        table = self.table
+        table = self.table.main
         drifts = [
             abs(layer.drift(name, table.reference))
             for layer in table.layers

@@ -66,10 +66,9 @@ def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
 
 
 def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
-    """Write count, mean, std (n - 1), min, median, max and quartiles of the usable alphas of each precision."""
+    """Write how many layers have a usable alpha of each precision, and mean, std (n - 1) and quantiles of these."""
     rows = [
-        [s.precision, s.count, *(cell(getattr(s, c), DIGITS[solver]) for c in SUMMARY_COLUMNS[2:])]
-        for s in table.summaries()
+        [s.precision, *(cell(getattr(s, c), DIGITS[solver]) for c in SUMMARY_COLUMNS[1:])] for s in table.summaries()
     ]
     write_text(path, csv_text([list(SUMMARY_COLUMNS), *rows]))
 

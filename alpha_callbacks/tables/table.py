@@ -231,28 +231,28 @@ class Table:
         return replace(self, layers=tuple(layer for layer in self.layers if not layer.first.is_update))
 
     @property
-    def _main(self) -> "Table":
+    def main(self) -> "Table":
         """What means and lists are about: the weights, or the updates where there is nothing else."""
         return self.weights if self.weights.layers else self
 
     def alphas(self, precision: str) -> list[float]:
         """Return the usable alphas of one precision: those of weights, or of updates where there is nothing else."""
-        return [row.alpha for row in self._main if row.precision == precision and row.ok]
+        return [row.alpha for row in self.main if row.precision == precision and row.ok]
 
     def summaries(self) -> list[PrecisionSummary]:
         """Return one summary per precision, in the order asked. Rows that are not ok take no part."""
-        return [summary_of(name, self.alphas(name)) for name in self.precisions]
+        return [summary_of(name, self.alphas(name), len(self.main)) for name in self.precisions]
 
     def heaviest(self, count: int = 5) -> list[LayerRows]:
         """Return the layers with the smallest alpha_ratio at the reference: heaviest tails for their shape."""
-        usable = [layer for layer in self._main.layers if layer[self.reference].ok]
+        usable = [layer for layer in self.main.layers if layer[self.reference].ok]
         return sorted(usable, key=lambda layer: layer[self.reference].alpha_ratio)[:count]
 
     def most_drifted(self, count: int = 5) -> list[tuple[LayerRows, str, float]]:
         """Return (layer, precision, drift) of the largest measured drifts from the reference precision."""
         drifts = [
             (layer, name, layer.drift(name, self.reference))
-            for layer in self._main.layers
+            for layer in self.main.layers
             for name in self.precisions
             if name != self.reference
         ]

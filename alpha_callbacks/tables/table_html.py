@@ -63,7 +63,7 @@ def table_html(
         lost: (layer, precision, status, reason) of rows without alpha; the first few are shown.
         note: a line below the heading.
     """
-    figures = [Line((s.precision,), (str(s.count), s.mean, s.std, s.min, s.median, s.max)) for s in summaries]
+    figures = [Line((s.precision,), (s.counted, s.mean, s.std, s.min, s.median, s.max)) for s in summaries]
     more = f", the first {_FEW}" if len(lost) > _FEW else ""
     tables = [
         SmallTable("", ("precision", "count", "mean", "std", "min", "median", "max"), figures),

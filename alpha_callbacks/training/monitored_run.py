@@ -218,4 +218,12 @@ class MonitoredRun:
         if lost is not None and self._ranks.rank == 0:
             text = f"step {snapshot.step}: no alpha of {lost.layer_name} ({lost.reason})"
             self._errors.warn(text, once=lost.layer_name)
+        closed = [row for row in snapshot.table.main if row.status == "unsupported"]
+        if closed and self._ranks.rank == 0:
+            layers, first = len({row.layer_name for row in closed}), closed[0]
+            self._errors.warn(
+                f"{layers} of {len(snapshot.table.main)} layers cannot be read: {first.layer_name} ({first.reason}); "
+                f"the means are those of {snapshot.analysed_layers} (analysed_layers)",
+                once="unsupported",
+            )
         return problem

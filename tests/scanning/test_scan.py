@@ -35,8 +35,8 @@ def test_files_of_the_embedded_scan(whole: Path) -> None:
     assert len(rows) == 30
     assert {len(row) for row in rows} == {len(rows[0])}
     summary = list(csv.reader((whole / FILES[1]).read_text().splitlines()))
-    assert summary[0] == ["precision", "count", "mean", "std", "min", "median", "max", "q25", "q75"]
-    assert [row[:2] for row in summary[1:]] == [["fp32", "29"], ["fp16", "29"], ["bf16", "29"]]
+    assert summary[0] == ["precision", "count", "layers", "mean", "std", "min", "median", "max", "q25", "q75"]
+    assert [row[:3] for row in summary[1:]] == [["fp32", "29", "29"], ["fp16", "29", "29"], ["bf16", "29", "29"]]
     coverage = list(csv.DictReader((whole / FILES[2]).read_text().splitlines()))
     assert len(coverage) == 29 + 10
     assert all(row["reason"] for row in coverage if row["outcome"] == "skipped")

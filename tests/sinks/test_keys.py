@@ -20,7 +20,7 @@ HOLES = {
     "precision": "fp64|fp32|fp16|bf16",
     "category": "attn_q|mlp_up|lm_head",
     "value": "alpha|drift",
-    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|max_abs_drift|failed_layers|seconds",
+    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers|layers|max_abs_drift|failed_layers|seconds",
     "block": r"\d+",
     "layer": "[a-zA-Z_0-9.]+",
 }
@@ -51,7 +51,10 @@ class Block(nn.Module):
 
 def model() -> nn.Module:
     torch.manual_seed(0)
-    return nn.ModuleDict({"layers": nn.ModuleList(Block() for _ in range(2)), "lm_head": nn.Linear(40, 50)})
+    head = nn.Linear(40, 50)
+    with torch.no_grad():
+        head.weight.mul_(1e6)  # fp16 overflows, so that its mean is of other layers
+    return nn.ModuleDict({"layers": nn.ModuleList(Block() for _ in range(2)), "lm_head": head})
 
 
 def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:

@@ -60,7 +60,7 @@ def test_what_fast_cannot_resolve_is_a_bound_not_a_drift() -> None:
 
 def test_failed_rows_take_no_part_in_statistics() -> None:
     (summary,) = table({"fp32": 2.0}, {"fp32": math.nan}, {"fp32": 4.0}).summaries()
-    assert (summary.count, summary.mean, summary.median) == (2, 3.0, 3.0)
+    assert (summary.count, summary.layers, summary.mean, summary.median) == (2, 3, 3.0, 3.0)
     assert summary.std == pytest.approx(math.sqrt(2))
 
 
@@ -129,7 +129,7 @@ def test_names_with_commas_and_quotes_survive(tmp_path: Path) -> None:
 
 def test_summary_of_one_layer_has_no_std(tmp_path: Path) -> None:
     write_summary(table({"fp32": 2.0}), tmp_path / "s.csv")
-    assert (tmp_path / "s.csv").read_text().splitlines()[1] == "fp32,1,2,,2,2,2,2,2"
+    assert (tmp_path / "s.csv").read_text().splitlines()[1] == "fp32,1,1,2,,2,2,2,2,2"
 
 
 def test_frame() -> None:

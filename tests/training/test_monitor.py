@@ -469,6 +469,18 @@ def test_a_layer_that_loses_its_alpha_is_said_once(make: Any, caplog: pytest.Log
     assert caplog.text.count("no alpha of 1 (the stored weight holds nan or inf)") == 1
 
 
+def test_layers_that_cannot_be_read_are_no_silent_gap_in_a_mean(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    module = model()
+    module[1].weight = nn.Parameter(torch.empty(48, 48, device="meta"))
+    module[2].weight = module[1].weight
+    monitor = make()
+    with caplog.at_level(logging.WARNING):
+        for step in (0, 1):
+            scalars = monitor.log(module, step).scalars
+    assert (scalars["analysed_layers"], scalars["layers"]) == (1, 2)
+    assert caplog.text.count("1 of 2 layers cannot be read: 2 (on the meta device, so it has no values)") == 1
+
+
 @pytest.mark.parametrize("wrong", [{}, 5, "model"])
 def test_what_is_no_module_is_named(make: Any, wrong: Any) -> None:
     with pytest.raises(OptionError, match=f"model: expected an nn.Module, got {type(wrong).__name__}"):
@@ -476,8 +488,8 @@ def test_what_is_no_module_is_named(make: Any, wrong: Any) -> None:
 
 
 def test_a_snapshot_prints_as_one_line(make: Any) -> None:
-    assert re.fullmatch(r"Snapshot\(step=3, event='manual', 3 layers, mean_fp32=[\d.]+, mean_bf16=[\d.]+\)",
-                        repr(make().log(model(), 3)))  # fmt: skip
+    layers, means = "3 of 3 layers analysed", r"mean_fp32=[\d.]+, mean_bf16=[\d.]+"
+    assert re.fullmatch(rf"Snapshot\(step=3, event='manual', {layers}, {means}\)", repr(make().log(model(), 3)))
 
 
 def test_an_output_folder_that_is_a_file_is_an_error_at_the_start(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.layer_names import short_name
 from alpha_integrations.loggers.tensorboard_text import tails_text
 
-_LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page
+_LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page, then `seconds`
 
 
 def find_tensorboard(host: Host, *, asked: bool) -> list[Sink]:
@@ -52,6 +52,9 @@ class TensorBoardSink:
     | key | meaning | unit | when |
     |---|---|---|---|
     | `alpha_hill/<statistic>_<precision>` | mean, median or min of alpha over layers | none | if some layer has one |
+    | `alpha_hill/analysed_layers` | layers in the means | layers | every snapshot |
+    | `alpha_hill_more/layers` | layers in all | layers | every snapshot |
+    | `alpha_hill_more/analysed_layers_<precision>` | layers in the mean of it | layers | if they are others |
     | `alpha_hill/max_abs_drift` | largest measured drift from the reference precision | none | if one was measured |
     | `alpha_hill/failed_layers` | layers without alpha at some precision | layers | every snapshot |
     | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
@@ -132,7 +135,7 @@ def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float
     tags = {}
     for name, value in scalars.items():
         _, _, precision = name.partition("_")
-        more = precision in order[_LANDING:]
+        more = precision in order[_LANDING:] or name == "layers" or name.startswith("analysed_layers_")
         tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{_clean(name)}"] = value
     return tags
 

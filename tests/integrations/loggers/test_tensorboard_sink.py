@@ -36,9 +36,11 @@ from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row
 from tests.support.pictures import noise_for_pictures
 
 HOSTILE = "a|b`c\n<script>"
-SUMMARY = {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE} | {
-    f"alpha_hill/{name}" for name in ("max_abs_drift", "failed_layers", "seconds")
-}
+SUMMARY = (
+    {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE}
+    | {f"alpha_hill/{name}" for name in ("analysed_layers", "max_abs_drift", "failed_layers", "seconds")}
+    | {"alpha_hill_more/layers"}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -181,12 +183,13 @@ def test_the_first_group_is_one_page_of_cards(logged: Callable[..., EventAccumul
         for name in extra:
             del registry._REGISTRY[name]
     first = {tag for tag in scalars if tag.startswith("alpha_hill/")}
-    assert len(first) == 12
+    assert len(first) == 13  # the last of them, `seconds`, is on the second page
     assert {"alpha_hill/mean_fp32", "alpha_hill/mean_test0_g32", "alpha_hill/min_test1_g32"} <= first
-    assert {f"alpha_hill/{name}" for name in ("failed_layers", "seconds", "max_abs_drift")} <= first
+    assert {f"alpha_hill/{name}" for name in ("analysed_layers", "failed_layers", "seconds", "max_abs_drift")} <= first
     more = {tag for tag in scalars if tag.startswith("alpha_hill_more/")}
     kept_out = ("test2_g32", "test3_g32", "bf16")
-    assert more == {f"alpha_hill_more/{s}_{p}" for s in ("mean", "median", "min") for p in kept_out}
+    means = {f"alpha_hill_more/{s}_{p}" for s in ("mean", "median", "min") for p in kept_out}
+    assert more == means | {"alpha_hill_more/layers"}
 
 
 def test_layers_without_alpha_have_no_points(logged: Callable[..., EventAccumulator]) -> None:
@@ -202,7 +205,8 @@ def test_layers_without_alpha_have_no_points(logged: Callable[..., EventAccumula
 
 def test_nothing_but_lost_layers(logged: Callable[..., EventAccumulator]) -> None:
     found = logged(all_lost())
-    assert found.Tags()["scalars"] == ["alpha_hill/failed_layers", "alpha_hill/seconds"]
+    kept = ["alpha_hill/analysed_layers", "alpha_hill_more/layers", "alpha_hill/failed_layers", "alpha_hill/seconds"]
+    assert found.Tags()["scalars"] == kept
     assert not found.Tags()["histograms"]
     assert "- and 17 more" in text_of(found)
 
