@@ -22,6 +22,7 @@ settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=T
 settings.load_profile("alpha")
 
 REPOSITORY = Path(__file__).parents[1]
+DEVICE = os.environ.get("ALPHA_CALLBACKS_DEVICE", "cpu")  # what the tests of solvers compute on
 CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))
 
 # What takes longest is begun first, so that no worker is left with a long module while the others have nothing to do.

@@ -13,10 +13,12 @@ from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectr
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
-from alpha_callbacks.utils.machine import available_memory, cpu_threads
+from alpha_callbacks.utils.device_streams import enter_stream
+from alpha_callbacks.utils.machine import cpu_threads, device_memory
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
+_DEVICE_WORKERS = 4  # an accelerator solves one matrix at a time; the others are copied and multiplied meanwhile
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,13 @@ def analyze_weights(
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
     default_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(
-        parallelism.workers, "alpha-hill", initializer=torch.set_num_threads, initargs=(parallelism.threads,)
-    )
+    numbers = iter(range(parallelism.workers))
+
+    def begin() -> None:
+        torch.set_num_threads(parallelism.threads)
+        enter_stream(options.device, next(numbers))
+
+    pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo, lost = iter(ahead(order)), list[SourceError]()
@@ -125,9 +131,9 @@ def choose_parallelism(
 
     Args:
         weights: to be analysed; the largest decide how many fit side by side.
-        workers: matrices at a time; default one per thread, or one on an accelerator.
+        workers: matrices at a time; default one per thread, at most four on an accelerator.
         threads: all CPU threads to use; default all that this process has.
-        device: where the solves run.
+        device: where the solves run, and whose memory counts.
 
     Raises:
         OptionError: not a positive number.
@@ -136,11 +142,10 @@ def choose_parallelism(
         if value is not None and value < 1:
             raise OptionError(f"{name}: expected at least 1, got {value}.")
     total = threads or cpu_threads()
-    if workers is None and device != "cpu":
-        workers = 1
     if workers is None:
-        budget, fitting = available_memory() * _MEMORY_SHARE, 0
-        for size in sorted(map(predicted_bytes, weights), reverse=True)[:total]:
+        most = total if device == "cpu" else _DEVICE_WORKERS
+        budget, fitting = device_memory(device) * _MEMORY_SHARE, 0
+        for size in sorted(map(predicted_bytes, weights), reverse=True)[:most]:
             budget -= size
             fitting += budget >= 0
         workers = max(1, fitting)

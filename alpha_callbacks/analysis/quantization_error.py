@@ -11,7 +11,7 @@ from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
 from alpha_callbacks.weights.weight import Weight, spans
 
-_CACHE_ELEMENTS = 2**18  # entries compared at a time: the temporaries of the pass stay in the cache
+_CACHE_ELEMENTS = 2**18  # entries compared at a time on a CPU: the temporaries of the pass stay in the cache
 _DIGITS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _SAMPLES = 2**12  # entries of each block that the median is taken from
 
@@ -90,7 +90,7 @@ def measure_quantization_error(weight: Weight, precision: Precision, largest: fl
     step = max(1, _CACHE_ELEMENTS // weight.in_features)
     step = math.ceil(step / precision.row_multiple) * precision.row_multiple
     for block in weight.row_blocks():
-        for rows in block.split(step):
+        for rows in block.split(step) if block.is_cpu else (block,):
             before, after = rows.to(wide), precision.round_trip(rows, largest).to(wide)
             lost = int(torch.count_nonzero(~torch.isfinite(after)))
             infinite += lost

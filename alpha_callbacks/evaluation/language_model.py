@@ -18,7 +18,7 @@ from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import dtype_of
-from alpha_callbacks.utils.machine import available_memory
+from alpha_callbacks.utils.machine import device_memory
 from alpha_callbacks.weights.weight import is_quantized
 
 TOKENS, CONTEXT = 512, 512
@@ -205,8 +205,7 @@ def _folder(path: Path) -> tuple[Path, str]:
 def _fitting(checkpoint: Checkpoint, device: str) -> torch.dtype | str:
     """Return fp32 if that leaves as much memory free as it takes, else what is stored (bf16 for GGUF)."""
     weights = sum(torch.Size(tensor.shape).numel() for tensor in checkpoint.tensors)
-    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else available_memory()
-    if weights * 4 <= free // 2:
+    if weights * 4 <= device_memory(device) // 2:
         return torch.float32
     return torch.bfloat16 if checkpoint.files[0].suffix.lower() == ".gguf" else "auto"
 

@@ -41,6 +41,15 @@ def absmax(blocks: Tensor) -> Tensor:
     return blocks.abs().amax(dim=-1, keepdim=True)  # several times as fast as aminmax over a short last dimension
 
 
+def over(values: Tensor, number: float) -> Tensor:
+    """Return values / number, rounded as a division is, on any device.
+
+    On CUDA torch multiplies by the reciprocal of a Python number. A scale that is one ulp off moves the largest weight
+    of a block, which lies between two integers, to the other one: alpha of int2 was seen 7 % off.
+    """
+    return values / values.new_full((), number)
+
+
 def nonzero(scale: Tensor) -> Tensor:
     """Return the scale with 1 for 0, so that a block of zeros stays one."""
     return torch.where(scale == 0, 1.0, scale)

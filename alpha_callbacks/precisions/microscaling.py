@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from alpha_callbacks.precisions.blocks import absmax, from_blocks, to_blocks, wide
+from alpha_callbacks.precisions.blocks import absmax, from_blocks, over, to_blocks, wide
 from alpha_callbacks.precisions.minifloat import E2M1, E4M3, Minifloat, power_of_two_below
 
 ScaleRule = Literal["floor", "even", "rceil"]
@@ -38,7 +38,7 @@ def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]
         blocks = to_blocks(matrix, MX_BLOCK)
         top = absmax(blocks)
         if rule == "rceil":
-            ideal = top / element.largest
+            ideal = over(top, element.largest)
             power = power_of_two_below(ideal)
             scale = torch.where(ideal > power, 2 * power, power)
         else:
@@ -59,8 +59,8 @@ def nvfp4(rows: Tensor, largest: float) -> Tensor:
     """
     matrix = wide(rows)
     blocks = to_blocks(matrix, NVFP4_BLOCK)
-    whole = torch.full_like(blocks[:1, :1, :1], largest) / (E4M3.largest * E2M1.largest)
+    whole = over(torch.full_like(blocks[:1, :1, :1], largest), E4M3.largest * E2M1.largest)
     whole.clamp_(min=_NVFP4_SMALLEST)
-    scale = E4M3.round((absmax(blocks) / E2M1.largest / whole).clamp_(2.0**E4M3.smallest, E4M3.largest))
+    scale = E4M3.round((over(absmax(blocks), E2M1.largest) / whole).clamp_(2.0**E4M3.smallest, E4M3.largest))
     values = E2M1.round(blocks * ((1.0 / whole) / scale))
     return from_blocks(values.mul_(whole * scale), matrix.shape[1])

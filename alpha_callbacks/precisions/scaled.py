@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alpha_callbacks.precisions.blocks import absmax, from_blocks, from_tiles, nonzero, to_blocks, to_tiles, wide
+from alpha_callbacks.precisions.blocks import absmax, from_blocks, from_tiles, nonzero, over, to_blocks, to_tiles, wide
 from alpha_callbacks.precisions.encoding import Sharing
 from alpha_callbacks.precisions.minifloat import Minifloat
 
@@ -42,7 +42,7 @@ def symmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Tens
     def round_trip(rows: Tensor, largest: float) -> Tensor:
         def quantize(blocks: Tensor) -> Tensor:
             top = torch.full_like(blocks[:1, :1], largest) if scope.sharing == "tensor" else absmax(blocks)
-            scale = nonzero(top / half_range)
+            scale = nonzero(over(top, half_range))
             return torch.div(blocks, scale).round_().clamp_(low, high).mul_(scale)
 
         return scope.apply(wide(rows), quantize)
@@ -60,7 +60,7 @@ def asymmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Ten
     def quantize(blocks: Tensor) -> Tensor:
         bottom = blocks.amin(dim=-1, keepdim=True).clamp_(max=0)
         top = blocks.amax(dim=-1, keepdim=True).clamp_(min=0)
-        scale = nonzero((top - bottom) / (high - low))
+        scale = nonzero(over(top - bottom, high - low))
         zero = (low - bottom / scale).clamp_(low, high).round_()
         return torch.div(blocks, scale).add_(zero).clamp_(low, high).round_().sub_(zero).mul_(scale)
 
@@ -78,7 +78,7 @@ def scaled_float(element: Minifloat, scope: Scope) -> Callable[[Tensor, float], 
             if scope.sharing == "none":
                 return element.round(blocks)
             top = torch.full_like(blocks[:1, :1], largest) if scope.sharing == "tensor" else absmax(blocks)
-            scale = nonzero(top / element.largest)
+            scale = nonzero(over(top, element.largest))
             return element.round(blocks / scale).mul_(scale)
 
         return scope.apply(wide(rows), quantize)

@@ -33,6 +33,15 @@ def available_memory() -> int:
     return min(_of_machine(), _of_cgroup()) // local_ranks()
 
 
+def device_memory(device: str) -> int:
+    """Return the bytes that this process can still take where it computes: on the machine, or on a CUDA device."""
+    if not device.startswith("cuda"):
+        return available_memory()
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 def peak_memory() -> int:
     """Return the largest resident set of this process so far, in bytes.
 

@@ -152,9 +152,9 @@ def test_crew_fills_the_threads() -> None:
 
 def test_crew_keeps_the_memory_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     size = parallel.predicted_bytes(weights(500)[0])
-    monkeypatch.setattr(parallel, "available_memory", lambda: int(2 * 2.5 * size))
+    monkeypatch.setattr(parallel, "device_memory", lambda device: int(2 * 2.5 * size))
     assert choose_parallelism(weights(*[500] * 8), threads=8) == Parallelism(2, 4)
-    monkeypatch.setattr(parallel, "available_memory", lambda: 0)
+    monkeypatch.setattr(parallel, "device_memory", lambda device: 0)
     assert choose_parallelism(weights(500, 500), threads=8) == Parallelism(1, 8)
 
 
@@ -164,8 +164,12 @@ def test_bad_crew(bad: dict[str, int]) -> None:
         choose_parallelism([], **bad)
 
 
-def test_an_accelerator_gets_one_at_a_time() -> None:
-    assert choose_parallelism(weights(30, 30), threads=4, device="cuda") == Parallelism(1, 4)
+def test_an_accelerator_gets_at_most_four_that_fit_into_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    todo = weights(*6 * (30,))
+    monkeypatch.setattr(parallel, "device_memory", lambda device: 2**40 if device == "cuda" else 0)
+    assert choose_parallelism(todo, threads=16, device="cuda") == Parallelism(4, 4)
+    monkeypatch.setattr(parallel, "device_memory", lambda device: int(2 * 2.5 * parallel.predicted_bytes(todo[0])))
+    assert choose_parallelism(todo, threads=16, device="cuda") == Parallelism(2, 8)
 
 
 def test_ranks_divide_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

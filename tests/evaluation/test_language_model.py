@@ -49,7 +49,7 @@ def test_loaded_ready_to_be_judged(tiny: LanguageModel) -> None:
 
 
 def test_as_stored_where_fp32_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language_model, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(language_model, "device_memory", lambda device: 2**20)
     assert next(load_language_model(EMBEDDED).model.parameters()).dtype is torch.bfloat16
     assert next(load_language_model(EMBEDDED, dtype="fp16").model.parameters()).dtype is torch.float16
 

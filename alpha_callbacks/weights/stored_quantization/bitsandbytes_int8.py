@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alpha_callbacks.precisions.blocks import over
 from alpha_callbacks.weights.stored_quantization.companions import by_module, companions_of
 from alpha_callbacks.weights.stored_quantization.grouped_codes import is_float, readable
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
@@ -59,4 +60,4 @@ class BitsAndBytesInt8:
 def _rows(claim: Claim, start: int, stop: int) -> Tensor:
     """Return decoded rows start..stop, shape (stop - start, in_features), float32."""
     magnitudes = claim.companions["scales"].read(start, stop).float()
-    return claim.codes.read(start, stop).float().mul_(magnitudes[:, None]).div_(_LARGEST)
+    return over(claim.codes.read(start, stop).float().mul_(magnitudes[:, None]), _LARGEST)
