@@ -104,6 +104,12 @@ def take_inventory(
     return inventory
 
 
+def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
+    """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
+    named = _without_ddp_prefix(tensors)
+    return [_examine(tensor, config, lambda name: True, include_embeddings=True).weights for tensor in named]
+
+
 def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[str]:
     """Return one key per tensor, the same for those that share a storage.
 

@@ -59,7 +59,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         raise failures[0]
     kept = [found[path] for path in paths if path in found]
     tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
-    config = _config(module)
+    config = config_of(module)
     texts = {name: text for stored in kept for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
     if options.adapters == "merged":
@@ -102,16 +102,16 @@ def _stored_all(
             name = f"{prefix}.{own_name}" if prefix else own_name
             codes = live_codes(child, prefix, own_name, tensor)
             if codes is not None:
-                tensors += _coded(name, tensor, _kind(child, own_name), codes, sharded)
+                tensors += _coded(name, tensor, kind_of(child, own_name), codes, sharded)
                 texts |= codes.texts
             else:
-                stored = _stored(name, tensor, _kind(child, own_name))
+                stored = _stored(name, tensor, kind_of(child, own_name))
                 if sharded is not None and sharded.hold(child, own_name):
                     stored = _of_unit(stored, sharded, partial(getattr, child, own_name))
                 tensors.append(stored)
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
-        computed = [_parametrized(prefix, child, sharded)] if _has_parametrized_weight(child) else []
+        computed = [_parametrized(prefix, child, sharded)] if has_parametrized_weight(child) else []
         found[prefix] = _OfModule(tensors, computed, texts)
     return found
 
@@ -143,7 +143,8 @@ def _of_unit(stored: StoredTensor, sharded: Fsdp1Unit, tensor_of: Callable[[], T
     return replace(stored, sharded=sharded, read=sharded.read(tensor_of), packed=packed)
 
 
-def _kind(module: nn.Module, name: str) -> Kind:
+def kind_of(module: nn.Module, name: str) -> Kind:
+    """Return what a parameter is in its module."""
     if isinstance(module, nn.MultiheadAttention) and name == "in_proj_weight":
         return "in_proj"
     if name != "weight":
@@ -175,7 +176,8 @@ def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
     )
 
 
-def _has_parametrized_weight(module: nn.Module) -> bool:
+def has_parametrized_weight(module: nn.Module) -> bool:
+    """Return True where the weight is computed on access (weight_norm, spectral_norm, ...)."""
     return nn.utils.parametrize.is_parametrized(module, "weight")
 
 
@@ -184,9 +186,9 @@ def _parametrized(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> 
     name = f"{prefix}.weight" if prefix else "weight"
     originals = list(module.parametrizations.parameters())  # type: ignore[union-attr]
     if any(is_zero3(original) for original in originals):
-        stored = _stored(name, originals[-1], _kind(module, "weight"))  # the first may be a norm
+        stored = _stored(name, originals[-1], kind_of(module, "weight"))  # the first may be a norm
         return replace(stored, sharded=None, packed="computed from parameters that ZeRO-3 has partitioned")
-    stored = _stored(name, _computed_weight(module), _kind(module, "weight"))
+    stored = _stored(name, _computed_weight(module), kind_of(module, "weight"))
     if sharded is not None:
         return _of_unit(stored, sharded, partial(_computed_weight, module))
     if stored.sharded is not None:  # computed from DTensors by all ranks, so not again by one of them
@@ -210,7 +212,7 @@ def _computed_weight(module: nn.Module) -> Tensor:
             part.training = mode
 
 
-def _config(module: nn.Module) -> Mapping[str, Any]:
+def config_of(module: nn.Module) -> Mapping[str, Any]:
     """Return the HF config of the module or of the first child that has one, as a dict."""
     for child in module.modules():
         to_dict = getattr(getattr(child, "config", None), "to_dict", None)

@@ -1,0 +1,121 @@
+"""Multipliers of a setting of parameter groups, in force while the optimizer steps and at no other time.
+
+Schedulers, loggers and checkpoints therefore see the settings as if nobody multiplied them: whatever a scheduler
+computes, from its own base values or from the last one, is multiplied once. What is multiplied by is kept in the groups
+themselves, under a key of ours, so that it is saved and restored with the optimizer by every framework.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch.optim import Optimizer
+
+from alpha_callbacks.control.parameter_groups import Group
+from alpha_callbacks.control.rules import Setting, ramped
+from alpha_callbacks.errors import OptionError
+
+_IN_USE: "WeakKeyDictionary[Optimizer, set[Setting]]" = WeakKeyDictionary()
+
+UNDECIDED = -1
+
+
+class StepMultipliers:
+    """Multiplies `lr` or `weight_decay` of the groups of one optimizer during each of its steps.
+
+    Args:
+        optimizer: torch's own, not a wrapper.
+        setting: what is multiplied.
+        layers: layer name of each group; None for a group that is left alone.
+        ramp: steps in which a new multiplier is reached.
+
+    Attributes:
+        step: number of optimizer steps made so far, as the training counts them; set by the owner.
+        used: how often the optimizer has stepped under this control.
+
+    Raises:
+        OptionError: the groups have no such setting, or another control multiplies it.
+    """
+
+    def __init__(self, optimizer: Optimizer, setting: Setting, layers: Sequence[str | None], *, ramp: int) -> None:
+        self.step, self.used = 0, 0
+        self._optimizer, self._setting, self._layers, self._ramp = optimizer, setting, list(layers), ramp
+        self._key = f"alpha_{setting}"
+        self._shown: list[tuple[Group, Any]] = []  # groups whose setting is multiplied now, with their own value
+        self._check()
+        _IN_USE.setdefault(optimizer, set()).add(setting)
+        self._hooks = [
+            optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self._multiply()),
+            optimizer.register_step_post_hook(lambda optimizer, args, kwargs: self.restore()),
+        ]
+
+    @property
+    def decided(self) -> int:
+        """Step of the last decision in the groups, which may come from a checkpoint; -1 before the first."""
+        return max((group[self._key]["step"] for _, group in self._controlled() if self._key in group), default=-1)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Layer name -> the setting as the scheduler left it, of the first group of the layer."""
+        return {name: group[self._setting] for name, group in reversed(self._controlled())}
+
+    def multipliers(self, done: int) -> dict[str, float]:
+        """Return layer name -> multiplier of the optimizer step number `done`, from 1."""
+        return {name: self._multiplier(group, done) for name, group in self._controlled()}
+
+    def decide(self, targets: Mapping[str, float], step: int) -> None:
+        """Head for new multipliers, from those of the step that was made last.
+
+        Args:
+            targets: by layer name.
+            step: number of steps made so far.
+        """
+        for name, group in self._controlled():
+            start = self._multiplier(group, step)
+            group[self._key] = {"start": start, "target": targets[name], "step": step}
+
+    def restore(self) -> None:
+        """Give the groups their own values back: after each step, and after one that an error broke off."""
+        while self._shown:
+            group, value = self._shown.pop()
+            group[self._setting] = value
+
+    def close(self) -> None:
+        """Multiply no longer. What was decided stays in the groups, and in what is saved of them."""
+        self.restore()
+        for hook in self._hooks:
+            hook.remove()
+        _IN_USE.get(self._optimizer, set()).discard(self._setting)
+
+    def _multiply(self) -> None:
+        self.restore()
+        self.used += 1
+        for _, group in self._controlled():
+            value = group[self._setting]
+            self._shown.append((group, value))
+            group[self._setting] = value * self._multiplier(group, self.step + 1)  # not in place: groups share tensors
+
+    def _multiplier(self, group: Group, done: int) -> float:
+        state = group.get(self._key)
+        if state is None:
+            return 1.0
+        return ramped(state["start"], state["target"], done=done - state["step"], ramp=self._ramp)
+
+    def _controlled(self) -> list[tuple[str, Group]]:
+        """Return (layer name, group); the groups are looked up each time, for loading a state replaces them."""
+        groups = self._optimizer.param_groups
+        if len(groups) != len(self._layers):
+            raise OptionError(
+                f"optimizer: expected the {len(self._layers)} parameter groups that it had, got {len(groups)}. "
+                "Add groups before the control is made."
+            )
+        return [(name, group) for name, group in zip(self._layers, groups, strict=True) if name is not None]
+
+    def _check(self) -> None:
+        values = [group.get(self._setting) for _, group in self._controlled()]
+        if any(value is None for value in values):
+            raise OptionError(f"optimizer: expected groups with a value of {self._setting}, got one without.")
+        if values and self._setting == "weight_decay" and not any(values):
+            raise OptionError("optimizer: expected a weight_decay above 0 to control, got 0 in every group of a layer.")
+        if self._setting in _IN_USE.get(self._optimizer, set()):
+            raise OptionError(f"optimizer: expected one control of {self._setting}, got a second. Close the first.")

@@ -1,0 +1,87 @@
+"""Which parameters of a live module are a layer's: what an optimizer holds, under the names that an inventory gives."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from alpha_callbacks.weights.inventory import matrices_of
+from alpha_callbacks.weights.module_weights import config_of, has_parametrized_weight, kind_of
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+
+
+@dataclass(frozen=True)
+class TrainedLayer:
+    """A layer whose weight is trained.
+
+    Attributes:
+        name: of the layer; a parameter that holds several matrices (fused q/k/v, experts) is one layer.
+        category: of its (first) matrix.
+        parameters: its weight, then the bias of the same module.
+        matrices: layer names of the matrices in it, as an inventory gives them.
+    """
+
+    name: str
+    category: str
+    parameters: tuple[nn.Parameter, ...]
+    matrices: tuple[str, ...]
+
+
+def trained_layers(module: nn.Module) -> list[TrainedLayer]:
+    """Return the layers that an inventory of this module lists, and embeddings, as far as they are trained.
+
+    In module order; a weight that layers share is one layer, with the name and the place of the last of them.
+
+    Args:
+        module: any model; never changed.
+    """
+    held = list(_weights(module))
+    found: dict[int, TrainedLayer] = {}
+    for weight, matrices in zip(held, matrices_of([w.tensor for w in held], config_of(module)), strict=True):
+        if not matrices:
+            continue
+        names = tuple(matrix.layer_name for matrix in matrices)
+        name = names[0] if len(names) == 1 else _fused_name(weight.tensor.name, names[0])
+        layer = TrainedLayer(name, matrices[0].category, weight.parameters, names)
+        if (shared := found.pop(id(weight.parameters[0]), None)) is not None:
+            layer = replace(layer, matrices=shared.matrices + names)
+        found[id(weight.parameters[0])] = layer
+    return list(found.values())
+
+
+def _fused_name(path: str, matrix: str) -> str:
+    name = layer_name_of(path).removesuffix("_weight")
+    return name if matrix.startswith("module.") else name.removeprefix("module.")  # of DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class _HeldWeight:
+    """A tensor that is trained, with the parameters that make it up and the bias beside it."""
+
+    tensor: StoredTensor
+    parameters: tuple[nn.Parameter, ...]
+
+
+def _weights(module: nn.Module) -> Iterator[_HeldWeight]:
+    for prefix, child in module.named_modules():
+        own = list(child.named_parameters(recurse=False))
+        matrices = [(name, parameter) for name, parameter in own if parameter.ndim > 1 and parameter.requires_grad]
+        small = tuple(parameter for _, parameter in own if parameter.ndim < 2 and parameter.requires_grad)
+        for name, parameter in matrices:
+            beside = small if len(matrices) == 1 else ()
+            yield _HeldWeight(_described(f"{prefix}.{name}".strip("."), child, name, parameter), (parameter, *beside))
+        if has_parametrized_weight(child):
+            parts = tuple(p for p in child.parametrizations.weight.parameters() if p.requires_grad)
+            largest = max(parts, key=Tensor.numel, default=None)
+            if largest is not None:
+                tensor = _described(f"{prefix}.weight".strip("."), child, "weight", largest)
+                yield _HeldWeight(tensor, (*parts, *small))
+
+
+def _described(path: str, owner: nn.Module, name: str, parameter: nn.Parameter) -> StoredTensor:
+    dtype = parameter.dtype
+    return StoredTensor(path, tuple(parameter.shape), dtype, str(dtype), _unread, kind_of(owner, name))
+
+
+def _unread(start: int, stop: int) -> Tensor:
+    raise AssertionError("only the name of this tensor is asked for")
