@@ -155,11 +155,16 @@ def _representative(group: Sequence[_Entry]) -> _Entry | None:
 
 
 def _without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Return the tensors without the "module." of DistributedDataParallel, which every weight's name has or none."""
+    """Return the tensors without the "module." of DistributedDataParallel, which every weight's name has or none.
+
+    AveragedModel has it too, and a counter beside it.
+    """
     prefix = "module."
-    if not all(clean_name(tensor.name).startswith(prefix) for tensor in tensors if not tensor.companion):
+    named = [tensor for tensor in tensors if not tensor.companion and tensor.shape]
+    if not named or not all(clean_name(tensor.name).startswith(prefix) for tensor in named):
         return list(tensors)
-    return [t if t.companion else replace(t, name=clean_name(t.name).removeprefix(prefix)) for t in tensors]
+    without = [t if t.companion else replace(t, name=clean_name(t.name).removeprefix(prefix)) for t in tensors]
+    return _without_ddp_prefix(without)  # one may be around the other
 
 
 FILTERED = "left out by the layer filter"

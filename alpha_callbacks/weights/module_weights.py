@@ -13,6 +13,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
 from alpha_callbacks.weights.peft_adapters import with_adapters
+from alpha_callbacks.weights.saved_names import saved_name, saved_paths
 from alpha_callbacks.weights.sharded import (
     DTensorParameter,
     Fsdp1Unit,
@@ -27,7 +28,7 @@ from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
 
 
 def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
-    """Return the weights of a live model, in module order.
+    """Return the weights of a live model, in module order, under the names that they have in its checkpoints.
 
     Linear, HF Conv1D, Conv1d/2d/3d (flattened to out x rest), MultiheadAttention.in_proj_weight and 3-D expert tensors;
     lm_head always, embedding tables on request. A storage that several layers share is one row. Weights are read when
@@ -64,12 +65,13 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     tensors = unpack_stored(tensors, config, texts)
     if options.adapters == "merged":
         tensors = with_adapters(tensors, module)
+    saved = saved_paths(module)
     return take_inventory(
-        tensors,
+        [replace(tensor, name=saved_name(tensor.name, saved)) for tensor in tensors],
         config,
         selects=options.selects,
         include_embeddings=options.include_embeddings,
-        ties=ties,
+        ties={saved_name(name, saved): saved_name(owner, saved) for name, owner in ties.items()},
     )
 
 

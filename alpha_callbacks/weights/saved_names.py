@@ -1,0 +1,82 @@
+"""Under which names a live module saves its tensors, where these are not its own paths."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, nn
+
+from alpha_callbacks.weights.sharded import fsdp1_units
+
+
+def saved_paths(module: nn.Module) -> dict[str, str]:
+    """Return path of a child -> path that its tensors have in a checkpoint of the module, where the two differ.
+
+    Known are modules that override `state_dict` (Fabric's wrapper, value heads, a user's own), which are asked, and
+    sentence-transformers models, whose parts are saved one by one.
+    """
+    return {path: saved for path, saved in (*_of_state_dict(module), *_of_sentences(module)) if path != saved}
+
+
+def saved_name(name: str, paths: Mapping[str, str]) -> str:
+    """Return the name that a tensor is saved under.
+
+    Args:
+        name: path of the tensor in the module.
+        paths: what `saved_paths` found; that of the nearest parent counts.
+
+    Examples:
+        >>> saved_name("0.model.encoder.weight", {"0.model": "", "2": "2_Dense"})
+        'encoder.weight'
+        >>> saved_name("2.linear.weight", {"0.model": "", "2": "2_Dense"}), saved_name("3.weight", {"0.model": ""})
+        ('2_Dense.linear.weight', '3.weight')
+    """
+    path = name
+    while path:
+        path = path.rpartition(".")[0]
+        if path in paths:
+            return _joined(paths[path], name[len(path) :].lstrip("."))
+    return name
+
+
+def _of_state_dict(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Match the entries of an overridden `state_dict` with the parameters whose memory they share."""
+    if all(type(child).state_dict is nn.Module.state_dict for child in module.modules()) or fsdp1_units(module):
+        return  # the state_dict of FSDP1 gathers all parameters
+    try:
+        saved = module.state_dict()
+    except Exception:  # foreign code, which fails when the user saves too; the paths are good names
+        return
+    names: dict[tuple[object, ...], list[str]] = {}
+    for name, tensor in saved.items():
+        if _is_plain(tensor):
+            names.setdefault(_place(tensor), []).append(name)
+    for path, child in module.named_modules():
+        for own_name, tensor in child.named_parameters(recurse=False):
+            found = names.get(_place(tensor), []) if _is_plain(tensor) else []
+            name = found.pop(0) if found else ""  # of tied ones in the same order
+            if name == own_name or name.endswith(f".{own_name}"):
+                yield path, name[: -len(own_name)].rstrip(".")
+
+
+def _is_plain(tensor: object) -> bool:
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.numel() > 0  # type: ignore[attr-defined]
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.dtype
+
+
+def _of_sentences(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Name the parts of a sentence-transformers model as its folder does: the first in the root, others `2_Dense`."""
+    for path, child in module.named_modules():
+        parts = list(child.named_children()) if isinstance(child, nn.Sequential) else []
+        if not parts or not hasattr(parts[0][1], "save_in_root"):
+            continue
+        for number, (name, part) in enumerate(parts):
+            in_root = number == 0 and bool(getattr(part, "save_in_root", False))
+            folder = "" if in_root else f"{number}_{type(part).__name__}"
+            own = (n for n, inner in part.named_children() if callable(getattr(inner, "save_pretrained", None)))
+            yield _joined(path, name, next(own, "")), _joined(path, folder)  # the model in it is saved by itself
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
