@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.scanning.scan import scan as scan
     from alpha_callbacks.scanning.write_results import Plots as Plots
     from alpha_callbacks.scanning.write_results import ScanResult as ScanResult
+    from alpha_callbacks.sinks.alert import Alert as Alert
     from alpha_callbacks.sinks.sink import Host as Host
     from alpha_callbacks.sinks.sink import MemorySink as MemorySink
     from alpha_callbacks.sinks.sink import Sink as Sink
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.tables.table import LayerRows as LayerRows
     from alpha_callbacks.tables.table import Row as Row
     from alpha_callbacks.tables.table import Table as Table
+    from alpha_callbacks.training.alert_rules import AlertRule as AlertRule
     from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback as AlphaHillTrainerCallback
     from alpha_callbacks.training.lightning_callback import AlphaHillCallback as AlphaHillCallback
     from alpha_callbacks.training.monitor import Monitor as Monitor
@@ -70,6 +72,8 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.weights.weight import Weight as Weight
 
 _HOMES = {
+    "Alert": "sinks.alert",
+    "AlertRule": "training.alert_rules",
     "AlphaCallbacksError": "errors",
     "AlphaHillCallback": "training.lightning_callback",
     "AlphaHillTrainerCallback": "training.hf_callback",

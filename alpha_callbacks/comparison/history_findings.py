@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from alpha_callbacks.comparison.history_alerts import alert_findings
 from alpha_callbacks.comparison.history_series import Series, change
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.tables.findings import one_by_one
@@ -19,7 +20,8 @@ def history_findings(history: RunHistory, precision: str | None = None) -> list[
     steps, name = series.steps, precision or history.reference
     states = f"{len(steps)} states, step {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"one state, step {steps[0]}"
     told = [f"{counted(len(series), 'layer')}, {states}; alpha at {name}."]
-    return [*told, *(_changes(series) if len(steps) > 1 else []), *_holes(history, series.values)]
+    changes = _changes(series) if len(steps) > 1 else []
+    return [*told, *alert_findings(history), *changes, *_holes(history, series.values)]
 
 
 def _changes(series: Series) -> list[str]:

@@ -12,6 +12,7 @@ _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "s
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
             "stable_rank")  # fmt: skip
 _WHOLE = ("k_used", "n_eigs")
+_LATER = ("alerts",)  # columns that older files lack
 _KEY = ("step", "layer_name", "precision")
 
 
@@ -55,8 +56,8 @@ def read_history(path: str | Path) -> AlphaHistory:
             raise ResultsError(f"{file}: expected the columns {','.join(HEADER)}, {', '.join(missing)} are missing.")
         frame = pandas.read_csv(
             io.BytesIO(content),
-            usecols=["step", *_WORDS, *_NUMBERS, *_WHOLE],
-            dtype={**kinds, "step": "int64", **dict.fromkeys(_WHOLE, "int64")},
+            usecols=lambda name: name in ("step", *_WORDS, *_NUMBERS, *_WHOLE, *_LATER),
+            dtype={**kinds, "step": "int64", **dict.fromkeys(_WHOLE, "int64"), **dict.fromkeys(_LATER, "str")},
             keep_default_na=False,
             na_values={name: [""] for name in _NUMBERS},
         )
@@ -72,7 +73,9 @@ def read_history(path: str | Path) -> AlphaHistory:
             f"{file}: expected the history of one run, whose steps grow, got some steps again. Two runs wrote to this "
             "file, and their states cannot be told apart; give each its own output_dir."
         )
-    return AlphaHistory(frame.astype(dict.fromkeys(_WORDS, "category")), file)
+    for name in _LATER:
+        frame[name] = frame.get(name, "")
+    return AlphaHistory(frame.astype(dict.fromkeys((*_WORDS, *_LATER), "category")), file)
 
 
 def find_history(path: Path) -> Path:

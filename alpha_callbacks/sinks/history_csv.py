@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from alpha_callbacks.sinks.alert import rules_by_row
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HEADER, ROW_COLUMNS
 from alpha_callbacks.tables.results_csv import DIGITS, cell, csv_text
@@ -105,6 +106,7 @@ def _of_last_step(rows: list[list[str]]) -> list[tuple[str, str]]:
 
 def _lines(snapshot: Snapshot) -> list[list[Any]]:
     table, digits = snapshot.table, DIGITS[snapshot.solver]
+    alerts = rules_by_row(snapshot.alerts or ())
     lines = []
     for layer in table.layers:
         for row in layer.rows:
@@ -114,6 +116,7 @@ def _lines(snapshot: Snapshot) -> list[list[Any]]:
             ]
             line += [cell(layer.drift(row.precision, table.reference), 4)]
             line += [cell(layer.drift_bound(row.precision, table.reference), 3)]
+            line += [alerts.get((row.layer_name, row.precision), "")]
             lines.append(line)
     return lines
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.lazy import lazy_property
 
@@ -26,6 +27,7 @@ class Snapshot:
         seconds: wall time of the analysis.
         reused: layers whose bits had not changed since they were last analysed.
         solver: of the options; decides how many digits of an alpha are printed.
+        alerts: what the rules of the run have found, new or not; None if it has no rules.
     """
 
     step: int
@@ -35,6 +37,7 @@ class Snapshot:
     seconds: float
     reused: int = 0
     solver: str = "exact"
+    alerts: tuple[Alert, ...] | None = None
 
     def __repr__(self) -> str:
         """Return one line: a table of a large model would fill screens."""
@@ -54,6 +57,8 @@ class Snapshot:
         found["analysed_layers"], found["layers"] = float(self.analysed_layers), float(len(self.table.main))
         found["max_abs_drift"] = max(self._measured_drifts(), default=math.nan)
         found["failed_layers"] = float(self.failed_layers)
+        if self.alerts is not None:
+            found["alerts"] = float(len(self.alerts))
         found["seconds"] = self.seconds
         return {name: value for name, value in found.items() if not math.isnan(value)}
 

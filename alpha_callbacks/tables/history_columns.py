@@ -6,6 +6,7 @@ from typing import Any
 from alpha_callbacks.tables.table import Row
 
 HISTORY = "alpha_hill_history.csv"
+RULE_SEPARATOR = "; "  # of the alerts in a cell
 
 ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
     name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
@@ -15,4 +16,4 @@ ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
         "stored_dtype", "reason",
     )
 }  # fmt: skip
-HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound"]
+HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound", "alerts"]

@@ -8,6 +8,7 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
 from alpha_callbacks.solvers.spectrum import Solver
+from alpha_callbacks.training.alert_rules import AlertRule
 from alpha_callbacks.training.monitor import Monitor
 from alpha_callbacks.training.schedule import Every, Schedule
 
@@ -35,6 +36,7 @@ class CallbackOptions:
         background: analyse a copy on the CPU while training continues.
         max_seconds: time budget of one measurement, in seconds.
         threads: number of CPU threads.
+        alerts: rules that warn, and may stop the run, see `Monitor`.
         on_error: "warn" or "raise".
 
     Attributes:
@@ -69,6 +71,7 @@ class CallbackOptions:
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,
+        alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         self.schedule = Schedule(every)
@@ -99,6 +102,7 @@ class CallbackOptions:
             background=background,
             max_seconds=max_seconds,
             threads=threads,
+            alerts=alerts,
             on_error=on_error,
         )
         self.output_dir = None if output_dir is None else Path(output_dir)

@@ -67,7 +67,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
                 self.monitor.output_dir,
             )
         self._postponed = None
-        self._look(args, state, kwargs["model"], "start")
+        self._look(args, state, control, kwargs["model"], "start")
 
     def on_step_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
@@ -76,6 +76,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         due = not control.should_training_stop and self.schedule.crossed(state.global_step, self.monitor.last_due)
         self._when_saved(args, state, control, kwargs["model"], "step" if due else None)
         self.monitor.poll()
+        self._stop(control)
 
     def on_epoch_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
@@ -94,14 +95,14 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         if control.should_training_stop:  # perhaps only since the evaluation of this step
             due = "end"
         if due is not None:
-            self._look(args, state, kwargs["model"], due, _checkpoint_folder(args, state))
+            self._look(args, state, control, kwargs["model"], due, _checkpoint_folder(args, state))
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
         """Measure the last state if no earlier hook recognised it, and close the sinks."""
         if not (args.load_best_model_at_end and state.best_model_checkpoint):  # else these are not the last weights
-            self._look(args, state, kwargs["model"], "end")
+            self._look(args, state, control, kwargs["model"], "end")
         self._warn_if_nothing_measured()
         self.monitor.close()
 
@@ -117,7 +118,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         if control.should_save:
             self._postponed = due
         elif due is not None:
-            self._look(args, state, model, due)
+            self._look(args, state, control, model, due)
 
     def _run_folder(self, args: "TrainingArguments", state: "TrainerState") -> Path:
         """Return the folder of this run; each trial of a hyperparameter search has its own, numbered from 1."""
@@ -131,11 +132,18 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         self,
         args: "TrainingArguments",
         state: "TrainerState",
+        control: "TrainerControl",
         model: nn.Module,
         event: Event,
         checkpoint: Path | None = None,
     ) -> None:
         self._measure_once(model, state.global_step, state.epoch, event, checkpoint)
+        self._stop(control)
+
+    def _stop(self, control: "TrainerControl") -> None:
+        """End the run where an alert says so."""
+        if self.monitor.should_stop:
+            control.should_training_stop = True
 
 
 def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path:

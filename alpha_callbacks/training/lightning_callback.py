@@ -101,6 +101,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
             hooks.due = hooks.due or self.schedule.crossed(trainer.global_step, self.monitor.last_due)
             self.monitor.poll()
             self._publish(trainer, hooks)
+            self._stop(trainer)
 
     def on_validation_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Measure what was saved after the last batch."""
@@ -163,11 +164,17 @@ class AlphaHillCallback(TrainingCallback, Callback):
         path = Path(saved[-1]) if saved else None
         self._measure_once(model, trainer.global_step, hooks.epoch, event, path)
         self._publish(trainer, hooks)
+        self._stop(trainer)
 
     def _finish(self, trainer: "Trainer", hooks: _Hooks) -> None:
         """Wait for the worker."""
         self.monitor.poll(wait=True)
         self._publish(trainer, hooks)
+
+    def _stop(self, trainer: "Trainer") -> None:
+        """End the run where an alert says so, as EarlyStopping does: `min_epochs` and `min_steps` still count."""
+        if self.monitor.should_stop:
+            trainer.should_stop = True
 
     def _prepare_monitored_values(self, trainer: "Trainer", hooks: _Hooks) -> None:
         """Have a value ready for callbacks that monitor an alpha-Hill value, and warn where it would come too late."""

@@ -15,6 +15,8 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.sinks.sink import AUTO, Host, Sink, as_list, open_sinks
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.training.alert_rules import AlertRule, alert_rules
+from alpha_callbacks.training.alert_watch import AlertWatch
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
@@ -47,6 +49,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         max_seconds: start no further layer after this time; layers left out become rows with status "skipped" and come
             first the next time.
         threads: number of CPU threads; default: all while training waits, one in the background.
+        alerts: rules such as "alpha_ratio > 1.2" or "stop if non_finite", the name of a set of them ("default",
+            "finetune"), or a list (docs/alerts.md). A rule that newly holds for a layer is told to the log, the loggers
+            and the history; one with "stop if" also makes `should_stop` True.
         on_error: "warn": internal errors become warnings, and training continues; "raise": they are raised.
 
     Raises:
@@ -72,6 +77,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,
+        alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks)
@@ -80,6 +86,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         self._wanted, self._per_layer_scalars, self._images = sinks, per_layer_scalars, images
         self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
         self._threads = threads or (1 if background else None)
+        self._rules = alert_rules(alerts, self.options.precisions)
         self._run: MonitoredRun | None = None
         self._turn = threading.RLock()  # calls from several threads come one after the other
 
@@ -124,6 +131,11 @@ class Monitor(AbstractContextManager["Monitor"]):
         return self._run is not None and not self._run.closed
 
     @property
+    def should_stop(self) -> bool:
+        """True once a rule with "stop if" holds; on every rank after the same call of `log` or `poll`."""
+        return self._run is not None and self._run.should_stop
+
+    @property
     def finds_sinks(self) -> bool:
         """True if "auto" is among the sinks."""
         return AUTO in as_list(self._wanted)
@@ -156,7 +168,8 @@ class Monitor(AbstractContextManager["Monitor"]):
     def _opened(self, folder: Path, offers: Sequence[Any], step_key: str, more: Mapping[str, object]) -> MonitoredRun:
         ranks = training_ranks()
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
-        facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn", **more}
+        facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
+        facts |= {"alerts": [(str(rule), rule.stop) for rule in self._rules], **more}
         ranks.expect_same(facts, "Give every rank the same options.")
         claimed, found = list[RunFolder](), list[Sink]()
 
@@ -183,6 +196,7 @@ class Monitor(AbstractContextManager["Monitor"]):
             worker_ranks,
             found,
             solver=self.options.solver,
+            watch=AlertWatch(self._rules) if self._rules else None,
             errors=ErrorPolicy(strict=self._strict),
             at_end=[each.release for each in claimed],
         )
@@ -224,6 +238,8 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Send what the worker has finished to the sinks and return it; costs nothing without a worker.
+
+        Not collective; but where an alert may stop the run, every rank has to call it equally often.
 
         Args:
             wait: wait for the worker.

@@ -7,11 +7,16 @@ from pathlib import Path
 
 from alpha_callbacks.analysis.processes import Ranks
 from alpha_callbacks.errors import MonitorError
+from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.sink import Sink
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.training.alert_watch import AlertWatch, first_state
 from alpha_callbacks.training.background import Background
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
+from alpha_callbacks.training.snapshot_warnings import failure, warn_of
+from alpha_callbacks.training.stop_signal import StopSignal
 from alpha_callbacks.weights.weight import Weight
 
 _EVERY_RANK = "Attach the callback on every rank, or call Monitor.log there, for the same states."
@@ -36,6 +41,7 @@ class MonitoredRun:
         worker_ranks: the group of the worker; None: there is no worker, training waits.
         sinks: of this rank.
         solver: of the options, for the snapshots.
+        watch: follows the rules of alerts; None: there are none.
         errors: decides what becomes of errors after the first state.
         at_end: called when all sinks are closed.
 
@@ -44,6 +50,7 @@ class MonitoredRun:
         last_step: step of the newest state that was taken to be analysed.
         last_due: step of the newest state that a callback asked for, whatever became of it; -1 before the first.
         dropped: number of states left out because the worker was busy.
+        should_stop: True once an alert ends the run.
         closed: True after `close`.
     """
 
@@ -56,6 +63,7 @@ class MonitoredRun:
         sinks: Sequence[Sink],
         *,
         solver: str,
+        watch: AlertWatch | None = None,
         errors: ErrorPolicy,
         at_end: Sequence[Callable[[], object]] = (),
     ) -> None:
@@ -63,16 +71,18 @@ class MonitoredRun:
         self.last_step: int | None = None
         self.last_due = -1
         self.dropped = 0
+        self.should_stop = False
         self.closed = False
         self.output_dir = output_dir
         self._measurer, self._ranks, self._worker_ranks, self._sinks = measurer, ranks, worker_ranks, sinks
         self._worker = Background[Snapshot]() if worker_ranks is not None else None
         self._solver, self._errors, self._at_end = solver, errors, at_end
+        self._watch, self._signal = watch, StopSignal()
         self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
 
     def __getstate__(self) -> dict[str, object]:
         """What travels with a copy of the monitor: the results of the run so far, as of one that has ended."""
-        told = ("last_snapshot", "last_step", "last_due", "dropped", "output_dir")
+        told = ("last_snapshot", "last_step", "last_due", "dropped", "should_stop", "output_dir")
         return {name: getattr(self, name) for name in told} | {"closed": True}
 
     def measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
@@ -83,7 +93,14 @@ class MonitoredRun:
         first = self.last_step is None and moment.event in ("start", "manual")
         if moment.event != "manual":
             self.last_due = moment.step
-        with ErrorPolicy(strict=True) if first else self._errors:
+        try:
+            return self._measured(find, moment, ErrorPolicy(strict=True) if first else self._errors)
+        finally:
+            self.should_stop = self._signal.raised
+
+    def _measured(self, find: Callable[[], Sequence[Weight]], moment: Moment, errors: ErrorPolicy) -> Snapshot | None:
+        self._signal.poll()
+        with errors:
             # Also waits for all: the first rank comes when a checkpoint is on disk, and no wait is left to the
             # training's own groups.
             self._ranks.expect_same({"step": moment.step, "event": moment.event}, _EVERY_RANK)
@@ -97,8 +114,10 @@ class MonitoredRun:
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Deliver what the worker has finished, if there is one. Not collective."""
+        self._signal.poll()
+        self.should_stop = self._signal.raised
         with self._errors:
-            return self._receive(wait=wait)
+            return self._receive(wait=wait or self.should_stop)
         return None
 
     def close(self, *, wait: bool) -> None:
@@ -177,8 +196,23 @@ class MonitoredRun:
     ) -> Snapshot:
         """Analyse a state that was taken, here or in the worker's thread. Collective in `ranks`."""
         table = self._measurer.analyze(pending, ranks, stop=stop)
-        seconds = time.monotonic() - begun
-        return Snapshot(moment.step, moment.epoch, moment.event, table, seconds, len(pending.reused), self._solver)
+        alerts = self._alerts(table, moment.step, ranks) if self._watch is not None else None
+        seconds, reused = time.monotonic() - begun, len(pending.reused)
+        return Snapshot(moment.step, moment.epoch, moment.event, table, seconds, reused, self._solver, alerts)
+
+    def _alerts(self, table: Table, step: int, ranks: Ranks) -> tuple[Alert, ...]:
+        """Return what the rules say of a state, and end the run if one of them says so. Collective in `ranks`."""
+        assert self._watch is not None
+        if self.last_snapshot is None:
+            start = ranks.agree(lambda: first_state(self.output_dir, step) if ranks.rank == 0 else None)[0]
+            self._watch.begin(start, table)
+        alerts = self._watch.see(table)
+        if any(alert.new and alert.stops for alert in alerts):
+            if ranks is self._worker_ranks:
+                self._signal.raise_beside(ranks)
+            else:
+                self._signal.raise_here()
+        return alerts
 
     def _receive(self, *, wait: bool) -> Snapshot | None:
         """Deliver what the worker has; an error of its job is raised here."""
@@ -194,7 +228,9 @@ class MonitoredRun:
     def _deliver(self, snapshot: Snapshot) -> Snapshot:
         """Keep a snapshot and send it to every sink; the first error is raised after all had their turn."""
         self.last_snapshot = snapshot
-        problem = self._warn_of_layers(snapshot)
+        problem = failure(snapshot)
+        if self._ranks.rank == 0:
+            warn_of(snapshot, self._errors)
         for sink in self._sinks:
             try:
                 sink.log(snapshot)
@@ -207,23 +243,3 @@ class MonitoredRun:
         if problem and self._errors.strict:
             raise MonitorError(f"step {snapshot.step}: {problem}")
         return snapshot
-
-    def _warn_of_layers(self, snapshot: Snapshot) -> str:
-        """Warn of the first failed layer and the first without alpha; return what the failed one's problem is."""
-        failed = next((row for row in snapshot.table if row.status == "failed"), None)
-        problem = f"{failed.layer_name}: {failed.reason}" if failed else ""
-        if problem and self._ranks.rank == 0:
-            self._errors.warn(problem, once=problem)
-        lost = next((row for row in snapshot.table if row.status in ("non_finite", "degenerate")), None)
-        if lost is not None and self._ranks.rank == 0:
-            text = f"step {snapshot.step}: no alpha of {lost.layer_name} ({lost.reason})"
-            self._errors.warn(text, once=lost.layer_name)
-        closed = [row for row in snapshot.table.main if row.status == "unsupported"]
-        if closed and self._ranks.rank == 0:
-            layers, first = len({row.layer_name for row in closed}), closed[0]
-            self._errors.warn(
-                f"{layers} of {len(snapshot.table.main)} layers cannot be read: {first.layer_name} ({first.reason}); "
-                f"the means are those of {snapshot.analysed_layers} (analysed_layers)",
-                once="unsupported",
-            )
-        return problem

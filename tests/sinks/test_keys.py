@@ -20,7 +20,8 @@ HOLES = {
     "precision": "fp64|fp32|fp16|bf16",
     "category": "attn_q|mlp_up|lm_head",
     "value": "alpha|drift",
-    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers|layers|max_abs_drift|failed_layers|seconds",
+    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers|layers|max_abs_drift|failed_layers|alerts"
+    "|seconds",
     "block": r"\d+",
     "layer": "[a-zA-Z_0-9.]+",
 }
@@ -59,7 +60,7 @@ def model() -> nn.Module:
 
 def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:
     options = AnalysisOptions(precisions=("fp64", "fp32", "fp16", "bf16"))
-    with Monitor(options, sinks=sinks, output_dir=folder) as monitor:
+    with Monitor(options, sinks=sinks, output_dir=folder, alerts="alpha > 0") as monitor:
         monitor.open(step_key=step_key)
         monitor.log(model(), 1, epoch=0.5)
     assert monitor.last is not None

@@ -26,6 +26,7 @@ class OfflineRun:
         summary: final summary, without wandb's own keys.
         artifacts: all artifact records, with `name`, `type` and `manifest`.
         files: paths of media, relative to the run's `files/`.
+        alerts: (title, text, level) of each alert.
         exited: True if the run was finished and all of it is on disk.
     """
 
@@ -36,6 +37,7 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     artifacts: list[Any] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    alerts: list[tuple[str, str, str]] = field(default_factory=list)
     exited: bool = False
 
     def user_artifacts(self) -> list[Any]:
@@ -92,6 +94,8 @@ def _read(path: Path) -> OfflineRun:
             _put(record.summary.update, run.summary)
         elif kind == "artifact":
             run.artifacts.append(record.artifact)
+        elif kind == "alert":
+            run.alerts.append((record.alert.title, record.alert.text, record.alert.level))
         elif kind == "files":
             run.files += [item.path for item in record.files.files]
         elif kind == "exit":

@@ -457,11 +457,13 @@ def test_a_lightning_cli_can_configure_it(tmp_path: Path) -> None:
     from lightning.pytorch.cli import LightningCLI
 
     options = {"every": 50, "precisions": ["fp32", "bf16"], "sinks": ["csv"], "max_seconds": 9, "weights": "module"}
+    options["alerts"] = ["default", "stop if non_finite"]
     callback = {"class_path": "alpha_callbacks.AlphaHillCallback", "init_args": options}
     args: Any = {"trainer": {"callbacks": [callback], "logger": False, "default_root_dir": str(tmp_path)}}
     cli = LightningCLI(module_class(lightning.pytorch), run=False, args=args, save_config_callback=None)
     found = next(c for c in cli.trainer.callbacks if isinstance(c, AlphaHillCallback))
     assert found.schedule.every == 50 and found.monitor.options.precisions == ("fp32", "bf16")
+    assert len(found.monitor._rules) == 4
 
 
 def test_without_lightning_the_extra_is_named() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.sinks.alert import alert_lines
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.layer_names import short_name
-from alpha_integrations.loggers.tensorboard_text import tails_text
+from alpha_integrations.loggers.tensorboard_text import alerts_text, tails_text
 
 _LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page, then `seconds`
 
@@ -60,6 +61,8 @@ class TensorBoardSink:
     | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
     | `alpha_hill_more/<statistic>_<precision>` | the same from the fourth precision on | none | as above |
     | `alpha_hill/tails/text_summary` | heaviest tails, largest drifts, layers without alpha | text | every snapshot |
+    | `alpha_hill/alerts` | number of alerts that hold: layers x rules | alerts | the run has rules |
+    | `alpha_hill/alerts/text_summary` | the rules that newly hold, and where | text | there are such |
     | `alpha_hill_dist/<precision>` | histogram of alpha over layers | none | if some layer has an alpha |
     | `alpha_hill_bars/<category>` | alpha by block, precisions side by side | image | images=True |
     | `alpha_hill_heat/<value>` | blocks x categories: `alpha`, and `drift` if measured | image | images=True |
@@ -115,6 +118,8 @@ class TensorBoardSink:
         for tag, value in _summary_tags(snapshot.scalars, table).items():
             writer.add_scalar(tag, value, step)
         writer.add_text("alpha_hill/tails", tails_text(table) or "No layer to show.", step)
+        if lines := alert_lines(snapshot.alerts or ()):
+            writer.add_text("alpha_hill/alerts", alerts_text(lines), step)
         for precision in table.precisions:
             alphas = np.array([alpha for alpha in table.alphas(precision) if math.isfinite(alpha)])
             if len(alphas):

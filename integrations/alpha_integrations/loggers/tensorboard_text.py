@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from alpha_callbacks.sinks.alert import AlertLine
 from alpha_callbacks.tables.table import Row, Table
 
 _ROWS = 10
@@ -13,6 +14,13 @@ _SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
 def tails_text(table: Table) -> str:
     """Return the heaviest tails, the largest measured drifts, and the layers without alpha."""
     return "\n\n".join(part for part in (_heaviest(table), _drifts(table), _lost(table)) if part)
+
+
+def alerts_text(lines: Sequence[AlertLine]) -> str:
+    """Return the new alerts of a state as a list."""
+    return "\n".join(
+        f"- **{escape(line.rule)}**: {escape(line.layers)}{' Training stops.' * line.stops}" for line in lines
+    )
 
 
 def escape(text: str) -> str:

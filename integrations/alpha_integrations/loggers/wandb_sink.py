@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
+from alpha_callbacks.sinks.alert import alert_lines
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HISTORY
@@ -17,6 +18,7 @@ from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
 from alpha_integrations.loggers.wandb_rows import COLUMNS, MAX_TABLE_ROWS, layer_scalars, table_rows
 
 STEP = "alpha_hill/step"
+_LONGEST_TITLE = 63  # of an alert
 
 _log = logging.getLogger(__name__)
 # Run -> number of the row that holds a snapshot, of whichever sink: the next one would overwrite it.
@@ -116,6 +118,7 @@ class WandbSink:
         self._define(row, layers)
         if self._host.step_key:
             row[self._host.step_key] = snapshot.step
+        self._alert(snapshot)
         self._waiting.append({**row, **layers})
         self._last_step = snapshot.step
         if self._row_is_free():
@@ -151,6 +154,15 @@ class WandbSink:
             self.run.log_artifact(artifact)
         except wandb.errors.UsageError as error:  # as above
             _log.warning("alpha_hill: the CSV files in %s are not in W&B: %s", self._host.output_dir, error)
+
+    def _alert(self, snapshot: Snapshot) -> None:
+        """Send one alert per rule that newly holds; W&B mails it or posts it to Slack, as its user has chosen."""
+        for line in alert_lines(snapshot.alerts or ()):
+            title = f"alpha-Hill: {line.rule}"
+            title = title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1]}…"
+            text = f"Step {snapshot.step}: {line.text}"
+            # Without a wait, W&B would drop what a rule finds in another layer less than a minute later.
+            self.run.alert(title, text, level="ERROR" if line.stops else "WARN", wait_duration=0.001)
 
     def _join(self) -> None:
         """Send the snapshot that has waited longest."""

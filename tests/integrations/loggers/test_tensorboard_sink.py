@@ -29,6 +29,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from alpha_callbacks.errors import MissingExtraError
 from alpha_callbacks.precisions import registry
+from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
@@ -48,8 +49,8 @@ def _pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     noise_for_pictures(monkeypatch)
 
 
-def snapshot(step: int, table: Table | None = None) -> Snapshot:
-    return Snapshot(step, None, "checkpoint", table or computed(3), seconds=1.5)
+def snapshot(step: int, table: Table | None = None, alerts: tuple[Alert, ...] | None = None) -> Snapshot:
+    return Snapshot(step, None, "checkpoint", table or computed(3), seconds=1.5, alerts=alerts)
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -79,11 +80,11 @@ def writer_in(folder: Path) -> Iterator[SummaryWriter]:
 def logged(tmp_path: Path) -> Callable[..., EventAccumulator]:
     """Log tables as steps 100, 200, ... and read them back."""
 
-    def log(*tables: Table, **options: Any) -> EventAccumulator:
+    def log(*tables: Table, alerts: tuple[Alert, ...] | None = None, **options: Any) -> EventAccumulator:
         with writer_in(tmp_path / "run") as writer:
             (sink,) = find_tensorboard(Host(tmp_path, (writer,), **options), asked=False)
             for i, table in enumerate(tables, start=1):
-                sink.log(snapshot(100 * i, table))
+                sink.log(snapshot(100 * i, table, alerts))
             sink.close()
         assert len(events(tmp_path)) == 1
         return read(tmp_path / "run")
@@ -152,7 +153,7 @@ def test_the_docstring_names_exactly_what_is_logged(logged: Callable[..., EventA
     for name in extra:
         registry.register(registry.Precision(name, (), 4, None, lambda rows: rows))
     try:
-        tags = logged(computed(2, (*THREE, *extra))).Tags()
+        tags = logged(computed(2, (*THREE, *extra)), alerts=(Alert("alpha > 2", "fc", "fp32", 3.0, 2.0),)).Tags()
     finally:
         for name in extra:
             del registry._REGISTRY[name]
@@ -161,7 +162,7 @@ def test_the_docstring_names_exactly_what_is_logged(logged: Callable[..., EventA
              "value": r"(alpha|drift)", "layer": r"[\w.]+"}  # fmt: skip
     patterns = [re.sub(r"<(\w+)>", lambda match: words[match[1]], key.replace(".", r"\.")) for key in keys]
     found = {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]}
-    assert len(keys) == 11
+    assert len(keys) == 13
     for tag in found:
         assert sum(bool(re.fullmatch(pattern, tag)) for pattern in patterns) == 1, tag
     for pattern in patterns:
