@@ -49,7 +49,14 @@ class Update:
 
     def refused(self, why: str) -> "Update":
         """Return the same update as one that cannot be computed."""
-        return replace(self, unsupported=f"{self.method}: {why}")
+        return replace(self, right=None, unsupported=f"{self.method}: {why}")
+
+    def of_factors(self, *factors: StoredTensor, fit: bool) -> "Update":
+        """Return the same update, refused unless its factors fit together; the reason names their shapes."""
+        if fit:
+            return self
+        *first, last = ("x".join(map(str, factor.shape)) for factor in factors)
+        return self.refused(f"factors of shape {', '.join(first)} and {last}, which have no product here")
 
     def on(self, out_features: int, in_features: int) -> "Update":
         """Return the same update for a weight of this shape, where the adapter leaves its shape open."""
@@ -74,7 +81,9 @@ class Update:
 
     def stored(self, what: str = "change") -> StoredTensor:
         """Return its rows as a tensor of the weight's name, so that it is named and split as the weight is."""
-        width = {"change": self.shape[1:], "left": (self.right().shape[0],) if self.right else ()}.get(what, (1,))
+        width: tuple[int, ...] = self.shape[1:] if what == "change" else (1,)
+        if what == "left" and self.right is not None:
+            width = (self.right().shape[0],)
         read = self.rows.get(what, _none)
         return StoredTensor(
             self.name, (self.shape[0], *width), torch.float64, self.method, read, self.kind, packed=self.unsupported
