@@ -106,7 +106,7 @@ def take_inventory(
 
 def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
     """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
-    named = _without_ddp_prefix(tensors)
+    named = _without_wrapper(tensors)
     return [_examine(tensor, config, lambda name: True, include_embeddings=True).weights for tensor in named]
 
 
