@@ -13,7 +13,7 @@ from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.solvers.spectrum import Solver
 
-Adapters = Literal["base", "merged"]
+Adapters = Literal["auto", "base", "merged"]
 
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("k_frac", float | int, "a number"),
@@ -39,7 +39,8 @@ class AnalysisOptions:
         include: regex searched in layer names; only matches are analysed.
         exclude: regex searched in layer names; matches are left out.
         include_embeddings: analyse embedding tables too.
-        adapters: of a live model under PEFT: "base" analyses the weight below an adapter, "merged" the sum of both.
+        adapters: of a live model under PEFT: "auto" analyses what moves, each adapted layer with its adapter and the
+            update alone; "base" all weights without the adapters; "merged" all weights with them.
         load_dtype: cast weights to this precision before anything else; None keeps them as stored.
         device: torch device that computes ("cpu", "cuda", "cuda:1").
 
@@ -56,7 +57,7 @@ class AnalysisOptions:
     include: str | None = None
     exclude: str | None = None
     include_embeddings: bool = False
-    adapters: Adapters = "base"
+    adapters: Adapters = "auto"
     load_dtype: str | None = None
     device: str = "cpu"
 

@@ -58,7 +58,7 @@ def test_cpu_is_always_there() -> None:
         ({"precisions": ("fp32", torch.bfloat16)}, "precisions: expected names such as fp32, got torch.bfloat16"),
         ({"include": 5}, "include: expected a regular expression, got 5"),
         ({"include_embeddings": "no"}, "include_embeddings: expected true or false, got 'no'"),
-        ({"adapters": "sum"}, "adapters: expected one of base, merged, got 'sum'"),
+        ({"adapters": "sum"}, "adapters: expected one of auto, base, merged, got 'sum'"),
     ],
 )
 def test_types(options: dict[str, Any], message: str) -> None:

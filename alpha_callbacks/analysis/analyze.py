@@ -93,7 +93,9 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
         reason = f"entries of size {sizes.largest:.1g}, whose squares leave the range of fp64. Rescale the weight"
         return _nothing(weight, options, "failed", reason)
     if sizes.largest == 0 and weight.is_update:
-        return _nothing(weight, options, "unchanged", "unchanged from the base: every entry of the update is zero")
+        reason = "unchanged from the base: every entry of the update is zero"
+        rows = rows_without_alpha(weight, options, "unchanged", reason)
+        return Analysis(tuple(replace(row, relative_size=0.0) for row in rows))
     if sizes.largest == 0:
         return _nothing(weight, options, "degenerate", "every weight is zero")
     matrix = _Matrix(weight, sizes, options)
@@ -190,6 +192,11 @@ class _Matrix:
         return self.weight.factors is not None and self.stored.fit.status == "rank_deficient"
 
     @lazy_property
+    def base_norm(self) -> float:
+        """||W0||_F of the weight that an update changes; 0 for weights, and where it is not known."""
+        return self.weight.base_norm() if self.weight.base_norm is not None else 0.0
+
+    @lazy_property
     def norm(self) -> float:
         """||W||_2 of the stored matrix."""
         if self.knows_stored:
@@ -238,7 +245,11 @@ class _Matrix:
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
         reason = _REASONS.get(fit.status, "")
         if self.beyond_rank:
-            reason = _beyond_rank(int(torch.count_nonzero(self.stored.spectrum.evals)), fit.k, self.weight.n_eigs)
+            rank = int(torch.count_nonzero(self.stored.spectrum.evals))
+            reason = (
+                f"an update of rank {rank}: the tail of {fit.k} and its threshold reach beyond its non-zero "
+                f"eigenvalues. A smaller --k-frac and --k-min fit into them (k below {rank})"
+            )
         row = replace(
             self.blank(precision, fit.status, reason),
             alpha=fit.alpha,
@@ -251,19 +262,11 @@ class _Matrix:
             ks_distance=fit.ks_distance,
             spectral_norm=math.sqrt(float(found.evals[0])),
             frobenius_norm=found.frobenius_norm,
+            relative_size=found.frobenius_norm / self.base_norm if self.base_norm else math.nan,
             relative_error=0.0 if method == "lossless" else math.nan,
             spectral_error=0.0 if method == "lossless" else math.nan,
         )
         return _Answer(row, solved)
-
-
-def _beyond_rank(rank: int, k: int, n_eigs: int) -> str:
-    """Return why the tail of a low-rank update has no alpha, and the options with which it has one."""
-    found = f"an update of rank {rank}: the tail of {k} and its threshold reach beyond its non-zero eigenvalues"
-    if rank < 3:
-        return f"{found}, which are too few for a tail"
-    share = 10.0 ** math.floor(math.log10((rank - 1) / n_eigs))  # so small that k_min decides
-    return f"{found}. With --k-min {rank - 1} --k-frac {share:g} the tail is within them"
 
 
 def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:

@@ -46,6 +46,7 @@ _PER_PRECISION = (
     "overflow",
     "underflow",
     "effective_bits",
+    "relative_size",
     "reason",
 )
 _FEWER_DIGITS = {"alpha_error_bound": 3, "relative_error": 5, "sqnr_db": 5, "spectral_error": 4, "effective_bits": 8}

@@ -54,6 +54,7 @@ class Row:
         relative_error: ||W - Q(W)||_F / ||W||_F.
         spectral_error: ||W - Q(W)||_2 / ||W||_2; measured for formats below 16 bits, nan for casts to wider ones.
         effective_bits: bits of one weight, scales included.
+        relative_size: of an update, ||W - W0||_F / ||W0||_F; nan for weights, and where W0 is not known.
     """
 
     layer_name: str
@@ -84,6 +85,7 @@ class Row:
     relative_error: float = math.nan
     spectral_error: float = math.nan
     effective_bits: float = math.nan
+    relative_size: float = math.nan
 
     @property
     def ok(self) -> bool:

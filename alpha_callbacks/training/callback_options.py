@@ -22,7 +22,7 @@ class CallbackOptions:
         include: regular expression; only layers whose names it matches are analysed.
         exclude: regular expression; layers whose names it matches are left out.
         include_embeddings: also analyse embedding tables.
-        adapters: "base" or "merged": under PEFT, the weight below an adapter or the sum of both.
+        adapters: under PEFT "auto": what moves, "base": the weights without adapters, "merged": with them.
         k_frac: share of the eigenvalues that form the tail.
         k_min: smallest tail size.
         threshold: "next" or "last", see docs/definitions.md.
@@ -57,7 +57,7 @@ class CallbackOptions:
         include: str | None = None,
         exclude: str | None = None,
         include_embeddings: bool = False,
-        adapters: Adapters = "base",
+        adapters: Adapters = "auto",
         k_frac: float = 0.1,
         k_min: int = 10,
         threshold: Threshold = "next",

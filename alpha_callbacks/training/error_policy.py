@@ -23,6 +23,12 @@ class ErrorPolicy:
             self._warned.add(once)
             _log.warning("alpha-Hill: %s. Training continues; this is said once.", text.rstrip("."))
 
+    def say(self, text: str) -> None:
+        """Log what is no error but has to be known, once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("alpha-Hill: %s.", text.rstrip("."))
+
     def __enter__(self) -> "ErrorPolicy":
         """Do nothing; contexts may be nested."""
         return self

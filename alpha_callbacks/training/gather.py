@@ -8,7 +8,7 @@ from torch import Tensor
 from alpha_callbacks.analysis.processes import error_text
 from alpha_callbacks.errors import MonitorError
 from alpha_callbacks.training.weight_digest import digest
-from alpha_callbacks.weights.sharded import ShardedParameter
+from alpha_callbacks.weights.sharded import ShardedParameter, identity
 from alpha_callbacks.weights.weight import Weight
 
 
@@ -44,10 +44,10 @@ def digests_of(weights: Iterable[Weight]) -> dict[str, bytes]:
 
     The layers of one FSDP1 unit share theirs, which is taken once.
     """
-    seen: dict[int, bytes | None] = {}
+    seen: dict[object, bytes | None] = {}
     found: dict[str, bytes] = {}
     for weight in weights:
-        key = id(weight if weight.sharded is None else weight.sharded)
+        key = id(weight) if weight.sharded is None else identity(weight.sharded)
         if key not in seen:
             seen[key] = _digest(weight)
         if not weight.unsupported and (value := seen[key]) is not None:
@@ -57,9 +57,9 @@ def digests_of(weights: Iterable[Weight]) -> dict[str, bytes]:
 
 def _by_context(weights: Iterable[Weight]) -> Iterator[tuple[ShardedParameter | None, list[Weight]]]:
     """Yield the weights of each context together: those of an FSDP1 unit need not follow one another."""
-    groups: dict[int, list[Weight]] = {}
+    groups: dict[tuple[int, ...], list[Weight]] = {}
     for weight in weights:
-        groups.setdefault(id(weight.sharded), []).append(weight)
+        groups.setdefault(identity(weight.sharded), []).append(weight)
     for group in groups.values():
         yield group[0].sharded, group
 

@@ -17,6 +17,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.training.gather import digests_of, gathered
 from alpha_callbacks.utils.machine import cpu_threads, local_ranks
+from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.weight import Weight
 
 
@@ -54,11 +55,15 @@ class Measurer:
     """Analyses one state after the other of the same model.
 
     All ranks call `take` and `analyze` in the same order; whatever fails on one of them fails on all.
+
+    Attributes:
+        notes: what a reader of the newest rows has to know about the choice of weights.
     """
 
     def __init__(
         self, options: AnalysisOptions, ranks: Ranks, *, threads: int | None = None, max_seconds: float | None = None
     ) -> None:
+        self.notes: tuple[str, ...] = ()
         self._options, self._ranks, self._max_seconds = options, ranks, max_seconds
         here = ranks.gather(socket.gethostname()).count(socket.gethostname())
         # torchrun says how many ranks share this machine, other launchers do not.
@@ -67,7 +72,7 @@ class Measurer:
         self._digests: dict[str, bytes] = {}  # of the bits that they belong to, as far as this rank looked
         self._waiting: dict[str, int] = {}  # how often a layer was left out in a row
 
-    def take(self, find: Callable[[], Sequence[Weight]], *, copy: bool) -> PendingState:
+    def take(self, find: Callable[[], Inventory], *, copy: bool) -> PendingState:
         """See which weights have changed, divide them among the ranks, and gather or copy what must be. Collective.
 
         Args:
@@ -81,7 +86,7 @@ class Measurer:
         weights = self._list(find)
         return self._pending(weights, self._own, copy=copy)
 
-    def copy(self, find: Callable[[], Sequence[Weight]]) -> CopiedState:
+    def copy(self, find: Callable[[], Inventory]) -> CopiedState:
         """Copy a state that may have to be analysed later; nothing is compared with earlier ones yet. Collective.
 
         Each rank copies its share. Raises what `take` raises.
@@ -119,13 +124,15 @@ class Measurer:
         rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]
         return Table.from_rows(rows, self._options.precisions)
 
-    def _list(self, find: Callable[[], Sequence[Weight]]) -> list[Weight]:
+    def _list(self, find: Callable[[], Inventory]) -> list[Weight]:
         """Return the weights, which must be there and the same on all ranks. Collective."""
         weights: list[Weight] = []
 
         def look() -> list[tuple[str, int, int]]:
             _finish_device_work()
-            weights.extend(find())
+            inventory = find()
+            weights.extend(inventory.weights)
+            self.notes = inventory.notes
             return [(w.layer_name, w.out_features, w.in_features) for w in weights]
 
         signatures = self._ranks.agree(look)

@@ -23,8 +23,8 @@ from alpha_callbacks.training.monitor_checks import check_monitor_options, check
 from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
 from alpha_callbacks.training.run_folder import RunFolder, claim
 from alpha_callbacks.training.travelling_sinks import travelling
+from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.module_weights import module_inventory
-from alpha_callbacks.weights.weight import Weight
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -224,16 +224,14 @@ class Monitor(AbstractContextManager["Monitor"]):
             raise OptionError(
                 f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
             )
-        return self._measure(
-            lambda: module_inventory(model, self.options).weights, Moment(checked_step(step), epoch, event)
-        )
+        return self._measure(lambda: module_inventory(model, self.options), Moment(checked_step(step), epoch, event))
 
     def log_checkpoint(
         self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
         """Like `log`, for the weights in a checkpoint on disk that every rank can read. Collective."""
         return self._measure(
-            lambda: open_checkpoint(path).inventory(self.options).weights, Moment(checked_step(step), epoch, event)
+            lambda: open_checkpoint(path).inventory(self.options), Moment(checked_step(step), epoch, event)
         )
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
@@ -269,7 +267,7 @@ class Monitor(AbstractContextManager["Monitor"]):
                 raise
             error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
 
-    def _measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
+    def _measure(self, find: Callable[[], Inventory], moment: Moment) -> Snapshot | None:
         """Measure in the run that is open, or open one. Collective."""
         with self._turn:
             if not self.running:

@@ -17,7 +17,7 @@ from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
 from alpha_callbacks.training.snapshot_warnings import failure, warn_of
 from alpha_callbacks.training.stop_signal import StopSignal
-from alpha_callbacks.weights.weight import Weight
+from alpha_callbacks.weights.inventory import Inventory
 
 _EVERY_RANK = "Attach the callback on every rank, or call Monitor.log there, for the same states."
 
@@ -85,7 +85,7 @@ class MonitoredRun:
         told = ("last_snapshot", "last_step", "last_due", "dropped", "should_stop", "output_dir")
         return {name: getattr(self, name) for name in told} | {"closed": True}
 
-    def measure(self, find: Callable[[], Sequence[Weight]], moment: Moment) -> Snapshot | None:
+    def measure(self, find: Callable[[], Inventory], moment: Moment) -> Snapshot | None:
         """Measure the state whose weights `find` lists. Collective.
 
         Errors at the first state of a run are always raised: training has cost nothing yet.
@@ -98,7 +98,7 @@ class MonitoredRun:
         finally:
             self.should_stop = self._signal.raised
 
-    def _measured(self, find: Callable[[], Sequence[Weight]], moment: Moment, errors: ErrorPolicy) -> Snapshot | None:
+    def _measured(self, find: Callable[[], Inventory], moment: Moment, errors: ErrorPolicy) -> Snapshot | None:
         self._signal.poll()
         with errors:
             # Also waits for all: the first rank comes when a checkpoint is on disk, and no wait is left to the
@@ -149,7 +149,7 @@ class MonitoredRun:
             errors.append(error)
 
     def _measure_beside(
-        self, find: Callable[[], Sequence[Weight]], moment: Moment, worker: Background[Snapshot]
+        self, find: Callable[[], Inventory], moment: Moment, worker: Background[Snapshot]
     ) -> Snapshot | None:
         """Copy a state and hand it to the worker; wait for it only where it is the last of the run. Collective."""
         with self._errors:
@@ -230,6 +230,8 @@ class MonitoredRun:
         self.last_snapshot = snapshot
         problem = failure(snapshot)
         if self._ranks.rank == 0:
+            for note in self._measurer.notes:
+                self._errors.say(note)
             warn_of(snapshot, self._errors)
         for sink in self._sinks:
             try:

@@ -43,6 +43,7 @@ class Base:
         config: config.json as a dict, or empty.
         weights: layer name -> weight, embeddings too.
         shapes: layer name of a tensor -> its shape as stored.
+        moving: layers that are trained themselves (of a live model), so that they have rows without an adapter.
         stores_transposed: linear layers are (in, out), as the adapter's config says, and read so, since the base's
             config does not say it.
     """
@@ -51,6 +52,7 @@ class Base:
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: dict[str, Weight] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    moving: set[str] = field(default_factory=set)
     stores_transposed: bool = False
 
     def parts(self, layer: str) -> list[Weight]:
@@ -125,11 +127,16 @@ def adapter_inventory(
         raise CheckpointError(f"{source}: {error}") from error
     known = text_config(below.config).get("model_type") in TRANSPOSED_MODELS
     below.stores_transposed = bool(config.get("fan_in_fan_out")) and not known
-    adapter = _renamed(adapter, below, source)
+    return adapted_inventory(_renamed(adapter, below, source), below, source, chosen)
+
+
+def adapted_inventory(adapter: Adapter, below: Base, source: str, chosen: Chosen) -> Inventory:
+    """Return what `adapter_inventory` does, for an adapter that is read already and has the names of the base."""
     touched, weights, skipped = set[str](), list[Weight](), list[Skipped]()
 
     def take(tensors: Sequence[StoredTensor]) -> list[Weight]:
-        found = take_inventory(tensors, below.config, selects=chosen.selects, include_embeddings=chosen.embeddings)
+        wanted, named = chosen.selects, bool(below.source)
+        found = take_inventory(tensors, below.config, selects=wanted, include_embeddings=chosen.embeddings, named=named)
         skipped.extend(found.skipped)
         return found.weights
 
@@ -146,13 +153,15 @@ def adapter_inventory(
         for weight in take([update.stored()]):
             touched.add(weight.layer_name)
             weights += _pair(weight, update, below, source)
+    moving = [w for name, w in below.weights.items() if name in below.moving - touched and chosen.selects(name)]
+    weights += [w for w in moving if w.category != "embedding" or chosen.embeddings]
     names = [weight.layer_name for weight in weights]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise CheckpointError(f"{source}: expected one update of each layer, got two of {twice}.")
     skipped += [
         Skipped(name, (w.out_features, w.in_features), w.stored_dtype, "not changed by the adapter; scan the base")
         for name, w in below.weights.items()
-        if name not in touched
+        if name not in touched | below.moving
     ]
     weights.sort(key=lambda weight: (module_order(weight.layer_name.removesuffix(UPDATE)), weight.is_update))
     return Inventory(weights, skipped)
@@ -203,7 +212,7 @@ def _pair(weight: Weight, update: Update, below: Base, source: str) -> Iterable[
     if other is None:
         if below.source:
             yield replace(weight, unsupported=update.unsupported or _ABSENT)
-        yield added(weight, update, rows.get("left"))
+        yield added(weight, update, rows.get("left"), None)
         return
     if not update.unsupported and (weight.out_features, weight.in_features) != (other.out_features, other.in_features):
         raise CheckpointError(
@@ -216,7 +225,7 @@ def _pair(weight: Weight, update: Update, below: Base, source: str) -> Iterable[
     if update.needs_base and not update.unsupported:
         yield replace(difference(whole, other), stored_dtype=update.method)
     else:
-        yield added(replace(weight, category=other.category), update, rows.get("left"))
+        yield added(replace(weight, category=other.category), update, rows.get("left"), other)
 
 
 def _readers(weight: Weight, update: Update, config: Mapping[str, Any]) -> dict[str, RowReader]:

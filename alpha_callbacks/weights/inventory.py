@@ -44,10 +44,12 @@ class Inventory:
     Attributes:
         weights: matrices to analyse, in the order of the tensors given.
         skipped: all other tensors.
+        notes: what a reader of the rows has to know about the choice of weights, a sentence each.
     """
 
     weights: list[Weight] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def named(self, prefix: str) -> "Inventory":
         """Return the same with a prefix before all names."""
@@ -55,7 +57,7 @@ class Inventory:
             replace(weight, layer_name=prefix + weight.layer_name, tied_to=weight.tied_to and prefix + weight.tied_to)
             for weight in self.weights
         ]
-        return Inventory(weights, [replace(tensor, name=prefix + tensor.name) for tensor in self.skipped])
+        return Inventory(weights, [replace(tensor, name=prefix + tensor.name) for tensor in self.skipped], self.notes)
 
 
 def take_inventory(
@@ -65,6 +67,7 @@ def take_inventory(
     selects: Callable[[str], bool] = lambda name: True,
     include_embeddings: bool = False,
     ties: Mapping[str, str] | None = None,
+    named: bool = False,
 ) -> Inventory:
     """Sort tensors into weights and the rest.
 
@@ -75,12 +78,16 @@ def take_inventory(
         include_embeddings: analyse embedding tables too.
         ties: tensor name -> name of the tensor that owns the same storage. Of those that share one, a single tensor is
             analysed: the language head if it passes the filter, else the last that does.
+        named: the names are final; else the prefix of DistributedDataParallel is dropped where all have it.
 
     Raises:
         CheckpointError: two tensors have the same layer name.
     """
     inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
-    entries = [_examine(tensor, config, selects, include_embeddings) for tensor in _without_wrapper(tensors)]
+    entries = [
+        _examine(tensor, config, selects, include_embeddings)
+        for tensor in (tensors if named else without_ddp_prefix(tensors))
+    ]
     groups: dict[str, list[_Entry]] = {}
     keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
@@ -106,7 +113,7 @@ def take_inventory(
 
 def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
     """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
-    named = _without_wrapper(tensors)
+    named = without_ddp_prefix(tensors)
     return [_examine(tensor, config, lambda name: True, include_embeddings=True).weights for tensor in named]
 
 
@@ -154,23 +161,17 @@ def _representative(group: Sequence[_Entry]) -> _Entry | None:
     return (heads or usable)[-1] if usable else None
 
 
-def _without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Return tensors without the `module` of DistributedDataParallel, which all matrices have in one place or none.
+def without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """Return the tensors without the "module." of DistributedDataParallel, which every weight's name has or none.
 
-    It comes first, or after the name of the attribute that holds the wrapped model ("model.module."). AveragedModel has
-    it too, and a counter beside it; one may be around the other.
+    AveragedModel has it too, and a counter beside it.
     """
-    names = [clean_name(tensor.name) for tensor in tensors if not tensor.companion and len(tensor.shape) > 1]
-    found = re.match(r"((?!module\.)\w+\.)?(module\.)+", min(names, default=""))
-    if found is None or not all(name.startswith(found[0]) for name in names):
+    prefix = "module."
+    named = [tensor for tensor in tensors if not tensor.companion and tensor.shape]
+    if not named or not all(clean_name(tensor.name).startswith(prefix) for tensor in named):
         return list(tensors)
-    wrapped, whole = found[0], found[1] or ""
-    short = {
-        t.name: whole + name.removeprefix(wrapped) for t in tensors if (name := clean_name(t.name)).startswith(wrapped)
-    }
-    if len({short.get(tensor.name, tensor.name) for tensor in tensors}) < len({tensor.name for tensor in tensors}):
-        return list(tensors)
-    return [t if t.companion else replace(t, name=short.get(t.name, t.name)) for t in tensors]
+    without = [t if t.companion else replace(t, name=clean_name(t.name).removeprefix(prefix)) for t in tensors]
+    return without_ddp_prefix(without)  # one may be around the other
 
 
 FILTERED = "left out by the layer filter"

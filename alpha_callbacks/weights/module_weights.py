@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.beside_base import Chosen
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
-from alpha_callbacks.weights.peft_adapters import with_adapters
+from alpha_callbacks.weights.moving_weights import moving_inventory
+from alpha_callbacks.weights.peft_adapters import with_adapters, without_adapters
+from alpha_callbacks.weights.peft_tensors import is_adapted, sort_tensors
 from alpha_callbacks.weights.saved_names import saved_name, saved_paths
 from alpha_callbacks.weights.sharded import (
     DTensorParameter,
@@ -63,15 +66,21 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     config = config_of(module)
     texts = {name: text for stored in kept for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
-    if options.adapters == "merged":
-        tensors = with_adapters(tensors, module)
     saved = saved_paths(module)
+    ties = {saved_name(name, saved): saved_name(owner, saved) for name, owner in ties.items()}
+    adapted = any(is_adapted(child) for child in module.modules())
+    if adapted and options.adapters != "auto":
+        tensors = (with_adapters if options.adapters == "merged" else without_adapters)(tensors, module)
+    named = [replace(tensor, name=saved_name(tensor.name, saved)) for tensor in tensors]
+    if adapted and options.adapters == "auto":
+        chosen = Chosen(options.selects, options.include_embeddings)
+        return moving_inventory(sort_tensors(tensors, named, module), module, config, chosen, ties)
     return take_inventory(
-        [replace(tensor, name=saved_name(tensor.name, saved)) for tensor in tensors],
+        named,
         config,
         selects=options.selects,
         include_embeddings=options.include_embeddings,
-        ties={saved_name(name, saved): saved_name(owner, saved) for name, owner in ties.items()},
+        ties=ties,
     )
 
 

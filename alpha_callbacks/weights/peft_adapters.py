@@ -15,12 +15,24 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 def with_adapters(tensors: Iterable[StoredTensor], module: nn.Module) -> list[StoredTensor]:
     """Return the tensors of a model, those under adapters as `merge_and_unload` would leave them."""
-    layers = {
+    layers = _layers(module)
+    return [_merged(tensor, layers[tensor.name]) if tensor.name in layers else tensor for tensor in tensors]
+
+
+def without_adapters(tensors: Iterable[StoredTensor], module: nn.Module) -> list[StoredTensor]:
+    """Return the tensors of a model, those marked into which an adapter is merged: they are no base."""
+    merged = {name for name, layer in _layers(module).items() if getattr(layer, "merged_adapters", ())}
+    why = 'merged with its adapter. Call unmerge_adapter(), or use adapters="merged"'
+    return [replace(t, packed=t.packed or why) if t.name in merged else t for t in tensors]
+
+
+def _layers(module: nn.Module) -> dict[str, Any]:
+    """Return name of the weight -> the layer of PEFT around it."""
+    return {
         f"{path}.base_layer.weight".lstrip("."): child
         for path, child in module.named_modules()
         if callable(getattr(child, "merge", None)) and isinstance(getattr(child, "base_layer", None), nn.Module)
     }
-    return [_merged(tensor, layers[tensor.name]) if tensor.name in layers else tensor for tensor in tensors]
 
 
 def _merged(tensor: StoredTensor, layer: nn.Module) -> StoredTensor:

@@ -6,7 +6,8 @@ all ranks enter `whole()` for the same parameters in the same order, whichever r
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +28,41 @@ class ShardedParameter(Protocol):
         Raises:
             Exception: that cannot be seen.
         """
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several parameters that one weight is computed from.
+
+    Attributes:
+        parts: each once, in the same order on every rank.
+    """
+
+    parts: tuple[ShardedParameter, ...]
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather all of them for the time of the context."""
+        with ExitStack() as stack:
+            for part in self.parts:
+                stack.enter_context(part.whole())
+            yield
+
+    def local(self) -> list[Tensor]:
+        """Return what this rank holds of them."""
+        return [tensor for part in self.parts for tensor in part.local()]
+
+
+def joined(*parameters: ShardedParameter | None) -> ShardedParameter | None:
+    """Return what gathers all of these, None where none is sharded."""
+    flat = [each for p in parameters for each in (p.parts if isinstance(p, Together) else (p,)) if each is not None]
+    parts = tuple({id(part): part for part in flat}.values())
+    return Together(parts) if len(parts) > 1 else next(iter(parts), None)
+
+
+def identity(sharded: ShardedParameter | None) -> tuple[int, ...]:
+    """Return what is the same for weights that can be read in one context."""
+    return tuple(map(id, sharded.parts)) if isinstance(sharded, Together) else (id(sharded),)
 
 
 def is_dtensor(tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from alpha_callbacks.weights.adapters.update import Update
 from alpha_callbacks.weights.layer_names import UPDATE, UPDATE_CATEGORY
+from alpha_callbacks.weights.sharded import joined
 from alpha_callbacks.weights.weight import ADDED, RowReader, Weight
 
 
@@ -29,6 +30,7 @@ def as_update(weight: Weight, rows: RowReader, stored: str, *, unsupported: str 
         rows=rows,
         tied_to="",
         unsupported=unsupported,
+        factors=None,
     )
 
 
@@ -43,7 +45,8 @@ def difference(tuned: Weight, base: Weight) -> Weight:
     why = tuned.unsupported or base.unsupported and f"the base: {base.unsupported}"
     if shapes[0] != shapes[1]:
         why = f"{shapes[0]} here and {shapes[1]} in the base, so there is no difference"
-    return as_update(tuned, rows, stored, unsupported=why)
+    made = as_update(tuned, rows, stored, unsupported=why)
+    return replace(made, sharded=joined(tuned.sharded, base.sharded), base_norm=base.frobenius_norm)
 
 
 def adapted(base: Weight, update: Update, rows: Mapping[str, RowReader]) -> Weight:
@@ -60,12 +63,22 @@ def adapted(base: Weight, update: Update, rows: Mapping[str, RowReader]) -> Weig
 
     stored = f"{base.stored_dtype}{ADDED}{update.method}"
     why = base.unsupported or update.unsupported
-    return replace(base, dtype=torch.float64, stored_dtype=stored, rows=read, unsupported=why)
+    sharded = joined(base.sharded, update.sharded)
+    return replace(base, dtype=torch.float64, stored_dtype=stored, rows=read, unsupported=why, sharded=sharded)
 
 
-def added(weight: Weight, update: Update, left: RowReader | None) -> Weight:
-    """Return the update of an adapter that holds it itself, with its factors where it is a product of two."""
+def added(weight: Weight, update: Update, left: RowReader | None, base: Weight | None) -> Weight:
+    """Return the update of an adapter that holds it itself, with its factors where it is a product of two.
+
+    Args:
+        weight: gives name, category, shape and the rows of the update.
+        update: of the tensor that it is in.
+        left: reader of the rows of the left factor.
+        base: the weight below the adapter, where there is one.
+    """
     made = as_update(weight, weight.rows, update.method, unsupported=weight.unsupported)
+    if base is not None:
+        made = replace(made, base_norm=base.frobenius_norm, sharded=joined(base.sharded, weight.sharded))
     if left is None or update.right is None:
         return made
     right: Callable[[], Tensor] = update.right

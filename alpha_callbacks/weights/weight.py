@@ -1,5 +1,6 @@
 """The one record that every source yields: a 2-D weight, read row by row."""
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ class Weight:
         tied_to: layer that owns the same storage, if any.
         unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
         sharded: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
+        base_norm: of an update, returns the Frobenius norm of the weight that it changes; None where that is not known.
         factors: of an update of low rank, returns (L, R), float64, of shapes (out_features, r) and (r, in_features),
             whose product it is.
     """
@@ -52,6 +54,7 @@ class Weight:
     unsupported: str = ""
     sharded: ShardedParameter | None = None
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
+    base_norm: Callable[[], float] | None = None
 
     @property
     def is_update(self) -> bool:
@@ -94,12 +97,24 @@ class Weight:
         return replace(self, rows=lambda start, stop: matrix[start:stop])
 
     def copied(self) -> "Weight":
-        """Return the weight as it is now, copied to the CPU, readable any time."""
+        """Return the weight as it is now, with all that belongs to it, copied to the CPU, readable any time."""
         matrix = torch.empty(self.out_features, self.in_features, dtype=self.dtype)
         source = self.held()  # some weights are computed at each reading
         for start, stop in spans(self.out_features, self.in_features):
             matrix[start:stop] = source.rows(start, stop)
-        return replace(self, rows=lambda start, stop: matrix[start:stop], sharded=None)
+        copy = replace(self, rows=lambda start, stop: matrix[start:stop], sharded=None)
+        if self.factors is not None:
+            left, right = (factor.cpu().clone() for factor in self.factors())
+            copy = replace(copy, factors=lambda: (left, right))
+        if self.base_norm is not None:
+            norm = self.base_norm()
+            copy = replace(copy, base_norm=lambda: norm)
+        return copy
+
+    def frobenius_norm(self) -> float:
+        """Return the root of the sum of squares of all entries."""
+        blocks = (self.rows(start, stop).double() for start, stop in spans(self.out_features, self.in_features))
+        return math.hypot(*(float(torch.linalg.vector_norm(block)) for block in blocks))
 
     def row_blocks(self) -> Iterator[Tensor]:
         """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""

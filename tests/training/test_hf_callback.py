@@ -276,13 +276,30 @@ def test_lora_base_is_analysed_once_under_clean_names(tmp_path: Path, monkeypatc
     seen, memory = count_analyses(monkeypatch), MemorySink()
     config = peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"], modules_to_save=["lm_head"])
     net = peft.get_peft_model(model(), config)
-    trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory])], net).train()
+    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory], adapters="base")
+    trainer(tmp_path, [callback], net).train()
     names = [layer.first.layer_name for layer in memory.snapshots[0].table.layers]
     assert sorted(seen) == sorted([*names, *["lm_head"] * 3])  # the base once, the trained copy of the head each time
     assert [s.reused for s in memory.snapshots] == [0, 14, 14, 14]
     plain = plain_table(tmp_path / "plain")
     assert names == [layer.first.layer_name for layer in plain.layers]
     assert [r.alpha for r in memory.snapshots[0].table] == [r.alpha for r in plain]
+
+
+def test_under_lora_the_rows_are_those_of_what_moves(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    peft = pytest.importorskip("peft")
+    memory = MemorySink()
+    net = peft.get_peft_model(model(), peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory])], net).train()
+    first, last = memory.snapshots[0].table, memory.snapshots[-1].table
+    names = [layer.first.layer_name for layer in last.layers]
+    assert names[::2] == [layer.first.layer_name for layer in last.weights.layers]
+    assert names[1::2] == [f"{name} (update)" for name in names[::2]]
+    assert {row.category for row in last} == {"attn_q", "attn_q_update", "attn_v", "attn_v_update"}
+    assert {row.status for row in first if row.is_update} == {"unchanged"}
+    moved = [row for row in last if row.is_update]
+    assert all(0 < row.relative_size < 1 and 1 <= row.stable_rank <= 2 for row in moved)
+    assert memory.snapshots[-1].failed_layers == 0 and caplog.text.count("under PEFT the rows are those of what") == 1
 
 
 def plain_table(folder: Path) -> Any:

@@ -38,7 +38,7 @@ def network() -> nn.Sequential:
 
 
 def look(measurer: Measurer, model: nn.Module, *, copy: bool = False, **options: Any) -> tuple[Table, frozenset[str]]:
-    pending = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=copy)
+    pending = measurer.take(lambda: module_inventory(model, OPTIONS), copy=copy)
     return measurer.analyze(pending, Ranks(), **options), pending.reused
 
 
@@ -65,7 +65,7 @@ def test_only_what_has_changed_is_analysed(names: list[str], copy: bool) -> None
 def test_a_copy_is_of_the_state_that_was_taken(names: list[str]) -> None:
     model, measurer = network(), Measurer(OPTIONS, Ranks())
     expected, _ = look(Measurer(OPTIONS, Ranks()), model)
-    pending = measurer.take(lambda: module_inventory(model, OPTIONS).weights, copy=True)
+    pending = measurer.take(lambda: module_inventory(model, OPTIONS), copy=True)
     change(model[0])
     assert measurer.analyze(pending, Ranks()) == expected
     names.clear()

@@ -11,7 +11,7 @@ from torch import Tensor
 from alpha_callbacks.weights.adapters.names import Group
 from alpha_callbacks.weights.adapters.scaling import UNKNOWN_SCALE, scale_of
 from alpha_callbacks.weights.adapters.update import Update, low_rank, whole
-from alpha_callbacks.weights.stored_tensor import StoredTensor
+from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
 
 
 def lora(group: Group, name: str, scale: float, method: str = "LoRA") -> Update:
@@ -36,52 +36,55 @@ def lora(group: Group, name: str, scale: float, method: str = "LoRA") -> Update:
     def left(start: int, stop: int) -> Tensor:
         return b.read(start, stop).double().flatten(1)
 
-    return low_rank(name, update.method, left, right, update.shape, "conv" if len(update.shape) > 2 else "linear")
+    kind: Kind = "conv" if len(update.shape) > 2 else "linear"
+    return low_rank(name, update.method, left, right, (mid or a).shape[0], update.shape, kind)
 
 
-def adalora(group: Group, name: str, config: Mapping[str, Any]) -> Update:
-    """Return alpha / (rank + 1e-5) * B (E * A), as PEFT computes it."""
+def adalora(group: Group, name: str, config: Mapping[str, Any], known: float | None = None) -> Update:
+    """Return alpha / (rank + 1e-5) * B (E * A), as PEFT computes it; `known` is the whole factor."""
     a, b, e = (group.roles[role] for role in ("lora_A", "lora_B", "lora_E"))
     rank = a.shape[0]
-    scale = scale_of(group, 1, config, peft=True)
+    scale = known
     if scale is None:
-        return Update(name, "AdaLoRA", (b.shape[0], a.shape[1])).refused(UNKNOWN_SCALE)
-    scale = (scale if scale > 0 else rank) / (rank + 1e-5)
-    update = low_rank(
+        alpha = scale_of(group, 1, config, peft=True)
+        if alpha is None:
+            return Update(name, "AdaLoRA", (b.shape[0], a.shape[1])).refused(UNKNOWN_SCALE)
+        scale = (alpha if alpha > 0 else rank) / (rank + 1e-5)
+    return low_rank(
         name,
         f"AdaLoRA, rank {rank}",
         lambda start, stop: b.read(start, stop).double(),
         lambda: scale * whole(a) * whole(e),
+        rank,
         (b.shape[0], a.shape[1]),
     )
-    return update.of_factors(b, e, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2 and e.shape == (rank, 1))
 
 
 def embedding_lora(group: Group, name: str, scale: float) -> Update:
     """Return scale * (B A)^T of an embedding table: A of shape (rank, vocabulary), B (dimension, rank)."""
     a, b = group.roles["lora_embedding_A"], group.roles["lora_embedding_B"]
-    update = low_rank(
+    return low_rank(
         name,
         f"LoRA, rank {a.shape[0]}",
         lambda start, stop: a.read(0, a.shape[0])[:, start:stop].T.double(),
         lambda: scale * whole(b).T,
+        a.shape[0],
         (a.shape[1], b.shape[0]),
         "embedding",
     )
-    return update.of_factors(b, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2)
 
 
 def transposed_lora(group: Group, name: str, scale: float) -> Update:
     """Return MLX's scale * (a b)^T: a of shape (in, rank), b (rank, out)."""
     a, b = group.roles["lora_a"], group.roles["lora_b"]
-    update = low_rank(
+    return low_rank(
         name,
         f"LoRA, rank {a.shape[1]}",
         lambda start, stop: b.read(0, b.shape[0])[:, start:stop].T.double(),
         lambda: scale * whole(a).T,
+        a.shape[1],
         (b.shape[1], a.shape[0]),
     )
-    return update.of_factors(a, b, fit=a.shape[1:] == b.shape[:1] and len(b.shape) == 2)
 
 
 def expert_lora(group: Group, name: str, scale: float, rank: int) -> Update:
@@ -99,9 +102,7 @@ def expert_lora(group: Group, name: str, scale: float, rank: int) -> Update:
         found: Tensor = scale * above @ below
         return found
 
-    shape = (experts, b.shape[0], a.shape[1])
-    update = Update(name, f"LoRA, rank {rank}", shape, {"change": change}, kind="unknown")
-    return update.of_factors(b, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2)
+    return Update(name, f"LoRA, rank {rank}", (experts, b.shape[0], a.shape[1]), {"change": change}, kind="unknown")
 
 
 def dora(update: Update, magnitude: StoredTensor) -> Update:

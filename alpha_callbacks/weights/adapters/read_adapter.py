@@ -11,6 +11,7 @@ from alpha_callbacks.weights.adapters.other_methods import ia3, loha, lokr, oft,
 from alpha_callbacks.weights.adapters.scaling import UNKNOWN_SCALE, config_in_header, rank_of, scale_of
 from alpha_callbacks.weights.adapters.update import Read, Update
 from alpha_callbacks.weights.layer_names import clean_name
+from alpha_callbacks.weights.sharded import joined
 from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
 
 # Beginning of a role -> the method that has it, where there is no formula here.
@@ -73,7 +74,10 @@ def is_adapter(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> bo
 
 
 def read_adapter(
-    tensors: Sequence[StoredTensor], config: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    tensors: Sequence[StoredTensor],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Adapter:
     """Return the updates of an adapter, and what else it holds.
 
@@ -81,6 +85,7 @@ def read_adapter(
         tensors: of the adapter, not of its base.
         config: adapter_config.json as a dict, or empty.
         metadata: texts in the header of the file.
+        scales: module -> factor of its product, where more is known than a config says (a live model).
 
     Raises:
         CheckpointError: several adapters in one, or a config with values of a wrong kind.
@@ -93,11 +98,13 @@ def read_adapter(
     shared = {
         name.rpartition(".")[2]: t for t in tensors if (name := clean_name(t.name)).endswith(("vera_A", "vera_B"))
     }
-    updates = [
-        _update(group, groups, dict(config) or config_in_header(metadata or {}, group.module), peft, shared)
-        for group in groups.values()
-        if _formula(group) and group.module not in _SHARED
-    ]
+    updates = []
+    for group in groups.values():
+        if _formula(group) and group.module not in _SHARED:
+            about = dict(config) or config_in_header(metadata or {}, group.module)
+            update = _update(group, groups, about, peft, shared, (scales or {}).get(group.module))
+            used = (*group.roles.values(), *(shared.values() if update.method.startswith("VeRA") else ()))
+            updates.append(replace(update, sharded=joined(*(tensor.sharded for tensor in used))))
     owner = {id(tensor): group.module for group in groups.values() for tensor in group.roles.values()}
     weights, factors = [], []
     for tensor in tensors:
@@ -130,15 +137,22 @@ def _formula(group: Group) -> set[str]:
 
 
 def _update(
-    group: Group, groups: Mapping[str, Group], config: Mapping[str, Any], peft: bool, shared: Mapping[str, StoredTensor]
+    group: Group,
+    groups: Mapping[str, Group],
+    config: Mapping[str, Any],
+    peft: bool,
+    shared: Mapping[str, StoredTensor],
+    known: float | None,
 ) -> Update:
-    name = f"{group.module}.weight"
+    name = f"{group.module.replace('.base_layer.', '.')}.weight"
     magnitude = group.roles.get("lora_magnitude_vector") or group.roles.get("dora_scale")
     found = _formula(group)
     method = _method(found, config)
     refused = Update(name, method, (0, 0))
     if frozenset(found) not in _FACTORS:
         return refused.refused(f"its formula is not computed here ({', '.join(sorted(found))})")
+    if ".base_layer." in group.module:
+        return refused.refused("inside a MultiheadAttention, where PEFT 0.21 adds it twice and its formula says once")
     if coded := next((tensor for tensor in group.roles.values() if tensor.dtype is None or tensor.packed), None):
         return refused.refused(f"factors stored as {coded.stored_dtype}, which are codes")
     if odd := _without_product(group, found):
@@ -157,10 +171,12 @@ def _update(
         rows: dict[str, Read] = {"change": lambda start, stop: tensor.read(start, stop).double()}
         return Update(name, "difference", tensor.shape, rows, kind=kind)
     if "lora_E" in found:
-        return adalora(group, name, config)
+        return adalora(group, name, config, known)
     stacked = _stacked(group, config)
     rank = (0 if stacked else _rank(group, found)) or rank_of(stacked or group.module, config)
-    scale = scale_of(replace(group, module=stacked or group.module), rank, config, peft=peft)
+    scale = known
+    if scale is None:
+        scale = scale_of(replace(group, module=stacked or group.module), rank, config, peft=peft)
     if scale is None:
         return _product(group, found, name, 1.0, False).refused(UNKNOWN_SCALE)
     if stacked:
@@ -206,13 +222,17 @@ def _changes_more(config: Mapping[str, Any]) -> str:
     variant = next((text for option, text in _VARIANTS.items() if config.get(option)), "")
     if variant:
         return f"the variant {variant} is not computed here"
-    start = str(config.get("init_lora_weights", "")).lower()
-    if start.startswith(_MOVES_BASE):
-        return (
-            f"initialised by {start}, which takes a part out of the base, so that base and product do not add up. "
-            "Convert it (save_pretrained with path_initial_model_for_weight_conversion)"
-        )
+    if moved := moves_base(config):
+        return f"{moved} Convert it (save_pretrained with path_initial_model_for_weight_conversion)"
     return ""
+
+
+def moves_base(config: Mapping[str, Any]) -> str:
+    """Return why the product of an adapter's factors is not what has changed since its base, or ""."""
+    start = str(config.get("init_lora_weights", "")).lower()
+    if not start.startswith(_MOVES_BASE):
+        return ""
+    return f"initialised by {start}, which takes a part out of the base, so that base and product do not add up."
 
 
 def _rank(group: Group, found: set[str]) -> int:

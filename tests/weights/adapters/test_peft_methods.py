@@ -136,6 +136,7 @@ def test_experts_and_fused_attention(tmp_path: Path) -> None:
         expected = merged["attn.in_proj_weight"][8 * part : 8 * (part + 1)]
         assert close(rows(both[f"attn.in_proj.{found}"]), expected)
         assert close(rows(alone[f"attn.in_proj.{found}{UPDATE}"]), rows(both[f"attn.in_proj.{found}{UPDATE}"]))
+    assert "adds it twice" in both["attn.out_proj"].unsupported
     for expert in range(3):
         for stack in ("gate_up_proj", "down_proj"):
             name = f"mlp.experts.{expert}.{stack}"
