@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 ENGINE, SCAN, RANKS = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt"
-REPORT, TRAINING, FORMATS = "report.txt", "training.txt", "formats.txt"
+REPORT, TRAINING, FORMATS, CUDA = "report.txt", "training.txt", "formats.txt", "cuda.txt"
 PERFORMANCE, TRUST, EVIDENCE = "docs/performance.md", "docs/trust.md", "docs/evidence.md"
 TUTORIAL = "docs/tutorials/llama31_8b.md"
 
@@ -34,6 +34,11 @@ QUOTED = [
     (PERFORMANCE, r"synchronous \| the analysis \| ([\d.]+) s, ([\d.]+)", TRAINING,
      r"us +stall.* ([\d.]+) s = +([\d.]+)"),
     (PERFORMANCE, r"NF4 \|.*\| ([\d.]+) ms \| ([\d.]+)", FORMATS, r"nf4 +([\d.]+) +[\d.]+ +([\d.]+)"),
+    (PERFORMANCE, r"whole scan, `exact` \|.*\| ([\d.]+) s", CUDA, r"scan exact .*default: +([\d.]+) s"),
+    (PERFORMANCE, r"bare calls alone.*\| ([\d.]+) s", CUDA, r"bare fp64 +all 225: ([\d.]+) s"),
+    (PERFORMANCE, r"one worker \|.*\| ([\d.]+) s", CUDA, r"scan exact .*workers 1: +([\d.]+) s"),
+    (PERFORMANCE, r"whole scan, `fast` \|.*\| ([\d.]+) s", CUDA, r"scan fast .*default: +([\d.]+) s"),
+    (PERFORMANCE, r"memory of the device \|.*\| ([\d.]+) GB", CUDA, r"scan exact .*default: .*s, ([\d.]+) GB"),
     (TRUST, r"([\d.]+) × \(`exact`\) and ([\d.]+) × \(`fast`\)", ENGINE, r"exact is ([\d.]+) x.*, fast ([\d.]+)"),
     (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),

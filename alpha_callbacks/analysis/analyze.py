@@ -245,11 +245,7 @@ class _Matrix:
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
         reason = _REASONS.get(fit.status, "")
         if self.beyond_rank:
-            rank = int(torch.count_nonzero(self.stored.spectrum.evals))
-            reason = (
-                f"an update of rank {rank}: the tail of {fit.k} and its threshold reach beyond its non-zero "
-                f"eigenvalues. A smaller --k-frac and --k-min fit into them (k below {rank})"
-            )
+            reason = _beyond_rank(int(torch.count_nonzero(self.stored.spectrum.evals)), fit.k, self.weight.n_eigs)
         row = replace(
             self.blank(precision, fit.status, reason),
             alpha=fit.alpha,
@@ -267,6 +263,15 @@ class _Matrix:
             spectral_error=0.0 if method == "lossless" else math.nan,
         )
         return _Answer(row, solved)
+
+
+def _beyond_rank(rank: int, k: int, n_eigs: int) -> str:
+    """Return why the tail of a low-rank update has no alpha, and the options with which it has one."""
+    found = f"an update of rank {rank}: the tail of {k} and its threshold reach beyond its non-zero eigenvalues"
+    if rank < 3:
+        return f"{found}, which are too few for a tail"
+    share = 10.0 ** math.floor(math.log10((rank - 1) / n_eigs))  # so small that k_min decides
+    return f"{found}. With --k-min {rank - 1} --k-frac {share:g} the tail is within them"
 
 
 def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:

@@ -141,7 +141,8 @@ class Checkpoint:
                 tensors, self.config, selects=chosen.selects, include_embeddings=chosen.embeddings, ties=ties
             )
         except CheckpointError as error:  # two tensors of one layer name, in whichever files
-            raise CheckpointError(f"{self.source or self.files[0].parent}: {error}") from error
+            where = self.files[0] if len(self.files) == 1 and self.origin is None else self.source
+            raise CheckpointError(f"{where or self.files[0].parent}: {error}") from error
 
     def _tied_embedding(self, tensors: Sequence[StoredTensor]) -> StoredTensor | None:
         """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""

@@ -1,6 +1,7 @@
 """A model id -> a local folder with its weights and config, and nothing else, through huggingface_hub's cache."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.file_names import sets_of
@@ -26,7 +27,7 @@ _CONFIGS = (  # of a model, of an adapter, of quantizers
 _PATIENCE = 20.0  # seconds for the first answer of the hub
 
 
-def fetch_model(model_id: str, revision: str | None = None) -> Path:
+def fetch_model(model_id: str, revision: str | None = None, note: Callable[[str], object] = _log.info) -> Path:
     """Download (or find in the cache) the weight files and config of a model.
 
     Which files are the weights, the rule of `file_sets` says, for each component of a pipeline. No code is fetched.
@@ -34,6 +35,8 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
     Args:
         model_id: "organization/name".
         revision: branch, tag or commit.
+        note: takes a sentence on each choice among the files. What is not chosen is not downloaded, so that nothing
+            later can say it.
 
     Raises:
         CheckpointError: unknown, gated, unreachable and not in the cache, or without weights; says what to do.
@@ -44,7 +47,7 @@ def fetch_model(model_id: str, revision: str | None = None) -> Path:
         if constants.HF_HUB_OFFLINE:
             return _from_cache(model_id, revision, "offline mode")
         files = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
-        wanted = _wanted(model_id, revision, [file.rfilename for file in files])
+        wanted = _wanted(model_id, revision, [file.rfilename for file in files], note)
         return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the transport of huggingface_hub changes, and with it the classes of its errors
         if refused := refusal(code_of(error), model_id, revision):
@@ -83,21 +86,23 @@ def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
     return folder
 
 
-def _wanted(model_id: str, revision: str | None, files: list[str]) -> list[str]:
+def _wanted(model_id: str, revision: str | None, files: list[str], note: Callable[[str], object]) -> list[str]:
     """Return what is downloaded: the weights, their index and config, and the descriptions of components."""
     described = [name for name in (PIPELINE, MODULES) if name in files]
     contents = {name: json_of(_fetched(model_id, revision, name)) for name in described}
     wanted = list(described)
     for part in component_names(contents.get(PIPELINE), contents.get(MODULES)):
-        wanted += _wanted_of(model_id, revision, files, f"{part}/")
+        wanted += _wanted_of(model_id, revision, files, f"{part}/", note)
     if len(wanted) == len(described) or PIPELINE not in described:
-        wanted += _wanted_of(model_id, revision, files, "")
+        wanted += _wanted_of(model_id, revision, files, "", note)
     if len(wanted) == len(described):
         raise CheckpointError(f"{model_id}: expected weights (.safetensors, .bin or .gguf), the repository has none.")
     return wanted
 
 
-def _wanted_of(model_id: str, revision: str | None, files: list[str], folder: str) -> list[str]:
+def _wanted_of(
+    model_id: str, revision: str | None, files: list[str], folder: str, note: Callable[[str], object]
+) -> list[str]:
     """Return the files of one folder that make up a checkpoint; none where it has no weights."""
     names = [name.removeprefix(folder) for name in files if name.startswith(folder)]
     inside = [name for name in names if "/" not in name]
@@ -105,8 +110,8 @@ def _wanted_of(model_id: str, revision: str | None, files: list[str], folder: st
     chosen = choose_files(inside, where, lambda index: read_index(_fetched(model_id, revision, folder + index)))
     if chosen is None:
         return []
-    for note in chosen.notes:  # what is left aside is not downloaded, so that nothing later can say it
-        _log.info("%s: %s", where, note)
+    for sentence in chosen.notes:
+        note(f"{where}: {sentence}" if folder else sentence)
     beside = [name for name in (*_CONFIGS, chosen.index) if name in inside]
     return [folder + name for name in (*beside, *chosen.files)]
 

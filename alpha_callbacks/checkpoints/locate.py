@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from alpha_callbacks.errors import CheckpointError, OptionError
@@ -10,8 +11,15 @@ from alpha_callbacks.utils.model_names import SUFFIXES
 EMBEDDED = Path(__file__).parents[1] / "assets" / "tiny_llama"
 
 
-def locate(source: str | Path | None, revision: str | None = None) -> Path:
+def locate(
+    source: str | Path | None, revision: str | None = None, *, note: Callable[[str], object] | None = None
+) -> Path:
     """Return the local path of a source, fetching a model id from the hub.
+
+    Args:
+        source: path or model id; None: the model that comes with the package.
+        revision: of a model id.
+        note: takes a sentence on each choice among the files of a model on the hub; None: they are logged.
 
     Raises:
         CheckpointError: neither a path that exists nor the form of a model id.
@@ -29,7 +37,7 @@ def locate(source: str | Path | None, revision: str | None = None) -> Path:
     if _is_model_id(str(source)):
         from alpha_callbacks.checkpoints.hub import fetch_model
 
-        return fetch_model(str(source), revision)
+        return fetch_model(str(source), revision, *([note] if note else []))
     if "://" in str(source):
         from alpha_callbacks.checkpoints.remote.redirects import shown
 

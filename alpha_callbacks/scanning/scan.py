@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,9 @@ def scan(
 
 def _open(source: str | Path | None, revision: str | None, remote: bool) -> Checkpoint:
     if not remote:
-        return open_checkpoint(locate(source, revision))
+        notes = list[str]()
+        found = open_checkpoint(locate(source, revision, note=notes.append))
+        return replace(found, notes=(*notes, *found.notes))
     if source is None or Path(source).exists():
         what = "the model that comes with the package" if source is None else f"{source}, which is on this machine"
         raise OptionError(f"remote: expected a model id or a URL, got {what}. Leave it out.")

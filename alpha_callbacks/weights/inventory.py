@@ -86,7 +86,7 @@ def take_inventory(
     inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
     entries = [
         _examine(tensor, config, selects, include_embeddings)
-        for tensor in (tensors if named else without_ddp_prefix(tensors))
+        for tensor in (tensors if named else without_wrapper(tensors))
     ]
     groups: dict[str, list[_Entry]] = {}
     keys = _storages(tensors, ties)
@@ -113,7 +113,7 @@ def take_inventory(
 
 def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
     """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
-    named = without_ddp_prefix(tensors)
+    named = without_wrapper(tensors)
     return [_examine(tensor, config, lambda name: True, include_embeddings=True).weights for tensor in named]
 
 
@@ -161,17 +161,23 @@ def _representative(group: Sequence[_Entry]) -> _Entry | None:
     return (heads or usable)[-1] if usable else None
 
 
-def without_ddp_prefix(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Return the tensors without the "module." of DistributedDataParallel, which every weight's name has or none.
+def without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
+    """Return tensors without the `module` of DistributedDataParallel, which all matrices have in one place or none.
 
-    AveragedModel has it too, and a counter beside it.
+    It comes first, or after the name of the attribute that holds the wrapped model ("model.module."). AveragedModel has
+    it too, and a counter beside it; one may be around the other.
     """
-    prefix = "module."
-    named = [tensor for tensor in tensors if not tensor.companion and tensor.shape]
-    if not named or not all(clean_name(tensor.name).startswith(prefix) for tensor in named):
+    names = [clean_name(tensor.name) for tensor in tensors if not tensor.companion and len(tensor.shape) > 1]
+    found = re.match(r"((?!module\.)\w+\.)?(module\.)+", min(names, default=""))
+    if found is None or not all(name.startswith(found[0]) for name in names):
         return list(tensors)
-    without = [t if t.companion else replace(t, name=clean_name(t.name).removeprefix(prefix)) for t in tensors]
-    return without_ddp_prefix(without)  # one may be around the other
+    wrapped, whole = found[0], found[1] or ""
+    short = {
+        t.name: whole + name.removeprefix(wrapped) for t in tensors if (name := clean_name(t.name)).startswith(wrapped)
+    }
+    if len({short.get(tensor.name, tensor.name) for tensor in tensors}) < len({tensor.name for tensor in tensors}):
+        return list(tensors)
+    return [t if t.companion else replace(t, name=short.get(t.name, t.name)) for t in tensors]
 
 
 FILTERED = "left out by the layer filter"

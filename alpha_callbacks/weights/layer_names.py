@@ -194,11 +194,14 @@ def module_order(layer_name: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-_WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_original_module")
+_WRAPPERS = (
+    "_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "_forward_module",
+    "_original_module",
+)  # fmt: skip
 
 
 def clean_name(name: str) -> str:
-    """Return a parameter path without what torch.compile, FSDP, activation checkpointing, Fabric and PEFT put into it.
+    """Return a parameter path without what torch.compile, FSDP, checkpointing, Lightning and PEFT put into it.
 
     Examples:
         >>> clean_name("_orig_mod.layers.0._checkpoint_wrapped_module.fc1.weight")

@@ -48,7 +48,8 @@ def moving_inventory(
     ]
     updates = _updates(read, parts)
     base = [_unmerged(t, updates.get(t.name)) if t.name in parts.merged else t for t in parts.base.values()]
-    below = _base(base, config, ties, parts.moving)
+    renamed = {parts.names.get(name, name): parts.names.get(owner, owner) for name, owner in ties.items()}
+    below = _base(base, config, renamed, parts.moving)
     factors = [factor for adapter in read for factor in (*adapter.factors, *_unknown(adapter))]
     whole = Adapter(tuple(updates.values()), tuple(parts.saved), (*factors, *parts.idle))
     found = adapted_inventory(whole, below, "the model", chosen)
@@ -103,19 +104,11 @@ def _configs(module: nn.Module) -> dict[str, dict[str, Any]]:
 def _base(
     tensors: Sequence[StoredTensor], config: Mapping[str, Any], ties: Mapping[str, str], moving: set[str]
 ) -> Base:
-    names = {tensor.name for tensor in tensors}
-    renamed = {_known(name, names): _known(owner, names) for name, owner in ties.items()}
-    weights = take_inventory(tensors, config, include_embeddings=True, ties=renamed, named=True).weights
+    weights = take_inventory(tensors, config, include_embeddings=True, ties=ties, named=True).weights
     shapes = {layer_name_of(tensor.name): tensor.shape for tensor in tensors if len(tensor.shape) > 1}
     below = Base("the model", config, {weight.layer_name: weight for weight in weights}, shapes)
     below.moving = {weight.layer_name for name in moving for weight in below.parts(layer_name_of(name))}
     return below
-
-
-def _known(name: str, names: set[str]) -> str:
-    """Return what a tensor is called here, with or without the prefix of DistributedDataParallel."""
-    plain = plain_name(name)
-    return plain if plain in names else plain.removeprefix("module.")
 
 
 def _unmerged(tensor: StoredTensor, update: Update | None) -> StoredTensor:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from alpha_callbacks.weights.adapters.names import place_of
-from alpha_callbacks.weights.inventory import without_ddp_prefix
+from alpha_callbacks.weights.inventory import without_wrapper
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
@@ -29,6 +29,7 @@ class PeftTensors:
         factors: adapter -> its factors where it acts, named as in its file.
         scales: adapter -> module -> factor of its product.
         saved: modules trained in full.
+        names: name in a checkpoint of the model under PEFT -> name here.
         idle: what does not act, each with the reason why it is no matrix of its own.
     """
 
@@ -40,6 +41,7 @@ class PeftTensors:
     factors: dict[str, list[StoredTensor]] = field(default_factory=dict)
     scales: dict[str, dict[str, float]] = field(default_factory=dict)
     saved: list[StoredTensor] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
     idle: list[StoredTensor] = field(default_factory=list)
 
 
@@ -73,13 +75,14 @@ def sort_tensors(tensors: Sequence[StoredTensor], named: Sequence[StoredTensor],
     wrappers: dict[str, Any] = {path: child for path, child in module.named_modules() if _wraps(child)}
     unsaved = {f"{path}.{name}" for path, child in module.named_modules() for name in child._non_persistent_buffers_set}
     acting, inside = set[str](), dict[str, str]()
-    for tensor, saved in zip(tensors, without_ddp_prefix(named), strict=True):
+    for tensor, before, saved in zip(tensors, named, without_wrapper(named), strict=True):
         path = _owner(tensor.name, wrappers)
         inner = clean_name(tensor.name[len(path) :].lstrip(".")) if path is not None else ""
         first, adapter, *last = [*inner.split("."), "", ""][: max(2, inner.count(".") + 1)]
         if path is None or first in _INSIDE:
             name = plain_name(saved.name)
             parts.base.setdefault(name, replace(saved, name=name))
+            parts.names[before.name] = name
             parts.moving.update({name} if flat or tensor.name in trained else ())
             if path is not None and is_adapted(wrappers[path]) and _is_matrix(saved):
                 inside[name] = path

@@ -222,6 +222,10 @@ def test_two_tensors_of_one_layer_are_named_with_their_folder(tmp_path: Path) ->
     with pytest.raises(CheckpointError, match=r"a: expected one tensor of this name, got _orig_mod.a.weight") as error:
         layers(tmp_path)
     assert str(error.value).startswith(f"{tmp_path}: ")
+    (alone := tmp_path / "alone").mkdir()
+    save_file({"_orig_mod.a.weight": noise(8, 8), "a.weight": noise(8, 8)}, alone / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"alone.model.safetensors: a: expected one tensor of this name"):
+        layers(alone)
 
 
 @pytest.mark.parametrize("length", [300, 5000])

@@ -117,6 +117,8 @@ def test_fetches_weights_and_config_only_then_uses_the_cache(hub: Hub, tmp_path:
     assert sorted(set(hub.fetched)) == ["config.json", "model.safetensors"]
     assert "29 analysed" in done.stdout
     assert "left aside: pytorch_model.bin." in done.stderr
+    (note,) = json.loads((tmp_path / "out" / "run.json").read_text())["notes"]
+    assert note.endswith("left aside: pytorch_model.bin.")
     hub.fetched.clear()
     assert scan("org/tiny", tmp_path, hub.url, "--no-resume").returncode == 0
     assert hub.fetched == []

@@ -162,7 +162,14 @@ def test_alpha_of_an_update(tmp_path: Path) -> None:
     assert rows[0].alpha == pytest.approx(expected, rel=1e-9) and rows[1].alpha == pytest.approx(expected, rel=1e-6)
     beyond = analyze_with_spectra(update, AnalysisOptions(precisions=("fp64", "fp32", "bf16"), k_min=4)).rows
     assert {row.status for row in beyond} == {"rank_deficient"}
-    assert beyond[0].reason.startswith("an update of rank 4: the tail of 4 and its threshold reach beyond")
+    advice = "With --k-min 3 --k-frac 0.1 the tail is within them"
+    assert beyond[0].reason == (
+        f"an update of rank 4: the tail of 4 and its threshold reach beyond its non-zero eigenvalues. {advice}"
+    )
+    assert analyze_with_spectra(update, AnalysisOptions(precisions=("fp64",), k_min=3, k_frac=0.1)).rows[0].ok
+    (thin,) = found({f"{Q}.lora_A.weight": A[:2], f"{Q}.lora_B.weight": B[:, :2]}, tmp_path, lora_alpha=2)
+    (row,) = analyze_with_spectra(thin, AnalysisOptions(precisions=("fp64",))).rows
+    assert row.reason.endswith("its non-zero eigenvalues, which are too few for a tail")
     assert [row.spectral_norm for row in beyond] == pytest.approx([float(sigma[0])] * 3, rel=1e-12)
     assert beyond[0].frobenius_norm == pytest.approx(float(sigma.norm()), rel=1e-12)
 
@@ -174,6 +181,21 @@ def test_factors_that_are_not_understood(tmp_path: Path) -> None:
     shapes = {f"base_model.model.{Q}.lora_A.weight": A, f"base_model.model.{Q}.lora_B.weight": randn(32, 2)}
     (update,) = found(shapes, tmp_path, lora_alpha=6)
     assert "factors of shape 32x2 and 4x24 have no product" in update.unsupported
+    for roles in (
+        {"lora_a": (24, 4), "lora_b": (5, 32)},
+        {"lora_a": (2, 24, 4), "lora_b": (2, 4, 32)},
+        {"lora_embedding_A": (4, 24), "lora_embedding_B": (32, 5)},
+        {"lora_A": (4, 24), "lora_B": (32, 4), "lora_E": (5, 1)},
+        {"hada_w1_a": (32, 4), "hada_w1_b": (4, 24), "hada_w2_a": (32, 3), "hada_w2_b": (4, 24)},
+        {"hada_w1_a": (32, 4), "hada_w1_b": (4, 24), "hada_w2_a": (32, 3), "hada_w2_b": (3, 23)},
+        {"lokr_w1_a": (8, 2), "lokr_w1_b": (3, 6), "lokr_w2": (4, 4)},
+    ):
+        name = "{}.{}.weight" if "lora_A" in roles else "{}.{}"
+        tensors = {f"base_model.model.{name}".format(Q, role): randn(*shape) for role, shape in roles.items()}
+        found(tensors, tmp_path, lora_alpha=6, r=4)
+        (update,) = open_checkpoint(tmp_path).inventory(replace(OPTIONS, include_embeddings=True)).weights
+        assert "factors of shape" in update.unsupported and update.unsupported.endswith("have no product here")
+        assert all("x".join(map(str, shape)) in update.unsupported for shape in roles.values())
     both = {f"{Q}.lora_A.{name}.weight": A for name in ("one", "two")}
     with pytest.raises(CheckpointError, match=r"expected one adapter, found 2 in one file \(one, two\)"):
         found(both, tmp_path, lora_alpha=6)

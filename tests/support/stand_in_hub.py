@@ -84,6 +84,7 @@ class Handler(BaseHTTPRequestHandler):
     """Common to both hosts."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or the end of each answer waits 40 ms for an acknowledgement
     state: StandIn
     host = ""
 

@@ -100,6 +100,8 @@ def test_blocks(name: str, block: int | None, short: str) -> None:
         ("layers.0._orig_mod.fc1.weight", "layers.0.fc1"),
         ("_fsdp_wrapped_module.layers.0._fsdp_wrapped_module.fc1.weight", "layers.0.fc1"),
         ("model.q_proj.base_layer.weight", "model.q_proj"),
+        ("_forward_module.model.fc1.weight", "model.fc1"),
+        ("model._orig_mod._fpw_module.fc1.weight", "model.fc1"),
         ("module", "module"),
         ("attention.in_proj_weight", "attention.in_proj_weight"),
     ],

@@ -98,14 +98,14 @@ def body_of(answer: Answer, length: int, link: Link) -> Iterator[bytes]:
     told = headers.get("content-length")
     if told is not None and told.strip() != str(length):
         raise Fault(f"a Content-Length of {printable(told)} for a range of {length} bytes")
-    left, since, came = length, time.monotonic(), 0
+    left, since, came, timeout = length, time.monotonic(), 0, link.timeout
     for chunk in answer.response.iter_raw():
         if len(chunk) > left:
             raise Fault(f"more than the {length:,} bytes of the range")
         left, came = left - len(chunk), came + len(chunk)
         link.traffic.add(len(chunk))
         yield chunk
-        if (passed := time.monotonic() - since) > link.timeout:
+        if (passed := time.monotonic() - since) > timeout:
             if came < link.patience.slowest * passed:
                 raise Fault(f"{came:,} bytes in {passed:.0f} s")
             since, came = since + passed, 0

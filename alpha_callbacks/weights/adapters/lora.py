@@ -50,7 +50,7 @@ def adalora(group: Group, name: str, config: Mapping[str, Any], known: float | N
         if alpha is None:
             return Update(name, "AdaLoRA", (b.shape[0], a.shape[1])).refused(UNKNOWN_SCALE)
         scale = (alpha if alpha > 0 else rank) / (rank + 1e-5)
-    return low_rank(
+    update = low_rank(
         name,
         f"AdaLoRA, rank {rank}",
         lambda start, stop: b.read(start, stop).double(),
@@ -58,12 +58,13 @@ def adalora(group: Group, name: str, config: Mapping[str, Any], known: float | N
         rank,
         (b.shape[0], a.shape[1]),
     )
+    return update.of_factors(b, e, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2 and e.shape == (rank, 1))
 
 
 def embedding_lora(group: Group, name: str, scale: float) -> Update:
     """Return scale * (B A)^T of an embedding table: A of shape (rank, vocabulary), B (dimension, rank)."""
     a, b = group.roles["lora_embedding_A"], group.roles["lora_embedding_B"]
-    return low_rank(
+    update = low_rank(
         name,
         f"LoRA, rank {a.shape[0]}",
         lambda start, stop: a.read(0, a.shape[0])[:, start:stop].T.double(),
@@ -72,12 +73,13 @@ def embedding_lora(group: Group, name: str, scale: float) -> Update:
         (a.shape[1], b.shape[0]),
         "embedding",
     )
+    return update.of_factors(b, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2)
 
 
 def transposed_lora(group: Group, name: str, scale: float) -> Update:
     """Return MLX's scale * (a b)^T: a of shape (in, rank), b (rank, out)."""
     a, b = group.roles["lora_a"], group.roles["lora_b"]
-    return low_rank(
+    update = low_rank(
         name,
         f"LoRA, rank {a.shape[1]}",
         lambda start, stop: b.read(0, b.shape[0])[:, start:stop].T.double(),
@@ -85,6 +87,7 @@ def transposed_lora(group: Group, name: str, scale: float) -> Update:
         a.shape[1],
         (b.shape[1], a.shape[0]),
     )
+    return update.of_factors(a, b, fit=a.shape[1:] == b.shape[:1] and len(b.shape) == 2)
 
 
 def expert_lora(group: Group, name: str, scale: float, rank: int) -> Update:
@@ -102,7 +105,9 @@ def expert_lora(group: Group, name: str, scale: float, rank: int) -> Update:
         found: Tensor = scale * above @ below
         return found
 
-    return Update(name, f"LoRA, rank {rank}", (experts, b.shape[0], a.shape[1]), {"change": change}, kind="unknown")
+    shape = (experts, b.shape[0], a.shape[1])
+    update = Update(name, f"LoRA, rank {rank}", shape, {"change": change}, kind="unknown")
+    return update.of_factors(b, a, fit=b.shape[1:] == a.shape[:1] and len(a.shape) == 2)
 
 
 def dora(update: Update, magnitude: StoredTensor) -> Update:

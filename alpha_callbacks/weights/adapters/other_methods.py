@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,7 +26,9 @@ def loha(group: Group, name: str, scale: float) -> Update:
 
     if "hada_t1" in group.roles:
         return update.refused("of a convolution in Tucker form")
-    return Update(name, update.method, update.shape, {"change": change})
+    products = all(a.shape[1:] == b.shape[:1] and len(b.shape) == 2 for a, b in ((a1, b1), (a2, b2)))
+    fit = products and (a1.shape[0], b1.shape[1]) == (a2.shape[0], b2.shape[1])
+    return replace(update, rows={"change": change}).of_factors(a1, b1, a2, b2, fit=fit)
 
 
 def lokr(group: Group, name: str, scale: float) -> Update:
@@ -41,7 +45,8 @@ def lokr(group: Group, name: str, scale: float) -> Update:
         at = torch.arange(start, stop)
         return scale * (w1[at // rows2][:, :, None] * w2[at % rows2][:, None, :]).flatten(1)
 
-    return Update(name, update.method, update.shape, {"change": change})
+    fit = all(a.shape[1] == b.shape[0] for factors in (first, second) for a, b in pairwise(factors))
+    return replace(update, rows={"change": change}).of_factors(*first, *second, fit=fit)
 
 
 def vera(group: Group, name: str, shared: Mapping[str, StoredTensor]) -> Update:
@@ -60,9 +65,11 @@ def vera(group: Group, name: str, shared: Mapping[str, StoredTensor]) -> Update:
     def factor(start: int, stop: int) -> Tensor:
         return whole(b)[start:stop, None] * left.read(start, stop).double()
 
-    return low_rank(
+    update = low_rank(
         name, f"VeRA, rank {rank}", factor, lambda: whole(d)[:, None] * whole(right), rank, (out_features, 0)
     )
+    fit = len(left.shape) == len(right.shape) == 2 and left.shape[0] >= out_features
+    return update.of_factors(b, left, d, right, fit=fit and left.shape[1] == right.shape[0] == rank)
 
 
 def ia3(group: Group, name: str) -> Update:

@@ -54,7 +54,14 @@ class Update:
 
     def refused(self, why: str) -> "Update":
         """Return the same update as one that cannot be computed."""
-        return replace(self, unsupported=f"{self.method}: {why}")
+        return replace(self, right=None, unsupported=f"{self.method}: {why}")
+
+    def of_factors(self, *factors: StoredTensor, fit: bool) -> "Update":
+        """Return the same update, refused unless its factors fit together; the reason names their shapes."""
+        if fit:
+            return self
+        *first, last = ("x".join(map(str, factor.shape)) for factor in factors)
+        return self.refused(f"factors of shape {', '.join(first)} and {last}, which have no product here")
 
     def on(self, out_features: int, in_features: int) -> "Update":
         """Return the same update for a weight of this shape, where the adapter leaves its shape open."""
