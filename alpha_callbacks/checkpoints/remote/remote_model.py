@@ -23,7 +23,7 @@ _ON_HUB = re.compile(
     r"/(?P<plain>[\w.-]+/[\w.-]+)/?"
 )
 _ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_WHAT = "expected a model id (organization/name) or the URL of a .safetensors file or of its index"
+_WHAT = "expected a model id (organization/name) or the URL of a .safetensors file, of its index, or of a .gguf file"
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ def find_model(source: str, revision: str | None, link: Link) -> RemoteModel:
     """Find the files of a model without reading any weights.
 
     Args:
-        source: "organization/name", a page or file of the hub, or the URL of a .safetensors file or index elsewhere.
+        source: "organization/name", a page or file of the hub, or the URL of a .safetensors file or index, or a .gguf
+            file, elsewhere.
         revision: branch, tag or commit of a model on the hub.
         link: sends the requests.
 
     Raises:
-        CheckpointError: unknown, gated, without safetensors, or a URL that cannot be read.
+        CheckpointError: unknown, gated, without weights, or a URL that cannot be read.
         OptionError: a revision of something that has none.
     """
     if "://" not in source:
@@ -183,7 +184,7 @@ def _elsewhere(url: str, link: Link) -> RemoteModel:
     def address(other: str) -> str:
         return url if other == name else urljoin(url, quote(other))
 
-    if not name.endswith(".safetensors") and index_of(name) is None:
+    if not name.endswith((".safetensors", ".gguf")) and index_of(name) is None:
         raise CheckpointError(f"{shown(url)}: {_WHAT}. Download other formats and scan the file.")
     if index_of(name) is not None:
         promised = weight_map_of(fetch(url, link), shown(url))
@@ -200,7 +201,7 @@ def _elsewhere(url: str, link: Link) -> RemoteModel:
             return {}
 
     config = config_of(beside)
-    if not config:
+    if not config and not name.endswith(".gguf"):  # which says itself what it is
         note = f"no config.json beside {name}: fused matrices stay whole, quantized ones are refused."
         found = FileSet(found.files, found.index, found.promised, (*found.notes, note))
     return RemoteModel(shown(url), "", address, found, config, lambda refused: refused)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from io import BufferedReader
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from alpha_callbacks.errors import CheckpointError
 from alpha_integrations.checkpoints.gguf_types import PLAIN, GgufType
 
 _PIECE = 2**18  # values decoded at a time, a multiple of every block: what gguf needs beside them stays in the cache
+_READ = 2**22  # bytes read at a time, or one piece if that is more: of a file on a server, each read is a request
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class GgufRows:
         values = torch.empty(last - first, dtype=self.kind.dtype)
         out = values.numpy()
         try:
-            with self.file.open("rb") as handle:
-                for begin in range(first - first % _PIECE, last if first < last else 0, _PIECE):
-                    a, b = max(begin, first), min(begin + _PIECE, last)
-                    out[a - first : b - first] = self._piece(handle, a, b)
+            with self.file.open("rb", buffering=0) as handle:
+                step = max(1, _READ * self.kind.block // (self.kind.size * _PIECE)) * _PIECE
+                for begin in range(first, last, step):
+                    end = min(begin + step, last)
+                    self._decode(self._stored(handle, begin, end), begin, out[begin - first : end - first])
         except OSError as error:
             raise CheckpointError(f"{self.file}: expected to read its tensors, got {error.strerror}.") from error
         rows = values.view(stop - start, *self.shape[1:])
@@ -59,15 +61,22 @@ class GgufRows:
         factors = self.factors if self.factors.numel() == 1 else self.factors[start:stop]
         return rows * factors.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
 
-    def _piece(self, handle: BufferedReader, first: int, last: int) -> Any:
-        """Return values first..last."""
-        block, size = self.kind.block, self.kind.size
-        begin, end = first // block, -(-last // block)
-        stored = np.empty((end - begin) * size, np.uint8)
-        handle.seek(self.offset + begin * size)
-        if handle.readinto(stored.data) != stored.size:
+    def _stored(self, handle: RawIOBase, first: int, last: int) -> Any:
+        """Return the blocks that hold values first..last, shape (blocks, bytes of one)."""
+        begin, end = first // self.kind.block, -(-last // self.kind.block)
+        stored = np.empty((end - begin, self.kind.size), np.uint8)
+        handle.seek(self.offset + begin * self.kind.size)
+        if handle.readinto(stored.reshape(-1).data) != stored.size:
             raise CheckpointError(f"{self.file}: expected to read all of its tensors, it ended. Did the file change?")
-        return self._decoded(stored)[first - begin * block : last - begin * block]
+        return stored
+
+    def _decode(self, stored: Any, first: int, out: Any) -> None:
+        """Decode values first, first + 1, ... from the blocks that hold them."""
+        block, lead = self.kind.block, first % self.kind.block
+        for begin in range(0, len(out) + lead, _PIECE):
+            found = self._decoded(stored[begin // block : (begin + _PIECE) // block].reshape(-1))
+            a, b = max(begin, lead), min(begin + _PIECE, len(out) + lead)
+            out[a - lead : b - lead] = found[a - begin : b - begin]
 
     def _decoded(self, stored: Any) -> Any:
         if self.kind.name == "BF16":

@@ -15,6 +15,7 @@ from alpha_callbacks.checkpoints.remote.open_remote import open_remote
 from alpha_callbacks.errors import CheckpointError, OptionError, SourceError
 from tests.checkpoints.remote.conftest import QUICK, Serve
 from tests.conftest import noise
+from tests.support.gguf_files import write_gguf
 from tests.support.stand_in_hub import COMMIT, files_of
 
 Maker = Callable[..., Path]
@@ -147,9 +148,9 @@ def test_a_file_in_a_folder_of_the_repository(serve: Serve) -> None:
         ("file:///etc/passwd", None, "file:///etc/passwd: expected an address that begins with https:// or http://"),
         ("ftp://host/model.safetensors", None, "expected an address that begins with https:// or http://"),
         (
-            "https://host.example/model.gguf",
+            "https://host.example/model.onnx",
             None,
-            "host.example/model.gguf: expected a model id .*Download other formats",
+            "host.example/model.onnx: expected a model id .*Download other formats",
         ),
         ("https://", None, "expected an address that begins with"),
         ("http://host:port/x", None, "expected an address that begins with"),
@@ -237,9 +238,50 @@ def test_an_index_that_does_not_come_is_no_index_that_is_wrong(serve: Serve, fol
 
 
 def test_other_formats_are_named_with_what_to_do(serve: Serve) -> None:
-    for name in ("pytorch_model.bin", "model.gguf"):
-        serve({name: b"x" * 100, "config.json": b"{}"})
-        with pytest.raises(CheckpointError, match=f"expected .safetensors files, .*got {name}. Scan the model without"):
+    serve({"pytorch_model.bin": b"x" * 100, "config.json": b"{}"})
+    wanted = "expected .safetensors or .gguf files, .*got pytorch_model.bin. Scan the model without"
+    with pytest.raises(CheckpointError, match=wanted):
+        opened()
+
+
+GGUF = {
+    "token_embd.weight": noise(40, 64).numpy(),
+    "blk.0.attn_qkv.weight": noise(192, 64).numpy(),
+    "blk.0.ffn_up.weight": noise(96, 64).numpy(),
+}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gguf_is_read_by_ranges_too(serve: Serve, tmp_path: Path, parts: int) -> None:
+    pytest.importorskip("gguf")
+    for number in range(parts):
+        mine = dict(list(GGUF.items())[number::parts])
+        name = f"m-{number + 1:05d}-of-{parts:05d}.gguf" if parts > 1 else "m.gguf"
+        write_gguf(tmp_path / name, mine, arch="" if number else "llama", split=(number, parts, len(GGUF)))
+    hub = serve(files_of(tmp_path))
+    found = opened()
+    assert found.origin is not None and sum(found.origin.sizes.values()) == pytest.approx(
+        sum(map(len, hub.files.values())), rel=0.01
+    )
+    same(found, tmp_path)
+    before = len(hub.ranges())
+    next(tensor for tensor in found.tensors if tensor.name == "blk.0.ffn_up.weight").read(5, 8)
+    assert len(hub.ranges()) == before + 1
+    first, last = hub.ranges()[-1].removeprefix("bytes=").split("-")
+    assert int(last) + 1 - int(first) == 3 * 64 * 4
+    if parts == 1:
+        same(opened(f"{hub.storage_url}/blobs/m.gguf"), tmp_path)
+    hub.files = {name: content[:-8] + b"changed." for name, content in hub.files.items()}
+    hub.expire()
+    with pytest.raises(SourceError, match="expected the file that was opened, it has changed"):
+        found.tensors[0].read(0, 1)
+
+
+def test_a_damaged_gguf_file_is_refused_as_from_disk(serve: Serve) -> None:
+    pytest.importorskip("gguf")
+    for content, message in ((b"GGUF" + bytes(40), "version 0"), (b"x" * 100, "one that begins with b'xxxx'")):
+        serve({"m.gguf": content})
+        with pytest.raises(CheckpointError, match=f"m.gguf: expected a whole GGUF file, got {message}"):
             opened()
 
 

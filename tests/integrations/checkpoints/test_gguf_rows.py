@@ -84,8 +84,10 @@ def weight_reason(file: Path, what: str) -> bool:
     return re.search(f"stored as ggml type {what}", the_weight(file).unsupported) is not None
 
 
-def test_rows_are_decoded_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("read", [1, 300, 600])
+def test_rows_are_decoded_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:
     monkeypatch.setattr(gguf_rows, "_PIECE", 256)
+    monkeypatch.setattr(gguf_rows, "_READ", read)  # bytes; a piece has 272
     stored = random_bytes("Q8_0", ROWS, 96)
     weight = the_weight(write_gguf(tmp_path / "m.gguf", {NAME: (stored, "Q8_0")}))
     whole = decoded(stored, "Q8_0")
