@@ -13,7 +13,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.adapters.read_adapter import is_adapter
 from alpha_callbacks.weights.beside_base import Base, Chosen, adapter_inventory, tuned_inventory
-from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.layer_names import module_order
 from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored

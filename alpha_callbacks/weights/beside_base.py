@@ -8,7 +8,7 @@ from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.matching import matches
 from alpha_callbacks.weights.adapters.read_adapter import Adapter, read_adapter
 from alpha_callbacks.weights.adapters.update import Update
-from alpha_callbacks.weights.fused_layouts import TRANSPOSED_MODELS, text_config
+from alpha_callbacks.weights.families import family_of
 from alpha_callbacks.weights.inventory import Inventory, Skipped, take_inventory
 from alpha_callbacks.weights.layer_names import UPDATE, module_order
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
@@ -17,8 +17,6 @@ from alpha_callbacks.weights.updates import adapted, added, as_update, differenc
 from alpha_callbacks.weights.weight import RowReader, Weight
 
 _ABSENT = "the base has no layer of this name"
-# Families of experts that are stored (in, out) in any shape; of the others only the shape tells.
-_TRANSPOSED_EXPERTS = {"gpt_oss", "aria", "aria_text", "openai_privacy_filter"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def adapter_inventory(
         adapter = read_adapter(tensors, config, metadata)
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
-    known = text_config(below.config).get("model_type") in TRANSPOSED_MODELS
+    known = any(known.form == "in_out" for known in family_of(below.config).tensors.values())
     below.stores_transposed = bool(config.get("fan_in_fan_out")) and not known
     return adapted_inventory(_renamed(adapter, below, source), below, source, chosen)
 
@@ -197,7 +195,8 @@ def _fitted(update: Update, below: Base) -> Update:
     if len(update.shape) == 3 and update.kind == "unknown" and layer in below.shapes:
         stored, (_, out_features, in_features) = below.shapes[layer], update.shape
         flipped = stored[1:] == (in_features, out_features) != (out_features, in_features)
-        return update.transposed() if flipped or below.config.get("model_type") in _TRANSPOSED_EXPERTS else update
+        known = family_of(below.config).known(layer)
+        return update.transposed() if flipped or (known and known.form == "experts_in_out") else update
     if not parts and (update.needs_base or 0 in update.shape):
         return update.refused(_ABSENT if below.source else "only its base tells the change. Give it with --base")
     return update.on(sum(w.out_features for w in parts), parts[0].in_features) if parts else update

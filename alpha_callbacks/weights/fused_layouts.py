@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alpha_callbacks.weights.families import family_of, text_config
+
 Ranges = tuple[tuple[int, int], ...]
 
 
@@ -40,41 +42,26 @@ class Heads:
     grouped: bool
 
 
-# How a model family stores its fused q, k and v. A family that is not listed is left whole: a wrong split is worse.
-_CONCATENATED_MODELS = {
-    "phi3", "phi4_multimodal", "gpt2", "openai-gpt", "imagegpt", "decision_transformer", "mpt", "dbrx", "baichuan",
-    "qwen",
-}  # fmt: skip
-_GROUPED_MODELS = {"gpt_neox", "bloom", "internlm2", "gpt_neox_japanese"}
-_FALCON_MODELS = {"falcon", "RefinedWeb", "RefinedWebModel"}
-TRANSPOSED_MODELS = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}  # HF Conv1D stores (in, out)
-
-
 def read_heads(config: Mapping[str, Any]) -> Heads | None:
     """Return the attention geometry of a family with fused q, k, v, or None where it is not known."""
-    config = text_config(config)
+    layout, config = family_of(config).qkv, text_config(config)
     hidden = _first(config, "hidden_size", "n_embd", "d_model")
     queries = _first(config, "num_attention_heads", "n_head", "n_heads")
-    if not hidden or not queries:
+    if not (layout and hidden and queries):
         return None
-    keys = _first(config, "num_key_value_heads", "num_kv_heads") or queries
-    model_type = str(config.get("model_type", ""))
-    grouped = model_type in _GROUPED_MODELS
-    if model_type in _FALCON_MODELS:
+    inner = config.get("attn_config")  # DBRX
+    keys = _first(config, "num_key_value_heads", "num_kv_heads", "kv_n_heads")
+    keys = keys or _first(inner if isinstance(inner, Mapping) else {}, "kv_n_heads") or queries
+    if config.get("multi_query_attention"):  # ChatGLM
+        keys = _first(config, "multi_query_group_num") or keys
+    grouped = layout == "grouped"
+    if layout == "falcon":
         grouped = bool(config.get("new_decoder_architecture")) or not config.get("multi_query")
         keys = keys if config.get("new_decoder_architecture") else (1 if config.get("multi_query") else queries)
-    elif model_type == "gpt_bigcode":
+    elif layout == "bigcode":
         grouped = not config.get("multi_query", True)
         keys = queries if grouped else 1
-    elif model_type not in _CONCATENATED_MODELS | _GROUPED_MODELS:
-        return None
-    return Heads(queries, keys, _first(config, "head_dim") or hidden // queries, grouped)
-
-
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the language part of a multi-modal config, else the config itself."""
-    inner = config.get("text_config")
-    return inner if isinstance(inner, Mapping) else config
+    return Heads(queries, keys, _first(config, "head_dim", "kv_channels") or hidden // queries, grouped)
 
 
 def split_qkv(out_features: int, config: Mapping[str, Any]) -> tuple[Part, ...]:
@@ -107,17 +94,22 @@ def split_qkv_sizes(q: int, k: int, v: int) -> tuple[Part, ...]:
 
 def split_gate_up(out_features: int, config: Mapping[str, Any], prefix: str = "mlp") -> tuple[Part, ...]:
     """Return gate and up of a fused projection, or () when it is not twice an intermediate size of the config."""
-    config = text_config(config)
-    sizes = [config.get(name) for name in ("intermediate_size", "moe_intermediate_size", "ffn_hidden_size")]
     half, odd = divmod(out_features, 2)
-    if odd or half not in sizes:
+    if odd or half not in intermediate_sizes(config):
         return ()
-    if prefix == "moe_expert" and config.get("model_type") == "gpt_oss":  # gate and up take turns, row by row
+    if prefix == "moe_expert" and family_of(config).alternating:
         return tuple(
             Part(name, f"{prefix}_{name}", tuple((row, row + 1) for row in range(first, out_features, 2)))
             for first, name in enumerate(("gate", "up"))
         )
     return split_halves(out_features, prefix)
+
+
+def intermediate_sizes(config: Mapping[str, Any]) -> list[int]:
+    """Return the widths between the projections of an MLP or an expert."""
+    config = text_config(config)
+    names = ("intermediate_size", "moe_intermediate_size", "ffn_hidden_size")
+    return [config[name] for name in names if isinstance(config.get(name), int)]
 
 
 def split_halves(out_features: int, prefix: str) -> tuple[Part, ...]:

@@ -7,9 +7,11 @@ from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
+from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
+from alpha_callbacks.weights.families import Known, family_of
 from alpha_callbacks.weights.layer_names import categorize, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
-from alpha_callbacks.weights.unpack import is_expert_stack, weights_of
+from alpha_callbacks.weights.unpack import weights_of
 from alpha_callbacks.weights.weight import Weight
 
 
@@ -84,10 +86,14 @@ def take_inventory(
         CheckpointError: two tensors have the same layer name.
     """
     inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
-    entries = [
-        _examine(tensor, config, selects, include_embeddings)
-        for tensor in (tensors if named else without_wrapper(tensors))
-    ]
+    plain = tensors if named else without_wrapper(tensors)
+    family, forms = family_of(config), stack_forms(plain, config)
+
+    def known(tensor: StoredTensor) -> Known | None:
+        layer = layer_name_of(tensor.name)
+        return forms.get(layer) or family.known(layer)
+
+    entries = [_examine(tensor, known(tensor), config, selects, include_embeddings) for tensor in plain]
     groups: dict[str, list[_Entry]] = {}
     keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
@@ -146,10 +152,14 @@ class _Entry:
 
 
 def _examine(
-    tensor: StoredTensor, config: Mapping[str, Any], selects: Callable[[str], bool], include_embeddings: bool
+    tensor: StoredTensor,
+    known: Known | None,
+    config: Mapping[str, Any],
+    selects: Callable[[str], bool],
+    include_embeddings: bool,
 ) -> _Entry:
-    why = _why_not(tensor, include_embeddings)
-    found = () if why else tuple(weights_of(tensor, config))
+    why = _why_not(tensor, known, include_embeddings)
+    found = () if why else tuple(weights_of(tensor, config, known))
     wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in found if selects(weight.layer_name))
     return _Entry(tensor, wanted, why or ("" if wanted else FILTERED))
 
@@ -190,7 +200,7 @@ _NAMED = re.compile(
 )
 
 
-def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
+def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool) -> str:
     """Return why this tensor is no weight to analyse, or an empty string."""
     if tensor.companion:
         return tensor.companion
@@ -207,12 +217,13 @@ def _why_not(tensor: StoredTensor, include_embeddings: bool) -> str:
         return f"{ndim}-D, has no spectrum"
     if re.search(r"(^|[._])bias$", name):
         return "biases of several matrices"
-    if not _NAMED.search(name) and not is_expert_stack(tensor) and tensor.kind == "unknown":
+    if not _NAMED.search(name) and not (known or is_stack(tensor, None)) and tensor.kind == "unknown":
         return UNKNOWN
     if ndim > 5:
         return f"{ndim}-D, expected 2 to 5"
     layer = layer_name_of(name)
-    if (tensor.kind == "embedding" or categorize(layer) == "embedding") and ndim == 2 and not include_embeddings:
+    table = ndim == 2 and (tensor.kind == "embedding" or categorize(layer) == "embedding")
+    if (known.form == "table" if known else table) and not include_embeddings:
         return "embedding (--include-embeddings analyses it)"
     return ""
 

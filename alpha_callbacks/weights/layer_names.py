@@ -105,12 +105,14 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
     while len(path) > 1 and (path[-1].isdigit() or path[-1] in ("base_layer", "default")):
         path.pop()
     last, parents = path[-1], path[:-1]
-    if last in ("gate", "wg") and _moe_block(parents):
+    if parents[-1:] == ["router"] or last in ("gate", "wg") and _moe_block(parents):
         return "moe_router"
     if last in ("c_proj", "dense", "output", "wo", "Wo", "proj", "out"):
         return _projection(parents, last)
     category = _BY_SEGMENT.get(last, "other")
     if category != "conv" and _STATE_SPACE.intersection(parents):  # not the in_proj and out_proj of attention
+        return "other"
+    if category.startswith("mlp_") and parents and _ATTENTION.match(parents[-1]):  # a gate of attention's output
         return "other"
     inside_experts = any(_EXPERTS.match(part) for part in parents) or _NUMBERED_EXPERT.search(layer_name)
     return category.replace("mlp_", "moe_expert_") if inside_experts and category.startswith("mlp_") else category

@@ -1,7 +1,6 @@
 """One stored tensor -> the matrices inside it: flattened, transposed, split, or one per expert."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -9,68 +8,67 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.fused_layouts import (
-    TRANSPOSED_MODELS,
-    Part,
-    split_gate_up,
-    split_qkv,
-    split_thirds,
-    text_config,
-)
-from alpha_callbacks.weights.layer_names import categorize, clean_name
+from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
+from alpha_callbacks.weights.families import Form, Known, family_of, stack_size
+from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_qkv, split_thirds
+from alpha_callbacks.weights.layer_names import categorize
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader, Weight
 
-_EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe|switch_mlp)\.")
 
-
-def is_expert_stack(tensor: StoredTensor) -> bool:
-    """Return True for a tensor of shape (experts, a, b)."""
-    named = tensor.kind == "stack" or _EXPERTS_3D.search(clean_name(tensor.name)) is not None
-    return named and len(tensor.shape) == 3
-
-
-def weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weight]:
+def weights_of(tensor: StoredTensor, config: Mapping[str, Any], known: Known | None = None) -> Iterable[Weight]:
     """Yield the matrices inside one tensor.
 
     Args:
         tensor: at least 2-D.
         config: the model's config.json as a dict, or empty; decides how fused tensors are split.
+        known: what it is, where other tensors tell (`stack_forms`); None: what its family or its own shape tells.
     """
     layer, shape = layer_name_of(tensor.name), tensor.shape
     if tensor.dtype is None or tensor.packed:
-        yield _unsupported(tensor, layer)
+        yield _unsupported(
+            tensor, layer, tensor.packed or f"stored as {tensor.stored_dtype} codes, which are not weights"
+        )
         return
-    if is_expert_stack(tensor):
-        yield from _experts(tensor, layer, config)
+    known = known or family_of(config).known(layer)
+    if is_stack(tensor, known):
+        yield from _stack(tensor, layer, known or stack_forms([tensor], config).get(layer), config)
         return
-    model_type = str(text_config(config).get("model_type", ""))
-    transposed = tensor.kind == "transposed" or (
-        tensor.kind == "unknown"
-        and model_type in TRANSPOSED_MODELS
-        and re.search(r"\.(c_attn|c_proj|c_fc|q_attn)$", layer)
-    )
-    if len(shape) == 2 and transposed:
-        rows: RowReader = partial(_transposed_rows, tensor.read, shape[0])
-        out_features, in_features = shape[1], shape[0]
-    else:
-        rows = partial(_flat_rows, tensor.read) if len(shape) > 2 else tensor.read
-        out_features, in_features = shape[0], math.prod(shape[1:])
-    category = categorize(layer, ndim=len(shape))
+    form = known.form if known and tensor.kind == "unknown" else "in_out" if tensor.kind == "transposed" else "out_in"
+    if known and form.startswith("rows"):
+        yield from _rows_stack(tensor, layer, known, config)
+        return
+    rows, out_features, in_features = _matrix(tensor, form)
+    category = (known.category if known else "") or categorize(layer, ndim=2 if "heads" in form else len(shape))
     if tensor.kind == "embedding":
         category = "embedding"
     if tensor.kind == "in_proj" or layer.endswith("in_proj_weight"):
         layer, parts = layer.removesuffix("_weight"), split_thirds(out_features)
     elif tensor.parts is not None:
         parts = tensor.parts
-    elif category == "attn_qkv":
-        parts = split_qkv(out_features, config)
-    elif category in ("mlp_gate_up", "moe_expert_gate_up"):
-        parts = split_gate_up(out_features, config, category.removesuffix("_gate_up"))
     else:
-        parts = ()
+        parts = _parts(category, out_features, config)
     whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
     yield from _split(whole, parts)
+
+
+def _matrix(tensor: StoredTensor, form: Form) -> tuple[RowReader, int, int]:
+    """Return (rows, out_features, in_features) of a tensor that is one matrix."""
+    shape = tensor.shape
+    if form == "in_out" and len(shape) == 2:
+        return partial(_transposed_rows, tensor.read, shape[0]), shape[1], shape[0]
+    if form == "in_heads":
+        return partial(_transposed_rows, partial(_flat_rows, tensor.read), shape[0]), math.prod(shape[1:]), shape[0]
+    return partial(_flat_rows, tensor.read) if len(shape) > 2 else tensor.read, shape[0], math.prod(shape[1:])
+
+
+def _parts(category: str, out_features: int, config: Mapping[str, Any]) -> tuple[Part, ...]:
+    """Return the matrices fused in one of this category, () where it is one or the config does not explain it."""
+    if category == "attn_qkv":
+        return split_qkv(out_features, config)
+    if category in ("mlp_gate_up", "moe_expert_gate_up"):
+        return split_gate_up(out_features, config, category.removesuffix("_gate_up"))
+    return ()
 
 
 def _split(whole: Weight, parts: tuple[Part, ...]) -> Iterable[Weight]:
@@ -89,35 +87,63 @@ def _split(whole: Weight, parts: tuple[Part, ...]) -> Iterable[Weight]:
         )
 
 
-def _experts(tensor: StoredTensor, layer: str, config: Mapping[str, Any]) -> Iterable[Weight]:
-    """Yield one matrix (or gate and up) per expert from a tensor of shape (experts, a, b)."""
+def _stack(tensor: StoredTensor, layer: str, known: Known | None, config: Mapping[str, Any]) -> Iterable[Weight]:
+    """Yield one matrix (or gate and up) per entry of the first dimension."""
     count, a, b = tensor.shape
     assert tensor.dtype is not None
+    if known is None and tensor.kind == "unknown":
+        yield _unsupported(tensor, layer, UNCLEAR)
+        return
     base, _, last = layer.rpartition(".")
-    category = categorize(f"experts.{last}")
-    gate_up = category == "moe_expert_gate_up"
-    # (experts, out, in) as nn.Linear has it, unless only the other reading gives gate and up (Llama 4, gpt-oss).
-    flipped = gate_up and not split_gate_up(a, config, "moe_expert") and bool(split_gate_up(b, config, "moe_expert"))
-    hidden = text_config(config).get("hidden_size")
-    flipped = flipped or (category == "moe_expert_down" and a != hidden and b == hidden)
-    flipped = flipped and tensor.kind != "stack"
+    category = (known.category if known else "") or categorize(f"experts.{last}")
+    flipped = tensor.kind == "unknown" and known is not None and known.form == "experts_in_out"
     out_features, in_features = (b, a) if flipped else (a, b)
-    parts = tensor.parts
-    if parts is None:
-        parts = split_gate_up(out_features, config, "moe_expert") if gate_up else ()
-    for expert in range(count):
-        rows = partial(_expert_rows, tensor.read, expert, flipped)
-        name = f"{base}.{expert}.{last}" if base else f"{last}.{expert}"
+    parts = _parts(category, out_features, config) if tensor.parts is None else tensor.parts
+    for number in range(count):
+        rows = partial(_expert_rows, tensor.read, number, flipped)
         yield from _split(
-            Weight(name, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows), parts
+            Weight(
+                _numbered(base, number, last),
+                category,
+                out_features,
+                in_features,
+                tensor.dtype,
+                tensor.stored_dtype,
+                rows,
+            ),
+            parts,
         )
 
 
-def _unsupported(tensor: StoredTensor, layer: str) -> Weight:
+def _rows_stack(tensor: StoredTensor, layer: str, known: Known, config: Mapping[str, Any]) -> Iterable[Weight]:
+    """Yield the matrices of a 2-D stack, one above the other."""
+    count, (length, columns) = stack_size(config), tensor.shape
+    assert tensor.dtype is not None
+    if not count or length % count:
+        yield _unsupported(tensor, layer, f"{length} rows of several experts, whose number the config does not say")
+        return
+    base, _, last = layer.rpartition(".")
+    each, flipped = length // count, known.form == "rows_in_out"
+    shape = (columns, each) if flipped else (each, columns)
+    for number in range(count):
+        rows: RowReader = partial(_offset_rows, tensor.read, number * each)
+        if flipped:
+            rows = partial(_transposed_rows, rows, each)
+        yield Weight(_numbered(base, number, last), known.category, *shape, tensor.dtype, tensor.stored_dtype, rows)
+
+
+def _numbered(base: str, number: int, last: str) -> str:
+    return f"{base}.{number}.{last}" if base else f"{last}.{number}"
+
+
+def _unsupported(tensor: StoredTensor, layer: str, reason: str) -> Weight:
     rows, cols = tensor.shape[0], math.prod(tensor.shape[1:])
-    reason = tensor.packed or f"stored as {tensor.stored_dtype} codes, which are not weights"
     category = categorize(layer)
     return Weight(layer, category, rows, cols, torch.uint8, tensor.stored_dtype, tensor.read, unsupported=reason)
+
+
+def _offset_rows(read: RowReader, offset: int, start: int, stop: int) -> Tensor:
+    return read(offset + start, offset + stop)
 
 
 def _flat_rows(read: RowReader, start: int, stop: int) -> Tensor:

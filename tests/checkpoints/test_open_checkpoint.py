@@ -249,7 +249,7 @@ def test_experts_in_three_dimensions_are_no_convolution(tiny_checkpoint: Maker) 
     assert len(weights) == 9
 
 
-@pytest.mark.parametrize("model_type", ["codegen", "persimmon", "some_new_model"])
+@pytest.mark.parametrize("model_type", ["codegen", "moshi", "some_new_model"])
 def test_unknown_layouts_of_fused_attention_are_left_whole(tiny_checkpoint: Maker, model_type: str) -> None:
     config: dict[str, object] = {"model_type": model_type, "hidden_size": 24, "num_attention_heads": 4}
     folder = tiny_checkpoint({"h.0.attn.qkv_proj.weight": noise(72, 24)}, config=config)

@@ -62,8 +62,11 @@ class Mxfp4:
         """Return codes times powers of two in float32, which is exact."""
         codes, scale = claim.codes, claim.companions["scales"]
         name = codes.name
-        if name.endswith(("_blocks", ".blocks")):
-            name, codes = name[: -len("_blocks")], _flat(codes)
+        if name.endswith(("_blocks", ".blocks")):  # (out, in), unlike the same stacks in 16 bits
+            name, codes = (
+                name[: -len("_blocks")],
+                replace(_flat(codes), kind="stack" if len(codes.shape) == 4 else codes.kind),
+            )
         size = 2 * codes.shape[-1] // scale.shape[-1]
         return _decoded(codes, scale, size, _powers, name, f"mxfp4 (scale per group of {size})")
 

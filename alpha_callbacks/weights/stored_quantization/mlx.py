@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.stored_quantization.grouped_codes import (
     dequantize,
     group_of_columns,

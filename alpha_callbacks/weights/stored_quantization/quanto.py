@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.layer_names import categorize
 from alpha_callbacks.weights.stored_quantization.grouped_codes import is_float, readable
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from alpha_callbacks.weights.fused_layouts import text_config
+from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.stored_quantization.companions import by_module
 from alpha_callbacks.weights.stored_quantization.layout import Description
 from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS

@@ -1,0 +1,204 @@
+"""What is known of families of models, as data: how each stores its matrices where that is not one nn.Linear apiece.
+
+A record is read from the code that multiplies the weights, which it names. A family that is not here is left as its
+shapes and names have it: a wrong split is worse than none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Qkv = Literal["", "concatenated", "grouped", "falcon", "bigcode"]
+Form = Literal[
+    "out_in",  # as nn.Linear has it
+    "in_out",  # transposed, as HF's Conv1D has it
+    "experts_out_in",  # (matrices, out, in)
+    "experts_in_out",  # (matrices, in, out)
+    "rows_out_in",  # (matrices * out, in): the matrices of a 2-D stack stand one above the other
+    "rows_in_out",  # (matrices * in, out)
+    "in_heads",  # (in, heads, size): multiplied over the first dimension
+    "out_heads",  # (out, heads, size): multiplied over the last two
+    "table",  # rows that are looked up, an embedding
+]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What one tensor of a family is.
+
+    Attributes:
+        form: order of its dimensions.
+        category: of the matrix; "" leaves it to the name.
+    """
+
+    form: Form
+    category: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models.
+
+    Attributes:
+        source: where it was read: a file of transformers 5.23, or the model's own code.
+        qkv: how the rows of a fused q, k, v lie: all q, all k, all v ("concatenated"), or group by group ("grouped").
+        alternating: True if rows of gate and up take turns in a stack of experts.
+        tensors: end of a layer's path -> what that tensor is.
+        experts: where the config has the number of experts of a 2-D stack, as a dotted path.
+    """
+
+    source: str
+    qkv: Qkv = ""
+    alternating: bool = False
+    tensors: Mapping[str, Known] = field(default_factory=dict)
+    experts: str = ""
+
+    def known(self, layer: str) -> Known | None:
+        """Return what is known of a layer, e.g. of "model.layers.0.mlp.experts.down_proj" by "experts.down_proj"."""
+        path = layer.split(".")
+        ends = (".".join(path[-length:]) for length in range(len(path), 0, -1))
+        return next((self.tensors[end] for end in ends if end in self.tensors), None)
+
+
+_STACKS_IN_OUT = {
+    "experts.gate_up_proj": Known("experts_in_out"),
+    "experts.down_proj": Known("experts_in_out"),
+}
+_CONV1D = {name: Known("in_out") for name in ("attn.c_attn", "attn.c_proj", "attn.q_attn", "mlp.c_fc", "mlp.c_proj")}
+_CONV1D |= {name.replace("attn.", "crossattention."): known for name, known in _CONV1D.items() if "attn." in name}
+_XLNET = {
+    "rel_attn.seg_embed": Known("table"),
+} | {
+    f"rel_attn.{name}": Known("out_heads" if name == "o" else "in_heads", category)
+    for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "other"))
+}
+_PHI = Family("models/phi3/modeling_phi3.py", qkv="concatenated")
+_GPT2 = Family("models/gpt2/modeling_gpt2.py", qkv="concatenated", tensors=_CONV1D)
+_NEOX = Family("models/gpt_neox/modeling_gpt_neox.py", qkv="grouped")
+_FALCON = Family("models/falcon/modeling_falcon.py", qkv="falcon")
+_LLAMA4 = Family("models/llama4/modeling_llama4.py", tensors=_STACKS_IN_OUT)
+_ARIA = Family(
+    "models/aria/modeling_aria.py; files keep the names fc1 and fc2",
+    tensors={
+        **_STACKS_IN_OUT,
+        "experts.fc1": Known("experts_in_out", "moe_expert_gate_up"),
+        "experts.fc2": Known("experts_in_out", "moe_expert_down"),
+    },
+)
+
+FAMILIES: Mapping[str, Family] = {
+    "aria": _ARIA,
+    "aria_text": _ARIA,
+    "baichuan": Family("modeling_baichuan.py of baichuan-inc/Baichuan2-7B-Base", qkv="concatenated"),
+    "bloom": Family("models/bloom/modeling_bloom.py", qkv="grouped"),
+    "chatglm": Family(  # the first ChatGLM has no ffn_hidden_size, and neither gate nor concatenated q, k, v
+        "modeling_chatglm.py of zai-org/chatglm3-6b",
+        qkv="concatenated",
+        tensors={"mlp.dense_h_to_4h": Known("out_in", "mlp_gate_up")},
+    ),
+    "clvp_decoder": Family("models/clvp/modeling_clvp.py", tensors=_CONV1D),
+    "clvp": Family("models/clvp/modeling_clvp.py", tensors=_CONV1D),
+    "dbrx": Family(
+        "models/dbrx/modeling_dbrx.py",
+        qkv="concatenated",
+        tensors={
+            "experts.mlp.w1": Known("rows_out_in", "moe_expert_gate"),
+            "experts.mlp.v1": Known("rows_out_in", "moe_expert_up"),
+            "experts.mlp.w2": Known("rows_in_out", "moe_expert_down"),
+        },
+        experts="ffn_config.moe_num_experts",
+    ),
+    "decision_transformer": _GPT2,
+    "eomt": Family("models/eomt/modeling_eomt.py", tensors={"query": Known("table")}),
+    "falcon": _FALCON,
+    "RefinedWeb": _FALCON,
+    "RefinedWebModel": _FALCON,
+    "gemma3": Family(
+        "models/gemma3/modeling_gemma3.py", tensors={"mm_input_projection_weight": Known("in_out", "other")}
+    ),
+    "gpt_bigcode": Family("models/gpt_bigcode/modeling_gpt_bigcode.py", qkv="bigcode"),
+    "gpt2": _GPT2,
+    "gpt_neox": _NEOX,
+    "gpt_neox_japanese": Family("models/gpt_neox_japanese/modeling_gpt_neox_japanese.py", qkv="grouped"),
+    "gpt_oss": Family("models/gpt_oss/modeling_gpt_oss.py", alternating=True, tensors=_STACKS_IN_OUT),
+    "imagegpt": _GPT2,
+    "internlm2": Family("modeling_internlm2.py of internlm/internlm2-7b", qkv="grouped"),
+    "jetmoe": Family(
+        "models/jetmoe/modeling_jetmoe.py",
+        tensors={
+            "mlp.input_linear": Known("experts_out_in", "moe_expert_gate_up"),
+            "mlp.output_linear": Known("experts_out_in", "moe_expert_down"),
+            "mlp.router.layer": Known("out_in", "moe_router"),
+            "experts.input_linear": Known("experts_out_in", "attn_q"),  # attention is a mixture of experts too
+            "experts.output_linear": Known("experts_out_in", "attn_o"),
+            "experts.router.layer": Known("out_in", "moe_router"),
+        },
+    ),
+    "llama4": _LLAMA4,
+    "llama4_text": _LLAMA4,
+    "mpt": Family("models/mpt/modeling_mpt.py", qkv="concatenated"),
+    "openai-gpt": Family(
+        "models/openai/modeling_openai.py",
+        qkv="concatenated",
+        tensors={**_CONV1D, "tokens_embed": Known("table"), "positions_embed": Known("table")},
+    ),
+    "openai_privacy_filter": Family(
+        "models/openai_privacy_filter/modeling_openai_privacy_filter.py", tensors=_STACKS_IN_OUT
+    ),
+    "persimmon": Family("models/persimmon/modeling_persimmon.py", qkv="grouped"),
+    "phi3": _PHI,
+    "phi4_multimodal": _PHI,
+    "qwen": Family(
+        "modeling_qwen.py of Qwen/Qwen-7B: w1(x) * silu(w2(x))",
+        qkv="concatenated",
+        tensors={"mlp.w1": Known("out_in", "mlp_up"), "mlp.w2": Known("out_in", "mlp_gate")},
+    ),
+    "recurrent_gemma": Family(
+        "models/recurrent_gemma/modeling_recurrent_gemma.py",
+        tensors={
+            "rg_lru.input_gate_weight": Known("experts_in_out", "other"),
+            "rg_lru.recurrent_gate_weight": Known("experts_in_out", "other"),
+        },
+    ),
+    "rwkv": Family(
+        "models/rwkv/modeling_rwkv.py",
+        tensors={
+            "feed_forward.key": Known("out_in", "mlp_up"),
+            "feed_forward.value": Known("out_in", "mlp_down"),
+            "feed_forward.receptance": Known("out_in", "other"),
+        },
+    ),
+    "t5gemma2": Family(
+        "models/t5gemma2/modeling_t5gemma2.py", tensors={"mm_input_projection_weight": Known("in_out", "other")}
+    ),
+    "xlnet": Family("models/xlnet/modeling_xlnet.py", tensors=_XLNET),
+    "zamba": Family(
+        "models/zamba/modeling_zamba.py",
+        tensors={
+            "mamba.x_proj_weight": Known("experts_out_in", "other"),
+            "mamba.dt_proj_weight": Known("experts_out_in", "other"),
+        },
+    ),
+}
+
+_NOTHING = Family("no family")
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the language part of a multi-modal config, else the config itself."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) else config
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """Return the record of a config's model_type: of its language part, else of the whole, else one without entries."""
+    types = (text_config(config).get("model_type"), config.get("model_type"))
+    return next((FAMILIES[name] for name in types if isinstance(name, str) and name in FAMILIES), _NOTHING)
+
+
+def stack_size(config: Mapping[str, Any]) -> int:
+    """Return the number of matrices in each 2-D stack of the family, 0 where its config does not say it."""
+    value: Any = config
+    for key in filter(None, family_of(config).experts.split(".")):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int) and value > 0 else 0

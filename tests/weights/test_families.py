@@ -1,0 +1,136 @@
+"""Every matrix of a live model and of its saved folder is one that the model's own forward pass multiplies with.
+
+Sizes coincide on purpose: hidden and intermediate sizes are equal, so that a shape says nothing of the orientation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.families import FAMILIES
+from alpha_callbacks.weights.inventory import Inventory, take_inventory
+from alpha_callbacks.weights.module_weights import module_inventory
+from alpha_callbacks.weights.stored_tensor import StoredTensor
+from tests.support.multiplied import Multiplied
+
+transformers = pytest.importorskip("transformers")
+OPTIONS = AnalysisOptions()
+SIZES = dict(
+    hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+    vocab_size=64, max_position_embeddings=64, pad_token_id=0,
+)  # fmt: skip
+EXPERTS = dict(SIZES, num_local_experts=3, num_experts_per_tok=2)
+MODELS: dict[str, dict[str, Any]] = {
+    "GptOssForCausalLM": dict(EXPERTS, layer_types=["full_attention"]),
+    "OpenAIPrivacyFilterForTokenClassification": dict(EXPERTS),
+    "Llama4ForCausalLM": dict(EXPERTS, intermediate_size_mlp=48, interleave_moe_layer_step=1),
+    "AriaTextForCausalLM": dict(SIZES, moe_num_experts=3, moe_topk=2, moe_num_shared_experts=1),
+    "JetMoeForCausalLM": dict(EXPERTS, kv_channels=8, num_key_value_heads=2),
+    "GraniteMoeForCausalLM": dict(EXPERTS),
+    "MixtralForCausalLM": dict(EXPERTS),
+    "Qwen3MoeForCausalLM": dict(EXPERTS, moe_intermediate_size=32, num_experts=3, decoder_sparse_step=1),
+    "DbrxForCausalLM": dict(
+        d_model=32, n_heads=4, n_layers=1, max_seq_len=64, vocab_size=64,
+        attn_config=dict(kv_n_heads=2, clip_qkv=8, rope_theta=1e4),
+        ffn_config=dict(ffn_hidden_size=32, moe_num_experts=3, moe_top_k=2),
+    ),
+    "GPT2LMHeadModel": dict(n_embd=32, n_inner=32, n_layer=1, n_head=4, n_positions=64, vocab_size=64),
+    "OpenAIGPTLMHeadModel": dict(n_embd=32, n_layer=1, n_head=4, n_positions=64, vocab_size=64),
+    "XLNetLMHeadModel": dict(d_model=32, n_layer=1, n_head=4, d_inner=32, vocab_size=64),
+    "RecurrentGemmaForCausalLM": dict(SIZES, num_hidden_layers=3, lru_width=32, num_key_value_heads=1),
+    "PersimmonForCausalLM": dict(SIZES),
+    "Phi3ForCausalLM": dict(SIZES),
+    "GPTNeoXForCausalLM": dict(SIZES),
+    "FalconForCausalLM": dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, vocab_size=64),
+    "RwkvForCausalLM": dict(hidden_size=32, intermediate_size=32, num_hidden_layers=2, vocab_size=64),
+}  # fmt: skip
+
+
+def built(name: str, **changes: Any) -> Any:
+    cls = getattr(transformers, name)
+    torch.manual_seed(0)
+    model = cls(cls.config_class(**MODELS[name], **changes))
+    with torch.no_grad():
+        for parameter in model.parameters():  # no two rows alike, as zeros of an initialisation would be
+            parameter.normal_()
+    for part in [model.config, *(getattr(model.config, key, None) for key in ("text_config",))]:
+        if part is not None:
+            part._experts_implementation = "eager"
+    return model.eval()
+
+
+def forward(model: Any) -> Multiplied:
+    return Multiplied(lambda: model(torch.arange(48).view(4, 12)))
+
+
+def wrong(inventory: Inventory, multiplied: Multiplied) -> list[str]:
+    return [
+        weight.layer_name
+        for weight in inventory.weights
+        if weight.category != "conv" and not multiplied.has(weight.rows(0, weight.out_features))
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_matrix_is_one_that_the_model_multiplies_with(name: str, tmp_path: Path) -> None:
+    model = built(name)
+    multiplied = forward(model)
+    live = module_inventory(model, OPTIONS)
+    assert wrong(live, multiplied) == []
+    assert [tensor.name for tensor in live.skipped if tensor.unknown] == []
+    model.save_pretrained(tmp_path)
+    saved = open_checkpoint(tmp_path).inventory(OPTIONS)
+    assert wrong(saved, multiplied) == []
+    assert [tensor.name for tensor in saved.skipped if tensor.unknown] == []
+    assert sorted(w.category for w in saved.weights if not w.tied_to) == sorted(
+        w.category for w in live.weights if not w.tied_to
+    )
+
+
+def test_the_oracle_knows_a_transposed_matrix() -> None:
+    model = built("MixtralForCausalLM")
+    multiplied = forward(model)
+    matrix = model.model.layers[0].self_attn.o_proj.weight
+    assert multiplied.has(matrix) and not multiplied.has(matrix.T)
+
+
+def stack(name: str, *shape: int) -> StoredTensor:
+    values = torch.randn(shape)
+    return StoredTensor(name, shape, torch.float32, "float32", lambda start, stop: values[start:stop])
+
+
+def orientation(inventory: Inventory, tensor: StoredTensor) -> list[bool | None]:
+    """Return per matrix whether it is turned, None where that was not told."""
+    found: list[bool | None] = []
+    values: Tensor = tensor.read(0, tensor.shape[0])
+    for weight in inventory.weights:
+        if "down" in weight.layer_name:
+            expert = int(weight.layer_name.split(".")[-2]) if not weight.unsupported else 0
+            found.append(
+                None if weight.unsupported else not torch.equal(weight.rows(0, weight.out_features), values[expert])
+            )
+    return found
+
+
+@pytest.mark.parametrize(("gate_up", "turned"), [((3, 64, 32), False), ((3, 32, 64), True)])
+def test_beside_a_square_stack_the_other_one_decides(gate_up: tuple[int, ...], turned: bool) -> None:
+    config = {"model_type": "a_new_one", "hidden_size": 32, "moe_intermediate_size": 32}
+    down = stack("model.layers.0.mlp.experts.down_proj", 3, 32, 32)
+    inventory = take_inventory([stack("model.layers.0.mlp.experts.gate_up_proj", *gate_up), down], config)
+    assert orientation(inventory, down) == 3 * [turned]
+
+
+def test_a_square_stack_alone_is_refused() -> None:
+    config = {"model_type": "a_new_one", "hidden_size": 32, "moe_intermediate_size": 32}
+    inventory = take_inventory([down := stack("model.layers.0.mlp.experts.down_proj", 3, 32, 32)], config)
+    assert orientation(inventory, down) == [None]
+    assert "(out, in) or (in, out)" in inventory.weights[0].unsupported
+
+
+def test_each_record_says_where_it_was_read() -> None:
+    assert all(record.source for record in FAMILIES.values())
