@@ -87,13 +87,7 @@ def take_inventory(
     """
     inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
     plain = tensors if named else without_wrapper(tensors)
-    family, forms = family_of(config), stack_forms(plain, config)
-
-    def known(tensor: StoredTensor) -> Known | None:
-        layer = layer_name_of(tensor.name)
-        return forms.get(layer) or family.known(layer)
-
-    entries = [_examine(tensor, known(tensor), config, selects, include_embeddings) for tensor in plain]
+    entries = _examine_all(plain, config, selects, include_embeddings)
     groups: dict[str, list[_Entry]] = {}
     keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
@@ -119,8 +113,8 @@ def take_inventory(
 
 def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
     """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
-    named = without_wrapper(tensors)
-    return [_examine(tensor, config, lambda name: True, include_embeddings=True).weights for tensor in named]
+    entries = _examine_all(without_wrapper(tensors), config, lambda name: True, include_embeddings=True)
+    return [entry.weights for entry in entries]
 
 
 def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[str]:
@@ -151,17 +145,22 @@ class _Entry:
     why: str
 
 
-def _examine(
-    tensor: StoredTensor,
-    known: Known | None,
+def _examine_all(
+    tensors: Sequence[StoredTensor],
     config: Mapping[str, Any],
     selects: Callable[[str], bool],
     include_embeddings: bool,
-) -> _Entry:
-    why = _why_not(tensor, known, include_embeddings)
-    found = () if why else tuple(weights_of(tensor, config, known))
-    wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in found if selects(weight.layer_name))
-    return _Entry(tensor, wanted, why or ("" if wanted else FILTERED))
+) -> list[_Entry]:
+    family, forms = family_of(config), stack_forms(tensors, config)
+    found = []
+    for tensor in tensors:
+        layer = layer_name_of(tensor.name)
+        known = forms.get(layer) or family.known(layer)
+        why = _why_not(tensor, known, include_embeddings)
+        weights = () if why else tuple(weights_of(tensor, config, known))
+        wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in weights if selects(weight.layer_name))
+        found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))
+    return found
 
 
 def _representative(group: Sequence[_Entry]) -> _Entry | None:
