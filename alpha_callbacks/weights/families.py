@@ -72,6 +72,12 @@ _XLNET = {
     f"rel_attn.{name}": Known("out_heads" if name == "o" else "in_heads", category)
     for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "other"))
 }
+
+
+def _tables(source: str, *names: str) -> Family:
+    return Family(f"models/{source}/modeling_{source}.py", tensors=dict.fromkeys(names, Known("table")))
+
+
 _PHI = Family("models/phi3/modeling_phi3.py", qkv="concatenated")
 _GPT2 = Family("models/gpt2/modeling_gpt2.py", qkv="concatenated", tensors=_CONV1D)
 _NEOX = Family("models/gpt_neox/modeling_gpt_neox.py", qkv="grouped")
@@ -109,7 +115,18 @@ FAMILIES: Mapping[str, Family] = {
         experts="ffn_config.moe_num_experts",
     ),
     "decision_transformer": _GPT2,
-    "eomt": Family("models/eomt/modeling_eomt.py", tensors={"query": Known("table")}),
+    "cpmant": _tables("cpmant", "input_embedding"),
+    "ctrl": _tables("ctrl", "w"),
+    "eomt": _tables("eomt", "query"),
+    "eomt_dinov3": _tables("eomt_dinov3", "query"),
+    "kosmos-2.5": _tables("kosmos2_5", "row_embedder", "column_embedder"),
+    "mask2former": _tables("mask2former", "queries_features"),
+    "pix2struct": _tables("pix2struct", "row_embedder", "column_embedder"),
+    "rf_detr": _tables("rf_detr", "query_feat"),
+    "sam3": _tables("sam3", "reference_points"),
+    "sam3_lite_text": _tables("sam3_lite_text", "reference_points"),
+    "speecht5": _tables("speecht5", "embed_positions.pe_k"),
+    "videomt": _tables("videomt", "query"),
     "falcon": _FALCON,
     "RefinedWeb": _FALCON,
     "RefinedWebModel": _FALCON,
@@ -137,11 +154,7 @@ FAMILIES: Mapping[str, Family] = {
     "llama4": _LLAMA4,
     "llama4_text": _LLAMA4,
     "mpt": Family("models/mpt/modeling_mpt.py", qkv="concatenated"),
-    "openai-gpt": Family(
-        "models/openai/modeling_openai.py",
-        qkv="concatenated",
-        tensors={**_CONV1D, "tokens_embed": Known("table"), "positions_embed": Known("table")},
-    ),
+    "openai-gpt": _GPT2,
     "openai_privacy_filter": Family(
         "models/openai_privacy_filter/modeling_openai_privacy_filter.py", tensors=_STACKS_IN_OUT
     ),
@@ -171,6 +184,7 @@ FAMILIES: Mapping[str, Family] = {
     "t5gemma2": Family(
         "models/t5gemma2/modeling_t5gemma2.py", tensors={"mm_input_projection_weight": Known("in_out", "other")}
     ),
+    "whisper": Family("models/whisper/modeling_whisper.py", tensors={"proj_out": Known("out_in", "lm_head")}),
     "xlnet": Family("models/xlnet/modeling_xlnet.py", tensors=_XLNET),
     "zamba": Family(
         "models/zamba/modeling_zamba.py",
