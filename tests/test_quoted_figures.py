@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-ENGINE, SCAN, RANKS = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt"
+ENGINE, SCAN, RANKS, REMOTE = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt", "remote.txt"
 REPORT, TRAINING, FORMATS, CUDA = "report.txt", "training.txt", "formats.txt", "cuda.txt"
 PERFORMANCE, TRUST, EVIDENCE = "docs/performance.md", "docs/trust.md", "docs/evidence.md"
 TUTORIAL = "docs/tutorials/llama31_8b.md"
@@ -24,6 +24,12 @@ QUOTED = [
     (PERFORMANCE, r"peak resident memory \|.*\| ([\d.]+) GB", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (PERFORMANCE, r"with int4 too.*\| ([\d.]+) GB", SCAN, r"lm_head: peak resident memory ([\d.]+) GB"),
     (PERFORMANCE, r"one rank \|.*\| ([\d.]+) ×", RANKS, r"2 ranks are ([\d.]+) x"),
+    (PERFORMANCE, r"from disk, one worker \|.*\| ([\d.]+) \|", REMOTE, r"1 worker: .* alone ([\d.]+)"),
+    (PERFORMANCE, r"the same, two workers \|.*\| ([\d.]+) \|", REMOTE, r"2 workers: .* alone ([\d.]+)"),
+    (PERFORMANCE, r"left to the server \|.*\| ([\d.]+) \|", REMOTE, r"1 worker: wall ([\d.]+)"),
+    (PERFORMANCE, r"cores with the server \|.*\| ([\d.]+) \|", REMOTE, r"2 workers: wall ([\d.]+)"),
+    (PERFORMANCE, r"over the network \|.*\| ([\d.]+), ([\d.]+) \|", REMOTE,
+     r"(?s)reading.*reading .*disk ([\d.]+), network ([\d.]+)"),
     (PERFORMANCE, r"size of `report.html` \|.*\| ([\d.]+) MB", REPORT, r"report.html +([\d.]+) MB"),
     (PERFORMANCE, r"time to build it \|.*\| ([\d.]+) s", REPORT, r"built in +([\d.]+) s"),
     (PERFORMANCE, r"map and table .*\| (\d+) ms", REPORT, r"map and table can be used +(\d+) ms"),
