@@ -29,7 +29,7 @@ QUOTED = [
     (PERFORMANCE, r"left to the server \|.*\| ([\d.]+) \|", REMOTE, r"1 worker: wall ([\d.]+)"),
     (PERFORMANCE, r"cores with the server \|.*\| ([\d.]+) \|", REMOTE, r"2 workers: wall ([\d.]+)"),
     (PERFORMANCE, r"over the network \|.*\| ([\d.]+), ([\d.]+) \|", REMOTE,
-     r"(?s)reading.*reading .*disk ([\d.]+), network ([\d.]+)"),
+     r"disk ([\d.]+), network ([\d.]+)\n\n1 worker"),
     (PERFORMANCE, r"size of `report.html` \|.*\| ([\d.]+) MB", REPORT, r"report.html +([\d.]+) MB"),
     (PERFORMANCE, r"time to build it \|.*\| ([\d.]+) s", REPORT, r"built in +([\d.]+) s"),
     (PERFORMANCE, r"map and table .*\| (\d+) ms", REPORT, r"map and table can be used +(\d+) ms"),
