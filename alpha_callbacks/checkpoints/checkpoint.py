@@ -1,11 +1,12 @@
 """A checkpoint on disk: which tensors it holds and how one is read. Never builds the model."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from alpha_callbacks.checkpoints.file_names import are_whole
+from alpha_callbacks.checkpoints.tied_heads import tied_heads
 from alpha_callbacks.checkpoints.traffic import Traffic
 from alpha_callbacks.checkpoints.unchanged import Stamp
 from alpha_callbacks.errors import CheckpointError
@@ -13,7 +14,6 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.adapters.read_adapter import is_adapter
 from alpha_callbacks.weights.beside_base import Base, Chosen, adapter_inventory, tuned_inventory
-from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.layer_names import module_order
 from alpha_callbacks.weights.stored_quantization.unpack_stored import unpack_stored
@@ -21,13 +21,6 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import Weight
 
 ADAPTER_CONFIG = "adapter_config"  # key of `Checkpoint.config` under which the config of an adapter stands
-_EMBEDDINGS = (
-    "embed_tokens.weight",
-    "wte.weight",
-    "embed_in.weight",
-    "word_embeddings.weight",
-    "backbone.embeddings.weight",
-)
 
 
 @dataclass(frozen=True)
@@ -132,10 +125,10 @@ class Checkpoint:
         unpacked = unpack_stored(self.tensors, self.config, self.metadata, whole=whole)
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
-        embedding = self._tied_embedding(unpacked)
-        if embedding is not None:
-            ties["lm_head.weight"] = embedding.name
-            tensors.append(replace(embedding, name="lm_head.weight"))
+        if whole:
+            for head, embedding in tied_heads(unpacked, self.config):
+                ties[head] = embedding.name
+                tensors.append(replace(embedding, name=head))
         try:
             return take_inventory(
                 tensors, self.config, selects=chosen.selects, include_embeddings=chosen.embeddings, ties=ties
@@ -143,20 +136,6 @@ class Checkpoint:
         except CheckpointError as error:  # two tensors of one layer name, in whichever files
             where = self.files[0] if len(self.files) == 1 and self.origin is None else self.source
             raise CheckpointError(f"{where or self.files[0].parent}: {error}") from error
-
-    def _tied_embedding(self, tensors: Sequence[StoredTensor]) -> StoredTensor | None:
-        """Return the embedding of a causal model that leaves its language head out because it is the same tensor."""
-        embedding = next((tensor for tensor in tensors if tensor.name.endswith(_EMBEDDINGS)), None)
-        last_parts = {layer_name_of(tensor.name).rpartition(".")[2] for tensor in tensors}
-        has_head = last_parts & {"lm_head", "embed_out"} or "output.weight" in {t.name for t in tensors}
-        config = text_config(self.config)
-        untied = config.get("tie_word_embeddings", self.config.get("tie_word_embeddings")) is False
-        if embedding is None or has_head or untied or not are_whole(file.name for file in self.files):
-            return None
-        architectures = config.get("architectures") or self.config.get("architectures")
-        listed = architectures if isinstance(architectures, list) else [architectures]
-        causal = any(str(name).endswith(("ForCausalLM", "LMHeadModel")) for name in listed)
-        return embedding if causal else None
 
 
 class Reader(Protocol):

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from alpha_callbacks.weights.layer_names import CATEGORIES, UPDATE_CATEGORY
+from alpha_callbacks.weights.categories import CATEGORIES
+from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 
 Shape = Literal["circle", "square", "diamond"]
 Scale = Literal["sequential", "diverging", "error"]

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from alpha_callbacks.plots.elements.color_scale import color_map
 from alpha_callbacks.report.page_shell import Section, fill, render_page
 from alpha_callbacks.tables import vocabulary
-from alpha_callbacks.weights.layer_names import CATEGORIES
+from alpha_callbacks.weights.categories import CATEGORIES
 from tests.conftest import REPOSITORY
 from tests.test_imports import loaded_after
 

@@ -1,7 +1,7 @@
 import pytest
 
+from alpha_callbacks.weights.categories import CATEGORIES
 from alpha_callbacks.weights.layer_names import (
-    CATEGORIES,
     block_index,
     categorize,
     clean_name,

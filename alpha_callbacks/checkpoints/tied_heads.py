@@ -1,0 +1,76 @@
+"""The language head that a file leaves out because it is the embedding, under the name that the model has for it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from alpha_callbacks.weights.families import text_config
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+
+# Heads that decode what a layer of their own transforms first: end of that layer's path -> end of the head's.
+_AFTER_A_TRANSFORM = {
+    "predictions.transform.dense": "predictions.decoder",  # BERT and most that follow it
+    "lm_head.dense": "lm_head.decoder",  # RoBERTa
+    "predictions.dense": "predictions.decoder",  # ALBERT
+    "vocab_transform": "vocab_projector",  # DistilBERT
+    "generator_predictions.dense": "generator_lm_head",  # ELECTRA
+    "head.dense": "decoder",  # ModernBERT, as a masked language model
+}
+_NAMES = {  # model_type -> name of the head, "lm_head" in all others
+    "biogpt": "output_projection",
+    "canary": "proj_out",
+    "cohere_asr": "proj_out",
+    "gpt_neox_japanese": "embed_out",
+    "moonshine": "proj_out",
+    "moonshine_streaming": "proj_out",
+    "whisper": "proj_out",
+    "xlnet": "lm_loss",
+}
+_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_SEQUENCE_TO_SEQUENCE = ("ForConditionalGeneration", "ForTextToText", "ForSpeechToText", "MTModel")
+# Ends of the embedding's name, the first that there is: an encoder may have one too.
+_SHARED = ("shared.weight", "decoder.embed_tokens.weight")
+_EMBEDDINGS = (
+    "embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "backbone.embeddings.weight",
+    "tokens_embed.weight", "transformer.w.weight", "word_embedding.weight",
+)  # fmt: skip
+
+
+def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> Iterator[tuple[str, StoredTensor]]:
+    """Yield (parameter name of a head, its embedding) of a model whose file lacks the head because the two are tied.
+
+    Args:
+        tensors: all of the model's.
+        config: config.json as a dict, or empty: without a class that has a head there is none.
+    """
+    inner = text_config(config)
+    if inner.get("tie_word_embeddings", config.get("tie_word_embeddings")) is False:
+        return
+    architectures = inner.get("architectures") or config.get("architectures")
+    listed = [str(name) for name in (architectures if isinstance(architectures, list) else [architectures])]
+    by_layer = {layer_name_of(tensor.name): tensor for tensor in tensors}
+    for end, head_end in _AFTER_A_TRANSFORM.items():
+        for layer in by_layer:
+            if layer == end or layer.endswith(f".{end}"):
+                head = layer.removesuffix(end) + head_end
+                table = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
+                if head_end == "decoder" and not any(name.endswith("ForMaskedLM") for name in listed):
+                    continue
+                if table is not None and head not in by_layer and table.shape[1] == by_layer[layer].shape[0]:
+                    yield f"{head}.weight", table
+                return
+    last_parts = {layer.rpartition(".")[2] for layer in by_layer}
+    head = _NAMES.get(str(inner.get("model_type", config.get("model_type"))), "lm_head")
+    if last_parts & {"lm_head", "embed_out"} or {head, "output"} & by_layer.keys():
+        return
+    if any(name.endswith(_CAUSAL) for name in listed):
+        table = _embedding(tensors, ("decoder.embed_tokens.weight",)) or _embedding(tensors, _EMBEDDINGS)
+    elif any(name.endswith(_SEQUENCE_TO_SEQUENCE) for name in listed):
+        table = _embedding(tensors, _SHARED) or _embedding(tensors, _EMBEDDINGS)
+    else:
+        return
+    if table is not None:
+        yield f"{head}.weight", table
+
+
+def _embedding(tensors: Sequence[StoredTensor], ends: tuple[str, ...]) -> StoredTensor | None:
+    return next((tensor for end in ends for tensor in tensors if tensor.name.endswith(end)), None)
