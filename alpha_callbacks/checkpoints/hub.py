@@ -1,11 +1,11 @@
 """A model id -> a local folder with its weights and config, and nothing else, through huggingface_hub's cache."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.file_names import sets_of
-from alpha_callbacks.checkpoints.file_sets import choose_files
+from alpha_callbacks.checkpoints.file_sets import choose_files, set_around
 from alpha_callbacks.checkpoints.folders import (
     MODULES,
     PIPELINE,
@@ -27,7 +27,9 @@ _CONFIGS = (  # of a model, of an adapter, of quantizers
 _PATIENCE = 20.0  # seconds for the first answer of the hub
 
 
-def fetch_model(model_id: str, revision: str | None = None, note: Callable[[str], object] = _log.info) -> Path:
+def fetch_model(
+    model_id: str, revision: str | None = None, *, file: str = "", note: Callable[[str], object] = _log.info
+) -> Path:
     """Download (or find in the cache) the weight files and config of a model.
 
     Which files are the weights, the rule of `file_sets` says, for each component of a pipeline. No code is fetched.
@@ -35,6 +37,7 @@ def fetch_model(model_id: str, revision: str | None = None, note: Callable[[str]
     Args:
         model_id: "organization/name".
         revision: branch, tag or commit.
+        file: path of a file of weights in the repository; "": the model that the rule chooses.
         note: takes a sentence on each choice among the files. What is not chosen is not downloaded, so that nothing
             later can say it.
 
@@ -45,15 +48,15 @@ def fetch_model(model_id: str, revision: str | None = None, note: Callable[[str]
 
     try:
         if constants.HF_HUB_OFFLINE:
-            return _from_cache(model_id, revision, "offline mode")
-        files = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
-        wanted = _wanted(model_id, revision, [file.rfilename for file in files], note)
-        return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted))
+            return _from_cache(model_id, revision, "offline mode", file)
+        siblings = HfApi().model_info(model_id, revision=revision, timeout=_PATIENCE).siblings or []  # without retries
+        wanted = _wanted(model_id, revision, [sibling.rfilename for sibling in siblings], file, note)
+        return Path(snapshot_download(model_id, revision=revision, allow_patterns=wanted)) / file
     except Exception as error:  # the transport of huggingface_hub changes, and with it the classes of its errors
         if refused := refusal(code_of(error), model_id, revision):
             raise refused from error
         if isinstance(error, OSError) or type(error).__module__.startswith(TRANSPORT):
-            return _from_cache(model_id, revision, first_line(error))
+            return _from_cache(model_id, revision, first_line(error), file)
         raise
 
 
@@ -67,27 +70,34 @@ def cached_model(model_id: str, revision: str | None = None) -> Path | None:
         return None
 
 
-def _from_cache(model_id: str, revision: str | None, why: str) -> Path:
-    """Return the cached snapshot if there are weights in it."""
+def _from_cache(model_id: str, revision: str | None, why: str, file: str = "") -> Path:
+    """Return the cached snapshot if there are weights in it, or a file of it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         # Whether the weights are complete, the rule of `file_sets` finds out; of other files few are there.
-        few = list(_CONFIGS)
+        few = [file] if file else list(_CONFIGS)
         folder = Path(snapshot_download(model_id, revision=revision, allow_patterns=few, local_files_only=True))
-        if not (sets_of(file_names(folder)) or component_folders(folder)):
+        if not ((folder / file).exists() if file else sets_of(file_names(folder)) or component_folders(folder)):
             raise LocalEntryNotFoundError("no weights")
     except LocalEntryNotFoundError as error:
         raise CheckpointError(
             f"{model_id}: the hub cannot be reached and the cache does not hold the model ({why}). "
             "Connect, or name a local folder."
         ) from error
-    return folder
+    return folder / file
 
 
-def _wanted(model_id: str, revision: str | None, files: list[str], note: Callable[[str], object]) -> list[str]:
+def _wanted(
+    model_id: str, revision: str | None, files: list[str], file: str, note: Callable[[str], object]
+) -> list[str]:
     """Return what is downloaded: the weights, their index and config, and the descriptions of components."""
+    if file:
+        folder, slash, name = file.rpartition("/")
+        if file not in files:
+            raise CheckpointError(f"{model_id}: expected {file!r} among its files, it is not there.")
+        return _wanted_of(model_id, revision, files, folder + slash, note, name)
     described = [name for name in (PIPELINE, MODULES) if name in files]
     contents = {name: json_of(_fetched(model_id, revision, name)) for name in described}
     wanted = list(described)
@@ -101,13 +111,17 @@ def _wanted(model_id: str, revision: str | None, files: list[str], note: Callabl
 
 
 def _wanted_of(
-    model_id: str, revision: str | None, files: list[str], folder: str, note: Callable[[str], object]
+    model_id: str, revision: str | None, files: list[str], folder: str, note: Callable[[str], object], file: str = ""
 ) -> list[str]:
-    """Return the files of one folder that make up a checkpoint; none where it has no weights."""
+    """Return the files of one folder that make up a checkpoint, that of a named file; none where it has no weights."""
     names = [name.removeprefix(folder) for name in files if name.startswith(folder)]
     inside = [name for name in names if "/" not in name]
     where = f"{model_id}/{folder}".rstrip("/")
-    chosen = choose_files(inside, where, lambda index: read_index(_fetched(model_id, revision, folder + index)))
+
+    def read(index: str) -> Mapping[str, str]:
+        return read_index(_fetched(model_id, revision, folder + index))
+
+    chosen = set_around(file, inside, where, read) if file else choose_files(inside, where, read)
     if chosen is None:
         return []
     for sentence in chosen.notes:

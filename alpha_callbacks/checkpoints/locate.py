@@ -22,7 +22,7 @@ def locate(
         note: takes a sentence on each choice among the files of a model on the hub; None: they are logged.
 
     Raises:
-        CheckpointError: neither a path that exists nor the form of a model id.
+        CheckpointError: neither a path that exists nor the form of a model id, alone or before the path of a file.
         OptionError: a revision of something that is not a model id.
     """
     if source == "":  # as of a variable that is not set; as a path it would be the working directory
@@ -34,10 +34,11 @@ def locate(
                 f"revision: expected the model id that {revision!r} belongs to, got {path}. Leave it out."
             )
         return path
-    if _is_model_id(str(source)):
+    model_id, file = (str(source), "") if _is_model_id(str(source)) else _file_on_hub(str(source))
+    if model_id:
         from alpha_callbacks.checkpoints.hub import fetch_model
 
-        return fetch_model(str(source), revision, *([note] if note else []))
+        return fetch_model(model_id, revision, file=file, **({"note": note} if note else {}))
     if "://" in str(source):
         from alpha_callbacks.checkpoints.remote.redirects import shown
 
@@ -71,6 +72,17 @@ def _is_there(path: Path) -> bool:
         return path.exists() or path.is_symlink()
     except OSError as error:
         return error.errno != errno.ENAMETOOLONG
+
+
+def _file_on_hub(source: str) -> tuple[str, str]:
+    """Return model id and path of "organization/name/file.gguf", or empty texts.
+
+    A path that begins with a folder of this machine is a mistake in a path, which the hub need not hear of.
+    """
+    match = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)/(.+)", source)
+    if match is None or Path(source).suffix.lower() not in SUFFIXES or Path(Path(source).parts[0]).exists():
+        return "", ""
+    return match[1], match[2]
 
 
 def _is_model_id(source: str) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import save
 
 from alpha_callbacks.checkpoints.locate import locate
-from alpha_callbacks.errors import OptionError
+from alpha_callbacks.errors import CheckpointError, OptionError
 from tests.conftest import REPOSITORY, noise
 from tests.support import warm
 
@@ -124,6 +124,26 @@ def test_fetches_weights_and_config_only_then_uses_the_cache(hub: Hub, tmp_path:
     assert hub.fetched == []
     offline = scan("org/tiny", tmp_path, "http://127.0.0.1:9", "--no-resume", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
+
+
+def test_one_file_of_a_repository_can_be_named(hub: Hub, tmp_path: Path) -> None:
+    names = ("low/tiny-Q4.safetensors", "low/tiny-Q8.safetensors", "low/config.json")
+    hub.files = {**hub.files, **dict.fromkeys(names[:2], save({"fc.weight": noise(24, 24)})), names[2]: b"{}"}
+    for endpoint, offline in ((hub.url, "0"), ("http://127.0.0.1:9", "1")):
+        done = scan(f"org/tiny/{names[1]}", tmp_path, endpoint, "--no-resume", HF_HUB_OFFLINE=offline)
+        assert done.returncode == 0, done.stderr
+        assert "1 analysed" in done.stdout
+    assert sorted(set(hub.fetched)) == [names[2], names[1]]
+    other = scan("org/tiny/low/other.safetensors", tmp_path, hub.url)
+    assert other.returncode == 2 and "org/tiny: expected 'low/other.safetensors' among its files" in other.stderr
+
+
+def test_a_mistake_in_a_path_is_not_told_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for source in ("runs/a/model.safetensors", "../org/tiny/model.gguf", "org/tiny/readme"):
+        with pytest.raises(CheckpointError, match="found nothing there"):
+            locate(source)
 
 
 def test_a_commit_can_be_named(hub: Hub, tmp_path: Path) -> None:

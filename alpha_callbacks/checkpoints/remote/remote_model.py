@@ -22,7 +22,7 @@ _ON_HUB = re.compile(
     r"/(?P<id>[\w.-]+(?:/[\w.-]+)?)/(?:resolve|blob|raw|tree)/(?P<revision>[^/]+)(?:/(?P<file>[^?#]*))?|"
     r"/(?P<plain>[\w.-]+/[\w.-]+)/?"
 )
-_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_ID = re.compile(r"(?P<id>\w[\w.-]*(?:/\w[\w.-]*)?)(?:/(?P<file>.+\.(?:safetensors|gguf|json)))?")
 _WHAT = "expected a model id (organization/name) or the URL of a .safetensors file, of its index, or of a .gguf file"
 
 
@@ -61,9 +61,10 @@ def find_model(source: str, revision: str | None, link: Link) -> RemoteModel:
         OptionError: a revision of something that has none.
     """
     if "://" not in source:
-        if not _ID.fullmatch(source):
+        match = _ID.fullmatch(source)
+        if match is None:
             raise CheckpointError(f"{source}: {_WHAT}.")
-        return _on_hub(source, revision, "", link)
+        return _on_hub(match["id"], revision, match["file"] or "", link)
     require_web_address(source)
     page = _page_of_hub(source)
     if page is None:

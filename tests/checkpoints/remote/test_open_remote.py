@@ -128,6 +128,7 @@ def test_a_file_in_a_folder_of_the_repository(serve: Serve) -> None:
     hub = serve({"unet/model.safetensors": save(tensors()[0]), "unet/config.json": b'{"a": 1}', "config.json": b"{}"})
     found = opened(f"{hub.hub_url}/org/tiny/blob/main/unet/model.safetensors")
     assert len(found.tensors) == 4 and found.config == {"a": 1}
+    assert opened("org/tiny/unet/model.safetensors").source == found.source
     with pytest.raises(CheckpointError, match="expected weights in its top folder, found none"):
         opened()
 
