@@ -63,11 +63,12 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         optimizers: all that train it: one, or a list (as with Muon beside AdamW).
         rule: "tempbalance", "llr" (learning rates) or "alphadecay" (weight decays); or a `Rule`.
         total_steps: optimizer steps of the whole training; needed by rules that stop to decide before its end (llr).
-        every: steps between two decisions; default: the rule's. So are `ramp`, `low`, `high` and `until` (see `Rule`).
+        every: steps between two decisions. The default of this and of the next five is the rule's.
         ramp: steps in which a new multiplier is reached.
         low: multiplier of the smallest alpha.
         high: multiplier of the largest alpha.
         until: share of the training in which decisions are made.
+        min_eigs: fewest eigenvalues of a layer that takes part.
         include: regular expression; only layers whose names it matches take part, the others keep their values.
         exclude: regular expression; layers whose names it matches keep their values.
         k_frac: share of the eigenvalues that form the tail; the papers take half.
@@ -108,6 +109,7 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         low: float | None = None,
         high: float | None = None,
         until: float | None = None,
+        min_eigs: int | None = None,
         include: str | None = None,
         exclude: str | None = None,
         k_frac: float = 0.5,
@@ -116,7 +118,7 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        self.rule = get_rule(rule, every=every, ramp=ramp, low=low, high=high, until=until)
+        self.rule = get_rule(rule, every=every, ramp=ramp, low=low, high=high, until=until, min_eigs=min_eigs)
         self.last: Decision | None = None
         self._options = AnalysisOptions(
             precisions=("fp64",),  # which holds every weight as it is stored
@@ -145,7 +147,7 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         self._parts: list[StepMultipliers] = []
         try:
             for optimizer, names in zip(bare, groups, strict=True):
-                self._parts.append(StepMultipliers(optimizer, self.rule.sets, names, ramp=self.rule.ramp))
+                self._parts.append(StepMultipliers(optimizer, self.rule, names))
         except BaseException:
             self.close()
             raise
@@ -179,8 +181,8 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         begun = time.perf_counter()
         table = self._measurer.analyze(self._measurer.take(self._weights, copy=False), self._ranks)
         layers = _measured(self._layers, table)
-        self._warn_of_layers(table)
         targets = layer_multipliers(layers, self.rule)
+        self._warn(table, targets)
         values = {name: float(value) for part in self._parts for name, value in part.values.items()}
         for part in self._parts:
             part.decide(targets, step)
@@ -207,11 +209,18 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         wanted = {name for layer in self._layers for name in layer.matrices}
         return [w for w in module_inventory(self._model, self._options).weights if w.layer_name in wanted]
 
-    def _warn_of_layers(self, table: Table) -> None:
+    def _warn(self, table: Table, targets: dict[str, float]) -> None:
+        """Say which layer has no alpha, and that nothing is controlled where that is so; each once."""
+        if self._ranks.rank != 0:
+            return
         lost = next((row for row in table if not row.ok), None)
-        if lost is not None and self._ranks.rank == 0:
+        if lost is not None:
             text = f"no alpha of {lost.layer_name} ({lost.reason}): its {self.rule.sets} is left as it is"
             self._warnings.warn(text, once=lost.layer_name)
+        if set(targets.values()) == {1.0}:
+            text = f"{self.rule.name} leaves the {self.rule.sets} of every layer as it is"
+            why = f"fewer than two layers with {self.rule.min_eigs} eigenvalues or more and different alphas take part"
+            self._warnings.warn(f"{text}: {why}", once=text)
 
     def _expect_hooks(self, step: int) -> None:
         first = self._first_step = step if self._first_step is None else self._first_step

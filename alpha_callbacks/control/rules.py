@@ -35,6 +35,7 @@ class Rule:
         ends: "kept": the first and the last linear or convolution layer take no part; "highest": the embedding and the
             language head get `high`.
         source: paper, code and where the constants stand.
+        min_eigs: a layer with fewer eigenvalues takes no part (`eigs_thresh` in the code of all three papers).
 
     Raises:
         OptionError: a number that cannot be used.
@@ -49,13 +50,14 @@ class Rule:
     until: float
     ends: Ends
     source: str
+    min_eigs: int = 50
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, least in (("every", 1), ("ramp", 0)):
+        for name, least in (("every", 1), ("ramp", 0), ("min_eigs", 2)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OptionError(f"{name}: expected a whole number of steps from {least}, got {value!r}.")
+                raise OptionError(f"{name}: expected a whole number from {least}, got {value!r}.")
         numbers = [value for value in (self.low, self.high, self.until) if not _is_number(value)]
         if numbers:
             raise OptionError(f"low, high, until: expected finite numbers, got {numbers[0]!r}.")
@@ -108,7 +110,6 @@ RULES: Mapping[str, Rule] = {
     )
 }
 
-MIN_EIGENVALUES = 50  # `eigs_thresh` of all three
 _OUTSIDE = ("embedding", "lm_head")  # categories
 
 
@@ -163,7 +164,7 @@ def layer_multipliers(layers: Sequence[MeasuredLayer], rule: Rule) -> dict[str, 
     inside = [layer for layer in layers if layer.category not in _OUTSIDE]
     if rule.ends == "kept":
         inside = [layer for layer in layers if layer.category != "embedding"][1:-1]
-    tuned = [layer for layer in inside if math.isfinite(layer.alpha) and layer.n_eigs >= MIN_EIGENVALUES]
+    tuned = [layer for layer in inside if math.isfinite(layer.alpha) and layer.n_eigs >= rule.min_eigs]
     found = {layer.name: 1.0 for layer in layers}
     least, most = min((t.alpha for t in tuned), default=0.0), max((t.alpha for t in tuned), default=0.0)
     if least == most:

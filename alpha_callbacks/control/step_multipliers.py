@@ -12,12 +12,10 @@ from weakref import WeakKeyDictionary
 from torch.optim import Optimizer
 
 from alpha_callbacks.control.parameter_groups import Group
-from alpha_callbacks.control.rules import Setting, ramped
+from alpha_callbacks.control.rules import Rule, ramped
 from alpha_callbacks.errors import OptionError
 
-_IN_USE: "WeakKeyDictionary[Optimizer, set[Setting]]" = WeakKeyDictionary()
-
-UNDECIDED = -1
+_IN_USE: "WeakKeyDictionary[Optimizer, set[str]]" = WeakKeyDictionary()
 
 
 class StepMultipliers:
@@ -25,9 +23,8 @@ class StepMultipliers:
 
     Args:
         optimizer: torch's own, not a wrapper.
-        setting: what is multiplied.
+        rule: says what is multiplied, and in how many steps a new multiplier is reached.
         layers: layer name of each group; None for a group that is left alone.
-        ramp: steps in which a new multiplier is reached.
 
     Attributes:
         step: number of optimizer steps made so far, as the training counts them; set by the owner.
@@ -37,13 +34,14 @@ class StepMultipliers:
         OptionError: the groups have no such setting, or another control multiplies it.
     """
 
-    def __init__(self, optimizer: Optimizer, setting: Setting, layers: Sequence[str | None], *, ramp: int) -> None:
+    def __init__(self, optimizer: Optimizer, rule: Rule, layers: Sequence[str | None]) -> None:
         self.step, self.used = 0, 0
-        self._optimizer, self._setting, self._layers, self._ramp = optimizer, setting, list(layers), ramp
-        self._key = f"alpha_{setting}"
+        self._optimizer, self._setting, self._layers, self._ramp = optimizer, rule.sets, list(layers), rule.ramp
+        self._key = f"alpha_{rule.sets}"
+        self._label = f"{rule.name} {rule.low:g} to {rule.high:g}"
         self._shown: list[tuple[Group, Any]] = []  # groups whose setting is multiplied now, with their own value
         self._check()
-        _IN_USE.setdefault(optimizer, set()).add(setting)
+        _IN_USE.setdefault(optimizer, set()).add(self._setting)
         self._hooks = [
             optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self._multiply()),
             optimizer.register_step_post_hook(lambda optimizer, args, kwargs: self.restore()),
@@ -51,8 +49,9 @@ class StepMultipliers:
 
     @property
     def decided(self) -> int:
-        """Step of the last decision in the groups, which may come from a checkpoint; -1 before the first."""
-        return max((group[self._key]["step"] for _, group in self._controlled() if self._key in group), default=-1)
+        """Step of the last decision by this rule in the groups, which may come from a checkpoint; -1 before one."""
+        states = [group[self._key] for _, group in self._controlled() if self._key in group]
+        return max((state["step"] for state in states if state["rule"] == self._label), default=-1)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -72,7 +71,7 @@ class StepMultipliers:
         """
         for name, group in self._controlled():
             start = self._multiplier(group, step)
-            group[self._key] = {"start": start, "target": targets[name], "step": step}
+            group[self._key] = {"rule": self._label, "step": step, "start": start, "target": targets[name]}
 
     def restore(self) -> None:
         """Give the groups their own values back: after each step, and after one that an error broke off."""

@@ -83,9 +83,9 @@ def test_ramp_reaches_its_target_exactly_and_stays() -> None:
     ("changes", "text"),
     [
         ({"rule": "LLR"}, "rule: expected one of tempbalance, llr, alphadecay, got 'LLR'"),
-        ({"every": 0}, "every: expected a whole number of steps from 1, got 0"),
+        ({"every": 0}, "every: expected a whole number from 1, got 0"),
         ({"every": True}, "every: expected"),
-        ({"ramp": 1.5}, "ramp: expected a whole number of steps from 0, got 1.5"),
+        ({"ramp": 1.5}, "ramp: expected a whole number from 0, got 1.5"),
         ({"low": 3.5}, "low, high: expected 0 <= low <= high, got 3.5 and 3.0"),
         ({"high": math.inf}, "expected finite numbers, got inf"),
         ({"until": 40}, "until: expected a share of the training from 0 to 1, got 40"),
