@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks.small_llama import Outcome, Run, Size, read_text, train
 
 ARMS = ("baseline", "tempbalance", "llr", "alphadecay")
-RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+RATES = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)  # of the recorded run: 1e-3 to 1.6e-2
 DECAYS = (0.1, 0.01, 0.3)  # the first one while the learning rate is tuned
 TUNING_SEEDS = (101, 102)
 TRIAL_STEPS = 60  # timed, after as many that are not
@@ -107,6 +107,10 @@ def _work(jobs: Any, results: Any, together: Any, path: Path, device: str, size:
 
 def best(outcomes: Sequence[tuple[Run, Outcome]], name: str) -> Any:
     """Return the value of a setting with the lowest mean loss; a loss that is not a number is the worst."""
+    if not outcomes:
+        raise SystemExit(
+            "no run of the tuning has ended within the budget: give more --budget-seconds or fewer --steps"
+        )
     losses: dict[Any, list[float]] = {}
     for run, outcome in outcomes:
         losses.setdefault(getattr(run, name), []).append(outcome.final if math.isfinite(outcome.final) else math.inf)
@@ -158,6 +162,9 @@ def table(record: dict[str, Any]) -> str:
     lines += [
         f"  lr {lr:<7g} weight decay {wd:<5g} {statistics.fmean(v):.4f}" for (lr, wd), v in sorted(tuning.items())
     ]
+    rates = [lr for lr, _ in tuning]
+    if rates and record.get("lr") in (min(rates), max(rates)):
+        lines.append("the learning rate is at the edge of those that were tried")
     return "\n".join(lines)
 
 

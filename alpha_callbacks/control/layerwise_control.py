@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -22,10 +22,14 @@ from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import checked_step
 from alpha_callbacks.training.schedule import Schedule
+from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.module_weights import module_inventory
 from alpha_callbacks.weights.trained_layers import TrainedLayer, trained_layers
-from alpha_callbacks.weights.weight import Weight
 
+# As the code of all three papers: half of the eigenvalues, the smallest of them as threshold; weights as stored.
+AS_PUBLISHED = AnalysisOptions(
+    precisions=("fp64",), k_frac=0.5, k_min=1, threshold="last", solver="fast", adapters="base"
+)
 _PATIENCE = 100  # optimizer steps of the training without one that the hooks saw
 
 
@@ -63,19 +67,10 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         optimizers: all that train it: one, or a list (as with Muon beside AdamW).
         rule: "tempbalance", "llr" (learning rates) or "alphadecay" (weight decays); or a `Rule`.
         total_steps: optimizer steps of the whole training; needed by rules that stop to decide before its end (llr).
-        every: steps between two decisions. The default of this and of the next five is the rule's.
-        ramp: steps in which a new multiplier is reached.
-        low: multiplier of the smallest alpha.
-        high: multiplier of the largest alpha.
-        until: share of the training in which decisions are made.
-        min_eigs: fewest eigenvalues of a layer that takes part.
-        include: regular expression; only layers whose names it matches take part, the others keep their values.
-        exclude: regular expression; layers whose names it matches keep their values.
-        k_frac: share of the eigenvalues that form the tail; the papers take half.
-        threshold: "last", as the papers' code, or "next".
-        solver: "fast" or "exact".
-        device: where to compute.
+        options: what alpha is computed from, and which layers take part (`include`, `exclude`); default
+            `AS_PUBLISHED`: the larger half of the eigenvalues, by the fast solver. One precision.
         threads: number of CPU threads.
+        constants: of the rule, to be changed: every, ramp, low, high, until, min_eigs (see `Rule`).
 
     Attributes:
         rule: with the constants that are used.
@@ -104,32 +99,12 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         rule: str | Rule = "llr",
         *,
         total_steps: int | None = None,
-        every: int | None = None,
-        ramp: int | None = None,
-        low: float | None = None,
-        high: float | None = None,
-        until: float | None = None,
-        min_eigs: int | None = None,
-        include: str | None = None,
-        exclude: str | None = None,
-        k_frac: float = 0.5,
-        threshold: Any = "last",
-        solver: Any = "fast",
-        device: str = "cpu",
+        options: AnalysisOptions | None = None,
         threads: int | None = None,
+        **constants: float | None,
     ) -> None:
-        self.rule = get_rule(rule, every=every, ramp=ramp, low=low, high=high, until=until, min_eigs=min_eigs)
+        self.rule, self._options = get_rule(rule, **constants), checked_options(options)
         self.last: Decision | None = None
-        self._options = AnalysisOptions(
-            precisions=("fp64",),  # which holds every weight as it is stored
-            include=include,
-            exclude=exclude,
-            k_frac=k_frac,
-            k_min=1,
-            threshold=threshold,
-            solver=solver,
-            device=device,
-        )
         self._last_step = _last_step(self.rule, total_steps)
         self._first_step: int | None = None
         self._warnings = ErrorPolicy(strict=False)
@@ -141,7 +116,8 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         if not any(name for names in groups for name in names):
             raise OptionError("model: expected layers that are trained, found none. Adapters (LoRA) have no rule.")
         ranks = training_ranks()
-        facts = vars(self.rule) | vars(self._options) | {"device": device.partition(":")[0], "total_steps": total_steps}
+        kind = self._options.device.partition(":")[0]
+        facts = vars(self.rule) | vars(self._options) | {"device": kind, "total_steps": total_steps}
         ranks.expect_same(facts, "Give every rank the same options.")
         self._ranks, self._measurer = ranks, Measurer(self._options, ranks, threads=threads)
         self._parts: list[StepMultipliers] = []
@@ -179,7 +155,7 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         if step > self._last_step or not (decided < 0 or Schedule(self.rule.every).crossed(step, decided)):
             return None
         begun = time.perf_counter()
-        table = self._measurer.analyze(self._measurer.take(self._weights, copy=False), self._ranks)
+        table = self._measurer.analyze(self._measurer.take(self._inventory, copy=False), self._ranks)
         layers = _measured(self._layers, table)
         targets = layer_multipliers(layers, self.rule)
         self._warn(table, targets)
@@ -205,9 +181,11 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         """Close."""
         self.close()
 
-    def _weights(self) -> list[Weight]:
+    def _inventory(self) -> Inventory:
+        """Return the weights of the layers that are trained."""
         wanted = {name for layer in self._layers for name in layer.matrices}
-        return [w for w in module_inventory(self._model, self._options).weights if w.layer_name in wanted]
+        found = module_inventory(self._model, self._options)
+        return replace(found, weights=[weight for weight in found.weights if weight.layer_name in wanted])
 
     def _warn(self, table: Table, targets: dict[str, float]) -> None:
         """Say which layer has no alpha, and that nothing is controlled where that is so; each once."""
@@ -229,6 +207,17 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
                 f"optimizer: expected its step hooks to be called, got none in {step - first} steps, so nothing was "
                 "multiplied. Hand over the optimizer that steps, and do not compile its step."
             )
+
+
+def checked_options(options: AnalysisOptions | None) -> AnalysisOptions:
+    """Return the options, or the published ones.
+
+    Raises:
+        OptionError: more than one precision.
+    """
+    if options is not None and len(options.precisions) != 1:
+        raise OptionError(f"options: expected one precision to decide by, got {', '.join(options.precisions)}.")
+    return options or AS_PUBLISHED
 
 
 def _last_step(rule: Rule, total_steps: int | None) -> float:

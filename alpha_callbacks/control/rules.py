@@ -110,6 +110,7 @@ RULES: Mapping[str, Rule] = {
     )
 }
 
+_CONSTANTS = ("every", "ramp", "low", "high", "until", "min_eigs")
 _OUTSIDE = ("embedding", "lm_head")  # categories
 
 
@@ -134,7 +135,7 @@ def get_rule(rule: str | Rule, **changes: Any) -> Rule:
     """Return a rule, with what is not None in `changes` in the place of its constants.
 
     Raises:
-        OptionError: no rule of this name, or a value that cannot be used.
+        OptionError: no rule of this name, no such constant, or a value that cannot be used.
 
     Examples:
         >>> get_rule("llr", high=5.0, every=None).high
@@ -143,6 +144,9 @@ def get_rule(rule: str | Rule, **changes: Any) -> Rule:
     if isinstance(rule, str) and rule not in RULES or not isinstance(rule, str | Rule):
         raise OptionError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}.")
     chosen = RULES[rule] if isinstance(rule, str) else rule
+    unknown = set(changes) - set(_CONSTANTS)
+    if unknown:
+        raise OptionError(f"{min(unknown)}: no constant of a rule. Expected some of {', '.join(_CONSTANTS)}.")
     return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
 

@@ -5,6 +5,7 @@ computes, from its own base values or from the last one, is multiplied once. Wha
 themselves, under a key of ours, so that it is saved and restored with the optimizer by every framework.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from alpha_callbacks.control.parameter_groups import Group
 from alpha_callbacks.control.rules import Rule, ramped
 from alpha_callbacks.errors import OptionError
 
+_log = logging.getLogger(__name__)
 _IN_USE: "WeakKeyDictionary[Optimizer, set[str]]" = WeakKeyDictionary()
 
 
@@ -103,11 +105,12 @@ class StepMultipliers:
     def _controlled(self) -> list[tuple[str, Group]]:
         """Return (layer name, group); the groups are looked up each time, for loading a state replaces them."""
         groups = self._optimizer.param_groups
-        if len(groups) != len(self._layers):
-            raise OptionError(
-                f"optimizer: expected the {len(self._layers)} parameter groups that it had, got {len(groups)}. "
-                "Add groups before the control is made."
-            )
+        added = len(groups) - len(self._layers)
+        if added < 0:
+            raise OptionError(f"optimizer: expected its {len(self._layers)} parameter groups, got {len(groups)}.")
+        if added:
+            _log.warning("alpha-Hill: %d parameter groups were added to the optimizer and are left as they are.", added)
+            self._layers += [None] * added
         return [(name, group) for name, group in zip(self._layers, groups, strict=True) if name is not None]
 
     def _check(self) -> None:

@@ -1,5 +1,6 @@
 """Summary values to any logger of Lightning or Fabric that has no sink of its own."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from alpha_callbacks.sinks.snapshot import Snapshot
@@ -28,8 +29,12 @@ class LoggerSink:
 
     def log(self, snapshot: Snapshot) -> None:
         """Log one row of scalars."""
-        prefix = f"alpha_hill{getattr(self.adopted, 'group_separator', '/')}"
-        self.adopted.log_metrics({prefix + name: value for name, value in snapshot.scalars.items()}, step=snapshot.step)
+        self.log_values({f"alpha_hill/{name}": value for name, value in snapshot.scalars.items()}, {}, snapshot.step)
+
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Log one row, without what is one value per layer; some loggers have another separator than "/"."""
+        separator = getattr(self.adopted, "group_separator", "/")
+        self.adopted.log_metrics({name.replace("/", separator): value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
         """Do nothing: who made the logger finishes it."""

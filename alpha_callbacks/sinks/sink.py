@@ -1,6 +1,6 @@
 """Where snapshots go: TensorBoard, W&B, CSV, ... each a plugin of the group `sinks`, or handed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -22,6 +22,14 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Flush; may be called twice. What the training framework owns stays open."""
+
+
+@runtime_checkable
+class ValueSink(Sink, Protocol):
+    """A sink that also takes values which belong to no snapshot: what layer-wise control decides."""
+
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Write values under their full names, such as `alpha_control/lr_max`; those of `layers` are one per layer."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +144,22 @@ class MemorySink:
 
     Attributes:
         snapshots: in the order logged.
+        values: (step, name -> value) in the order logged.
         closed: how often `close` was called.
     """
 
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []
+        self.values: list[tuple[int, dict[str, float]]] = []
         self.closed = 0
 
     def log(self, snapshot: Snapshot) -> None:
         """Keep it."""
         self.snapshots.append(snapshot)
+
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Keep them."""
+        self.values.append((step, {**values, **layers}))
 
     def close(self) -> None:
         """Count the calls."""

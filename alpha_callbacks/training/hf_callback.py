@@ -53,7 +53,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
         """Open the sinks and measure the first state (in a resumed run, the restored one)."""
-        reporters = self._reporters or _reporters_of_caller()
+        reporters = self._reporters or reporters_of_caller()
         self.monitor.open(
             output_dir=self._run_folder(args, state),
             offers=(*reporters, *other_reporters(reporters, args, state, control, kwargs["model"])),
@@ -153,7 +153,7 @@ def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path
     return max(trials, key=lambda path: path.stat().st_mtime, default=folder / name)
 
 
-def _reporters_of_caller() -> tuple[Any, ...]:
+def reporters_of_caller() -> tuple[Any, ...]:
     """Return the callbacks of the handler on the stack: a callback is not given its trainer (transformers #31338)."""
     frame = inspect.currentframe()
     while frame is not None:

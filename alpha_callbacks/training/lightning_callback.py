@@ -62,7 +62,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
     def setup(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Choose the folder here, on all ranks: `trainer.log_dir` is collective."""
         if stage == "fit":
-            self._log_dir = _run_folder(trainer)
+            self._log_dir = log_folder(trainer)
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Open the sinks and measure the first state (in a resumed run, the restored one)."""
@@ -197,7 +197,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
                 trainer.callback_metrics[f"alpha_hill/{name}"] = torch.tensor(value, device=device)
 
 
-def _run_folder(trainer: "Trainer") -> str:
+def log_folder(trainer: "Trainer") -> str:
     """Return the folder of this run alone, as ModelCheckpoint chooses it. Collective.
 
     A logger without a folder per run (`WandbLogger`) has its `save_dir` in common with all runs; its name and version

@@ -111,10 +111,12 @@ def take_inventory(
     return inventory
 
 
-def matrices_of(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> list[tuple[Weight, ...]]:
-    """Return what an inventory of these tensors would hold of each, embeddings too, whatever storage they share."""
+def matrices_of(
+    tensors: Sequence[StoredTensor], config: Mapping[str, Any]
+) -> list[tuple[StoredTensor, tuple[Weight, ...]]]:
+    """Return each tensor, under its name in an inventory of them all, with the matrices in it; embeddings too."""
     entries = _examine_all(without_wrapper(tensors), config, lambda name: True, include_embeddings=True)
-    return [entry.weights for entry in entries]
+    return [(entry.tensor, entry.weights) for entry in entries]
 
 
 def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[str]:

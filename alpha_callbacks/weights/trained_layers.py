@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from alpha_callbacks.weights.inventory import matrices_of
 from alpha_callbacks.weights.module_weights import config_of, has_parametrized_weight, kind_of
+from alpha_callbacks.weights.saved_names import saved_name, saved_paths
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
@@ -35,23 +36,19 @@ def trained_layers(module: nn.Module) -> list[TrainedLayer]:
     Args:
         module: any model; never changed.
     """
-    held = list(_weights(module))
+    held, saved = list(_weights(module)), saved_paths(module)
+    tensors = [replace(weight.tensor, name=saved_name(weight.tensor.name, saved)) for weight in held]
     found: dict[int, TrainedLayer] = {}
-    for weight, matrices in zip(held, matrices_of([w.tensor for w in held], config_of(module)), strict=True):
+    for weight, (tensor, matrices) in zip(held, matrices_of(tensors, config_of(module)), strict=True):
         if not matrices:
             continue
         names = tuple(matrix.layer_name for matrix in matrices)
-        name = names[0] if len(names) == 1 else _fused_name(weight.tensor.name, names[0])
+        name = names[0] if len(names) == 1 else layer_name_of(tensor.name).removesuffix("_weight")
         layer = TrainedLayer(name, matrices[0].category, weight.parameters, names)
         if (shared := found.pop(id(weight.parameters[0]), None)) is not None:
             layer = replace(layer, matrices=shared.matrices + names)
         found[id(weight.parameters[0])] = layer
     return list(found.values())
-
-
-def _fused_name(path: str, matrix: str) -> str:
-    name = layer_name_of(path).removesuffix("_weight")
-    return name if matrix.startswith("module.") else name.removeprefix("module.")  # of DistributedDataParallel
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
-from alpha_callbacks.control.layerwise_control import LayerwiseControl
+from alpha_callbacks.control.layerwise_control import AS_PUBLISHED, LayerwiseControl
 from alpha_callbacks.control.parameter_groups import split_per_layer
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.options import AnalysisOptions
 
 WIDTH, LAYERS, STEPS = 52, 5, 9
+EXACT = replace(AS_PUBLISHED, solver="exact")
 RAMPED: dict[str, Any] = dict(rule="llr", every=4, ramp=3, until=1.0)
 
 
@@ -73,7 +76,7 @@ def test_training_equals_an_independent_implementation(name: str) -> None:
     """Alphas in NumPy, the map by interpolation, the ramp and the schedule by hand, set in the groups before a step."""
     model, twin = new_model(), new_model()
     optimizer, other = adamw(model), adamw(twin)
-    with LayerwiseControl(model, optimizer, name, every=4, ramp=3, until=1.0, solver="exact") as control:
+    with LayerwiseControl(model, optimizer, name, every=4, ramp=3, until=1.0, options=EXACT) as control:
         train(model, optimizer, lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step)), control, range(STEPS))
         assert control.last is not None and control.last.step == 8
     setting, low, high = {"tempbalance": ("lr", 0.5, 1.5), "llr": ("lr", 1, 3)}.get(name, ("weight_decay", 0.6666, 5))
@@ -277,6 +280,10 @@ def test_a_rule_that_finds_no_layer_says_so(caplog: pytest.LogCaptureFixture) ->
 
 def test_options_and_optimizers_that_cannot_be_used() -> None:
     model = new_model()
+    with pytest.raises(OptionError, match="options: expected one precision to decide by, got fp32, bf16"):
+        LayerwiseControl(model, adamw(model), "tempbalance", options=AnalysisOptions(precisions=("fp32", "bf16")))
+    with pytest.raises(OptionError, match="evry: no constant of a rule. Expected some of every, ramp"):
+        LayerwiseControl(model, adamw(model), "tempbalance", evry=10)
     with pytest.raises(OptionError, match="total_steps: expected the number of optimizer steps"):
         LayerwiseControl(model, adamw(model), "llr")
     with pytest.raises(OptionError, match="Split the groups before training"):
@@ -304,11 +311,16 @@ def test_an_optimizer_whose_hooks_are_never_called_is_noticed() -> None:
             control.update(100)
 
 
-def test_groups_added_later_are_refused_at_the_next_step() -> None:
+def test_groups_added_later_are_left_alone_and_told(caplog: pytest.LogCaptureFixture) -> None:
     model = new_model()
     optimizer = adamw(model)
     with LayerwiseControl(model, optimizer, "tempbalance") as control:
         control.update(0)
-        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2, 2))]})
-        with pytest.raises(OptionError, match="Add groups before the control is made"):
+        before = control.multipliers
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(60, 60))]})
+        with caplog.at_level(logging.WARNING):
+            optimizer.step()
+        assert caplog.text.count("1 parameter groups were added") == 1 and control.multipliers == before
+        del optimizer.param_groups[0]
+        with pytest.raises(OptionError, match="expected its 6 parameter groups, got 5"):
             optimizer.step()

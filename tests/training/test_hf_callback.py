@@ -265,7 +265,7 @@ def test_the_runs_own_tensorboard_writer_is_shared(tmp_path: Path, attached: boo
     run = trainer(tmp_path, [callback], report_to=["tensorboard"])
     if attached:
         assert callback.attach(run) is callback
-        monkeypatch.setattr("alpha_callbacks.training.hf_callback._reporters_of_caller", lambda: ())
+        monkeypatch.setattr("alpha_callbacks.training.hf_callback.reporters_of_caller", lambda: ())
     run.train()
     tags = tensorboard_tags(tmp_path / "runs")
     assert tags["alpha_hill/mean_bf16"] == ["0", "2", "4", "6"] and "train/loss" in tags

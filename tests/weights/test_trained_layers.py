@@ -1,7 +1,10 @@
 """The layers that are trained have the names of the inventory, matrix by matrix."""
 
+from collections.abc import Callable
+
 import pytest
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.module_weights import module_inventory
@@ -30,10 +33,17 @@ def test_attention_with_fused_projections() -> None:
     }
 
 
-@pytest.mark.parametrize("wrap", ["_orig_mod", "module"])
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "torch.compile": lambda model: nn.ModuleDict({"_orig_mod": model}),
+    "DistributedDataParallel": lambda model: nn.ModuleDict({"module": model}),
+    "AveragedModel": lambda model: AveragedModel(AveragedModel(model)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
 def test_wrappers(wrap: str) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 2))
-    assert check(nn.ModuleDict({wrap: model})) == {
+    assert check(WRAPPERS[wrap](model)) == {
         "0": ("0",),
         "1.in_proj": ("1.in_proj.q", "1.in_proj.k", "1.in_proj.v"),
         "1.out_proj": ("1.out_proj",),

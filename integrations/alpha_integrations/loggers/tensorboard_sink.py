@@ -84,7 +84,7 @@ class TensorBoardSink:
     def log(self, snapshot: Snapshot) -> None:
         """Write one snapshot and flush; kept for later while the callback that we write to has no writer yet."""
         self._waiting.append(snapshot)
-        current = self._current()
+        current = self._current(self._waiting[0].step)
         if current is not None:
             self._writer = current
         if self._writer is None:
@@ -97,6 +97,15 @@ class TensorBoardSink:
             if current is None:  # its owner has closed it and writing opened it again: the sink must close that
                 self._writer.close()
 
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Write one point per value; lost where the callback that we write to has no writer any more."""
+        writer = self._current(step)
+        if writer is not None:
+            self._writer = writer
+            for tag, value in {**values, **layers}.items():
+                writer.add_scalar(tag, value, step)
+            writer.flush()
+
     def close(self) -> None:
         """Flush, and close the writer if the sink made it; may be called twice."""
         if self._writer is not None:
@@ -105,12 +114,12 @@ class TensorBoardSink:
                 self._writer.close()
                 self._writer = None
 
-    def _current(self) -> Any:
+    def _current(self, first: int) -> Any:
         if self.adopted is not None:
             return _writer_of(self.adopted)
         # A folder of its own: of two writers in one folder, TensorBoard's slow loader drops one's later points.
         # purge_step: a run that resumes, or starts again, hides what an earlier one wrote of these steps.
-        folder, first = str(Path(self._host.output_dir) / "tensorboard"), self._waiting[0].step
+        folder = str(Path(self._host.output_dir) / "tensorboard")
         return self._writer or _summary_writer()(folder, purge_step=first)
 
     def _write(self, snapshot: Snapshot) -> None:

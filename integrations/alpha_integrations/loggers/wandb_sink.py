@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -105,6 +106,19 @@ class WandbSink:
             OptionError: the run that Hugging Face was expected to start is not there.
             wandb.errors.UsageError: its owner has finished the run.
         """
+        self._find_run()
+        layers = layer_scalars(snapshot.table) if self._host.per_layer_scalars else {}
+        row = self._summary_row(snapshot)
+        self._alert(snapshot)
+        self._queue(row, layers, snapshot.step)
+        self._last_step = snapshot.step
+
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Add values to the history; raises what `log` raises."""
+        self._find_run()
+        self._queue({STEP: step, **values}, layers, step)
+
+    def _find_run(self) -> None:
         if self.run is None:
             self.run = _active_run()
         if self.run is None:
@@ -113,14 +127,12 @@ class WandbSink:
                 "training."
             )
         self.run.log({}, commit=False)  # tells at once whether the run is over; its step would be waited for
-        row = self._summary_row(snapshot)
-        layers = layer_scalars(snapshot.table) if self._host.per_layer_scalars else {}
+
+    def _queue(self, row: Mapping[str, Any], layers: Mapping[str, float], step: int) -> None:
+        """Send a row when no other of ours is in the open one."""
         self._define(row, layers)
-        if self._host.step_key:
-            row[self._host.step_key] = snapshot.step
-        self._alert(snapshot)
-        self._waiting.append({**row, **layers})
-        self._last_step = snapshot.step
+        step_keys = {self._host.step_key: step} if self._host.step_key else {}
+        self._waiting.append({**row, **step_keys, **layers})
         if self._row_is_free():
             self._join()
         if len(self._waiting) > 1 and not self._said_waiting:
@@ -133,7 +145,7 @@ class WandbSink:
     def close(self) -> None:
         """Log the CSV files as an artifact if anything was logged since the last time; the run stays open."""
         step, self._last_step = self._last_step, None
-        if step is None:
+        if step is None and not self._waiting:
             return
         import wandb
 
@@ -143,7 +155,7 @@ class WandbSink:
             states = f"{len(self._waiting)} state{'s' * (len(self._waiting) > 1)} of {self._host.output_dir}"
             _log.warning("alpha_hill: %s did not reach W&B: %s", states, error)
             return
-        files = _csv_files(self._host.output_dir, step)
+        files = _csv_files(self._host.output_dir, step) if step is not None else []
         if not files:
             return
         name = "alpha-hill-" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.run.id)  # an id of the user's may hold more
@@ -206,7 +218,7 @@ class WandbSink:
                 row[f"alpha_hill/dist_{name}"] = wandb.Histogram(alphas)
         return row
 
-    def _define(self, row: dict[str, Any], layers: dict[str, float]) -> None:
+    def _define(self, row: Mapping[str, Any], layers: Mapping[str, float]) -> None:
         """Give every new key our x-axis.
 
         One by one: of two globs that fit a key, W&B 0.31 takes either, so `alpha_hill/*` would lose some keys to the
