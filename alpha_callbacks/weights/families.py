@@ -55,6 +55,8 @@ class Family:
 
     def known(self, layer: str) -> Known | None:
         """Return what is known of a layer, e.g. of "model.layers.0.mlp.experts.down_proj" by "experts.down_proj"."""
+        if not self.tensors:
+            return None
         path = layer.split(".")
         ends = (".".join(path[-length:]) for length in range(len(path), 0, -1))
         return next((self.tensors[end] for end in ends if end in self.tensors), None)

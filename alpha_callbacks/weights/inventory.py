@@ -160,7 +160,9 @@ def _examine_all(
         known = forms.get(layer) or family.known(layer)
         why = _why_not(tensor, known, include_embeddings)
         weights = () if why else tuple(weights_of(tensor, config, known))
-        wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in weights if selects(weight.layer_name))
+        wanted = tuple(weight for weight in weights if selects(weight.layer_name))
+        if tensor.sharded is not None:
+            wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in wanted)
         found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))
     return found
 

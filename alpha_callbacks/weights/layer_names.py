@@ -1,8 +1,11 @@
 """Layer name -> category, block and position, by whole path segments, from one table."""
 
 import re
+from functools import lru_cache
 
 from alpha_callbacks.weights.categories import BY_CATEGORY, INSIDE_ATTENTION, INSIDE_MLP
+
+_REMEMBERED = 2**16  # names, which every state of a training run has again
 
 # What follows the name and the category of a weight in those of its update (W - W0, or what an adapter adds): no module
 # has such a name, and no mean over a category mixes the two.
@@ -26,6 +29,7 @@ _NUMBERED_EXPERT = re.compile(r"\.ffn_(gate|up|down)\.\d+$")  # GGUF files of 20
 _BLOCKS = re.compile(r"^(layers?|h|blocks?|blk|layer_stack|decoder_layers|transformer_blocks)$")
 
 
+@lru_cache(_REMEMBERED)
 def categorize(layer_name: str, *, ndim: int = 2) -> str:
     """Return the category of a layer.
 
@@ -146,6 +150,7 @@ _WRAPPERS = (
 )  # fmt: skip
 
 
+@lru_cache(_REMEMBERED)
 def clean_name(name: str) -> str:
     """Return a parameter path without what torch.compile, FSDP, checkpointing, Lightning and PEFT put into it.
 

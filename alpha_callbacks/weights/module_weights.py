@@ -46,10 +46,10 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     """
     reshard(module)
     ties: dict[str, str] = {}
-    paths = [path for path, _ in module.named_modules()]
+    modules = list(module.named_modules())
     units = fsdp1_units(module)
     summoned = {child for _, unit in units for child in _own_modules(unit).values()}
-    plain = [(path, child) for path, child in module.named_modules() if child not in summoned]
+    plain = [(path, child) for path, child in modules if child not in summoned]
     found, failures = _stored_all(plain, ties, None), list[Exception]()
     for path, unit in units:
         sharded = Fsdp1Unit(unit)
@@ -61,17 +61,17 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
             failures.append(error)
     if failures:
         raise failures[0]
-    kept = [found[path] for path in paths if path in found]
+    kept = [found[path] for path, _ in modules if path in found]
     tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
     config = config_of(module)
     texts = {name: text for stored in kept for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
     saved = saved_paths(module)
     ties = {saved_name(name, saved): saved_name(owner, saved) for name, owner in ties.items()}
-    adapted = any(is_adapted(child) for child in module.modules())
+    adapted = any(is_adapted(child) for _, child in modules)
     if adapted and options.adapters != "auto":
         tensors = (with_adapters if options.adapters == "merged" else without_adapters)(tensors, module)
-    named = [replace(tensor, name=saved_name(tensor.name, saved)) for tensor in tensors]
+    named = [replace(t, name=saved_name(t.name, saved)) for t in tensors] if saved else tensors
     if adapted and options.adapters == "auto":
         chosen = Chosen(options.selects, options.include_embeddings)
         return moving_inventory(sort_tensors(tensors, named, module), module, config, chosen, ties)

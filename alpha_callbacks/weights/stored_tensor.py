@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -64,6 +65,7 @@ def read_columns(tensor: StoredTensor, start: int, stop: int) -> Tensor:
     return tensor.columns(start, stop) if tensor.columns else tensor.read(0, tensor.shape[0])[:, start:stop]
 
 
+@lru_cache(2**16)
 def layer_name_of(parameter: str) -> str:
     """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from alpha_callbacks.weights.layer_names import SEGMENTS, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor
@@ -75,6 +76,7 @@ class Place:
     adapter: str = ""
 
 
+@lru_cache(2**16)
 def place_of(name: str, prefix: str = "") -> Place | None:
     """Return the module and role of a factor, or None for a tensor that is no part of an adapter.
 

@@ -32,6 +32,26 @@ _OF_WEIGHTS = {
 _UNQUANTIZED = {"dense", "fakequant", "initialized", "calibration", "frozen"}  # compressed-tensors: weights as trained
 
 
+_ANY_ROLE = re.compile("|".join(role.pattern for role in _ROLES.values()) + "|quant|packed|blocks|W_q|_data$")
+
+
+def is_plain(tensors: Iterable[StoredTensor], about: Description) -> bool:
+    """Return True where nothing can be codes: floats of 16 bits or more, and no name or text that tells of others.
+
+    Then no layout need be tried, which takes most of the time of an inventory of 18,000 experts.
+    """
+    if about.quantization or about.metadata:
+        return False
+    return all(
+        tensor.dtype is not None
+        and tensor.dtype.itemsize > 1
+        and not tensor.packed
+        and not _ANY_ROLE.search(tensor.name.rpartition(".")[2])
+        for tensor in tensors
+        if len(tensor.shape) > 1 or tensor.dtype is not None
+    )
+
+
 def mark_packed(
     tensors: Iterable[StoredTensor], about: Description, *, scaled: bool = False, whole: bool = True
 ) -> list[StoredTensor]:

@@ -8,7 +8,7 @@ from alpha_callbacks.weights.families import text_config
 from alpha_callbacks.weights.stored_quantization.companions import by_module
 from alpha_callbacks.weights.stored_quantization.layout import Description
 from alpha_callbacks.weights.stored_quantization.layouts import LAYOUTS
-from alpha_callbacks.weights.stored_quantization.mark import mark_packed, refused_beside_more
+from alpha_callbacks.weights.stored_quantization.mark import is_plain, mark_packed, refused_beside_more
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
@@ -29,6 +29,8 @@ def unpack_stored(
     """
     listed = list(tensors)
     about = Description(config, _quantization(config), metadata or {})
+    if is_plain(listed, about):
+        return listed
     modules = by_module(listed)
     claimed: dict[str, StoredTensor] = {}
     for layout in LAYOUTS:
