@@ -6,13 +6,20 @@ from alpha_callbacks.planning.plan import Choice, module_name
 from alpha_callbacks.weights.layer_names import block_index
 
 _TOGETHER = {"attn_q": "qkv", "attn_k": "qkv", "attn_v": "qkv", "mlp_gate": "gate_up", "mlp_up": "gate_up"}
+# The same for names whose categories do not say it: latent attention (DeepSeek), linear attention (Qwen 3.5).
+_FUSED = {
+    **dict.fromkeys(("q_a_proj", "kv_a_proj_with_mqa"), "qkv_a"),
+    **dict.fromkeys(("in_proj_qkv", "in_proj_z"), "in_proj_qkvz"),
+    **dict.fromkeys(("in_proj_b", "in_proj_a"), "in_proj_ba"),
+}
 
 
 def units(choices: Sequence[Choice], *, tied: bool = True) -> list[tuple[int, ...]]:
     """Return groups of indices whose layers share a format, in the order of their first layers.
 
-    Parts of one stored matrix always do. Tied, so do q, k and v of an attention, gate and up of an MLP, and all experts
-    of a block: servers that fuse them (vLLM) take one scheme for the whole, and GGUF stacks experts in one tensor.
+    Parts of one stored matrix always do. Tied, so do q, k and v of an attention, gate and up of an MLP, the first
+    projections of latent attention, the inputs of linear attention, and all experts of a block: servers that fuse them
+    (vLLM) take one scheme for the whole, and GGUF stacks experts in one tensor.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for i, choice in enumerate(choices):
@@ -24,13 +31,14 @@ def _key(choice: Choice, tied: bool) -> tuple[str, str]:
     module = module_name(choice.layer_name)
     if not tied:
         return module, ""
-    parent = module.rpartition(".")[0]
+    parent, _, last = module.rpartition(".")
     if choice.category.startswith("moe_expert_"):
         experts = _experts_of(module)
         if experts:
             return experts, "experts"
         return (module, "") if choice.category.endswith("_down") else (parent, "gate_up")
-    return (parent, _TOGETHER[choice.category]) if choice.category in _TOGETHER else (module, "")
+    fused = _FUSED.get(last) or _TOGETHER.get(choice.category)
+    return (parent, fused) if fused else (module, "")
 
 
 def _experts_of(module: str) -> str:
