@@ -9,6 +9,7 @@ from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
 from alpha_callbacks.solvers.spectrum import Solver
 from alpha_callbacks.training.alert_rules import AlertRule
+from alpha_callbacks.training.baseline import START
 from alpha_callbacks.training.monitor import Monitor
 from alpha_callbacks.training.schedule import Every, Schedule
 
@@ -37,6 +38,7 @@ class CallbackOptions:
         max_seconds: time budget of one measurement, in seconds.
         threads: number of CPU threads.
         alerts: rules that warn, and may stop the run, see `Monitor`.
+        baseline: "start", a path or a model id: also analyse the updates W - W0, see `Monitor`.
         on_error: "warn" or "raise".
 
     Attributes:
@@ -72,6 +74,7 @@ class CallbackOptions:
         max_seconds: float | None = None,
         threads: int | None = None,
         alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
+        baseline: str | Path | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         self.schedule = Schedule(every)
@@ -81,6 +84,8 @@ class CallbackOptions:
             raise OptionError(f'weights: "checkpoint" needs every="checkpoint", got every={every!r}.')
         if weights == "checkpoint" and adapters == "merged":
             raise OptionError('adapters: "merged" needs weights="module": a checkpoint holds base and adapter apart.')
+        if weights == "checkpoint" and baseline == START:
+            raise OptionError('baseline: "start" needs weights="module": no checkpoint holds the start. Name a path.')
         options = AnalysisOptions(
             precisions=tuple(precisions.split(",") if isinstance(precisions, str) else precisions),
             include=include,
@@ -103,6 +108,7 @@ class CallbackOptions:
             max_seconds=max_seconds,
             threads=threads,
             alerts=alerts,
+            baseline=baseline,
             on_error=on_error,
         )
         self.output_dir = None if output_dir is None else Path(output_dir)

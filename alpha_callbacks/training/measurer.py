@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -15,6 +15,7 @@ from alpha_callbacks.analysis.processes import Ranks, share
 from alpha_callbacks.errors import MonitorError, PeerError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row, Table
+from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.gather import digests_of, gathered
 from alpha_callbacks.utils.machine import cpu_threads, local_ranks
 from alpha_callbacks.weights.inventory import Inventory
@@ -56,14 +57,28 @@ class Measurer:
 
     All ranks call `take` and `analyze` in the same order; whatever fails on one of them fails on all.
 
+    Args:
+        options: what to compute.
+        ranks: that share the work.
+        threads: of this rank.
+        max_seconds: time budget of one state.
+        baseline: adds the updates to the weights.
+
     Attributes:
-        notes: what a reader of the newest rows has to know about the choice of weights.
+        baseline: as given.
     """
 
     def __init__(
-        self, options: AnalysisOptions, ranks: Ranks, *, threads: int | None = None, max_seconds: float | None = None
+        self,
+        options: AnalysisOptions,
+        ranks: Ranks,
+        *,
+        threads: int | None = None,
+        max_seconds: float | None = None,
+        baseline: Baseline | None = None,
     ) -> None:
-        self.notes: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self.baseline, self._prepared = baseline, False
         self._options, self._ranks, self._max_seconds = options, ranks, max_seconds
         here = ranks.gather(socket.gethostname()).count(socket.gethostname())
         # torchrun says how many ranks share this machine, other launchers do not.
@@ -72,19 +87,25 @@ class Measurer:
         self._digests: dict[str, bytes] = {}  # of the bits that they belong to, as far as this rank looked
         self._waiting: dict[str, int] = {}  # how often a layer was left out in a row
 
-    def take(self, find: Callable[[], Inventory], *, copy: bool) -> PendingState:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the newest rows has to know about the choice of weights."""
+        return self._notes + (self.baseline.notes if self.baseline is not None else ())
+
+    def take(self, find: Callable[[], Inventory], *, copy: bool, step: int = 0) -> PendingState:
         """See which weights have changed, divide them among the ranks, and gather or copy what must be. Collective.
 
         Args:
             find: lists the weights; called on every rank.
             copy: copy to the CPU, so that training can continue before they are analysed.
+            step: of the state.
 
         Raises:
             MonitorError: there are none.
             PeerError: ranks hold different layers.
         """
         weights = self._list(find)
-        return self._pending(weights, self._own, copy=copy)
+        return self._pending(weights, self._own, copy=copy, step=step)
 
     def copy(self, find: Callable[[], Inventory]) -> CopiedState:
         """Copy a state that may have to be analysed later; nothing is compared with earlier ones yet. Collective.
@@ -99,7 +120,7 @@ class Measurer:
 
     def take_copied(self, state: CopiedState) -> PendingState:
         """Like `take`, for a state that was copied. Collective."""
-        return self._pending(state.weights, lambda todo: state.own, copy=False)
+        return self._pending(state.weights, lambda todo: state.own, copy=False, step=0)
 
     def analyze(self, pending: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
         """Analyse a pending state and return its table, the same on every rank. Collective in `ranks`.
@@ -132,7 +153,7 @@ class Measurer:
             _finish_device_work()
             inventory = find()
             weights.extend(inventory.weights)
-            self.notes = inventory.notes
+            self._notes = inventory.notes
             return [(w.layer_name, w.out_features, w.in_features) for w in weights]
 
         signatures = self._ranks.agree(look)
@@ -155,14 +176,31 @@ class Measurer:
         return {weight.layer_name for weight in share(weights, self._ranks.rank, self._ranks.size)}
 
     def _pending(
-        self, weights: Sequence[Weight], own: Callable[[Sequence[Weight]], Collection[str]], *, copy: bool
+        self, weights: Sequence[Weight], own: Callable[[Sequence[Weight]], Collection[str]], *, copy: bool, step: int
     ) -> PendingState:
-        digests, changed = self._changed(weights)
+        rows = self._rows_by_weight(weights)
+        digests, changed = self._changed(weights, rows)
         todo = [w for w in weights if w.layer_name in changed]
-        mine = tuple(gathered(todo, own(todo), copy=copy))
-        return PendingState(tuple(weights), mine, frozenset(w.layer_name for w in weights) - changed, digests)
+        mine = gathered(todo, own(todo), copy=copy)
+        reused = frozenset(name for w in weights if w.layer_name not in changed for name in rows[w.layer_name])
+        digests = {name: digest for weight, digest in digests.items() for name in rows[weight]}
+        if self.baseline is not None:
+            if not self._prepared:  # all layers count as changed, so that all are divided among the ranks
+                self.baseline.prepare(weights, mine, step, self._ranks)
+                self._prepared = True
+            mine, weights = (self.baseline.beside(each, rows) for each in (mine, weights))
+        return PendingState(tuple(weights), tuple(mine), reused, digests)
 
-    def _changed(self, weights: Sequence[Weight]) -> tuple[dict[str, bytes], set[str]]:
+    def _rows_by_weight(self, weights: Sequence[Weight]) -> dict[str, tuple[str, ...]]:
+        """Return layer name -> names of its rows: itself, and with a baseline its update."""
+        names = {weight.layer_name for weight in weights}
+        if self.baseline is None:
+            return {name: (name,) for name in names}
+        return {weight.layer_name: self.baseline.names(weight, names) for weight in weights}
+
+    def _changed(
+        self, weights: Sequence[Weight], rows: Mapping[str, tuple[str, ...]]
+    ) -> tuple[dict[str, bytes], set[str]]:
         """Return the digests that this rank took, and the layers that any rank has seen change. Collective.
 
         Of a weight that every rank holds whole one rank looks at it; of a sharded one each looks at its part.
@@ -172,7 +210,8 @@ class Measurer:
         digests = digests_of(looked)
 
         def news() -> set[str]:
-            return {w.layer_name for w in looked if not self._holds(w.layer_name, digests.get(w.layer_name))}
+            seen = {w.layer_name: digests.get(w.layer_name) for w in looked}
+            return {name for name, digest in seen.items() if not all(self._holds(row, digest) for row in rows[name])}
 
         return digests, set().union(*self._ranks.agree(news))
 

@@ -10,21 +10,21 @@ from typing import Any, Literal
 from torch import nn
 
 from alpha_callbacks.analysis.processes import training_ranks
-from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.sinks.sink import AUTO, Host, Sink, as_list, open_sinks
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.alert_rules import AlertRule, alert_rules
 from alpha_callbacks.training.alert_watch import AlertWatch
+from alpha_callbacks.training.baseline import Baseline, checked_baseline
 from alpha_callbacks.training.error_policy import ErrorPolicy
+from alpha_callbacks.training.measured_weights import of_checkpoint, of_module, open_baseline
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
 from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
 from alpha_callbacks.training.run_folder import RunFolder, claim
 from alpha_callbacks.training.travelling_sinks import travelling
 from alpha_callbacks.weights.inventory import Inventory
-from alpha_callbacks.weights.module_weights import module_inventory
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -52,6 +52,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         alerts: rules such as "alpha_ratio > 1.2" or "stop if non_finite", the name of a set of them ("default",
             "finetune"), or a list (docs/alerts.md). A rule that newly holds for a layer is told to the log, the loggers
             and the history; one with "stop if" also makes `should_stop` True.
+        baseline: also analyse the update W - W0 of each layer, in a row "(update)" beside that of W. "start": W0
+            are the weights at the first state of the run, kept in its folder, where a run that resumes finds them (see
+            `StartBaseline`); a path or a model id: those of that model.
         on_error: "warn": internal errors become warnings, and training continues; "raise": they are raised.
 
     Raises:
@@ -78,10 +81,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         max_seconds: float | None = None,
         threads: int | None = None,
         alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
+        baseline: str | Path | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks)
         self.options = options or AnalysisOptions()
+        self._baseline = checked_baseline(baseline)
         self._output_dir = Path(output_dir)
         self._wanted, self._per_layer_scalars, self._images = sinks, per_layer_scalars, images
         self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
@@ -169,6 +174,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         ranks = training_ranks()
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
         facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
+        facts |= {"baseline": None if self._baseline is None else str(self._baseline)}
         facts |= {"alerts": [(str(rule), rule.stop) for rule in self._rules], **more}
         ranks.expect_same(facts, "Give every rank the same options.")
         claimed, found = list[RunFolder](), list[Sink]()
@@ -183,7 +189,11 @@ class Monitor(AbstractContextManager["Monitor"]):
 
         try:
             path = ranks.agree(prepare)[0]
-            measurer = Measurer(self.options, ranks, threads=self._threads, max_seconds=self._max_seconds)
+            made = list[Baseline | None]()
+            ranks.agree(lambda: made.append(open_baseline(self._baseline, path)))
+            measurer = Measurer(
+                self.options, ranks, threads=self._threads, max_seconds=self._max_seconds, baseline=made[0]
+            )
             worker_ranks = training_ranks() if self._background else None
         except BaseException:
             for each in claimed:
@@ -224,14 +234,16 @@ class Monitor(AbstractContextManager["Monitor"]):
             raise OptionError(
                 f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
             )
-        return self._measure(lambda: module_inventory(model, self.options), Moment(checked_step(step), epoch, event))
+        return self._measure(
+            lambda baseline: of_module(model, self.options, baseline), Moment(checked_step(step), epoch, event)
+        )
 
     def log_checkpoint(
         self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
     ) -> Snapshot | None:
         """Like `log`, for the weights in a checkpoint on disk that every rank can read. Collective."""
         return self._measure(
-            lambda: open_checkpoint(path).inventory(self.options), Moment(checked_step(step), epoch, event)
+            lambda baseline: of_checkpoint(path, self.options, baseline), Moment(checked_step(step), epoch, event)
         )
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
@@ -267,10 +279,11 @@ class Monitor(AbstractContextManager["Monitor"]):
                 raise
             error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
 
-    def _measure(self, find: Callable[[], Inventory], moment: Moment) -> Snapshot | None:
+    def _measure(self, find: Callable[[Baseline | None], Inventory], moment: Moment) -> Snapshot | None:
         """Measure in the run that is open, or open one. Collective."""
         with self._turn:
             if not self.running:
                 self.open()
-            assert self._run is not None
-            return self._run.measure(find, moment)
+            run = self._run
+            assert run is not None
+            return run.measure(lambda: find(run.baseline), moment)

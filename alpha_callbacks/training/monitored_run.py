@@ -13,6 +13,7 @@ from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.training.alert_watch import AlertWatch, first_state
 from alpha_callbacks.training.background import Background
+from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
 from alpha_callbacks.training.snapshot_warnings import failure, warn_of
@@ -80,6 +81,11 @@ class MonitoredRun:
         self._watch, self._signal = watch, StopSignal()
         self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
 
+    @property
+    def baseline(self) -> Baseline | None:
+        """What the weights are compared with."""
+        return self._measurer.baseline
+
     def __getstate__(self) -> dict[str, object]:
         """What travels with a copy of the monitor: the results of the run so far, as of one that has ended."""
         told = ("last_snapshot", "last_step", "last_due", "dropped", "should_stop", "output_dir")
@@ -107,7 +113,7 @@ class MonitoredRun:
             if self._worker is not None:
                 return self._measure_beside(find, moment, self._worker)
             begun = time.monotonic()
-            pending = self._measurer.take(find, copy=False)
+            pending = self._measurer.take(find, copy=False, step=moment.step)
             self.last_step = moment.step
             return self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
         return None
@@ -165,7 +171,7 @@ class MonitoredRun:
         with self._errors:
             self._receive_together(wait=True)  # of a worker that ended since it was asked
         self._forget_held()
-        pending, ranks = self._measurer.take(find, copy=True), self._worker_ranks
+        pending, ranks = self._measurer.take(find, copy=True, step=moment.step), self._worker_ranks
         assert ranks is not None
         self.last_step = moment.step
         worker.submit(lambda stop: self._snapshot(pending, moment, ranks, stop, time.monotonic()))

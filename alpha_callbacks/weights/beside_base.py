@@ -13,10 +13,8 @@ from alpha_callbacks.weights.inventory import Inventory, Skipped, take_inventory
 from alpha_callbacks.weights.layer_names import UPDATE, module_order
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import weights_of
-from alpha_callbacks.weights.updates import adapted, added, as_update, difference, transposed
+from alpha_callbacks.weights.updates import ABSENT, adapted, added, as_update, difference, transposed, without_base
 from alpha_callbacks.weights.weight import RowReader, Weight
-
-_ABSENT = "the base has no layer of this name"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def tuned_inventory(own: Inventory, below: Base, source: str, chosen: Chosen) ->
     weights = []
     for weight in own.weights:
         other = below.weights.get(found.get(weight.layer_name, ""))
-        weights += [weight, difference(weight, other) if other else _without(weight)]
+        weights += [weight, difference(weight, other) if other else without_base(weight)]
     left = [w for name, w in below.weights.items() if name not in found.values() and chosen.selects(name)]
     weights += [
         as_update(w, w.rows, w.stored_dtype, unsupported="only the base has this layer")
@@ -85,10 +83,6 @@ def tuned_inventory(own: Inventory, below: Base, source: str, chosen: Chosen) ->
         if w.category != "embedding" or chosen.embeddings
     ]
     return Inventory(weights, own.skipped)
-
-
-def _without(weight: Weight) -> Weight:
-    return as_update(weight, weight.rows, weight.stored_dtype, unsupported=_ABSENT)
 
 
 def _strangers(source: str, below: Base, example: str) -> CheckpointError:
@@ -145,7 +139,7 @@ def adapted_inventory(adapter: Adapter, below: Base, source: str, chosen: Chosen
         other = below.weights.get(weight.layer_name)
         weights.append(weight)
         if below.source:
-            weights.append(difference(weight, other) if other else _without(weight))
+            weights.append(difference(weight, other) if other else without_base(weight))
     for update in adapter.updates:
         update = _fitted(update, below)
         for weight in take([update.stored()]):
@@ -198,7 +192,7 @@ def _fitted(update: Update, below: Base) -> Update:
         known = family_of(below.config).known(layer)
         return update.transposed() if flipped or (known and known.form == "experts_in_out") else update
     if not parts and (update.needs_base or 0 in update.shape):
-        return update.refused(_ABSENT if below.source else "only its base tells the change. Give it with --base")
+        return update.refused(ABSENT if below.source else "only its base tells the change. Give it with --base")
     return update.on(sum(w.out_features for w in parts), parts[0].in_features) if parts else update
 
 
@@ -210,7 +204,7 @@ def _pair(weight: Weight, update: Update, below: Base, source: str) -> Iterable[
     rows = _readers(weight, update, below.config)
     if other is None:
         if below.source:
-            yield replace(weight, unsupported=update.unsupported or _ABSENT)
+            yield replace(weight, unsupported=update.unsupported or ABSENT)
         yield added(weight, update, rows.get("left"), None)
         return
     if not update.unsupported and (weight.out_features, weight.in_features) != (other.out_features, other.in_features):

@@ -11,6 +11,8 @@ from alpha_callbacks.weights.layer_names import UPDATE, UPDATE_CATEGORY
 from alpha_callbacks.weights.sharded import joined
 from alpha_callbacks.weights.weight import ADDED, RowReader, Weight
 
+ABSENT = "the base has no layer of this name"
+
 
 def as_update(weight: Weight, rows: RowReader, stored: str, *, unsupported: str = "") -> Weight:
     """Return the update of a weight: a row of its own, whose name and category say that it is no weight.
@@ -47,6 +49,12 @@ def difference(tuned: Weight, base: Weight) -> Weight:
         why = f"{shapes[0]} here and {shapes[1]} in the base, so there is no difference"
     made = as_update(tuned, rows, stored, unsupported=why)
     return replace(made, sharded=joined(tuned.sharded, base.sharded), base_norm=base.frobenius_norm)
+
+
+def without_base(weight: Weight) -> Weight:
+    """Return the update of a weight that the base does not have, or that cannot be read."""
+    why = weight.unsupported or ABSENT
+    return as_update(weight, weight.rows, weight.stored_dtype, unsupported=why)
 
 
 def adapted(base: Weight, update: Update, rows: Mapping[str, RowReader]) -> Weight:
