@@ -14,6 +14,14 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.comparison.comparison import Comparison as Comparison
     from alpha_callbacks.comparison.comparison import compare as compare
     from alpha_callbacks.comparison.read_history import read_history as read_history
+    from alpha_callbacks.control.control_log import ControlLog as ControlLog
+    from alpha_callbacks.control.hf_control import AlphaControlTrainerCallback as AlphaControlTrainerCallback
+    from alpha_callbacks.control.layerwise_control import LayerwiseControl as LayerwiseControl
+    from alpha_callbacks.control.lightning_control import AlphaControlCallback as AlphaControlCallback
+    from alpha_callbacks.control.parameter_groups import split_per_layer as split_per_layer
+    from alpha_callbacks.control.rules import MeasuredLayer as MeasuredLayer
+    from alpha_callbacks.control.rules import Rule as Rule
+    from alpha_callbacks.control.rules import layer_multipliers as layer_multipliers
     from alpha_callbacks.errors import AlphaCallbacksError as AlphaCallbacksError
     from alpha_callbacks.estimators.estimator import Estimator as Estimator
     from alpha_callbacks.estimators.hill import HillFit as HillFit
@@ -75,12 +83,15 @@ _HOMES = {
     "Alert": "sinks.alert",
     "AlertRule": "training.alert_rules",
     "AlphaCallbacksError": "errors",
+    "AlphaControlCallback": "control.lightning_control",
+    "AlphaControlTrainerCallback": "control.hf_control",
     "AlphaHillCallback": "training.lightning_callback",
     "AlphaHillTrainerCallback": "training.hf_callback",
     "AnalysisOptions": "options",
     "Checkpoint": "checkpoints.checkpoint",
     "Choice": "planning.plan",
     "Comparison": "comparison.comparison",
+    "ControlLog": "control.control_log",
     "Encoding": "precisions.encoding",
     "Estimator": "estimators.estimator",
     "Export": "planning.export_plan",
@@ -88,6 +99,8 @@ _HOMES = {
     "HillFit": "estimators.hill",
     "Host": "sinks.sink",
     "LayerRows": "tables.table",
+    "LayerwiseControl": "control.layerwise_control",
+    "MeasuredLayer": "control.rules",
     "MemorySink": "sinks.sink",
     "Monitor": "training.monitor",
     "Plan": "planning.plan",
@@ -97,6 +110,7 @@ _HOMES = {
     "RecommendOptions": "planning.recommend_options",
     "Recommendation": "planning.recommendation",
     "Row": "tables.table",
+    "Rule": "control.rules",
     "ScanResult": "scanning.write_results",
     "Sink": "sinks.sink",
     "SinkFactory": "sinks.sink",
@@ -113,6 +127,7 @@ _HOMES = {
     "export_plan": "planning.export_plan",
     "fisher_trace": "evaluation.sensitivity",
     "hill_alpha": "estimators.hill",
+    "layer_multipliers": "control.rules",
     "load_language_model": "evaluation.language_model",
     "merge": "scanning.scan",
     "module_inventory": "weights.module_weights",
@@ -132,6 +147,7 @@ _HOMES = {
     "recommend": "planning.recommend",
     "register": "precisions.registry",
     "scan": "scanning.scan",
+    "split_per_layer": "control.parameter_groups",
     "tail_size": "estimators.hill",
     "write_model": "planning.write_model",
     "write_plan": "planning.plan_json",

@@ -43,6 +43,8 @@ class StepMultipliers:
         self._label = f"{rule.name} {rule.low:g} to {rule.high:g}"
         self._shown: list[tuple[Group, Any]] = []  # groups whose setting is multiplied now, with their own value
         self._check()
+        for _, group in self._controlled():  # torch's distributed checkpoints load only what is already there
+            group.setdefault(self._key, {"rule": self._label, "step": -1, "start": 1.0, "target": 1.0})
         _IN_USE.setdefault(optimizer, set()).add(self._setting)
         self._hooks = [
             optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self._multiply()),

@@ -1,5 +1,6 @@
 import csv
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from alpha_callbacks.control.control_log import FILE, HEADER, ControlLog
 from alpha_callbacks.control.layerwise_control import Decision
 from alpha_callbacks.control.rules import RULES, MeasuredLayer
 from alpha_callbacks.sinks.sink import MemorySink
+from tests.sinks.test_keys import documented
 
 
 def decision(step: int) -> Decision:
@@ -79,6 +81,16 @@ def test_values_and_those_per_layer(tmp_path: Path) -> None:
     write(tmp_path, 40, sinks=[memory], per_layer_scalars=False)
     assert not any("alpha_control_lr/" in name for name in memory.values[1][1])
     assert memory.closed == 2 and memory.snapshots == []
+
+
+def test_the_page_of_keys_lists_what_is_logged(tmp_path: Path) -> None:
+    memory = MemorySink()
+    write(tmp_path, 0, sinks=[memory])
+    named = (name.replace("<setting>", "lr").replace("<layer>", r"\w+") for name in documented("control"))
+    patterns = [re.compile(name) for name in named]
+    keys = list(memory.values[0][1])
+    assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns)] == []
+    assert [p.pattern for p in patterns if not any(p.fullmatch(key) for key in keys)] == []
 
 
 def test_a_sink_that_fails_costs_a_warning_and_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
