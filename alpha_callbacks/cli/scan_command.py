@@ -146,7 +146,7 @@ def scan(
             "--remote",
             metavar=shared.FLAG,
             help="Read MODEL where it lies, by HTTP range requests, without a download: a model id, or the URL of a "
-            ".safetensors file or of its index.",
+            ".safetensors file, of its index, or of a .gguf file.",
             rich_help_panel=_STORAGE,
         ),
     ] = False,

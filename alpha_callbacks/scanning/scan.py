@@ -86,7 +86,7 @@ def scan(
         shard: compute only this share and write only the journal, for `merge`.
         revision: of a model id.
         remote: read the model where it lies, by HTTP range requests, and write nothing but results. `source` is then a
-            model id, or the URL of a .safetensors file or of its index.
+            model id, or the URL of a .safetensors file, of its index, or of a .gguf file.
         plots: which charts.
         report: write report.html.
         save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most

@@ -116,7 +116,7 @@ class RemoteFile:
                     return take(answer)
             except Refused as refusal:
                 if refusal.status == 416 and not self.version.size:
-                    text = f"{self.where}: expected a whole safetensors file, got an empty one. Name another."
+                    text = f"{self.where}: expected a file of weights, got an empty one. Name another."
                     raise SourceError(text) from refusal
                 if refusal.status == 416:
                     changed = f"no bytes from {start} on, where there were {self.version.size}"

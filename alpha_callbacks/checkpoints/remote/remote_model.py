@@ -148,8 +148,8 @@ def _files(name: str, names: Collection[str], model_id: str, read_index: Callabl
     found = choose_files(names, model_id, read_index)
     if found is None:
         raise CheckpointError(
-            f"{model_id}: expected weights in its top folder, found none. If they are in a folder, name the URL of one "
-            "of its .safetensors files."
+            f"{model_id}: expected weights in its top folder, found none. If they are in a folder, name one of its "
+            f"files: {model_id}/FOLDER/FILE."
         )
     return found
 
@@ -173,7 +173,7 @@ def _beside(paths: Collection[str], model_id: str, read: Callable[[str], bytes])
     if parts:
         raise CheckpointError(
             f"{model_id}: expected one model, got one of several parts ({listed(parts)}), each with a config of "
-            "its own. Scan it without --remote, which downloads all of them, or name the URL of one .safetensors file."
+            "its own. Scan it without --remote, which downloads all of them, or name one file."
         )
     return (f"Folders below hold weights too, which are not read: {listed(below)}.",)
 

@@ -211,7 +211,7 @@ def test_hostile_headers_are_refused_as_from_disk(serve: Serve) -> None:
 
 def test_an_empty_file_is_refused(serve: Serve) -> None:
     serve({"model.safetensors": b""})
-    with pytest.raises(CheckpointError, match="expected a whole safetensors file, got an empty one"):
+    with pytest.raises(CheckpointError, match="expected a file of weights, got an empty one"):
         opened()
 
 
