@@ -116,7 +116,7 @@ def main() -> None:
         rows_of(weights[:8], AnalysisOptions(device=DEVICE))  # libraries start, and a clock that had slowed down
         for solver in ("exact", "fast"):
             for workers in (None, 1) if solver == "exact" else (None,):
-                options = AnalysisOptions(device=DEVICE, solver=solver)  # type: ignore[arg-type]
+                options = AnalysisOptions(device=DEVICE, solver=solver)
                 found = scanned(folder, Path(name) / f"{solver}-{workers}", options, workers)
                 print(f"scan {solver:6} fp32,fp16,bf16, workers {workers or 'default'}: {found}", flush=True)
         print(f"peak resident memory {peak_memory() / 1e9:.2f} GB", flush=True)

@@ -126,7 +126,7 @@ def pairs(folder: Path, place: Path, *, workers: int, runs: int) -> None:
     print(f" {'CPU disk':>12} {'network':>9} {'ratio':>7}")
     ratios = []
     for index in range(runs):
-        ways = [(False, folder), (True, "org/model")]
+        ways: list[tuple[bool, Path | str]] = [(False, folder), (True, "org/model")]
         took = {
             remote: run(source, place / str(remote), remote=remote, workers=workers)
             for remote, source in (ways if index % 2 == 0 else reversed(ways))

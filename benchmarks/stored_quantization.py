@@ -1,6 +1,7 @@
 """Peak memory of scanning a checkpoint in FP8 blocks, and how fast each layout is decoded.
 
 python -m benchmarks.stored_quantization                  # 16 GB of FP8, about half an hour on 2 cores
+python -m benchmarks.stored_quantization --blocks 4       # 4 of its blocks: the largest matrices come first
 python -m benchmarks.stored_quantization --gigabytes 0.5  # a small version
 
 The checkpoint has the shapes of Llama 3.1 8B, as many layers as it takes, one file each. The scan runs in a process of
@@ -40,8 +41,8 @@ SHAPES = {
 BLOCKS = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 
 
-def make(folder: Path, gigabytes: float) -> int:
-    """Write the checkpoint layer by layer and return its number of layers."""
+def make(folder: Path, gigabytes: float) -> None:
+    """Write the checkpoint layer by layer."""
     layers = max(1, round(gigabytes * 1e9 / sum(rows * columns for rows, columns in SHAPES.values())))
     weight_map: dict[str, str] = {}
     for layer in range(layers):
@@ -58,13 +59,13 @@ def make(folder: Path, gigabytes: float) -> int:
         weight_map |= dict.fromkeys(tensors, file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "quantization_config": BLOCKS}))
-    return layers
 
 
-def scan(folder: Path, output: Path) -> tuple[float, float]:
+def scan(folder: Path, output: Path, blocks: int) -> tuple[float, float]:
     """Scan in a new process; return the seconds it took and its largest resident set in GB."""
     start = time.perf_counter()
     options = ["-o", str(output), "-p", "fp32", "--no-plots", "--no-report", "--log-level", "error"]
+    options += ["--filter-layers", rf"layers\.[0-{blocks - 1}]\."] if blocks else []
     command = [sys.executable, "-m", "alpha_callbacks", "scan", str(folder), *options]
     subprocess.run(command, check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
@@ -118,16 +119,21 @@ def decoding(folder: Path) -> dict[str, float]:
 def main() -> None:
     """Measure and print both."""
     parser = argparse.ArgumentParser(description="Memory and speed of decoding stored quantization.")
+    parser.add_argument("--blocks", type=int, default=0, help="analyse the first few blocks only, at most 10 (0: all)")
+    parser.add_argument("--checkpoint", type=Path, help="where the checkpoint is, or is made and kept")
     parser.add_argument("--gigabytes", type=float, default=16.0, help="size of the checkpoint (0: speed only)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.gigabytes:
-            (checkpoint := Path(folder) / "checkpoint").mkdir()
-            layers = make(checkpoint, arguments.gigabytes)
+            checkpoint = arguments.checkpoint or Path(folder) / "checkpoint"
+            if not checkpoint.exists():
+                checkpoint.mkdir()
+                make(checkpoint, arguments.gigabytes)
+            layers = arguments.blocks or len(list(checkpoint.glob("*.safetensors")))
             stored = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors")) / 1e9
-            seconds, peak = scan(checkpoint, Path(folder) / "results")
+            seconds, peak = scan(checkpoint, Path(folder) / "results", arguments.blocks)
             print(
-                f"{layers * len(SHAPES)} matrices, {stored:.1f} GB of FP8: {seconds:.0f} s, peak {peak:.2f} GB",
+                f"{layers * len(SHAPES)} matrices of {stored:.1f} GB of FP8: {seconds:.0f} s, peak {peak:.2f} GB",
                 flush=True,
             )
         (matrices := Path(folder) / "matrices").mkdir()
