@@ -23,6 +23,7 @@ from tests.checkpoints.remote.conftest import QUICK, Serve
 from tests.checkpoints.remote.conftest import serve as serve
 from tests.conftest import REPOSITORY, heavy
 from tests.support.stand_in_hub import COMMIT, StandIn, files_of
+from tests.support.tiny_gguf import write_tiny_gguf
 
 EMBEDDED = REPOSITORY / "alpha_callbacks" / "assets" / "tiny_llama"
 FEW = AnalysisOptions(precisions=("fp32", "int4"), include="layers.0")
@@ -70,6 +71,20 @@ def test_the_files_are_the_bytes_of_a_scan_from_disk(serve: Serve, tmp_path: Pat
     assert record["checkpoint"]["commit"] == COMMIT
     received, whole = record["remote"]["bytes_received"], len(hub.files["model.safetensors"])
     assert 0.9 * watcher.size < received < 1.1 * whole + 2**18
+
+
+def test_gguf_over_the_network_is_gguf_from_disk(serve: Serve, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    file = write_tiny_gguf(tmp_path / "tiny.gguf", tied=True)
+    serve({file.name: file.read_bytes()}, faults=["drop", "503", "fewer"], skip=5)
+    few = AnalysisOptions(precisions=("fp32",), include="blk.0")
+    quick(file, tmp_path / "disk", options=few)
+    quick("org/tiny/tiny.gguf", tmp_path / "net", options=few, remote=True)
+    for name in (RESULTS, SUMMARY, COVERAGE):
+        assert (tmp_path / "net" / name).read_bytes() == (tmp_path / "disk" / name).read_bytes(), name
+    watcher = Watcher()
+    quick("org/tiny", tmp_path / "net", watcher, options=few, remote=True)
+    assert (watcher.kept, watcher.todo) == (7, 0)
 
 
 def test_nothing_but_results_is_written(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from alpha_callbacks.checkpoints.remote.remote_file import RemoteFile
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_WINDOW = 2**20  # bytes read ahead where the reader does not say otherwise: headers are read a few bytes at a time
+_WINDOW = 2**22  # bytes read ahead where the reader does not say otherwise: headers are read in small steps
 
 
 class RemotePath:
