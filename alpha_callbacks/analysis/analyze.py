@@ -245,7 +245,7 @@ class _Matrix:
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
         reason = _REASONS.get(fit.status, "")
         if self.beyond_rank:
-            reason = _beyond_rank(int(torch.count_nonzero(self.stored.spectrum.evals)), fit.k, self.weight.n_eigs)
+            reason = _beyond_rank(int(torch.count_nonzero(self.stored.spectrum.evals)), fit.k)
         row = replace(
             self.blank(precision, fit.status, reason),
             alpha=fit.alpha,
@@ -265,13 +265,14 @@ class _Matrix:
         return _Answer(row, solved)
 
 
-def _beyond_rank(rank: int, k: int, n_eigs: int) -> str:
+def _beyond_rank(rank: int, k: int) -> str:
     """Return why the tail of a low-rank update has no alpha, and the options with which it has one."""
     found = f"an update of rank {rank}: the tail of {k} and its threshold reach beyond its non-zero eigenvalues"
     if rank < 3:
         return f"{found}, which are too few for a tail"
-    share = 10.0 ** math.floor(math.log10((rank - 1) / n_eigs))  # so small that k_min decides
-    return f"{found}. With --k-min {rank - 1} --k-frac {share:g} the tail is within them"
+    return (
+        f"{found}. With --k-min {rank - 1} --k-frac 1e-6 the tail is within them"  # a share so small that k_min decides
+    )
 
 
 def _nothing(weight: Weight, options: AnalysisOptions, status: Status, reason: str) -> Analysis:

@@ -99,7 +99,8 @@ def _about_updates(table: Table) -> list[str]:
     found = f"{len(alphas)} of {len(rows)} have an alpha at {table.reference}"
     middle = f", median {float(np.median(alphas)):.2f}" if alphas else ""
     counts = Counter(row.status for row in rows)
-    low = f"; {counts['rank_deficient']} have too low a rank for this tail" if counts["rank_deficient"] else ""
+    beyond = counts["rank_deficient"]
+    low = f"; {beyond} have too low a rank for this tail (their reasons name options that fit)" if beyond else ""
     return [f"Updates, in rows named (update): {found}{middle}{low}."]
 
 

@@ -162,11 +162,11 @@ def test_alpha_of_an_update(tmp_path: Path) -> None:
     assert rows[0].alpha == pytest.approx(expected, rel=1e-9) and rows[1].alpha == pytest.approx(expected, rel=1e-6)
     beyond = analyze_with_spectra(update, AnalysisOptions(precisions=("fp64", "fp32", "bf16"), k_min=4)).rows
     assert {row.status for row in beyond} == {"rank_deficient"}
-    advice = "With --k-min 3 --k-frac 0.1 the tail is within them"
+    advice = "With --k-min 3 --k-frac 1e-6 the tail is within them"
     assert beyond[0].reason == (
         f"an update of rank 4: the tail of 4 and its threshold reach beyond its non-zero eigenvalues. {advice}"
     )
-    assert analyze_with_spectra(update, AnalysisOptions(precisions=("fp64",), k_min=3, k_frac=0.1)).rows[0].ok
+    assert analyze_with_spectra(update, AnalysisOptions(precisions=("fp64",), k_min=3, k_frac=1e-6)).rows[0].ok
     (thin,) = found({f"{Q}.lora_A.weight": A[:2], f"{Q}.lora_B.weight": B[:, :2]}, tmp_path, lora_alpha=2)
     (row,) = analyze_with_spectra(thin, AnalysisOptions(precisions=("fp64",))).rows
     assert row.reason.endswith("its non-zero eigenvalues, which are too few for a tail")
