@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from alpha_callbacks.control.control_callback import ControlCallback
 from alpha_callbacks.training.lightning_base import Callback
-from alpha_callbacks.training.lightning_callback import log_folder
+from alpha_callbacks.training.lightning_trainer import log_folder
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

@@ -37,15 +37,17 @@ class History:
         text, aside = csv_text(_lines(snapshot)), None
         last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
         if last is None or snapshot.step <= last or not self._path.is_file():
-            kept, aside = self._kept(snapshot)
+            kept, again, aside = self._kept(snapshot)
+            if snapshot.event == "start" and _same_values(again, text):
+                text = csv_text(again)  # a run that goes on: its state is known as a checkpoint or as the end
             write_text(self._path, csv_text([HEADER]) + kept + text)
         else:
             _add(self._path, text.encode())
         self._last = snapshot.step
         return aside
 
-    def _kept(self, snapshot: Snapshot) -> tuple[str, Path | None]:
-        """Return the rows before this step, and where the file is kept if it has others too.
+    def _kept(self, snapshot: Snapshot) -> tuple[str, list[list[str]], Path | None]:
+        """Return the rows before this step, those of it, and where the file is kept if it has others too.
 
         A line that a kill cut short is dropped. So is a last state that lacks rows, and then the old file is kept.
         """
@@ -53,10 +55,11 @@ class History:
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
-            return "", None
+            return "", [], None
         text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
         header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
         rows = [line for line in lines if header == HEADER and _is_row(line)]
+        again = [row for row in rows if int(row[0]) == step]
         expected = [(row.layer_name, row.precision) for layer in snapshot.table.layers for row in layer.rows]
         earlier, why = [row for row in rows if int(row[0]) < step], ""
         found = _of_last_step(earlier)
@@ -72,11 +75,17 @@ class History:
         elif any(int(row[0]) > step for row in rows):
             why = f"an earlier run in this folder went beyond step {step}"
         if not why:
-            return csv_text(earlier), None
+            return csv_text(earlier), again, None
         aside = _free_name(self._path)
         aside.write_bytes(data)
         _log.warning("alpha-Hill: %s: %s; the old file is kept as %s.", self._path, why, aside.name)
-        return csv_text(earlier), aside
+        return csv_text(earlier), again, aside
+
+
+def _same_values(rows: list[list[str]], text: str) -> bool:
+    """Return True if rows of the file have the values of new ones, whatever they were measured for."""
+    after = HEADER.index("event") + 1
+    return [row[after:] for row in rows] == [row[after:] for row in csv.reader(io.StringIO(text, newline=""))]
 
 
 def _add(path: Path, content: bytes) -> None:

@@ -29,7 +29,7 @@ class CallbackOptions:
         threshold: "next" or "last", see docs/definitions.md.
         solver: "exact" or "fast".
         device: where to compute; "cpu" uses none of the accelerator's memory.
-        weights: "module": the weights being trained; "checkpoint": those that were saved, which differ under EMA.
+        weights: "module": every state of the model, checkpoints as they were saved; "checkpoint": read files only.
         output_dir: folder for CSV files; default `alpha_hill` in the log folder of the trainer.
         sinks: "auto": CSV and every logger of the trainer; or others, see `Monitor`.
         per_layer_scalars: log a scalar per layer and precision.

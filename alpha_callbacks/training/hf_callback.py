@@ -1,7 +1,7 @@
 """Alpha-Hill in a run of Hugging Face's Trainer."""
 
-import inspect
 import logging
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError
 from alpha_callbacks.sinks.snapshot import Event
+from alpha_callbacks.training.callers import of_a_caller
 from alpha_callbacks.training.hf_reporters import other_reporters
 from alpha_callbacks.training.training_callback import TrainingCallback
 
@@ -67,7 +68,9 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
                 self.monitor.output_dir,
             )
         self._postponed = None
-        self._look(args, state, control, kwargs["model"], "start")
+        resumed = _checkpoint_folder(args, state) if state.global_step else None
+        restored = resumed if resumed is not None and resumed.is_dir() else None
+        self._look(args, state, control, kwargs["model"], "start", restored)
 
     def on_step_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
@@ -88,14 +91,15 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
     def on_save(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure the state that was saved, or was postponed until now; all files of the checkpoint exist."""
+        """Measure the state that was saved, or was postponed until now, when all callbacks are done with its files."""
         due, self._postponed = self._postponed, None
         if self.schedule.every == "checkpoint":
             due = "checkpoint"
         if control.should_training_stop:  # perhaps only since the evaluation of this step
             due = "end"
         if due is not None:
-            self._look(args, state, control, kwargs["model"], due, _checkpoint_folder(args, state))
+            folder = _checkpoint_folder(args, state)
+            _after_the_others(lambda: self._look(args, state, control, kwargs["model"], due, folder))
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
@@ -137,7 +141,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         event: Event,
         checkpoint: Path | None = None,
     ) -> None:
-        self._measure_once(model, state.global_step, state.epoch, event, checkpoint)
+        self._measure_once(model, state.global_step, state.epoch, event, [checkpoint] if checkpoint else [])
         self._stop(control)
 
     def _stop(self, control: "TrainerControl") -> None:
@@ -155,10 +159,34 @@ def _checkpoint_folder(args: "TrainingArguments", state: "TrainerState") -> Path
 
 def reporters_of_caller() -> tuple[Any, ...]:
     """Return the callbacks of the handler on the stack: a callback is not given its trainer (transformers #31338)."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        handler = frame.f_locals.get("self")
-        if isinstance(handler, CallbackHandler):
-            return tuple(handler.callbacks)
-        frame = frame.f_back
-    return ()
+    handler = of_a_caller(_handler)
+    return () if handler is None else tuple(handler.callbacks)
+
+
+def _handler(local: Mapping[str, Any]) -> CallbackHandler | None:
+    found = local.get("self")
+    return found if isinstance(found, CallbackHandler) else None
+
+
+class _Last(TrainerCallback):
+    """Stands at the end of the list for the one call of `on_save` that is under way."""
+
+    def __init__(self, handler: CallbackHandler, task: Callable[[], None]) -> None:
+        self._handler, self._task = handler, task
+        handler.callbacks.append(self)
+
+    def on_save(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Do the task, once."""
+        self._handler.callbacks.remove(self)
+        self._task()
+
+
+def _after_the_others(task: Callable[[], None]) -> None:
+    """Do a task when every callback has had this call of `on_save`: some write an average over the saved weights."""
+    handler = of_a_caller(_handler)
+    if handler is None:
+        task()
+    else:
+        _Last(handler, task)

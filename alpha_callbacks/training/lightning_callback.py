@@ -1,6 +1,7 @@
 """Alpha-Hill in a Lightning training run. Works in `lightning.pytorch` and in `pytorch_lightning`."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.training.callers import of_a_caller
 from alpha_callbacks.training.lightning_base import Callback
+from alpha_callbacks.training.lightning_trainer import LastInLine, is_saved_on_exception, last_saves, log_folder
+from alpha_callbacks.training.saved_weights import Place
 from alpha_callbacks.training.training_callback import TrainingCallback
 from alpha_callbacks.weights.sharded import is_fsdp1
 
@@ -26,6 +30,8 @@ class _Hooks:
         last_saved: (path, step) of the last save of each checkpoint callback.
         epoch: in which the last step was made.
         saved: a full checkpoint was written since the last measurement.
+        path: where it was written to.
+        content: what was written, with the step; the file may come later, or lie on a server.
         due: a multiple of `every` steps was reached since the last measurement.
         published: the newest snapshot in `trainer.callback_metrics`.
     """
@@ -33,6 +39,8 @@ class _Hooks:
     last_saved: list[tuple[str, int]]
     epoch: int
     saved: bool = False
+    path: str | Path | None = None
+    content: Mapping[str, Any] | None = None
     due: bool = False
     published: Snapshot | None = None
 
@@ -41,8 +49,9 @@ class AlphaHillCallback(TrainingCallback, Callback):
     """Computes alpha-Hill at every checkpoint of a Lightning run and logs it to the trainer's loggers and to CSV.
 
     A checkpoint is measured once per step, at the first hook after its file is on disk, so that no error here can cost
-    the file. The first and the last state are also measured. Keys are listed in docs/keys.md; the summary values are in
-    `trainer.callback_metrics` as `alpha_hill/<name>`, for EarlyStopping and ModelCheckpoint.
+    the file. Where the file holds an average of weights, so do its rows. The first and the last state are also
+    measured. Keys are listed in docs/keys.md; the summary values are in `trainer.callback_metrics` as
+    `alpha_hill/<name>`, for EarlyStopping and ModelCheckpoint.
 
     Options: see `CallbackOptions` and docs/training.md.
 
@@ -76,14 +85,16 @@ class AlphaHillCallback(TrainingCallback, Callback):
         )
         if not trainer.loggers and self.monitor.finds_sinks and trainer.is_global_zero:
             _log.warning("alpha-Hill: the trainer has no logger; results go to %s only.", self.monitor.output_dir)
-        self._hooks = _Hooks(_last_saved(trainer), trainer.current_epoch)
-        self._look(trainer, pl_module, "start", self._hooks)
+        self._hooks = _Hooks(last_saves(trainer), trainer.current_epoch)
+        restored = [Path(trainer.ckpt_path)] if trainer.ckpt_path and trainer.global_step else []
+        self._look(trainer, pl_module, "start", self._hooks, restored)
         self._prepare_monitored_values(trainer, self._hooks)
 
     def on_save_checkpoint(self, trainer: "Trainer", pl_module: "LightningModule", checkpoint: dict[str, Any]) -> None:
         """Only remember it: the file does not exist yet, and an error here would cost the user the checkpoint."""
         if self._hooks is not None:
-            self._hooks.saved = True
+            path = of_a_caller(lambda local: local.get("filepath") if local.get("self") is trainer else None)
+            self._hooks.saved, self._hooks.path, self._hooks.content = True, path, checkpoint
 
     def on_train_batch_start(
         self, trainer: "Trainer", pl_module: "LightningModule", batch: Any, batch_idx: int
@@ -94,7 +105,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
     def on_train_batch_end(
         self, trainer: "Trainer", pl_module: "LightningModule", outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note whether a multiple of `every` was reached; the next hook measures the state, after its checkpoint."""
+        """Measure every n steps: after a checkpoint of the same step, before anyone swaps weights for validation."""
         hooks = self._hooks
         if hooks is not None:
             hooks.epoch = trainer.current_epoch
@@ -102,6 +113,8 @@ class AlphaHillCallback(TrainingCallback, Callback):
             self.monitor.poll()
             self._publish(trainer, hooks)
             self._stop(trainer)
+            if hooks.due:
+                LastInLine(trainer, lambda: self._look_after_saves(trainer, pl_module))
 
     def on_validation_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Measure what was saved after the last batch."""
@@ -121,16 +134,18 @@ class AlphaHillCallback(TrainingCallback, Callback):
             self._look(trainer, pl_module, "epoch", self._hooks)
 
     def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
-        """Measure the last state and wait for the worker."""
+        """Measure the last state, as the other callbacks leave it, and wait for the worker."""
         self._look_after_saves(trainer, pl_module)
         if self._hooks is not None:
-            self._look(trainer, pl_module, "end", self._hooks)
-            self._finish(trainer, self._hooks)
+            LastInLine(trainer, lambda: self._end(trainer, pl_module))
 
     def on_exception(self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException) -> None:
-        """Leave quickly; what was measured is on disk."""
-        self._hooks = None
-        self.monitor.close(wait=False)
+        """Leave quickly; what was measured is on disk. Only a checkpoint that is saved for this reason has its turn."""
+        hooks = self._hooks
+        if hooks is not None and (hooks.saved or is_saved_on_exception(trainer)):
+            LastInLine(trainer, lambda: self._leave(trainer, pl_module, exception))
+        else:
+            self._leave(trainer, pl_module, exception)
 
     def teardown(self, trainer: "Trainer", pl_module: "LightningModule", stage: str) -> None:
         """Measure a checkpoint that was saved as training ended, and close the sinks."""
@@ -141,6 +156,30 @@ class AlphaHillCallback(TrainingCallback, Callback):
             self._hooks = None
         self.monitor.close()
 
+    def _end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        self._look_after_saves(trainer, pl_module)
+        if self._hooks is not None:
+            self._look(trainer, pl_module, "end", self._hooks)
+            self._finish(trainer, self._hooks)
+            self._warn_if_replaced(pl_module, trainer.global_step)
+
+    def _leave(self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException) -> None:
+        """End a run that was broken off; a checkpoint of this moment is measured unless someone waits for the end."""
+        hooks = self._hooks
+        try:
+            saved = hooks is not None and (hooks.saved or hooks.last_saved != last_saves(trainer))
+            if saved and isinstance(exception, Exception) and trainer.world_size == 1:
+                self.monitor.poll(wait=True)  # else it would be left out while the worker is busy
+                self._look_after_saves(trainer, pl_module)
+                self.monitor.poll(wait=True)
+            elif saved and trainer.is_global_zero:  # Ctrl-C, or other ranks that may never come
+                _log.warning("alpha-Hill: the checkpoint of step %d has no rows: scan it.", trainer.global_step)
+        except Exception as error:  # not in place of the one that ended the run
+            _log.warning("alpha-Hill: %s: %s", type(error).__name__, error)
+        finally:
+            self._hooks = None
+            self.monitor.close(wait=False)
+
     def _look_after_saves(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Measure if a checkpoint was saved since the last look.
 
@@ -149,20 +188,43 @@ class AlphaHillCallback(TrainingCallback, Callback):
         hooks = self._hooks
         if hooks is None or trainer.sanity_checking:
             return
-        before, hooks.last_saved = hooks.last_saved, _last_saved(trainer)
+        before, hooks.last_saved = hooks.last_saved, last_saves(trainer)
         saved, hooks.saved = hooks.saved or hooks.last_saved != before, False
         due, hooks.due = hooks.due, False
+        path, content = hooks.path, hooks.content or {}
+        hooks.path = hooks.content = None
+        state = content.get("state_dict")
+        places: list[Place] = [*([path] if path else []), *([state] if isinstance(state, Mapping) else [])]
         if saved and self.schedule.every == "checkpoint":
-            self._look(trainer, pl_module, "checkpoint", hooks)
+            step = content.get("global_step", trainer.global_step)  # a module may save and then go on, by hand
+            self._look(trainer, pl_module, "checkpoint", hooks, places, step)
         elif due:
-            self._look(trainer, pl_module, "step", hooks)
+            self._look(trainer, pl_module, "step", hooks, places)
 
-    def _look(self, trainer: "Trainer", pl_module: "LightningModule", event: Event, hooks: _Hooks) -> None:
+    def _look(
+        self,
+        trainer: "Trainer",
+        pl_module: "LightningModule",
+        event: Event,
+        hooks: _Hooks,
+        places: Sequence[Place] = (),
+        step: int | None = None,
+    ) -> None:
+        """Measure a state.
+
+        Args:
+            trainer: of the run.
+            pl_module: its module.
+            event: why.
+            hooks: of the run.
+            places: where the state was saved, if not by a checkpoint callback.
+            step: of the state; None: the present one.
+        """
+        step = trainer.global_step if step is None else step
         model = trainer.model if is_fsdp1(trainer.model) else pl_module  # only FSDP1's root knows all of its parameters
         assert model is not None
-        saved = [path for path, step in hooks.last_saved if step == trainer.global_step and path]
-        path = Path(saved[-1]) if saved else None
-        self._measure_once(model, trainer.global_step, hooks.epoch, event, path)
+        saved = [Path(path) for path, at in hooks.last_saved if at == step and path]
+        self._measure_once(model, step, hooks.epoch, event, [*saved[-1:], *places])
         self._publish(trainer, hooks)
         self._stop(trainer)
 
@@ -195,25 +257,3 @@ class AlphaHillCallback(TrainingCallback, Callback):
             device = trainer.strategy.root_device
             for name, value in snapshot.scalars.items():
                 trainer.callback_metrics[f"alpha_hill/{name}"] = torch.tensor(value, device=device)
-
-
-def log_folder(trainer: "Trainer") -> str:
-    """Return the folder of this run alone, as ModelCheckpoint chooses it. Collective.
-
-    A logger without a folder per run (`WandbLogger`) has its `save_dir` in common with all runs; its name and version
-    make the difference.
-    """
-    folder = trainer.log_dir or trainer.default_root_dir
-    logger = trainer.loggers[0] if trainer.loggers else None
-    if logger is not None and not isinstance(getattr(logger, "log_dir", None), str):
-        version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-        folder = str(Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version)
-    return trainer.strategy.broadcast(folder)
-
-
-def _last_saved(trainer: "Trainer") -> list[tuple[str, int]]:
-    """Return (path, step) of the last save of each checkpoint callback, as far as it tells."""
-    return [
-        (str(getattr(c, "_last_checkpoint_saved", "")), int(getattr(c, "_last_global_step_saved", 0)))
-        for c in trainer.checkpoint_callbacks
-    ]

@@ -17,6 +17,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.gather import digests_of, gathered
+from alpha_callbacks.training.saved_weights import Compared, Saved, compared
 from alpha_callbacks.utils.machine import cpu_threads, local_ranks
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.weight import Weight
@@ -31,12 +32,19 @@ class PendingState:
         mine: what this rank is to analyse.
         reused: layers whose rows of an earlier state still hold.
         digests: what this rank has seen of the others, by layer name.
+        note: what the user should know of it, or "".
     """
 
     weights: tuple[Weight, ...]
     mine: tuple[Weight, ...]
     reused: frozenset[str]
     digests: dict[str, bytes]
+    note: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """True if some layer is to be analysed."""
+        return len(self.reused) < len(self.weights)
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,12 @@ class CopiedState:
     Attributes:
         weights: all layers in module order; only those of `own` can be read.
         own: layer names of this rank.
+        note: what the user should know of it, or "".
     """
 
     weights: tuple[Weight, ...]
     own: frozenset[str]
+    note: str = ""
 
 
 class Measurer:
@@ -92,35 +102,42 @@ class Measurer:
         """What a reader of the newest rows has to know about the choice of weights."""
         return self._notes + (self.baseline.notes if self.baseline is not None else ())
 
-    def take(self, find: Callable[[], Inventory], *, copy: bool, step: int = 0) -> PendingState:
+    def recall(self, other: "Measurer") -> None:
+        """Know the rows that another measurer with the same options has analysed, for as long as their bits hold."""
+        self._rows, self._digests = dict(other._rows), dict(other._digests)
+
+    def take(
+        self, find: Callable[[], Inventory], *, copy: bool, step: int = 0, saved: Saved | None = None
+    ) -> PendingState:
         """See which weights have changed, divide them among the ranks, and gather or copy what must be. Collective.
 
         Args:
             find: lists the weights; called on every rank.
             copy: copy to the CPU, so that training can continue before they are analysed.
             step: of the state.
+            saved: a checkpoint of this state, whose weights count where they are others.
 
         Raises:
             MonitorError: there are none.
             PeerError: ranks hold different layers.
         """
-        weights = self._list(find)
-        return self._pending(weights, self._own, copy=copy, step=step)
+        state = compared(self._list(find), saved, self._ranks, self._options)
+        return self._pending(state, lambda todo: self._own(todo, state.of_first), copy=copy, step=step)
 
-    def copy(self, find: Callable[[], Inventory]) -> CopiedState:
+    def copy(self, find: Callable[[], Inventory], saved: Saved | None = None) -> CopiedState:
         """Copy a state that may have to be analysed later; nothing is compared with earlier ones yet. Collective.
 
         Each rank copies its share. Raises what `take` raises.
         """
-        weights = self._list(find)
-        own = self._own(weights)
-        copies = {weight.layer_name: weight for weight in gathered(weights, own, copy=True)}
-        held = tuple(copies.get(w.layer_name, replace(w, rows=_elsewhere, sharded=None)) for w in weights)
-        return CopiedState(held, frozenset(own))
+        state = compared(self._list(find), saved, self._ranks, self._options)
+        own = self._own(state.weights, state.of_first)
+        copies = {weight.layer_name: weight for weight in gathered(state.weights, own, copy=True)}
+        held = tuple(copies.get(w.layer_name, replace(w, rows=_elsewhere, sharded=None)) for w in state.weights)
+        return CopiedState(held, frozenset(own), state.note)
 
     def take_copied(self, state: CopiedState) -> PendingState:
         """Like `take`, for a state that was copied. Collective."""
-        return self._pending(state.weights, lambda todo: state.own, copy=False, step=0)
+        return self._pending(Compared(list(state.weights)), lambda todo: state.own, copy=False, step=0)
 
     def analyze(self, pending: PendingState, ranks: Ranks, *, stop: Callable[[], bool] = lambda: False) -> Table:
         """Analyse a pending state and return its table, the same on every rank. Collective in `ranks`.
@@ -144,6 +161,14 @@ class Measurer:
         found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
         rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]
         return Table.from_rows(rows, self._options.precisions)
+
+    def is_replaced(self, find: Callable[[], Inventory]) -> bool:
+        """Return True if a layer is seen to have other bits than those that were analysed. Collective."""
+        known = self._digests
+        state = Compared(self._list(find))
+        rows = {weight.layer_name: (weight.layer_name,) for weight in state.weights}
+        _, changed = self._changed(state, rows, lambda name, seen: known.get(name, seen) == seen)
+        return bool(changed)
 
     def _list(self, find: Callable[[], Inventory]) -> list[Weight]:
         """Return the weights, which must be there and the same on all ranks. Collective."""
@@ -171,15 +196,18 @@ class Measurer:
             )
         return weights
 
-    def _own(self, weights: Sequence[Weight]) -> set[str]:
-        """Return the layer names of this rank's share."""
-        return {weight.layer_name for weight in share(weights, self._ranks.rank, self._ranks.size)}
+    def _own(self, weights: Sequence[Weight], of_first: Collection[str]) -> set[str]:
+        """Return the layer names of this rank's share; those that only the first rank can read are in its share."""
+        shared = [weight for weight in weights if weight.layer_name not in of_first]
+        own = {weight.layer_name for weight in share(shared, self._ranks.rank, self._ranks.size)}
+        return own if self._ranks.rank else own.union(of_first)
 
     def _pending(
-        self, weights: Sequence[Weight], own: Callable[[Sequence[Weight]], Collection[str]], *, copy: bool, step: int
+        self, state: Compared, own: Callable[[Sequence[Weight]], Collection[str]], *, copy: bool, step: int
     ) -> PendingState:
+        weights: Sequence[Weight] = state.weights
         rows = self._rows_by_weight(weights)
-        digests, changed = self._changed(weights, rows)
+        digests, changed = self._changed(state, rows, self._holds)
         todo = [w for w in weights if w.layer_name in changed]
         mine = gathered(todo, own(todo), copy=copy)
         reused = frozenset(name for w in weights if w.layer_name not in changed for name in rows[w.layer_name])
@@ -189,7 +217,7 @@ class Measurer:
                 self.baseline.prepare(weights, mine, step, self._ranks)
                 self._prepared = True
             mine, weights = (self.baseline.beside(each, rows) for each in (mine, weights))
-        return PendingState(tuple(weights), tuple(mine), reused, digests)
+        return PendingState(tuple(weights), tuple(mine), reused, digests, state.note)
 
     def _rows_by_weight(self, weights: Sequence[Weight]) -> dict[str, tuple[str, ...]]:
         """Return layer name -> names of its rows: itself, and with a baseline its update."""
@@ -199,19 +227,19 @@ class Measurer:
         return {weight.layer_name: self.baseline.names(weight, names) for weight in weights}
 
     def _changed(
-        self, weights: Sequence[Weight], rows: Mapping[str, tuple[str, ...]]
+        self, state: Compared, rows: Mapping[str, tuple[str, ...]], holds: Callable[[str, bytes | None], bool]
     ) -> tuple[dict[str, bytes], set[str]]:
-        """Return the digests that this rank took, and the layers that any rank has seen change. Collective.
+        """Return the digests that this rank took, and the layers whose rows do not hold on some rank. Collective.
 
         Of a weight that every rank holds whole one rank looks at it; of a sharded one each looks at its part.
         """
-        whole = [w for w in weights if w.sharded is None]
-        looked = [*share(whole, self._ranks.rank, self._ranks.size), *(w for w in weights if w.sharded is not None)]
+        own = self._own([w for w in state.weights if w.sharded is None], state.of_first)
+        looked = [w for w in state.weights if w.sharded is not None or w.layer_name in own]
         digests = digests_of(looked)
 
         def news() -> set[str]:
             seen = {w.layer_name: digests.get(w.layer_name) for w in looked}
-            return {name for name, digest in seen.items() if not all(self._holds(row, digest) for row in rows[name])}
+            return {name for name, digest in seen.items() if not all(holds(row, digest) for row in rows[name])}
 
         return digests, set().union(*self._ranks.agree(news))
 

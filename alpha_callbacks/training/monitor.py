@@ -23,6 +23,7 @@ from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
 from alpha_callbacks.training.monitored_run import Moment, MonitoredRun
 from alpha_callbacks.training.run_folder import RunFolder, claim
+from alpha_callbacks.training.saved_weights import Place, Saved
 from alpha_callbacks.training.travelling_sinks import travelling
 from alpha_callbacks.weights.inventory import Inventory
 
@@ -209,10 +210,17 @@ class Monitor(AbstractContextManager["Monitor"]):
             watch=AlertWatch(self._rules) if self._rules else None,
             errors=ErrorPolicy(strict=self._strict),
             at_end=[each.release for each in claimed],
+            earlier=self._run,
         )
 
     def log(
-        self, model: nn.Module, step: int, *, epoch: float | None = None, event: Event = "manual"
+        self,
+        model: nn.Module,
+        step: int,
+        *,
+        epoch: float | None = None,
+        event: Event = "manual",
+        checkpoint: Place | Saved | None = None,
     ) -> Snapshot | None:
         """Compute the alphas of a model as it is now, and send them to the sinks. Collective.
 
@@ -221,6 +229,9 @@ class Monitor(AbstractContextManager["Monitor"]):
             step: number of optimizer steps so far, an integer (also of NumPy or in a tensor); grows from call to call.
             epoch: for the records.
             event: for the records; "end" also waits for the worker.
+            checkpoint: file or folder that this state was saved to, readable by the first rank, or the state dict.
+                Where it holds other values than the model (an average of weights, another format), the rows are of it,
+                and a warning says so once.
 
         Returns:
             The snapshot; None if it comes later (`background`), was left out, or failed with on_error="warn".
@@ -234,9 +245,8 @@ class Monitor(AbstractContextManager["Monitor"]):
             raise OptionError(
                 f"model: expected an nn.Module, got {type(model).__name__}. For a file use log_checkpoint."
             )
-        return self._measure(
-            lambda baseline: of_module(model, self.options, baseline), Moment(checked_step(step), epoch, event)
-        )
+        saved = checkpoint if checkpoint is None or isinstance(checkpoint, Saved) else Saved((checkpoint,))
+        return self._measure(self._listed(model), Moment(checked_step(step), epoch, event, saved))
 
     def log_checkpoint(
         self, path: str | Path, step: int, *, epoch: float | None = None, event: Event = "checkpoint"
@@ -245,6 +255,14 @@ class Monitor(AbstractContextManager["Monitor"]):
         return self._measure(
             lambda baseline: of_checkpoint(path, self.options, baseline), Moment(checked_step(step), epoch, event)
         )
+
+    def is_replaced(self, model: nn.Module, step: int) -> bool:
+        """Return True if the rows of a step, the newest of the run, are of other bits than the model. Collective."""
+        with self._turn:
+            run = self._run
+            if run is None or not self.running:
+                return False
+            return run.is_replaced(lambda: self._listed(model)(run.baseline), step)
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Send what the worker has finished to the sinks and return it; costs nothing without a worker.
@@ -278,6 +296,9 @@ class Monitor(AbstractContextManager["Monitor"]):
             if error is None:
                 raise
             error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
+
+    def _listed(self, model: nn.Module) -> Callable[[Baseline | None], Inventory]:
+        return lambda baseline: of_module(model, self.options, baseline)
 
     def _measure(self, find: Callable[[Baseline | None], Inventory], moment: Moment) -> Snapshot | None:
         """Measure in the run that is open, or open one. Collective."""

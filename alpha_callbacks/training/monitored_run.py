@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alpha_callbacks.analysis.processes import Ranks
@@ -16,6 +16,7 @@ from alpha_callbacks.training.background import Background
 from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
+from alpha_callbacks.training.saved_weights import Saved
 from alpha_callbacks.training.snapshot_warnings import failure, warn_of
 from alpha_callbacks.training.stop_signal import StopSignal
 from alpha_callbacks.weights.inventory import Inventory
@@ -25,11 +26,19 @@ _EVERY_RANK = "Attach the callback on every rank, or call Monitor.log there, for
 
 @dataclass(frozen=True)
 class Moment:
-    """Which state of a run is measured, and why; as in `Snapshot`."""
+    """Which state of a run is measured, and why; as in `Snapshot`.
+
+    Attributes:
+        step: number of optimizer steps so far.
+        epoch: as the framework counts.
+        event: why.
+        saved: where this state was saved, if it was.
+    """
 
     step: int
     epoch: float | None
     event: Event
+    saved: Saved | None = None
 
 
 class MonitoredRun:
@@ -45,6 +54,7 @@ class MonitoredRun:
         watch: follows the rules of alerts; None: there are none.
         errors: decides what becomes of errors after the first state.
         at_end: called when all sinks are closed.
+        earlier: the run before this one; what it measured of the same bits in the same folder is not done again.
 
     Attributes:
         last_snapshot: the newest snapshot.
@@ -67,6 +77,7 @@ class MonitoredRun:
         watch: AlertWatch | None = None,
         errors: ErrorPolicy,
         at_end: Sequence[Callable[[], object]] = (),
+        earlier: "MonitoredRun | None" = None,
     ) -> None:
         self.last_snapshot: Snapshot | None = None
         self.last_step: int | None = None
@@ -79,6 +90,7 @@ class MonitoredRun:
         self._worker = Background[Snapshot]() if worker_ranks is not None else None
         self._solver, self._errors, self._at_end = solver, errors, at_end
         self._watch, self._signal = watch, StopSignal()
+        self._earlier = earlier if earlier is not None and earlier.output_dir == output_dir else None
         self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
 
     @property
@@ -110,13 +122,26 @@ class MonitoredRun:
             # Also waits for all: the first rank comes when a checkpoint is on disk, and no wait is left to the
             # training's own groups.
             self._ranks.expect_same({"step": moment.step, "event": moment.event}, _EVERY_RANK)
+            before = self._before(moment)
             if self._worker is not None:
-                return self._measure_beside(find, moment, self._worker)
+                return self._measure_beside(find, moment, before, self._worker)
             begun = time.monotonic()
-            pending = self._measurer.take(find, copy=False, step=moment.step)
+            pending = self._measurer.take(find, copy=False, step=moment.step, saved=moment.saved)
+            self._tell(pending)
             self.last_step = moment.step
+            if before is not None and not pending.changed:
+                self.last_snapshot = before
+                return None
             return self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
         return None
+
+    def is_replaced(self, find: Callable[[], Inventory], step: int) -> bool:
+        """Return True if the rows of this step, the newest, are of other bits of the model. Collective."""
+        with self._errors:
+            snapshot = self.last_snapshot
+            if snapshot is not None and snapshot.step == step:
+                return self._measurer.is_replaced(find)
+        return False
 
     def poll(self, *, wait: bool = False) -> Snapshot | None:
         """Deliver what the worker has finished, if there is one. Not collective."""
@@ -131,7 +156,7 @@ class MonitoredRun:
 
         Collective with `wait`, where there is a worker.
         """
-        self.closed = True
+        self.closed, self._earlier = True, None
         errors: list[Exception] = []
         try:
             self._attempt(lambda: self.poll(wait=wait), errors)
@@ -155,27 +180,57 @@ class MonitoredRun:
             errors.append(error)
 
     def _measure_beside(
-        self, find: Callable[[], Inventory], moment: Moment, worker: Background[Snapshot]
+        self,
+        find: Callable[[], Inventory],
+        moment: Moment,
+        before: Snapshot | None,
+        worker: Background[Snapshot],
     ) -> Snapshot | None:
         """Copy a state and hand it to the worker; wait for it only where it is the last of the run. Collective."""
         with self._errors:
             self._receive_together(wait=moment.event == "end")
         if any(self._ranks.gather(worker.busy)):  # all ranks leave it out, or none
             if moment.event == "manual":  # who calls `log` does not say which state is the last one
-                copied = self._measurer.copy(find)
+                copied = self._measurer.copy(find, moment.saved)
+                self._tell(copied)
                 self._forget_held()
-                self._held = moment, copied
+                self._held = replace(moment, saved=None), copied
             else:
                 self._leave_out(moment)
             return None
         with self._errors:
             self._receive_together(wait=True)  # of a worker that ended since it was asked
         self._forget_held()
-        pending, ranks = self._measurer.take(find, copy=True, step=moment.step), self._worker_ranks
+        pending = self._measurer.take(find, copy=True, step=moment.step, saved=moment.saved)
+        ranks = self._worker_ranks
+        self._tell(pending)
         assert ranks is not None
         self.last_step = moment.step
-        worker.submit(lambda stop: self._snapshot(pending, moment, ranks, stop, time.monotonic()))
+        if before is not None and not pending.changed:
+            self.last_snapshot = before
+            return None
+        told = replace(moment, saved=None)  # a state dict is copied by now
+        worker.submit(lambda stop: self._snapshot(pending, told, ranks, stop, time.monotonic()))
         return self._receive_together(wait=True) if moment.event == "end" else None
+
+    def _before(self, moment: Moment) -> Snapshot | None:
+        """Return the last snapshot of the run before this one if this one starts where that ended.
+
+        If no bit has changed since, that state has its rows. A copy of a run knows no bits, and a baseline has to see
+        all weights of the start.
+        """
+        earlier, self._earlier = self._earlier, None
+        if earlier is None or self.baseline or moment.event != "start" or not hasattr(earlier, "_measurer"):
+            return None
+        last = earlier.last_snapshot
+        if last is None or last.step != moment.step:
+            return None
+        self._measurer.recall(earlier._measurer)
+        return last
+
+    def _tell(self, state: PendingState | CopiedState) -> None:
+        if state.note and self._ranks.rank == 0:
+            self._errors.warn(state.note, once=state.note.partition(" ")[2])  # the same of another file
 
     def _forget_held(self) -> None:
         if self._held is not None:

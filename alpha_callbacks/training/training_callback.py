@@ -1,6 +1,7 @@
 """What the callbacks of all training frameworks do alike: decide whether a state is measured, and have it measured."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callback_options import CallbackOptions
+from alpha_callbacks.training.saved_weights import Place, Saved
 
 _log = logging.getLogger(__name__)
 
@@ -49,20 +51,44 @@ class TrainingCallback(CallbackOptions):
         return self.output_dir or Path(beside) / "alpha_hill"
 
     def _measure_once(
-        self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Path | None
+        self, model: nn.Module, step: int, epoch: float | None, event: Event, checkpoint: Sequence[Place] = ()
     ) -> None:
         """Measure a state that is due, once per step; from the checkpoint where the user wants that. Collective.
 
         The last state of a run is measured even if it was due before and dropped because the worker was busy.
+
+        Args:
+            model: the module in training.
+            step: number of optimizer steps so far.
+            epoch: for the records.
+            event: why it is measured.
+            checkpoint: where this state was saved; the first place that can be read counts.
         """
         monitor = self.monitor
         dropped_last = event == "end" and monitor.newest != step
         if step == monitor.last_due and not dropped_last:
             return
         if not self.reads_checkpoints:
-            monitor.log(model, step, epoch=epoch, event=event)
-        elif checkpoint is not None:
-            monitor.log_checkpoint(checkpoint, step, epoch=epoch, event=event)
+            # Between checkpoints there is only the model, and all rows of one history are of one kind.
+            saved = Saved(checkpoint, used=self.schedule.every in ("checkpoint", "train_end")) if checkpoint else None
+            monitor.log(model, step, epoch=epoch, event=event, checkpoint=saved)
+        elif event != "start":
+            for path in checkpoint[:1]:
+                if not isinstance(path, Mapping):
+                    monitor.log_checkpoint(path, step, epoch=epoch, event=event)
+
+    def _warn_if_replaced(self, model: nn.Module, step: int) -> None:
+        """Warn if the module no longer holds what the rows of its last step are of. Collective.
+
+        An averaging callback puts the average in when training ends, perhaps after the checkpoint of that step.
+        """
+        if not self.reads_checkpoints and self.monitor.is_replaced(model, step):
+            _log.warning(
+                "alpha-Hill: the rows of step %d are not of the weights that the module holds after training; one of "
+                "the two is an average, or the like. To measure these too: callback.run_now(module, %d).",
+                step,
+                step + 1,
+            )
 
     def _warn_if_nothing_measured(self) -> None:
         """Warn after a run with weights="checkpoint" that wrote no checkpoint: there was nothing to read."""

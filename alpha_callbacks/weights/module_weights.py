@@ -84,6 +84,19 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     )
 
 
+def state_dict_inventory(tensors: Mapping[str, Tensor], options: AnalysisOptions) -> Inventory:
+    """Return the weights of a state dict, as a scan of its file does that has no config.
+
+    Args:
+        tensors: name -> tensor; never changed. Other values are left out.
+        options: layer filter and embeddings.
+    """
+    held = [_stored(name, tensor, "unknown") for name, tensor in tensors.items() if isinstance(tensor, Tensor)]
+    return take_inventory(
+        unpack_stored(held, {}, {}), {}, selects=options.selects, include_embeddings=options.include_embeddings
+    )
+
+
 def _own_modules(unit: nn.Module) -> dict[str, nn.Module]:
     """Return path -> module of one FSDP1 unit, without those of units inside it."""
     inner = [f"{path}." for path, _ in fsdp1_units(unit) if path]

@@ -72,6 +72,7 @@ def fsdp1(*, use_orig_params: bool, tied: bool = True, ignore: bool = False) -> 
     )
 
 
+TIED = {"fsdp2_tied", "fsdp1_orig", "fsdp1_flat"}
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     "fsdp2": fsdp2,
     "fsdp2_tied": lambda: fsdp2(tied=True),
@@ -111,8 +112,13 @@ def examine(name: str) -> dict[str, Any]:
             model(batch(0, rank))
         said["evaluated"] = look(60)
         whole = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+        average = FOLDER / f"average_{RANK}.pt"  # which only the first rank has, as it is the one that writes
         if RANK == 0:
             torch.save(whole, FOLDER / f"{name}.pt")
+            torch.save(Tiny(tied=name in TIED, seed=1).state_dict(), average)
+        said["averaged"] = alphas(monitor.log(model, 70, checkpoint=average).table)
+        said["saved"] = alphas(monitor.log(model, 80, checkpoint=FOLDER / f"{name}.pt").table)
+        said["reused"] = monitor.log(model, 90, checkpoint=FOLDER / f"{name}.pt").reused
     return said
 
 

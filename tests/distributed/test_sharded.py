@@ -62,6 +62,13 @@ def test_trained_values_are_those_of_the_gathered_state(told: list[dict[str, Any
         assert rank["last"] == rank["evaluated"] == alone
 
 
+def test_rows_are_of_the_file_where_it_holds_an_average(told: list[dict[str, Any]], mode: str) -> None:
+    alone = measured(Tiny(tied=mode in TIED, seed=1))
+    for rank in told:
+        assert rank["averaged"] == alone
+        assert rank["saved"] == rank["last"] and rank["reused"] == 11
+
+
 def test_training_goes_on_as_without_us(told: list[dict[str, Any]]) -> None:
     for rank in told:
         assert rank["losses"] == rank["bare"]

@@ -1,6 +1,7 @@
 """The Hugging Face callback in real Trainer runs on a tiny Llama."""
 
 import csv
+import functools
 import json
 import logging
 import os
@@ -90,6 +91,81 @@ def test_alphas_are_those_of_a_scan_of_the_checkpoint(tmp_path: Path) -> None:
         assert {(r.layer_name, r.precision): r.alpha for r in scanned} == pytest.approx(
             {(r.layer_name, r.precision): r.alpha for r in snapshot.table}, rel=1e-12
         )
+
+
+class WritesAverage(transformers.TrainerCallback):  # type: ignore[name-defined, misc]
+    """Keeps an average, and writes it over the weights in each checkpoint."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, torch.Tensor] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for name, parameter in kwargs["model"].named_parameters():
+            self.values[name] = self.values.get(name, parameter.detach()).lerp(parameter.detach(), 0.5)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        from safetensors.torch import save_file
+
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        save_file(self.values, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def swapping(run: Any) -> Any:
+    """Return the trainer with a `save_model` that saves an average, as torch_ema's context does."""
+    average, save = WritesAverage(), run.save_model
+
+    def save_model(*args: Any, **kwargs: Any) -> None:
+        average.on_step_end(None, None, None, model=run.model)
+        live = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+        for name, parameter in run.model.named_parameters():
+            parameter.data.copy_(average.values[name] * live[name].sign())
+        save(*args, **kwargs)
+        for name, parameter in run.model.named_parameters():
+            parameter.data.copy_(live[name])
+
+    run.save_model = save_model
+    return run
+
+
+@pytest.mark.parametrize("kind", ["ours first", "ours last", "save_model"])
+def test_rows_are_those_of_an_averaged_file(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    memory = MemorySink()
+    ours = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory], on_error="raise")
+    callbacks = {"ours first": [ours, WritesAverage()], "ours last": [WritesAverage(), ours], "save_model": [ours]}
+    run = trainer(tmp_path, callbacks[kind])
+    held = list(run.callback_handler.callbacks)
+    with caplog.at_level(logging.WARNING):
+        (swapping(run) if kind == "save_model" else run).train()
+    assert steps(memory) == [(0, "start"), (2, "checkpoint"), (4, "checkpoint"), (6, "end")]
+    for snapshot in memory.snapshots[1:]:
+        scanned = scanned_table(tmp_path / f"checkpoint-{snapshot.step}", tmp_path / f"s{snapshot.step}", PRECISIONS)
+        assert {(r.layer_name, r.precision): r.alpha for r in scanned} == pytest.approx(
+            {(r.layer_name, r.precision): r.alpha for r in snapshot.table}, rel=1e-12
+        )
+    assert "holds other values than the model in training" in caplog.text
+    assert run.callback_handler.callbacks == held
+
+
+def test_retries_with_smaller_batches_measure_the_start_once(tmp_path: Path) -> None:
+    """`auto_find_batch_size` begins the same run again until a batch fits."""
+    memory, net = MemorySink(), model()
+    forward = net.forward
+
+    @functools.wraps(forward)
+    def too_large(*args: Any, **kwargs: Any) -> Any:
+        if len(kwargs["input_ids"]) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate")
+        return forward(*args, **kwargs)
+
+    net.forward = too_large
+    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=["csv", memory])
+    options = {"auto_find_batch_size": True, "per_device_train_batch_size": 8, "max_steps": 4}
+    trainer(tmp_path, [callback], net, **options).train()
+    assert steps(memory) == [(0, "start"), (2, "checkpoint"), (4, "end")]
+    rows = list(csv.DictReader((tmp_path / "alpha_hill" / "alpha_hill_history.csv").read_text().splitlines()))
+    assert list(dict.fromkeys((row["step"], row["event"]) for row in rows)) == [
+        ("0", "start"), ("2", "checkpoint"), ("4", "end"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,7 @@ def test_an_error_of_ours_costs_neither_step_nor_checkpoint(
     assert caplog.text.count("a bug of ours") == 1 and len(bug_after_the_start) > 2
 
 
-def test_training_that_fails_leaves_at_once_with_what_was_measured(tmp_path: Path) -> None:
+def test_training_that_fails_leaves_with_what_was_measured_and_saved(tmp_path: Path) -> None:
     class Bomb(lightning.pytorch.Callback):
         def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
             if trainer.global_step == 3:
@@ -336,8 +336,8 @@ def test_training_that_fails_leaves_at_once_with_what_was_measured(tmp_path: Pat
     callback = AlphaHillCallback(precisions=PRECISIONS, sinks=["csv", memory], output_dir=tmp_path / "out")
     with pytest.raises(KeyError, match="of the user"):
         fit(lightning.pytorch, tmp_path, [callback, Bomb(), checkpoint])
-    assert [s.step for s in memory.snapshots] == [0, 2] and memory.closed == 1
-    assert (tmp_path / "out" / "step_00000002").is_dir()
+    assert [s.step for s in memory.snapshots] == [0, 2, 3] and memory.closed == 1
+    assert (tmp_path / "out" / "step_00000003").is_dir()
 
 
 def test_without_logger_there_is_csv_and_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -376,7 +376,7 @@ def test_values_can_be_monitored(tmp_path: Path) -> None:
 
 
 def test_weights_of_the_checkpoint_under_ema(tmp_path: Path) -> None:
-    """WeightAveraging saves averaged weights: "checkpoint" analyses those, "module" what is being trained."""
+    """WeightAveraging saves averaged weights: both options give those, and "module" the first state too."""
     ema = lightning.pytorch.callbacks.EMAWeightAveraging(decay=0.5)
     live, saved = MemorySink(), MemorySink()
     fit(
@@ -396,8 +396,8 @@ def test_weights_of_the_checkpoint_under_ema(tmp_path: Path) -> None:
         path = next((tmp_path / "ckpt").glob(f"*step={snapshot.step}.ckpt"))
         scanned = scanned_table(path, tmp_path / f"scan{snapshot.step}", PRECISIONS)
         assert [r.alpha for r in scanned] == [r.alpha for r in snapshot.table]
-    by_step = {s.step: s for s in live.snapshots}
-    assert all([r.alpha for r in by_step[s.step].table] != [r.alpha for r in s.table] for s in saved.snapshots)
+    assert [s.step for s in live.snapshots] == [0, 2, 4, 6]
+    assert [s.table for s in live.snapshots[1:]] == [s.table for s in saved.snapshots]
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -416,6 +416,18 @@ def test_a_second_fit_with_the_same_callback(tmp_path: Path) -> None:
     for _ in range(2):
         fit(lightning.pytorch, tmp_path, [callback], enable_checkpointing=False)
     assert [s.step for s in memory.snapshots] == [0, 6, 0, 6] and memory.closed == 2
+
+
+def test_a_fit_that_goes_on_measures_each_step_once(tmp_path: Path) -> None:
+    memory = MemorySink()
+    callback = AlphaHillCallback(precisions=PRECISIONS, sinks=["csv", memory], output_dir=tmp_path / "out")
+    run, module = fit(lightning.pytorch, tmp_path, [callback])
+    run.fit_loop.max_epochs = 3
+    run.fit(module, loader(3))
+    states = [(s.step, s.event, s.epoch) for s in memory.snapshots]
+    assert states == [(0, "start", 0), (3, "checkpoint", 0), (6, "checkpoint", 1), (9, "checkpoint", 2)]
+    rows = list(csv.DictReader((tmp_path / "out" / "alpha_hill_history.csv").read_text().splitlines()))
+    assert list(dict.fromkeys((int(r["step"]), r["event"], int(r["epoch"])) for r in rows)) == states
 
 
 def test_the_callback_can_be_pickled() -> None:
