@@ -7,7 +7,7 @@ from typing import Any
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.quantizers.compressed_tensors_export import checked_modules, config_groups
-from alpha_integrations.quantizers.plan_modules import fused_notes
+from alpha_integrations.quantizers.plan_modules import fused_notes, renamed_notes
 
 _TARGET = "llm-compressor"
 _NOTE = "The recipe rounds to nearest, as it was measured; another modifier (GPTQ, AWQ) takes the same config_groups."
@@ -23,7 +23,7 @@ def export(plan: Plan) -> Export:
     groups = config_groups(modules.low)
     text = "quant_stage:\n  quant_modifiers:\n    QuantizationModifier:\n"
     text += _entry("ignore", list(modules.wide)) + _entry("config_groups", groups)
-    return Export(text, ".yaml", (_NOTE, *fused_notes(modules.low)))
+    return Export(text, ".yaml", (_NOTE, *fused_notes(modules.low), *renamed_notes(modules.low)))
 
 
 def _entry(key: str, value: Any) -> str:

@@ -1,5 +1,6 @@
 """What every target needs from a plan: which modules to quantize, and the fields of their formats."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.precisions.encoding import Encoding
 
 _NOT_LINEAR = ("embedding", "conv")
+_ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,26 @@ def fused_notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
     return (
         f"{len(whole)} fused modules (e.g. {whole[0]}) have one scale of the whole matrix; it was measured for each "
         "part (q, k, v or gate, up) by itself.",
+    )
+
+
+def renamed_notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
+    """Say which modules have other names in transformers 5 than in the model's files, which the plan goes by.
+
+    Args:
+        low: module path -> choice, those to be quantized.
+    """
+    experts = [n for n, c in low.items() if c.category.startswith("moe_expert_") and _ONE_EXPERT.search(n)]
+    inside = [name for name in low if name.startswith("language_model.")]
+    found = (
+        (experts, "transformers 5 stacks the experts of most families in one parameter"),
+        (inside, "transformers 5 calls the module model.language_model"),
+    )
+    return tuple(
+        f"Layers with the names of the model's files: {len(names)} (e.g. {names[0]}); {why}. Where that is so, they "
+        "stay as they are, without a message."
+        for names, why in found
+        if names
     )
 
 

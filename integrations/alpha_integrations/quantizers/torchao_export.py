@@ -12,6 +12,7 @@ from alpha_integrations.quantizers.plan_modules import (
     fused_notes,
     refuse_ragged,
     refuse_unheld,
+    renamed_notes,
     split_modules,
 )
 
@@ -35,7 +36,11 @@ def export(plan: Plan) -> Export:
     notes = ["Weights are quantized in the model's own dtype: in bf16 scales and quotients are rounded to 8 bits."]
     if any(choice.category == "lm_head" for choice in modules.low.values()):
         notes.append("The language head is in the plan: TorchAoConfig needs modules_to_not_convert=[] to reach it.")
-    return Export(json.dumps(fqn_to_config(modules), indent=1) + "\n", ".json", (*notes, *fused_notes(modules.low)))
+    return Export(
+        json.dumps(fqn_to_config(modules), indent=1) + "\n",
+        ".json",
+        (*notes, *fused_notes(modules.low), *renamed_notes(modules.low)),
+    )
 
 
 def checked_modules(plan: Plan) -> Modules:

@@ -42,4 +42,8 @@ def test_it_does_what_was_measured(precision: str) -> None:
 
 def test_notes() -> None:
     assert len(export(plan_of({"fc": "int8"})).notes) == 1
+    expert, inside = "layers.0.mlp.experts.3.up_proj", "language_model.model.layers.0.mlp.up_proj"
+    stacked, renamed = export(plan_of({expert: "int8", inside: "int8", "fc": "int8"})).notes[1:]
+    assert expert in stacked and "stacks the experts" in stacked
+    assert inside in renamed and "model.language_model" in renamed and "files: 1 (" in renamed
     assert "modules_to_not_convert=[]" in export(plan_of({"lm_head": "int8"})).notes[1]
