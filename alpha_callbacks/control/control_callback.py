@@ -93,23 +93,24 @@ class ControlCallback:
         step: int,
         *,
         total_steps: int | None,
-        beside: str | Path,
+        beside: str | Path | None,
         offers: Sequence[Any],
         step_key: str,
     ) -> None:
-        """Take the optimizers under control, open the log, and decide if that is due. Collective."""
+        """Take the optimizers under control, open the log (None: there is none), decide if that is due. Collective."""
         self._end()
         total = self._total_steps if self._total_steps is not None else total_steps
         self._control = LayerwiseControl(
             model, optimizers, self.rule, total_steps=total, options=self._options, threads=self._threads
         )
-        self._log_of_run = ControlLog(
-            self._output_dir or Path(beside) / "alpha_control",
-            sinks=self._sinks,
-            offers=offers,
-            step_key=step_key,
-            per_layer_scalars=self._per_layer_scalars,
-        )
+        if beside is not None:
+            self._log_of_run = ControlLog(
+                self._output_dir or Path(beside) / "alpha_control",
+                sinks=self._sinks,
+                offers=offers,
+                step_key=step_key,
+                per_layer_scalars=self._per_layer_scalars,
+            )
         self._record(self._control.update(step))
 
     def _update(self, step: int) -> None:

@@ -152,7 +152,8 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         for part in self._parts:
             part.step = step
         decided = max(part.decided for part in self._parts)
-        if step > self._last_step or not (decided < 0 or Schedule(self.rule.every).crossed(step, decided)):
+        again = step < decided  # the same optimizer in another training
+        if step > self._last_step or not (decided < 0 or again or Schedule(self.rule.every).crossed(step, decided)):
             return None
         begun = time.perf_counter()
         table = self._measurer.analyze(self._measurer.take(self._inventory, copy=False), self._ranks)

@@ -45,7 +45,7 @@ class AlphaControlCallback(ControlCallback, Callback):
             trainer.optimizers,
             trainer.global_step,
             total_steps=int(total) if math.isfinite(total) else None,
-            beside=self._beside,
+            beside=None if trainer.fast_dev_run else self._beside,  # type: ignore[attr-defined]  # declared nowhere
             offers=trainer.loggers,
             step_key="trainer/global_step",
         )

@@ -18,8 +18,8 @@ _SPLIT = "Split the groups before training: split_per_layer(model, optimizer)."
 def split_per_layer(model: nn.Module, optimizer: Optimizer) -> Optimizer:
     """Give every layer a parameter group of its own, with the options of the group that it was in.
 
-    Call it right after the optimizer is made: before its first step, and before a scheduler is attached, which counts
-    the groups. Parameters of no layer (norms, positions) stay together. Nothing about the training changes.
+    Call it right after the optimizer is made: schedulers and states that are loaded count the groups. Parameters of no
+    layer (norms, positions) stay together. Nothing about the training changes.
 
     Args:
         model: whose parameters the optimizer has; wrapped or not.
@@ -29,7 +29,7 @@ def split_per_layer(model: nn.Module, optimizer: Optimizer) -> Optimizer:
         The optimizer.
 
     Raises:
-        OptionError: the optimizer has made a step, has a scheduler, or hides its groups.
+        OptionError: the optimizer has a scheduler, or hides its groups.
 
     Examples:
         >>> import torch
@@ -39,8 +39,6 @@ def split_per_layer(model: nn.Module, optimizer: Optimizer) -> Optimizer:
         [2, 2, 2]
     """
     bare = bare_optimizer(optimizer)
-    if bare.state:
-        raise OptionError("optimizer: expected one that has made no step, got one with a state. Split it before.")
     if any("initial_lr" in group for group in bare.param_groups):
         raise OptionError("optimizer: expected one without a scheduler, got one with. Split it before.")
     layer_of = _layer_of_parameter(trained_layers(model))

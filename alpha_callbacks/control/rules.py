@@ -193,4 +193,4 @@ def ramped(start: float, target: float, *, done: int, ramp: int) -> float:
         >>> [ramped(1.0, 3.0, done=done, ramp=4) for done in range(1, 6)]
         [1.5, 2.0, 2.5, 3.0, 3.0]
     """
-    return target if done >= ramp else start + (target - start) * (max(done, 0) / ramp)
+    return target if done >= ramp or ramp == 0 else start + (target - start) * (max(done, 0) / ramp)

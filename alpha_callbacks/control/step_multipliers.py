@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch.optim import Optimizer
+from torch.optim import Optimizer, Rprop
 
 from alpha_callbacks.control.parameter_groups import Group
 from alpha_callbacks.control.rules import Rule, ramped
@@ -119,6 +119,8 @@ class StepMultipliers:
         values = [group.get(self._setting) for _, group in self._controlled()]
         if any(value is None for value in values):
             raise OptionError(f"optimizer: expected groups with a value of {self._setting}, got one without.")
+        if self._setting == "lr" and isinstance(self._optimizer, Rprop):
+            raise OptionError("optimizer: expected one that uses lr in every step, got Rprop, which adapts its own.")
         if values and self._setting == "weight_decay" and not any(values):
             raise OptionError("optimizer: expected a weight_decay above 0 to control, got 0 in every group of a layer.")
         if self._setting in _IN_USE.get(self._optimizer, set()):

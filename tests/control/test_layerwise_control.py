@@ -180,6 +180,14 @@ def test_another_rule_decides_at_once_and_starts_from_what_is_in_force() -> None
         assert control.multipliers == pytest.approx(halfway)
 
 
+def test_a_second_training_with_the_same_optimizer_begins_with_a_decision() -> None:
+    model = new_model()
+    optimizer = adamw(model)
+    for _ in range(2):
+        with LayerwiseControl(model, optimizer, "tempbalance", every=4) as control:
+            assert [step for step in range(9) if control.update(step)] == [0, 4, 8]
+
+
 def test_two_controls_of_different_settings_work_together_and_of_one_are_refused() -> None:
     model = new_model()
     optimizer = adamw(model)
@@ -291,6 +299,9 @@ def test_options_and_optimizers_that_cannot_be_used() -> None:
     no_decay = split_per_layer(model, torch.optim.AdamW(model.parameters(), weight_decay=0.0))
     with pytest.raises(OptionError, match="expected a weight_decay above 0"):
         LayerwiseControl(model, no_decay, "alphadecay")
+    own = split_per_layer(model, torch.optim.Rprop(model.parameters()))
+    with pytest.raises(OptionError, match="expected one that uses lr in every step, got Rprop"):
+        LayerwiseControl(model, own, "tempbalance")
     relative = adamw(model)
     for group in relative.param_groups:
         group["lr"] = None  # as Adafactor has it

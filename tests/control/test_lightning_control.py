@@ -139,6 +139,12 @@ def test_the_published_end_of_decisions_comes_from_the_trainer(tmp_path: Path) -
     assert [step for step, _ in memory.values] == [0, 1, 2, 3]  # 20 % of 16
 
 
+def test_a_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
+    recorder = Recorder()
+    fit(lightning.pytorch, tmp_path, AlphaControlCallback("tempbalance"), recorder, fast_dev_run=2)
+    assert len(recorder.inside) == 2 and list(tmp_path.iterdir()) == []
+
+
 def test_without_the_callback_nothing_changes(tmp_path: Path) -> None:
     plain, recorder = Recorder(), Recorder()
     _, one = fit(lightning.pytorch, tmp_path, None, plain)

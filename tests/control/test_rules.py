@@ -75,7 +75,7 @@ def test_published_constants() -> None:
 
 def test_ramp_reaches_its_target_exactly_and_stays() -> None:
     assert [ramped(1.0, 2.0, done=n, ramp=2) for n in range(-1, 4)] == [1.0, 1.0, 1.5, 2.0, 2.0]
-    assert ramped(1.0, 0.3, done=1, ramp=0) == 0.3
+    assert ramped(1.0, 0.3, done=1, ramp=0) == ramped(1.0, 0.3, done=-1, ramp=0) == 0.3
     assert ramped(0.1, 0.3, done=3, ramp=3) == 0.3  # not 0.1 + 0.2
 
 
