@@ -34,7 +34,8 @@ from alpha_callbacks.weights.weight import Weight
 _LARGEST_EXPONENT = 400  # |log2 max|w||; fp64 weights alone can be beyond it
 
 _REASONS: dict[Status, str] = {
-    "degenerate": "all eigenvalues of the tail are equal to within the stored digits",
+    "degenerate": "all eigenvalues of the tail are equal to within the stored digits, or over 100 times closer "
+    "together than those of noise",
     "rank_deficient": "the threshold eigenvalue is zero to within the stored digits",
 }
 

@@ -1,7 +1,7 @@
 """Hill's estimator with a fixed share of the spectrum as its tail: alpha-Hill."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,6 +21,10 @@ HillFit = TailFit  # its public name
 
 _FINE = 8 * torch.finfo(torch.float64).eps  # what fp64 arithmetic itself resolves
 
+
+# A tail whose alpha is this many times that of noise is none: the matrix is orthogonal but for what made it. QR in fp32
+# leaves much more than the rounding of the entries, by an amount that no bound on the stored digits knows.
+FLATTEST = 100
 
 # Of bf16. Coarser formats are studied for their noise, which must not be mistaken for a loss of rank.
 _COARSEST_EPS = 2.0**-7
@@ -74,8 +78,14 @@ class Hill:
         """Fit the tail; its status says where the stored digits do not resolve one."""
         tail = self._tail(matrix)
         rank_floor = tail.rank_floor(frobenius_sq)
-        return hill_alpha(
+        found = hill_alpha(
             evals, k=tail.k, threshold=tail.threshold, spread_floor=tail.spread_floor, rank_floor=rank_floor
+        )
+        flat = found.alpha > FLATTEST * self.null(matrix.out_features, matrix.in_features)
+        return (
+            replace(found, alpha=math.nan, stderr=math.nan, ks_distance=math.nan, status="degenerate")
+            if flat
+            else found
         )
 
     def error_bound(self, evals: Tensor, fit: TailFit, change: Perturbation, matrix: StoredMatrix) -> float:
