@@ -167,6 +167,27 @@ def test_nothing_of_a_users_row_is_lost_in_any_order_of_calls(tmp_path: Path) ->
     assert [row["alpha_hill/step"] for row in rows if "alpha_hill/step" in row] == taken, "no state is lost either"
 
 
+def test_values_of_no_snapshot_join_the_open_row_and_lose_nothing_of_the_users(tmp_path: Path) -> None:
+    run = start()
+    sink = WandbSink(make_host(tmp_path), run)
+    for step in (2, 4):
+        sink.log_values({"alpha_control/lr_max": 1.5 * step}, {"alpha_control_lr/fc": float(step)}, step)
+        run.log({"loss": step / 8})
+    sink.log_values({"alpha_control/lr_max": 9.0}, {}, 6)
+    sink.close()
+    run.finish()
+    found = read_offline_run(tmp_path)
+    rows = [{key: value for key, value in row.items() if not key.startswith("_")} for row in found.rows]
+    for row in rows:
+        assert row.pop("alpha_hill/step") == row.pop("train/global_step")
+    assert rows == [
+        {"alpha_control/lr_max": 3.0, "alpha_control_lr/fc": 2.0, "loss": 0.25},
+        {"alpha_control/lr_max": 6.0, "alpha_control_lr/fc": 4.0, "loss": 0.5},
+        {"alpha_control/lr_max": 9.0},
+    ]
+    assert found.metrics["alpha_control_lr/fc"].options.hidden and found.user_artifacts() == []
+
+
 def test_states_that_wait_for_a_row_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = start()
     sink = WandbSink(make_host(tmp_path, images=False), run)
