@@ -168,9 +168,9 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make every measurement of a training run fail but the first; return a list with an entry per call."""
-    from alpha_callbacks.training import monitor
+    from alpha_callbacks.training import measured_weights
 
-    original, calls = monitor.module_inventory, list[int]()
+    original, calls = measured_weights.module_inventory, list[int]()
 
     def sometimes(*args: Any) -> Any:
         calls.append(1)
@@ -178,5 +178,5 @@ def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise ZeroDivisionError("a bug of ours")
         return original(*args)
 
-    monkeypatch.setattr(monitor, "module_inventory", sometimes)
+    monkeypatch.setattr(measured_weights, "module_inventory", sometimes)
     return calls

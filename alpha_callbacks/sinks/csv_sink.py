@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,10 @@ from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.history_columns import HISTORY
+
+_KEPT = 20  # states that wait for a place on the disk
+
+_log = logging.getLogger(__name__)
 
 
 class CsvSink:
@@ -31,19 +36,50 @@ class CsvSink:
         self._directory = host.output_dir
         self._history = History(host.output_dir / HISTORY)
         self._states = 0
+        self._waiting: list[Snapshot] = []
+        self._lost: list[int] = []  # steps of states that found no place
 
     def log(self, snapshot: Snapshot) -> None:
-        """Append to the history and write the two files; folders of later steps go where their rows are kept."""
+        """Append to the history and write the two files; folders of later steps go where their rows are kept.
+
+        What finds no place on the disk is written with the next state, or at the end.
+        """
+        self._waiting.append(snapshot)
+        self._lost += [each.step for each in self._waiting[:-_KEPT]]
+        del self._waiting[:-_KEPT]
+        while self._waiting:
+            snapshot = self._waiting.pop(0)
+            try:
+                self._write(snapshot)
+            except OSError:
+                self._waiting.insert(0, snapshot)  # any other error would come again
+                raise
+
+    def _write(self, snapshot: Snapshot) -> None:
         aside = self._history.append(snapshot)
         if aside is not None:
             self._move_later(snapshot.step, aside.with_suffix(""))
         folder = self._directory / f"step_{snapshot.step:08d}"
-        results_csv.write_results(snapshot.table, folder / results_csv.RESULTS, solver=snapshot.solver)
-        results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY, solver=snapshot.solver)
+        try:
+            results_csv.write_results(snapshot.table, folder / results_csv.RESULTS, solver=snapshot.solver)
+            results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY, solver=snapshot.solver)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # no half of a state
+            raise
         self._states += 1
 
     def close(self) -> None:
-        """Say where the results are; every file is whole after each `log`."""
+        """Write what waits, and say where the results are and what they lack; every file is whole after each `log`."""
+        waiting, self._waiting = self._waiting, []
+        for snapshot in waiting:
+            try:
+                self._write(snapshot)
+            except OSError:  # said when it came first
+                self._lost.append(snapshot.step)
+        if self._lost:
+            steps = ", ".join(map(str, self._lost))
+            _log.warning("alpha-Hill: %s lacks states that could not be written: step %s.", self._directory, steps)
+        self._lost = []
         states, self._states = self._states, 0  # printed once
         if states and logging.getLogger("alpha_callbacks").level <= logging.INFO and sys.stderr is not None:
             line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "

@@ -36,7 +36,10 @@ class History:
         """
         text, aside = csv_text(_lines(snapshot)), None
         last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
-        if last is None or snapshot.step <= last or not self._path.is_file():
+        gone = last is not None and not self._path.is_file()
+        if gone:
+            _log.warning("alpha-Hill: %s was removed; it begins again at step %d.", self._path, snapshot.step)
+        if last is None or snapshot.step <= last or gone:
             kept, again, aside = self._kept(snapshot)
             if snapshot.event == "start" and _same_values(again, text):
                 text = csv_text(again)  # a run that goes on: its state is known as a checkpoint or as the end

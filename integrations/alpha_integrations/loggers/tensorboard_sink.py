@@ -1,5 +1,6 @@
 """TensorBoard: scalars, charts, histograms and a text, into the writer that the training already has."""
 
+import logging
 import math
 import re
 from collections import Counter
@@ -17,6 +18,9 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.layer_names import short_name
 from alpha_integrations.loggers.tensorboard_text import alerts_text, tails_text
 
+_log = logging.getLogger(__name__)
+
+_KEPT = 20  # states that wait for a place on the disk
 _LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page, then `seconds`
 
 
@@ -80,10 +84,26 @@ class TensorBoardSink:
         self._host = host
         self._writer: Any = None  # the last one seen
         self._waiting: list[Snapshot] = []
+        self._lost: list[int] = []  # steps of states that are not there, or not whole
 
     def log(self, snapshot: Snapshot) -> None:
-        """Write one snapshot and flush; kept for later while the callback that we write to has no writer yet."""
+        """Write one snapshot and flush; kept for later while the callback that we write to has no writer yet.
+
+        So it is where the disk is full and the writer is our own: after an error of its thread a writer never writes
+        again, and the next state opens another.
+        """
         self._waiting.append(snapshot)
+        unwritten = list(self._waiting)
+        try:
+            self._write_waiting()
+        except OSError:
+            if self.adopted is None:
+                self._writer = None  # not closed: that would wait for its thread, which is gone
+                self._waiting = unwritten[-_KEPT:]
+            self._lost += [each.step for each in unwritten if each not in self._waiting]
+            raise
+
+    def _write_waiting(self) -> None:
         current = self._current(self._waiting[0].step)
         if current is not None:
             self._writer = current
@@ -107,12 +127,24 @@ class TensorBoardSink:
             writer.flush()
 
     def close(self) -> None:
-        """Flush, and close the writer if the sink made it; may be called twice."""
-        if self._writer is not None:
-            self._writer.flush()
+        """Flush, and close the writer if the sink made it; may be called twice. Says again which states are lost."""
+        unwritten = list(self._waiting) if self.adopted is None else []
+        try:
+            if unwritten:
+                self._write_waiting()
+            if self._writer is not None:
+                self._writer.flush()
+                if self.adopted is None:
+                    self._writer.close()
+                    self._writer = None
+        except OSError:  # said when it came first
+            self._lost += [snapshot.step for snapshot in unwritten]
             if self.adopted is None:
-                self._writer.close()
-                self._writer = None
+                self._writer, self._waiting = None, []
+        if self._lost:
+            steps = ", ".join(str(step) for step in dict.fromkeys(self._lost))
+            _log.warning("alpha-Hill: TensorBoard lacks states, its writer stopped with an error: step %s.", steps)
+        self._lost = []
 
     def _current(self, first: int) -> Any:
         if self.adopted is not None:

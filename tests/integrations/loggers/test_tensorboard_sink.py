@@ -355,6 +355,61 @@ def test_an_error_is_not_followed_by_a_second_copy(tmp_path: Path, monkeypatch: 
     assert [event.step for event in read(tmp_path).Scalars("alpha_hill/seconds")] == [1, 2]
 
 
+class Full:
+    """Makes a writer's thread fail as on a full disk: it ends, and whoever writes or flushes later gets its error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.now = False
+        real, self.dead = SummaryWriter.flush, set[int]()
+
+        def flush(writer: Any) -> None:
+            if self.now or id(writer) in self.dead:
+                self.dead.add(id(writer))
+                raise OSError(28, "No space left on device")
+            real(writer)
+
+        monkeypatch.setattr(SummaryWriter, "flush", flush)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the thread that failed keeps its file
+def test_a_writer_of_our_own_that_died_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = Full(monkeypatch)
+    (sink,) = find_tensorboard(Host(tmp_path, images=False), asked=True)
+    sink.log(snapshot(0))
+    full.now = True
+    for step in (10, 20):
+        with pytest.raises(OSError, match="No space"):
+            sink.log(snapshot(step))
+    full.now = False
+    sink.log(snapshot(30))
+    sink.close()
+    assert not caplog.text
+    assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == [0, 10, 20, 30]
+
+
+def test_a_dead_writer_is_said_again_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with writer_in(tmp_path) as writer:
+        full = Full(monkeypatch)
+        (sink,) = find_tensorboard(Host(tmp_path, (writer,), images=False), asked=False)
+        sink.log(snapshot(0))
+        full.now = True
+        for step in (10, 20):
+            with pytest.raises(OSError, match="No space"):
+                sink.log(snapshot(step))
+        sink.close()
+        assert "TensorBoard lacks states, its writer stopped with an error: step 10, 20." in caplog.text
+        full.now = False
+        full.dead.clear()
+        sink.close()
+    assert len(caplog.records) == 1
+
+
 def test_real_lightning_logger(tmp_path: Path) -> None:
     loggers = pytest.importorskip("lightning.pytorch.loggers", reason='needs "alpha-callbacks[lightning]"')
     logger = loggers.TensorBoardLogger(str(tmp_path), name="lit")
