@@ -37,6 +37,7 @@ class ControlCallback:
 
     Attributes:
         rule: with the constants that are used.
+        last: the newest decision; None before the first.
 
     Raises:
         OptionError: an option that cannot be used.
@@ -70,16 +71,12 @@ class ControlCallback:
         self._output_dir = Path(output_dir) if output_dir is not None else None
         self._sinks, self._per_layer_scalars = sinks, per_layer_scalars
         self._errors = ErrorPolicy(strict=on_error == "raise")
+        self.last: Decision | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle holds: a callback as it was before its run."""
         kept = {name: value for name, value in vars(self).items() if name not in self._of_the_run}
         return kept | {"_sinks": travelling(self._sinks)}
-
-    @property
-    def last(self) -> Decision | None:
-        """The newest decision of the current run; None before the first."""
-        return self._control.last if self._control is not None else None
 
     @property
     def multipliers(self) -> dict[str, float]:
@@ -128,5 +125,7 @@ class ControlCallback:
         self._control = self._log_of_run = None
 
     def _record(self, decision: Decision | None) -> None:
+        if decision is not None:
+            self.last = decision
         if decision is not None and self._log_of_run is not None:
             self._log_of_run.write(decision)

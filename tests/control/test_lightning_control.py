@@ -114,6 +114,7 @@ def test_the_rows_and_values_of_a_run(tmp_path: Path) -> None:
     assert [(row["step"], row["layer_name"]) for row in rows] == [
         (str(step), f"net.{n}") for step in (0, 5, 10, 15) for n in range(4)
     ]
+    assert callback.last is not None and callback.last.step == 15 and callback.multipliers == {}
     assert {row["multiplier"] for row in rows} == {"1.0", "0.5", "1.5"}
     assert [round(float(row["value"]), 9) for row in rows[::4]] == [round(0.01 * 0.9**n, 9) for n in (0, 5, 10, 15)]
     logged = list(csv.DictReader((Path(logger.log_dir) / "metrics.csv").read_text().splitlines()))
