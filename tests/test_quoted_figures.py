@@ -49,6 +49,10 @@ QUOTED = [
     (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),
     (EVIDENCE, r"16 bits: ([\d.]+)\s", "evidence.txt", r"thresholds 2.5 / 3.0 \(no budget\) +([\d.]+)"),
+    *(
+        ("docs/control.md", rf"^{arm} +([\d.]+) +([\d.]+)", "layerwise_control.txt", rf"^{arm} +([\d.]+) +([\d.]+)")
+        for arm in ("baseline", "tempbalance", "llr", "alphadecay")
+    ),
 ]  # fmt: skip
 
 
