@@ -17,7 +17,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.gather import digests_of, gathered
-from alpha_callbacks.training.saved_weights import Compared, Saved, compared
+from alpha_callbacks.training.saved_weights import Compared, Note, Saved, compared
 from alpha_callbacks.utils.machine import cpu_threads, local_ranks
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.weight import Weight
@@ -32,14 +32,14 @@ class PendingState:
         mine: what this rank is to analyse.
         reused: layers whose rows of an earlier state still hold.
         digests: what this rank has seen of the others, by layer name.
-        note: what the user should know of it, or "".
+        note: what the user should know of its checkpoint.
     """
 
     weights: tuple[Weight, ...]
     mine: tuple[Weight, ...]
     reused: frozenset[str]
     digests: dict[str, bytes]
-    note: str = ""
+    note: Note | None = None
 
     @property
     def changed(self) -> bool:
@@ -54,12 +54,12 @@ class CopiedState:
     Attributes:
         weights: all layers in module order; only those of `own` can be read.
         own: layer names of this rank.
-        note: what the user should know of it, or "".
+        note: what the user should know of its checkpoint.
     """
 
     weights: tuple[Weight, ...]
     own: frozenset[str]
-    note: str = ""
+    note: Note | None = None
 
 
 class Measurer:

@@ -229,8 +229,8 @@ class MonitoredRun:
         return last
 
     def _tell(self, state: PendingState | CopiedState) -> None:
-        if state.note and self._ranks.rank == 0:
-            self._errors.warn(state.note, once=state.note.partition(" ")[2])  # the same of another file
+        if state.note is not None and self._ranks.rank == 0:
+            self._errors.warn(f"{state.note.name}{state.note.text}", once=state.note.text)
 
     def _forget_held(self) -> None:
         if self._held is not None:

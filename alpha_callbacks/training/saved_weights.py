@@ -59,18 +59,31 @@ class Saved:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What the user should know of a checkpoint.
+
+    Attributes:
+        name: of the checkpoint.
+        text: goes on after the name; the same text about another one need not be said again.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Compared:
     """The weights to analyse.
 
     Attributes:
         weights: as listed by the model, in their order; some perhaps read from the checkpoint.
         of_first: layers that are read from the checkpoint; only the first rank can.
-        note: what the user should know, or "".
+        note: None where nothing is to be said.
     """
 
     weights: list[Weight]
     of_first: frozenset[str] = frozenset()
-    note: str = ""
+    note: Note | None = None
 
 
 def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: AnalysisOptions) -> Compared:
@@ -97,8 +110,9 @@ def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: 
             return [], error_text(error) or type(error).__name__
         listed = [weight for weight in weights if weight.is_update] or weights
         alike = [weight.layer_name for weight in listed if _same_layer(weight, found.get(weight.layer_name))]
-        foreign = listed is weights and not alike and any(not weight.is_update for weight in found.values())
-        return alike, "it names its layers otherwise" if foreign else ""
+        if alike or not found:
+            return alike, ""
+        return [], "it names its layers otherwise" if listed is weights else "it does not hold the updates of adapters"
 
     names, why = ranks.agree(look)[0]
     if names:
@@ -119,8 +133,11 @@ def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: 
         if differs:
             assert saved is not None or ranks.rank != 0
             return _replaced(weights, found, among, saved, ranks)
-    note = why and saved and f"{saved.name}: not compared with the weights in training, which the rows are of: {why}"
-    return Compared(weights, note=note or "")
+    if not why or saved is None:
+        return Compared(weights)
+    return Compared(
+        weights, note=Note(saved.name, f" was not compared with the weights in training, which the rows are of: {why}")
+    )
 
 
 def _replaced(
@@ -129,11 +146,14 @@ def _replaced(
     """Return the weights with those of the checkpoint among them, if these are to be used. Collective."""
     formats = ranks.from_first({name: (found[name].dtype, found[name].stored_dtype) for name in among & set(found)})
     used, name = ranks.from_first((saved.used, saved.name) if saved is not None else (False, ""))
-    other = f"{name} holds other values than the model in training (an average of weights, or another format)"
+    other = " holds other values than the model in training (an average of weights, or another format)"
     if any(weight.is_update for weight in weights):  # the weights beside them would be of another state
-        return Compared(weights, note=f"{other}, which the rows are of. For those of the file: alpha-hill scan")
+        return Compared(
+            weights, note=Note(name, f"{other}, which the rows are of. For those of the file: alpha-hill scan")
+        )
     if not used:
-        return Compared(weights, note=f'{other}, which the rows are of. With every="checkpoint" they are of the files')
+        text = f'{other}, which the rows are of. With every="checkpoint" they are of the files'
+        return Compared(weights, note=Note(name, text))
     taken = [
         replace(
             weight,
@@ -147,7 +167,7 @@ def _replaced(
         else weight
         for weight in weights
     ]
-    return Compared(taken, frozenset(formats), f"{other}. The rows of checkpoints are of the files")
+    return Compared(taken, frozenset(formats), Note(name, f"{other}. The rows of checkpoints are of the files"))
 
 
 def _same_layer(live: Weight, saved: Weight | None) -> bool:

@@ -33,7 +33,7 @@ def test_the_model_counts_where_the_file_holds_the_same_bits(tmp_path: Path) -> 
     model = network()
     torch.save(model.state_dict(), tmp_path / "m.pt")
     found = look(model, tmp_path / "m.pt")
-    assert not found.of_first and not found.note
+    assert not found.of_first and found.note is None
     assert torch.equal(found.weights[0].rows(0, 12), weight(model, 0))
 
 
@@ -45,7 +45,7 @@ def test_one_other_layer_makes_all_of_them_the_files(row: int, tmp_path: Path) -
         weight(other, 1)[2, 0] += 1  # between the rows that are compared
     torch.save(other.state_dict(), tmp_path / "m.pt")
     found = look(model, tmp_path / "m.pt")
-    assert found.of_first == {"0", "1"} and str(tmp_path / "m.pt") in found.note
+    assert found.of_first == {"0", "1"} and found.note is not None and found.note.name == str(tmp_path / "m.pt")
     assert torch.equal(found.weights[1].rows(0, 16), weight(other, 1))
     assert [weight.layer_name for weight in found.weights] == ["0", "1"]
 
@@ -83,15 +83,16 @@ def test_a_file_that_cannot_be_compared_is_told(content: Any, why: str, tmp_path
     elif content is not None:
         torch.save(content, file)
     found = look(network(), file)
-    assert not found.of_first and f"{file}: not compared with the weights in training" in found.note
-    assert why in found.note
+    assert not found.of_first and found.note is not None and found.note.name == str(file)
+    assert "not compared with the weights in training" in found.note.text and why in found.note.text
 
 
 def test_the_models_rows_are_kept_where_other_states_have_no_file(tmp_path: Path) -> None:
     torch.save(network(1).state_dict(), tmp_path / "m.pt")
     model = network()
     found = look(model, tmp_path / "m.pt", used=False)
-    assert "which the rows are of" in found.note and torch.equal(found.weights[0].rows(0, 12), weight(model, 0))
+    assert found.note is not None and "which the rows are of" in found.note.text
+    assert torch.equal(found.weights[0].rows(0, 12), weight(model, 0))
 
 
 def test_adapters_are_compared_by_value(tmp_path: Path) -> None:
@@ -107,14 +108,27 @@ def test_adapters_are_compared_by_value(tmp_path: Path) -> None:
     assert not compared(weights, Made(()), Ranks(), OPTIONS).of_first
 
 
+def test_adapters_apart_from_their_base_are_told(tmp_path: Path) -> None:
+    """As in the checkpoint of a LightningModule with PEFT in it."""
+    torch.save(network(1).state_dict(), tmp_path / "m.pt")
+    weights = module_inventory(network(), OPTIONS).weights
+    weights += [dataclasses.replace(w, layer_name=f"{w.layer_name} (update)", category="other_update") for w in weights]
+    found = compared(weights, Saved([tmp_path / "m.pt"]), Ranks(), OPTIONS)
+    assert found.note is not None and "it does not hold the updates of adapters" in found.note.text
+    assert found.weights == weights
+
+
 @pytest.mark.parametrize("background", [False, True])
-def test_monitor_takes_a_file_or_a_state_dict(background: bool, tmp_path: Path) -> None:
+def test_monitor_takes_a_file_or_a_state_dict(
+    background: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model, average = network(), network(1)
-    torch.save(average.state_dict(), tmp_path / "m.pt")
+    torch.save(average.state_dict(), tmp_path / "a model.pt")
     memory = MemorySink()
     with Monitor(OPTIONS, sinks=[memory], output_dir=tmp_path, background=background) as monitor:
-        for step, checkpoint in enumerate([None, tmp_path / "m.pt", average.state_dict()]):
+        for step, checkpoint in enumerate([None, tmp_path / "a model.pt", average.state_dict()]):
             monitor.log(model, step, checkpoint=checkpoint)
             monitor.poll(wait=True)
+    assert len(caplog.records) == 1 and "holds other values than the model" in caplog.text  # once, whatever its name
     live, file, state = ([row.alpha for row in snapshot.table] for snapshot in memory.snapshots)
     assert live != file == state and memory.snapshots[2].reused == 2
