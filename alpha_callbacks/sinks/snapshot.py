@@ -1,6 +1,7 @@
 """What was measured at one moment of a training run, as sinks receive it."""
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -55,6 +56,7 @@ class Snapshot:
             if summary.count != self.analysed_layers:
                 found[f"analysed_layers_{summary.precision}"] = float(summary.count)
         found["analysed_layers"], found["layers"] = float(self.analysed_layers), float(len(self.table.main))
+        found |= self._update_values()
         found["max_abs_drift"] = max(self._measured_drifts(), default=math.nan)
         found["failed_layers"] = float(self.failed_layers)
         if self.alerts is not None:
@@ -79,6 +81,16 @@ class Snapshot:
         from alpha_callbacks.plots.cards.draw_cards import draw_cards
 
         return draw_cards(self.table, title=f"step {self.step}")
+
+    def _update_values(self) -> dict[str, float]:
+        """Return what the updates of weights have shown: how many there are, and medians over them."""
+        rows = [layer[self.table.reference] for layer in self.table.updates.layers]
+        moved = [row for row in rows if row.spectral_norm > 0]
+        found = {"updated_layers": float(len(moved))} if rows else {}
+        for name in ("alpha", "alpha_ratio", "stable_rank", "relative_size"):
+            values = [value for row in moved if not math.isnan(value := getattr(row, name))]
+            found |= {f"update_{name}": statistics.median(values)} if values else {}
+        return found
 
     def _measured_drifts(self) -> list[float]:
         table = self.table.main

@@ -232,6 +232,11 @@ class Table:
         """The layers that are weights, without the updates of weights."""
         return replace(self, layers=tuple(layer for layer in self.layers if not layer.first.is_update))
 
+    @lazy_property
+    def updates(self) -> "Table":
+        """The layers that are updates of weights, without the weights."""
+        return replace(self, layers=tuple(layer for layer in self.layers if layer.first.is_update))
+
     @property
     def main(self) -> "Table":
         """What means and lists are about: the weights, or the updates where there is nothing else."""

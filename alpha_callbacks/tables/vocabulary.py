@@ -115,6 +115,10 @@ METRICS = {
         "relative error", "relative error of the weights", "‖W − Q(W)‖ / ‖W‖", "‖W − Q(W)‖ / ‖W‖", 3, "error",
         about="How much rounding changes the weights: ‖W − Q(W)‖ / ‖W‖.", ends=("small", "large"),
     ),
+    "relative_size": Metric(
+        "size of the update", "size of the update", "‖W − W0‖ / ‖W0‖", "‖W − W0‖ / ‖W0‖", 3, "error",
+        about="How far a weight has moved: ‖W − W0‖ / ‖W0‖.", ends=("small", "large"),
+    ),
     "change": Metric(
         "change since the start", "Change of alpha since the start", "alpha − first alpha",
         "alpha − first alpha (no unit)", 3, "diverging",

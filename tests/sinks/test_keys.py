@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from alpha_callbacks.options import AnalysisOptions
@@ -18,10 +19,12 @@ from tests.conftest import REPOSITORY
 HOLES = {
     "statistic": "mean|median|min",
     "precision": "fp64|fp32|fp16|bf16",
-    "category": "attn_q|mlp_up|lm_head",
-    "value": "alpha|drift",
-    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers|layers|max_abs_drift|failed_layers|alerts"
-    "|seconds",
+    "category": "(attn_q|mlp_up|lm_head)(_update)?",
+    "value": "alpha|drift|relative_size",
+    "what": "alpha|alpha_ratio|stable_rank|relative_size",
+    "measure": "relative_size|stable_rank",
+    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers(_fp16)?|layers|max_abs_drift"
+    "|failed_layers|alerts|seconds|updated_layers|update_(alpha|alpha_ratio|stable_rank|relative_size)",
     "block": r"\d+",
     "layer": "[a-zA-Z_0-9.]+",
 }
@@ -60,7 +63,10 @@ def model() -> nn.Module:
 
 def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:
     options = AnalysisOptions(precisions=("fp64", "fp32", "fp16", "bf16"))
-    with Monitor(options, sinks=sinks, output_dir=folder, alerts="alpha > 0") as monitor:
+    folder.mkdir(exist_ok=True)
+    save_file({name: 1.1 * value**2 for name, value in model().state_dict().items()}, folder / "base.safetensors")
+    baseline = folder / "base.safetensors"
+    with Monitor(options, sinks=sinks, output_dir=folder, alerts="alpha > 0", baseline=baseline) as monitor:
         monitor.open(step_key=step_key)
         monitor.log(model(), 1, epoch=0.5)
     assert monitor.last is not None

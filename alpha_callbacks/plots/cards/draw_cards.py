@@ -23,15 +23,22 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
 
     Returns:
         Name -> pixels (height, width, 3), uint8: "bars_<category>" of each category present, in the order of
-        `CATEGORIES`; then, if there is more than one cell, "heat_alpha" (the reference precision) and, if a drift was
-        measured, "heat_drift" (the last precision with a measured one).
+        `CATEGORIES` (of updates, if one has an alpha); then, if there is more than one cell, "heat_alpha" (the
+        reference precision), if a drift was measured, "heat_drift" (the last precision with a measured one), and of
+        updates that are not zero "heat_relative_size".
     """
-    names = in_order(layer.first.category for layer in table.layers)
-    cards = {f"bars_{name}": _pixels(bar_card(table, name, title)[0]) for name in names}
+    shown = [layer for layer in table.layers if not layer.first.is_update or any(row.ok for row in layer.rows)]
+    cards = {
+        f"bars_{name}": _pixels(bar_card(table, name, title)[0])
+        for name in in_order(layer.first.category for layer in shown)
+    }
+    updates, table = table.updates, table.main
     if len(make_grid(table, named=False).places) > 1:  # a single cell would say nothing
         cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
     if "heat_alpha" in cards and (drifted := _last_measured(table)):
         cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
+    if any(row.relative_size > 0 for row in updates):
+        cards["heat_relative_size"] = _pixels(heat_card(updates, "relative_size", updates.reference, title)[0])
     return cards
 
 

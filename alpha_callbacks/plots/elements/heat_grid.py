@@ -13,7 +13,7 @@ from alpha_callbacks.tables.vocabulary import LABELS, in_order
 
 T = TypeVar("T")
 Place = tuple[int | str | None, str]
-Value = Literal["alpha", "alpha_ratio", "drift", "relative_error"]
+Value = Literal["alpha", "alpha_ratio", "drift", "relative_error", "relative_size"]
 
 LOST = LABELS["lost"]
 
@@ -90,7 +90,7 @@ def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference
     """Return the cell of these layers: their median, or the bound of a drift that was not measured."""
     if value != "drift":
         middle = median(_number(layer, value, precision) for layer in layers)
-        text = f"{middle:.2%}" if value == "relative_error" else f"{middle:.3f}"
+        text = f"{middle:.2%}" if value in ("relative_error", "relative_size") else f"{middle:.3f}"
         return Cell(middle, text if math.isfinite(middle) else LOST)
     known = [drift for layer in layers if (drift := drift_of(layer, precision, reference)).kind != "none"]
     if any(drift.kind == "bounded" for drift in known):  # no colour: it would claim a measurement
@@ -100,8 +100,9 @@ def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference
 
 
 def _number(layer: LayerRows, value: Value, precision: str) -> float:
-    if value == "relative_error":
+    if value in ("relative_error", "relative_size"):
         row = row_of(layer, precision)
-        return math.nan if row is None else row.relative_error
+        found: float = math.nan if row is None else getattr(row, value)
+        return found
     alpha = usable_alpha(layer, precision)
     return alpha if value == "alpha" else alpha / (layer.first.alpha_null or math.nan)

@@ -60,6 +60,8 @@ class TensorBoardSink:
     | `alpha_hill/analysed_layers` | layers in the means | layers | every snapshot |
     | `alpha_hill_more/layers` | layers in all | layers | every snapshot |
     | `alpha_hill_more/analysed_layers_<precision>` | layers in the mean of it | layers | if they are others |
+    | `alpha_hill_more/updated_layers` | updates that are not zero | layers | if there are updates |
+    | `alpha_hill_more/update_<value>` | its median over updates | none | as above |
     | `alpha_hill/max_abs_drift` | largest measured drift from the reference precision | none | if one was measured |
     | `alpha_hill/failed_layers` | layers without alpha at some precision | layers | every snapshot |
     | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
@@ -71,6 +73,7 @@ class TensorBoardSink:
     | `alpha_hill_bars/<category>` | alpha by block, precisions side by side | image | images=True |
     | `alpha_hill_heat/<value>` | blocks x categories: `alpha`, and `drift` if measured | image | images=True |
     | `alpha_hill.<block>/<layer>.<precision>` | alpha of a layer in a block | none | per_layer_scalars=True |
+    | `alpha_hill.<block>/<layer>.relative_size`, `….stable_rank` | of an update | none | per_layer_scalars=True |
     | `alpha_hill.outside/<layer>.<precision>` | alpha of any other layer | none | per_layer_scalars=True |
 
     A layer without alpha has no point. Experts have no scalars of their own in models of more than 1,000 layers.
@@ -181,7 +184,7 @@ def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float
     tags = {}
     for name, value in scalars.items():
         _, _, precision = name.partition("_")
-        more = precision in order[_LANDING:] or name == "layers" or name.startswith("analysed_layers_")
+        more = precision in order[_LANDING:] or name == "layers" or name.startswith(("analysed_layers_", "update"))
         tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{_clean(name)}"] = value
     return tags
 
@@ -203,6 +206,9 @@ def _layer_tags(table: Table) -> Iterator[tuple[str, float]]:
         for row in layer.rows:
             if row.ok and math.isfinite(row.alpha):
                 yield f"alpha_hill.{group}/{name}.{_clean(row.precision)}", row.alpha
+        for what in ("relative_size", "stable_rank") if first.is_update else ():
+            if math.isfinite(value := getattr(layer[table.reference], what)):
+                yield f"alpha_hill.{group}/{name}.{what}", value
 
 
 def _clean(name: str) -> str:

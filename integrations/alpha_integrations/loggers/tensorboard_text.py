@@ -65,7 +65,7 @@ def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 
 def _lost(table: Table) -> str:
-    lost = [row for row in table if not row.ok]
+    lost = [row for row in table.main if not row.ok and row.status != "unchanged"]
     if not lost:
         return ""
     lines = [f"- {_reason(row)}" for row in lost[:_ROWS]]

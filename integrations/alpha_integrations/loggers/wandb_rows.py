@@ -9,7 +9,8 @@ from typing import Any
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import short_name
 
-COLUMNS = ("layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "status", "reason")
+COLUMNS = ("layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "stable_rank",
+           "relative_size", "status", "reason")  # fmt: skip
 MAX_TABLE_ROWS = 10_000  # wandb.Table.MAX_ROWS: what lies beyond, wandb cuts off
 MAX_LAYERS_WITH_EXPERTS = 1_000  # W&B names too many distinct metrics as the usual cause of a slow workspace
 
@@ -61,6 +62,6 @@ def _is_expert(row: Row) -> bool:
 
 
 def _table_row(row: Row, layer: LayerRows, reference: str) -> list[Any]:
-    numbers = (row.alpha, row.alpha_ratio, layer.drift(row.precision, reference))
+    numbers = (row.alpha, row.alpha_ratio, layer.drift(row.precision, reference), row.stable_rank, row.relative_size)
     cells = [value if math.isfinite(value) else None for value in numbers]
     return [row.layer_name, row.category, row.block, row.precision, *cells, row.status, row.reason]
