@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from alpha_callbacks.comparison.history_alerts import alert_findings
-from alpha_callbacks.comparison.history_series import Series, change
+from alpha_callbacks.comparison.history_series import Series, change, of_weights
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.tables.findings import one_by_one
 from alpha_callbacks.tables.number_text import counted, signed
@@ -16,7 +16,7 @@ _NO_ALPHA = ("ok", "skipped")  # a layer that was skipped for lack of time is no
 
 def history_findings(history: RunHistory, precision: str | None = None) -> list[str]:
     """Return the findings, the most important first."""
-    series = history.series(precision)
+    series = of_weights(history.series(precision))
     steps, name = series.steps, precision or history.reference
     states = f"{len(steps)} states, step {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"one state, step {steps[0]}"
     told = [f"{counted(len(series), 'layer')}, {states}; alpha at {name}."]

@@ -9,6 +9,7 @@ import numpy as np
 from alpha_callbacks.tables.vocabulary import in_order
 from alpha_callbacks.utils.labels import row_labels
 from alpha_callbacks.utils.lazy import lazy_property
+from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ def change(series: Series) -> Series:
     known = np.isfinite(series.values)
     first = np.where(known.any(axis=1), known.argmax(axis=1), 0)
     return replace(series, values=series.values - series.values[np.arange(len(series)), first][:, None])
+
+
+def of_weights(series: Series) -> Series:
+    """Return the layers that are weights, without updates; those where there is nothing else."""
+    rows = [i for i, category in enumerate(series.categories) if not category.endswith(UPDATE_CATEGORY)]
+    return _taken(series, rows) if rows else series
 
 
 def by_category(series: Series) -> Series:

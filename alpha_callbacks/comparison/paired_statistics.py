@@ -63,7 +63,9 @@ class DeltaSummary:
 
 
 def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary:
-    """Return the statistics of the pairs that have a delta."""
+    """Return the statistics of the pairs that have a delta; updates take part where there are no weights."""
+    listed = list(pairs)
+    pairs = [pair for pair in listed if not pair.row.is_update] or listed
     used = [(pair, pair.a, pair.b) for pair in pairs if pair.ok and pair.a and pair.b]
     if not used:
         nan = math.nan

@@ -84,4 +84,5 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     """Return a cell with a text short enough for a card."""
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
-    return Cell(cell.value, f"{cell.value / unit:+.1f}" if value == "drift" else f"{cell.value:.2f}")
+    number = f"{cell.value:.1%}" if value == "relative_size" else f"{cell.value:.2f}"
+    return Cell(cell.value, f"{cell.value / unit:+.1f}" if value == "drift" else number)

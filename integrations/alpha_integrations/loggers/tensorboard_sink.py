@@ -59,9 +59,6 @@ class TensorBoardSink:
     | `alpha_hill/<statistic>_<precision>` | mean, median or min of alpha over layers | none | if some layer has one |
     | `alpha_hill/analysed_layers` | layers in the means | layers | every snapshot |
     | `alpha_hill_more/layers` | layers in all | layers | every snapshot |
-    | `alpha_hill_more/analysed_layers_<precision>` | layers in the mean of it | layers | if they are others |
-    | `alpha_hill_more/updated_layers` | updates that are not zero | layers | if there are updates |
-    | `alpha_hill_more/update_<value>` | its median over updates | none | as above |
     | `alpha_hill/max_abs_drift` | largest measured drift from the reference precision | none | if one was measured |
     | `alpha_hill/failed_layers` | layers without alpha at some precision | layers | every snapshot |
     | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
@@ -73,9 +70,9 @@ class TensorBoardSink:
     | `alpha_hill_bars/<category>` | alpha by block, precisions side by side | image | images=True |
     | `alpha_hill_heat/<value>` | blocks x categories: `alpha`, and `drift` if measured | image | images=True |
     | `alpha_hill.<block>/<layer>.<precision>` | alpha of a layer in a block | none | per_layer_scalars=True |
-    | `alpha_hill.<block>/<layer>.relative_size`, `….stable_rank` | of an update | none | per_layer_scalars=True |
     | `alpha_hill.outside/<layer>.<precision>` | alpha of any other layer | none | per_layer_scalars=True |
 
+    Updates of weights have keys of their own (docs/keys.md).
     A layer without alpha has no point. Experts have no scalars of their own in models of more than 1,000 layers.
 
     Attributes:
