@@ -39,6 +39,16 @@ class Opened:
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
+    def requested(self, request: Any) -> None:
+        self.requests.append(request.url)
+
+    def failed(self, error: Any) -> None:
+        self.errors.append(str(error))
+
+    def said(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
     def text(self) -> str:
         return str(self.page.inner_text("body"))
 
@@ -48,10 +58,11 @@ class Opened:
 
 
 class _Chromium:
-    """One browser for all tests: started when first needed, ended by `close_browser`."""
+    """One browser and one page for all tests: started when first needed, ended by `close_browser`."""
 
     driver: Any = None
     browser: Any = None
+    page: Any = None  # kept, since a page in a process of its own compiles the script of the charts once more
 
 
 def _browser() -> Any:
@@ -66,8 +77,26 @@ def _browser() -> Any:
     return _Chromium.browser
 
 
+def _page(theme: str) -> Any:
+    """Return the page as it was when it was new."""
+    if _Chromium.page is None:
+        context = _browser().new_context()
+        context.set_default_timeout(PATIENCE)
+        _Chromium.page = context.new_page()
+    _Chromium.page.set_viewport_size({"width": 1300, "height": 900})
+    _Chromium.page.emulate_media(color_scheme=theme)
+    return _Chromium.page
+
+
+def _close_page() -> None:
+    page, _Chromium.page = _Chromium.page, None
+    page.context.close()
+
+
 def close_browser() -> None:
     """End the browser, and with it the event loop of its driver, which other tests must not find running."""
+    if _Chromium.page is not None:
+        _close_page()
     if _Chromium.browser is not None:
         _Chromium.browser.close()
         _Chromium.driver.stop()
@@ -76,13 +105,16 @@ def close_browser() -> None:
 
 @contextmanager
 def new_page(theme: str = "light") -> Iterator[Any]:
-    """Return an empty page in a context of its own: no storage, cache or setting of another test."""
-    context = _browser().new_context(viewport={"width": 1300, "height": 900}, color_scheme=theme)
-    context.set_default_timeout(PATIENCE)
+    """Return an empty page without storage or setting of another test; only one at a time."""
+    page = _page(theme)
     try:
-        yield context.new_page()
-    finally:
-        context.close()
+        yield page
+        page.evaluate("localStorage.clear()")
+        page.mouse.move(0, 0)
+        page.goto("about:blank")
+    except BaseException:
+        _close_page()  # in whatever state it is
+        raise
 
 
 @contextmanager
@@ -92,12 +124,9 @@ def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]
     path.write_text(html, encoding="utf-8")
     with new_page(theme) as page:
         found = Opened(page)
-        page.on("request", lambda request: found.requests.append(request.url))
-        page.on("pageerror", lambda error: found.errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: found.errors.append(message.text) if message.type in ("error", "warning") else None,
-        )
+        listeners = {"request": found.requested, "pageerror": found.failed, "console": found.said}
+        for event, listener in listeners.items():
+            page.on(event, listener)
         page.goto(path.as_uri())
         assert found.scroll(), "the browser draws no frame"
         yield found
@@ -105,3 +134,5 @@ def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]
         assert found.errors == []
         assert page.evaluate("window.hit") is None
         assert page.locator("main img, main a[href^=javascript]").count() == 0
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
