@@ -4,9 +4,10 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small matrices, and a second worker uses the other core
 
+import gc
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "re
 
 # What takes longest is begun first, so that no worker is left with a long module while the others have nothing to do.
 LONGEST = ("distributed", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation", "report")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let the garbage collector pass over the modules of torch and transformers: what is imported once stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

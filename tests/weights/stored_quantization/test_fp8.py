@@ -37,11 +37,8 @@ def _codes(*shape: int, seed: int = 0) -> Tensor:
 
 def _blocks(scale: Tensor, rows: int, columns: int, shape: tuple[int, int]) -> Tensor:
     """Return one scale per weight, the plain way."""
-    full = torch.empty(shape)
-    for i in range(shape[0]):
-        for j in range(shape[1]):
-            full[i, j] = scale[i // rows, j // columns].float()
-    return full
+    given = scale.float().tolist()
+    return torch.tensor([[given[i // rows][j // columns] for j in range(shape[1])] for i in range(shape[0])])
 
 
 def _layouts() -> dict[str, tuple[dict[str, Any], str, Tensor, Tensor]]:
