@@ -12,14 +12,16 @@ import pytest
 from alpha_callbacks.planning.plan_json import read_plan
 from tests.conftest import REPOSITORY, noise
 from tests.support import warm
+from tests.support.ranks import run_ranks
 from tests.support.scan_runs import scanned_table
 
 for package in ("lightning", "transformers", "accelerate", "peft", "tensorboard", "wandb"):
     pytest.importorskip(package)
 
 EXAMPLES = REPOSITORY / "examples"
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-CHARTS = ("matplotlib.pyplot", "torch.utils.tensorboard", "alpha_callbacks.training.monitor")
+CARDS = "alpha_callbacks.plots.cards.draw_cards"
+CHARTS = ("matplotlib.pyplot", "torch._dynamo", "torch.utils.tensorboard", "alpha_callbacks.training.monitor", CARDS)
+NO_DRAWING = "tests.support.no_drawing"  # of the examples, `hf, lora` draws its cards
 LIGHTNING = ("lightning", "lightning.pytorch.loggers", "wandb", *CHARTS)
 TRAINER = ("transformers.trainer", "transformers.models.llama.modeling_llama", "accelerate", "peft", *CHARTS)
 
@@ -45,19 +47,30 @@ def scanned(checkpoint: Path, folder: Path, precisions: set[str]) -> dict[tuple[
         (["train_hf.py", "--max-steps", "2"], TRAINER, "alpha_hill", "checkpoint-{}"),
         (["train_hf.py", "--max-steps", "2", "--lora"], TRAINER, "alpha_hill", ""),
         (["train_pytorch.py", "--max-steps", "40"], CHARTS, ".", "step_{}.pt"),
-        ([*TORCHRUN, "train_pytorch.py", "--max-steps", "40"], ("torch.distributed.run",), ".", "step_{}.pt"),
+        (["train_pytorch.py", "--max-steps", "40"], CHARTS, ".", "step_{}.pt"),
         (["train_fsdp2.py", "--max-steps", "2"], LIGHTNING, "alpha_hill", "checkpoints/*step={}.ckpt"),
     ],
     ids=["lightning", "hf", "hf, lora", "pytorch", "pytorch, 2 processes", "fsdp2"],
 )
 def test_training_examples(
-    command: list[str], imports: tuple[str, ...], logs: str, checkpoints: str, tmp_path: Path
+    command: list[str],
+    imports: tuple[str, ...],
+    logs: str,
+    checkpoints: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    command = [str(EXAMPLES / part) if part.endswith(".py") else part for part in command]
-    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
-    done = warm.run([*command, "--output-dir", tmp_path], imports=imports, environment=environment, timeout=280)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "CSV in" in done.stdout
+    name, *options = command
+    arguments = [EXAMPLES / name, *options, "--output-dir", tmp_path]
+    first = () if "--lora" in options else (NO_DRAWING,)
+    if "2 processes" in request.node.name:
+        said, silent = run_ranks(arguments, tmp_path, imports=(*imports, "pytest"), first=first)
+        assert "CSV in" in said and "CSV in" not in silent
+    else:
+        environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
+        done = warm.run(arguments, imports=(*imports, "pytest"), first=first, environment=environment, timeout=280)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "CSV in" in done.stdout
     steps = history(tmp_path / logs)
     assert len(steps) >= 3 and min(steps) == 0
     for step in sorted(steps)[1:] if checkpoints else []:

@@ -8,7 +8,13 @@ from typing import Any
 from tests.support.ranks import run_ranks
 
 HERE = Path(__file__).parent
-TORCH = ("torch.distributed.fsdp", "torch.distributed.tensor.parallel", "alpha_callbacks.training.monitor")
+TORCH = (
+    "torch._dynamo",  # by the first optimizer
+    "torch.distributed.checkpoint.state_dict",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor.parallel",
+    "alpha_callbacks.training.monitor",
+)
 
 
 def launch(

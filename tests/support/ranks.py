@@ -19,6 +19,7 @@ def run_ranks(
     imports: Sequence[str],
     processes: int = 2,
     codes: tuple[int, ...] = (),
+    first: Sequence[str] = (),
     **environment: str,
 ) -> list[str]:
     """Return the end of what each rank printed; fails if one does not end as expected.
@@ -29,6 +30,7 @@ def run_ranks(
         imports: see `warm.start`.
         processes: number of ranks.
         codes: expected exit codes; default all 0.
+        first: see `warm.start`.
         environment: more variables of the ranks.
     """
     with socket.socket() as probe:
@@ -52,7 +54,9 @@ def run_ranks(
         for rank, output in enumerate(outputs):
             output.unlink(missing_ok=True)
             of_rank = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            running.append(warm.start(arguments, imports=imports, output=output, errors=output, environment=of_rank))
+            running.append(
+                warm.start(arguments, imports=imports, first=first, output=output, errors=output, environment=of_rank)
+            )
         deadline = time.monotonic() + LIMIT
         ended = [_code(process, deadline - time.monotonic()) for process in running]
     finally:

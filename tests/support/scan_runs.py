@@ -30,10 +30,10 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     return warm.run(arguments, imports=warm.COMMAND, environment={**os.environ, "PYTHONPATH": path, **environment})
 
 
-def command_on_ranks(*arguments: object) -> None:
-    """Run alpha-hill on two processes, without the start of torchrun; all must end well."""
+def command_on_ranks(*arguments: object) -> list[str]:
+    """Run alpha-hill on two processes, without the start of torchrun; return what each printed; all must end well."""
     with tempfile.TemporaryDirectory() as folder:
-        run_ranks(["-m", "alpha_callbacks", *arguments], Path(folder), imports=warm.COMMAND)
+        return run_ranks(["-m", "alpha_callbacks", *arguments], Path(folder), imports=warm.COMMAND)
 
 
 def scanned_table(checkpoint: Path, folder: Path, precisions: Iterable[str]) -> Table:

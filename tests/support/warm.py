@@ -24,7 +24,17 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
-COMMAND = ("alpha_callbacks.cli.app", "alpha_callbacks.cli.scan_command")
+COMMAND = (
+    "alpha_callbacks.cli.app",
+    "alpha_callbacks.cli.scan_command",
+    "alpha_callbacks.precisions.registry",
+    "alpha_callbacks.scanning.write_results",
+    "alpha_callbacks.report.scan_page",
+    "alpha_callbacks.planning.recommend",
+    "typer._adapters",
+    "rich.progress",
+    "plotly.offline",
+)
 GOODBYE = 20.0  # seconds that the process that forks has to end
 PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent ends
 
@@ -64,6 +74,7 @@ def start(
     folder: Path = REPOSITORY,
     environment: Mapping[str, str] = os.environ,
     anew: Sequence[str] = (),
+    first: Sequence[str] = (),
 ) -> Program:
     """Start `python arguments...`: a file, or "-m" and a module, and what it is given.
 
@@ -75,6 +86,7 @@ def start(
         folder: working directory.
         environment: of the program.
         anew: packages that the program imports itself, since they read its environment then.
+        first: modules that the program imports before it starts; what they change holds for it alone.
     """
     return Program(
         _ask(
@@ -85,6 +97,7 @@ def start(
             folder=str(folder),
             environment=dict(environment),
             anew=list(anew),
+            first=list(first),
         )
     )
 
@@ -187,6 +200,8 @@ def _become(request: Mapping[str, Any]) -> None:
     os.environ.update(request["environment"])
     for name in [name for name in sys.modules if name.partition(".")[0] in request["anew"]]:
         del sys.modules[name]
+    for name in request["first"]:
+        importlib.import_module(name)
     module, *rest = request["arguments"]
     if module == "-m":
         sys.argv, sys.path[0] = rest, request["folder"]
