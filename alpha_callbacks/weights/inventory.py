@@ -180,15 +180,14 @@ def without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
     It comes first, or after the name of the attribute that holds the wrapped model ("model.module."). AveragedModel has
     it too, and a counter beside it; one may be around the other.
     """
-    names = [clean_name(tensor.name) for tensor in tensors if not tensor.companion and len(tensor.shape) > 1]
-    found = re.match(r"((?!module\.)\w+\.)?(module\.)+", min(names, default=""))
-    if found is None or not all(name.startswith(found[0]) for name in names):
+    own = {tensor.name: clean_name(tensor.name) for tensor in tensors if not tensor.companion}
+    matrices = [own[t.name] for t in tensors if not t.companion and len(t.shape) > 1]
+    found = re.match(r"((?!module\.)\w+\.)?(module\.)+", min(matrices, default=""))
+    if found is None or not all(name.startswith(found[0]) for name in matrices):
         return list(tensors)
     wrapped, whole = found[0], found[1] or ""
-    short = {
-        t.name: whole + name.removeprefix(wrapped) for t in tensors if (name := clean_name(t.name)).startswith(wrapped)
-    }
-    if len({short.get(tensor.name, tensor.name) for tensor in tensors}) < len({tensor.name for tensor in tensors}):
+    short = {name: whole + own[name].removeprefix(wrapped) for name in own if own[name].startswith(wrapped)}
+    if len({short.get(name, name) for name in own}) < len(own):
         return list(tensors)
     return [t if t.companion else replace(t, name=short.get(t.name, t.name)) for t in tensors]
 
