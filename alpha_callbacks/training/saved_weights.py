@@ -145,6 +145,7 @@ def _replaced(
 ) -> Compared:
     """Return the weights with those of the checkpoint among them, if these are to be used. Collective."""
     formats = ranks.from_first({name: (found[name].dtype, found[name].stored_dtype) for name in among & set(found)})
+    # Of the first rank: others may not even see that there is a checkpoint.
     used, name = ranks.from_first((saved.used, saved.name) if saved is not None else (False, ""))
     other = " holds other values than the model in training (an average of weights, or another format)"
     if any(weight.is_update for weight in weights):  # the weights beside them would be of another state
@@ -167,7 +168,8 @@ def _replaced(
         else weight
         for weight in weights
     ]
-    return Compared(taken, frozenset(formats), Note(name, f"{other}. The rows of checkpoints are of the files"))
+    part = f", those of {len(formats)} of {len(weights)} layers" if len(formats) < len(weights) else ""
+    return Compared(taken, frozenset(formats), Note(name, f"{other}. The rows of checkpoints are of the files{part}"))
 
 
 def _same_layer(live: Weight, saved: Weight | None) -> bool:

@@ -60,7 +60,7 @@ def test_another_format_is_another_value(tmp_path: Path) -> None:
 def test_layers_that_are_not_in_the_file_are_the_models(tmp_path: Path) -> None:
     torch.save({"0.weight": weight(network(1), 0), "1.weight": torch.zeros(4, 4)}, tmp_path / "m.pt")
     found = look(network(), tmp_path / "m.pt")
-    assert found.of_first == {"0"}
+    assert found.of_first == {"0"} and found.note is not None and "those of 1 of 2 layers" in found.note.text
 
 
 def test_what_was_written_stands_in_for_a_file_that_is_not_there_yet(tmp_path: Path) -> None:
