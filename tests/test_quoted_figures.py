@@ -23,6 +23,7 @@ QUOTED = [
     (PERFORMANCE, r"journal \|.*\| ([\d.]+) s", SCAN, r"run.json: ([\d.]+) s"),
     (PERFORMANCE, r"peak resident memory \|.*\| ([\d.]+) GB", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (PERFORMANCE, r"with int4 too.*\| ([\d.]+) GB", SCAN, r"lm_head: peak resident memory ([\d.]+) GB"),
+    (PERFORMANCE, r"in FP8 blocks.*\| ([\d.]+) GB", "stored_quantization.txt", r"peak ([\d.]+) GB"),
     (PERFORMANCE, r"one rank \|.*\| ([\d.]+) ×", RANKS, r"2 ranks are ([\d.]+) x"),
     (PERFORMANCE, r"from disk, one worker \|.*\| ([\d.]+) \|", REMOTE, r"1 worker: .* alone ([\d.]+)"),
     (PERFORMANCE, r"the same, two workers \|.*\| ([\d.]+) \|", REMOTE, r"2 workers: .* alone ([\d.]+)"),
