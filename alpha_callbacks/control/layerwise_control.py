@@ -152,6 +152,9 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
         for part in self._parts:
             part.step = step
         decided = max(part.decided for part in self._parts)
+        if decided < 0 < step and self.last is None and self._ranks.rank == 0:
+            text = f"{self.rule.name} begins at step {step}: the optimizer's state has no decision of an earlier step"
+            self._warnings.warn(text, once="begins")
         again = step < decided  # the same optimizer in another training
         if step > self._last_step or not (decided < 0 or again or Schedule(self.rule.every).crossed(step, decided)):
             return None

@@ -12,6 +12,10 @@ from alpha_callbacks.weights.trained_layers import TrainedLayer, trained_layers
 
 Group = dict[str, Any]
 
+# Where the groups keep what was decided. It is there before a control is made, for torch's distributed checkpoints load
+# only what they find.
+STATES = {"lr": "alpha_lr", "weight_decay": "alpha_weight_decay"}
+
 _SPLIT = "Split the groups before training: split_per_layer(model, optimizer)."
 
 
@@ -41,13 +45,29 @@ def split_per_layer(model: nn.Module, optimizer: Optimizer) -> Optimizer:
     bare = bare_optimizer(optimizer)
     if any("initial_lr" in group for group in bare.param_groups):
         raise OptionError("optimizer: expected one without a scheduler, got one with. Split it before.")
-    layer_of = _layer_of_parameter(trained_layers(model))
+    layers = trained_layers(model)
+    layer_of = _layer_of_parameter(layers)
     bare.param_groups[:] = [part for group in bare.param_groups for part in _parts(group, layer_of)]
+    for name, group in zip(layers_of_groups(layers, [bare], partly=True)[0], bare.param_groups, strict=True):
+        for key in STATES.values() if name is not None else ():
+            group.setdefault(key, undecided())
     return optimizer
 
 
-def layers_of_groups(layers: Sequence[TrainedLayer], optimizers: Sequence[Optimizer]) -> list[list[str | None]]:
+def undecided() -> dict[str, Any]:
+    """Return the state of a group before the first decision."""
+    return {"rule": "", "step": -1, "start": 1.0, "target": 1.0}
+
+
+def layers_of_groups(
+    layers: Sequence[TrainedLayer], optimizers: Sequence[Optimizer], *, partly: bool = False
+) -> list[list[str | None]]:
     """Return the layer name of each parameter group of each optimizer; None for a group without a layer.
+
+    Args:
+        layers: of the model.
+        optimizers: all that train it; some of them with `partly`.
+        partly: layers may have no group.
 
     Raises:
         OptionError: a group holds more than one layer, or a layer and something else, or no group holds a layer.
@@ -57,7 +77,7 @@ def layers_of_groups(layers: Sequence[TrainedLayer], optimizers: Sequence[Optimi
         found.append([_layer_of_group(group, n, layer_of) for n, group in enumerate(optimizer.param_groups)])
         placed.update(name for name in found[-1] if name is not None)
     lost = [layer.name for layer in layers if layer.name not in placed]
-    if lost:
+    if lost and not partly:
         raise OptionError(
             f"optimizer: expected a parameter group of {lost[0]}, which is trained, got none"
             f"{f' (nor of {len(lost) - 1} others)' if len(lost) > 1 else ''}. "

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from torch.optim import Optimizer, Rprop
 
-from alpha_callbacks.control.parameter_groups import Group
+from alpha_callbacks.control.parameter_groups import STATES, Group, undecided
 from alpha_callbacks.control.rules import Rule, ramped
 from alpha_callbacks.errors import OptionError
 
@@ -39,12 +39,12 @@ class StepMultipliers:
     def __init__(self, optimizer: Optimizer, rule: Rule, layers: Sequence[str | None]) -> None:
         self.step, self.used = 0, 0
         self._optimizer, self._setting, self._layers, self._ramp = optimizer, rule.sets, list(layers), rule.ramp
-        self._key = f"alpha_{rule.sets}"
+        self._key = STATES[rule.sets]
         self._label = f"{rule.name} {rule.low:g} to {rule.high:g}"
         self._shown: list[tuple[Group, Any]] = []  # groups whose setting is multiplied now, with their own value
         self._check()
-        for _, group in self._controlled():  # torch's distributed checkpoints load only what is already there
-            group.setdefault(self._key, {"rule": self._label, "step": -1, "start": 1.0, "target": 1.0})
+        for _, group in self._controlled():  # where they were not split by us
+            group.setdefault(self._key, undecided())
         _IN_USE.setdefault(optimizer, set()).add(self._setting)
         self._hooks = [
             optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self._multiply()),

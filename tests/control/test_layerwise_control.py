@@ -180,6 +180,15 @@ def test_another_rule_decides_at_once_and_starts_from_what_is_in_force() -> None
         assert control.multipliers == pytest.approx(halfway)
 
 
+def test_a_control_that_finds_no_earlier_decision_in_mid_training_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    model = new_model()
+    with caplog.at_level(logging.WARNING), LayerwiseControl(model, adamw(model), "tempbalance") as control:
+        control.update(7)
+        control.update(8)
+    text = "tempbalance begins at step 7: the optimizer's state has no decision of an earlier step"
+    assert caplog.text.count(text) == 1
+
+
 def test_a_second_training_with_the_same_optimizer_begins_with_a_decision() -> None:
     model = new_model()
     optimizer = adamw(model)

@@ -58,15 +58,15 @@ def run(mode: str) -> dict[str, Any]:
         last = {name: value.hex() for name, value in control.multipliers.items()}
     again = MODES[mode]()
     optimizer = prepared(again)
-    with LayerwiseControl(again, optimizer, **OPTIONS) as control:
-        if mode == "ddp":
-            states = torch.load(path, weights_only=True)
-            again.load_state_dict(states[0])
-            optimizer.load_state_dict(states[1])
-        else:
-            states = dict(zip("mo", get_state_dict(again, optimizer), strict=True))
-            dcp.load(states, checkpoint_id=path)
-            set_state_dict(again, optimizer, model_state_dict=states["m"], optim_state_dict=states["o"])
+    if mode == "ddp":
+        states = torch.load(path, weights_only=True)
+        again.load_state_dict(states[0])
+        optimizer.load_state_dict(states[1])
+    else:
+        states = dict(zip("mo", get_state_dict(again, optimizer), strict=True))
+        dcp.load(states, checkpoint_id=path)
+        set_state_dict(again, optimizer, model_state_dict=states["m"], optim_state_dict=states["o"])
+    with LayerwiseControl(again, optimizer, **OPTIONS) as control:  # after loading, as frameworks do
         resumed = train(again, optimizer, control, range(CUT, STEPS))
     same = fingerprint(again)["held"] == fingerprint(model)["held"]
     return {"told": told, "resumed": resumed, "last": last, "same": same}
