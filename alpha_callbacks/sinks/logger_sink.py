@@ -16,7 +16,7 @@ class LoggerSink:
 
     | key | meaning, unit | when |
     |---|---|---|
-    | `alpha_hill/<name>` | the summary values of `Snapshot.scalars` | every snapshot |
+    | `alpha_hill/<name>` | the summary values of `Snapshot.cards` | every snapshot |
 
     Attributes:
         adopted: the logger.
@@ -29,7 +29,7 @@ class LoggerSink:
 
     def log(self, snapshot: Snapshot) -> None:
         """Log one row of scalars."""
-        self.log_values({f"alpha_hill/{name}": value for name, value in snapshot.scalars.items()}, {}, snapshot.step)
+        self.log_values({f"alpha_hill/{name}": value for name, value in snapshot.cards.items()}, {}, snapshot.step)
 
     def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
         """Log one row, without what is one value per layer; some loggers have another separator than "/"."""

@@ -41,14 +41,14 @@ class Host:
         offers: objects that may be, or hold, a writer: Lightning's loggers, Hugging Face's callbacks, a user's own.
         step_key: key under which the framework logs its step to W&B.
         per_layer_scalars: log one scalar per layer and precision.
-        images: draw charts.
+        images: log charts of every n-th state (`ChartSchedule`); 0: of none.
     """
 
     output_dir: Path
     offers: tuple[Any, ...] = ()
     step_key: str = "global_step"
     per_layer_scalars: bool = True
-    images: bool = True
+    images: int = 1
 
 
 class SinkFactory(Protocol):

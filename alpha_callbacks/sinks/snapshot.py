@@ -4,9 +4,12 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.sinks.alert import Alert
+from alpha_callbacks.tables.same_bits import without_copies
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.lazy import lazy_property
 
@@ -14,6 +17,33 @@ if TYPE_CHECKING:
     import numpy
 
 Event = Literal["start", "checkpoint", "epoch", "step", "end", "manual"]
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The alphas that a state is compared with: of each layer the last one before it, at the finest precision.
+
+    Attributes:
+        step: of the last state.
+        alphas: layer name -> alpha.
+    """
+
+    step: int
+    alphas: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Move:
+    """How far the alpha of a layer moved since the state before, at the finest precision."""
+
+    layer_name: str
+    before: float
+    now: float
+
+    @property
+    def size(self) -> float:
+        """Alpha now − alpha before."""
+        return self.now - self.before
 
 
 @dataclass(frozen=True)
@@ -29,6 +59,7 @@ class Snapshot:
         reused: layers whose bits had not changed since they were last analysed.
         solver: of the options; decides how many digits of an alpha are printed.
         alerts: what the rules of the run have found, new or not; None if it has no rules.
+        earlier: what was known before it; None in the first state of a run.
     """
 
     step: int
@@ -39,6 +70,7 @@ class Snapshot:
     reused: int = 0
     solver: str = "exact"
     alerts: tuple[Alert, ...] | None = None
+    earlier: Earlier | None = None
 
     def __repr__(self) -> str:
         """Return one line: a table of a large model would fill screens."""
@@ -48,8 +80,15 @@ class Snapshot:
 
     @lazy_property
     def scalars(self) -> Mapping[str, float]:
-        """Summary name -> value: the figures that go to every logger (docs/keys.md says what each one means)."""
-        found: dict[str, float] = {}
+        """Summary name -> value, what says most first (docs/keys.md says what each one means)."""
+        reference = self.table.reference
+        ratios = [layer[reference].alpha_ratio for layer in self.table.main.layers if layer[reference].ok]
+        found = {"median_alpha_ratio": median(ratios) if ratios else math.nan}
+        found["max_abs_move"] = max((abs(move.size) for move in self.moves), default=math.nan)
+        for name in self.low_bit:
+            errors = [row.relative_error for row in self.table.main if row.precision == name]
+            errors = [error for error in errors if math.isfinite(error)]
+            found[f"relative_error_{name}"] = median(errors) if errors else math.nan
         for summary in self.table.summaries():
             for name in ("mean", "median", "min"):
                 found[f"{name}_{summary.precision}"] = getattr(summary, name)
@@ -63,6 +102,40 @@ class Snapshot:
             found["alerts"] = float(len(self.alerts))
         found["seconds"] = self.seconds
         return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    @lazy_property
+    def shown(self) -> Table:
+        """The table that cards are made of: without precisions that hold the same bits as a finer one."""
+        return without_copies(self.table)
+
+    @property
+    def cards(self) -> dict[str, float]:
+        """The scalars without those of precisions that are not shown."""
+        copies = tuple(f"_{name}" for name in self.table.precisions if name not in self.shown.precisions)
+        return {name: value for name, value in self.scalars.items() if not name.endswith(copies or "\n")}
+
+    @property
+    def low_bit(self) -> list[str]:
+        """The precisions below 16 bits."""
+        return [name for name in self.table.precisions if get_precision(name).low_bit]
+
+    @lazy_property
+    def moves(self) -> tuple[Move, ...]:
+        """How far each layer moved since the state before, the farthest first; those that stayed are left out."""
+        before = self.earlier.alphas if self.earlier is not None else {}
+        rows = (layer[self.table.reference] for layer in self.table.main.layers)
+        found = [
+            Move(row.layer_name, before[row.layer_name], row.alpha)
+            for row in rows
+            if row.ok and row.layer_name in before
+        ]
+        return tuple(sorted((move for move in found if move.size), key=lambda move: -abs(move.size)))
+
+    def later(self) -> Earlier:
+        """Return what the next state is compared with."""
+        before = dict(self.earlier.alphas) if self.earlier is not None else {}
+        rows = (layer[self.table.reference] for layer in self.table.main.layers)
+        return Earlier(self.step, before | {row.layer_name: row.alpha for row in rows if row.ok})
 
     @property
     def analysed_layers(self) -> int:

@@ -23,16 +23,22 @@ class AlertWatch:
 
     Args:
         rules: from `alert_rules`.
+
+    Attributes:
+        rules: the rules.
+        begun: True after `begin`.
     """
 
     def __init__(self, rules: Sequence[AlertRule]) -> None:
         self.rules = tuple(rules)
+        self.begun = False
         self._first: dict[_Place, Row] = {}  # of each layer and precision, the first that has an alpha
         self._begun: dict[_Place, str] = {}  # the first status
         self._held: set[tuple[str, str]] = set()  # rule, layer
 
     def begin(self, start: Table | None, now: Table) -> None:
         """Take the first state of a run that is continued, if it has the same layers and tail sizes as the one now."""
+        self.begun = True
         if start is None or _places(start) != _places(now):
             return
         sizes = {place: row.k_used for place, row in _rows(now)}

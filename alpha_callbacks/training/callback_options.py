@@ -33,7 +33,7 @@ class CallbackOptions:
         output_dir: folder for CSV files; default `alpha_hill` in the log folder of the trainer.
         sinks: "auto": CSV and every logger of the trainer; or others, see `Monitor`.
         per_layer_scalars: log a scalar per layer and precision.
-        images: log charts.
+        images: log charts: of the first, the last and every tenth state, or of every n-th if a number is given.
         background: analyse a copy on the CPU while training continues.
         max_seconds: time budget of one measurement, in seconds.
         threads: number of CPU threads.
@@ -69,7 +69,7 @@ class CallbackOptions:
         output_dir: str | Path | None = None,
         sinks: Any = "auto",
         per_layer_scalars: bool = True,
-        images: bool = True,
+        images: bool | int = True,
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,

@@ -12,6 +12,7 @@ from torch import nn
 from alpha_callbacks.analysis.processes import training_ranks
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.sinks.chart_schedule import EVERY
 from alpha_callbacks.sinks.sink import AUTO, Host, Sink, as_list, open_sinks
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.alert_rules import AlertRule, alert_rules
@@ -43,7 +44,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         sinks: "auto" (CSV, and every writer and logger that the framework offers), "csv", "tensorboard", "wandb", or an
             object (a `Sink`, SummaryWriter, W&B run, Lightning or Fabric logger); or a list, as in ["auto", MySink()].
         per_layer_scalars: also log a scalar per layer and precision.
-        images: also log charts.
+        images: also log charts: of the first, the last and every tenth state, or of every n-th if a number is given.
         background: analyse a copy on the CPU while training continues. A state that comes due while the previous one is
             still being analysed is left out and counted; the last state of a run never is (for which `log`, where
             training does not say which state is the last, keeps a copy of the newest one until `close`).
@@ -77,7 +78,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         output_dir: str | Path = "alpha_hill",
         sinks: Any = "auto",
         per_layer_scalars: bool = True,
-        images: bool = True,
+        images: bool | int = True,
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,
@@ -85,7 +86,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         baseline: str | Path | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks)
+        check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks, images=images)
         self.options = options or AnalysisOptions()
         self._baseline = checked_baseline(baseline)
         self._output_dir = Path(output_dir)
@@ -184,7 +185,8 @@ class Monitor(AbstractContextManager["Monitor"]):
             if ranks.rank != 0:
                 return folder
             claimed.append(claim(folder))
-            host = Host(claimed[0].path, tuple(offers), step_key, self._per_layer_scalars, self._images)
+            images = EVERY if self._images is True else int(self._images)
+            host = Host(claimed[0].path, tuple(offers), step_key, self._per_layer_scalars, images)
             found.extend(open_sinks(self._wanted, host))
             return claimed[0].path
 

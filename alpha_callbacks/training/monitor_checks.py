@@ -11,7 +11,7 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.sink import check_sinks
 
 
-def check_monitor_options(*, on_error: Any, max_seconds: Any, threads: Any, sinks: Any) -> None:
+def check_monitor_options(*, on_error: Any, max_seconds: Any, threads: Any, sinks: Any, images: Any = True) -> None:
     """Check the options of `Monitor` that it does not hand on.
 
     Raises:
@@ -23,6 +23,8 @@ def check_monitor_options(*, on_error: Any, max_seconds: Any, threads: Any, sink
         raise OptionError(f"max_seconds: expected a positive number, got {max_seconds!r}.")
     if threads is not None and not (_is_number(threads, int) and threads >= 1):
         raise OptionError(f"threads: expected a whole number from 1, got {threads!r}.")
+    if not isinstance(images, bool) and not (_is_number(images, int) and images >= 0):
+        raise OptionError(f"images: expected true, false or every how many states, got {images!r}.")
     check_sinks(sinks)
 
 

@@ -9,7 +9,7 @@ from alpha_callbacks.analysis.processes import Ranks
 from alpha_callbacks.errors import MonitorError
 from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.sink import Sink
-from alpha_callbacks.sinks.snapshot import Event, Snapshot
+from alpha_callbacks.sinks.snapshot import Earlier, Event, Snapshot
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.training.alert_watch import AlertWatch, first_state
 from alpha_callbacks.training.background import Background
@@ -91,6 +91,7 @@ class MonitoredRun:
         self._solver, self._errors, self._at_end = solver, errors, at_end
         self._watch, self._signal = watch, StopSignal()
         self._earlier = earlier if earlier is not None and earlier.output_dir == output_dir else None
+        self._compared: Earlier | None = None  # with what the next state is compared
         self._held: tuple[Moment, CopiedState] | None = None  # analysed at the end if no later state was
 
     @property
@@ -131,6 +132,7 @@ class MonitoredRun:
             self.last_step = moment.step
             if before is not None and not pending.changed:
                 self.last_snapshot = before
+                self._compared = before.later()
                 return None
             return self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
         return None
@@ -208,6 +210,7 @@ class MonitoredRun:
         self.last_step = moment.step
         if before is not None and not pending.changed:
             self.last_snapshot = before
+            self._compared = before.later()
             return None
         told = replace(moment, saved=None)  # a state dict is copied by now
         worker.submit(lambda stop: self._snapshot(pending, told, ranks, stop, time.monotonic()))
@@ -259,12 +262,16 @@ class MonitoredRun:
         table = self._measurer.analyze(pending, ranks, stop=stop)
         alerts = self._alerts(table, moment.step, ranks) if self._watch is not None else None
         seconds, reused = time.monotonic() - begun, len(pending.reused)
-        return Snapshot(moment.step, moment.epoch, moment.event, table, seconds, reused, self._solver, alerts)
+        snapshot = Snapshot(
+            moment.step, moment.epoch, moment.event, table, seconds, reused, self._solver, alerts, self._compared
+        )
+        self._compared = snapshot.later()
+        return snapshot
 
     def _alerts(self, table: Table, step: int, ranks: Ranks) -> tuple[Alert, ...]:
         """Return what the rules say of a state, and end the run if one of them says so. Collective in `ranks`."""
         assert self._watch is not None
-        if self.last_snapshot is None:
+        if not self._watch.begun:
             start = ranks.agree(lambda: first_state(self.output_dir, step) if ranks.rank == 0 else None)[0]
             self._watch.begin(start, table)
         alerts = self._watch.see(table)

@@ -18,12 +18,13 @@ from tests.conftest import REPOSITORY
 
 HOLES = {
     "statistic": "mean|median|min",
-    "precision": "fp64|fp32|fp16|bf16",
+    "precision": "fp64|fp32|fp16|bf16|int4_g32",
     "category": "(attn_q|mlp_up|lm_head)(_update)?",
-    "value": "alpha|drift|relative_size",
+    "value": "alpha|drift|relative_error|relative_size",
     "what": "alpha|alpha_ratio|stable_rank|relative_size",
     "measure": "relative_size|stable_rank",
-    "scalar": r"(mean|median|min)_(fp64|fp32|fp16|bf16)|analysed_layers(_fp16)?|layers|max_abs_drift"
+    "scalar": r"(mean|median|min|relative_error)_(fp64|fp32|fp16|bf16|int4_g32)|median_alpha_ratio|max_abs_move"
+    r"|analysed_layers(_fp16)?|layers|max_abs_drift"
     "|failed_layers|alerts|seconds|updated_layers|update_(alpha|alpha_ratio|stable_rank|relative_size)",
     "block": r"\d+",
     "layer": "[a-zA-Z_0-9.]+",
@@ -62,13 +63,17 @@ def model() -> nn.Module:
 
 
 def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:
-    options = AnalysisOptions(precisions=("fp64", "fp32", "fp16", "bf16"))
+    options = AnalysisOptions(precisions=("fp32", "fp16", "bf16", "int4_g32"))
     folder.mkdir(exist_ok=True)
     save_file({name: 1.1 * value**2 for name, value in model().state_dict().items()}, folder / "base.safetensors")
     baseline = folder / "base.safetensors"
     with Monitor(options, sinks=sinks, output_dir=folder, alerts="alpha > 0", baseline=baseline) as monitor:
         monitor.open(step_key=step_key)
-        monitor.log(model(), 1, epoch=0.5)
+        module = model()
+        monitor.log(module, 1, epoch=0.5)
+        with torch.no_grad():
+            module["lm_head"].weight[0] *= 2
+        monitor.log(module, 2, epoch=1.0)
     assert monitor.last is not None
     return monitor.last
 
@@ -108,7 +113,5 @@ def test_wandb(tmp_path: Path, wandb_run: Any) -> None:
     wandb_run.finish()
     rows = read_offline_run(tmp_path).rows
     compare("wandb", {key for row in rows for key in row if not key.startswith("_")})
-    assert [sorted(key for key in row if key.endswith("global_step")) for row in rows] == [
-        ["trainer/global_step"],
-        ["train/global_step"],
-    ]
+    keys = [[key for key in row if key.endswith("global_step")] for row in rows if "alpha_hill/table" in row]
+    assert keys == [["trainer/global_step"]] * 2 + [["train/global_step"]] * 2

@@ -22,7 +22,7 @@ from alpha_callbacks.plots.cards.card_frame import (
 from alpha_callbacks.plots.elements.alpha_panel import CARD_LOOK, draw_alpha_panel
 from alpha_callbacks.plots.elements.bars import Series, make_series, merged_bars, set_groups
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
-from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
+from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis, status_text
 from alpha_callbacks.plots.elements.figure_text import fit, joined
 from alpha_callbacks.plots.elements.layer_groups import Group, group_layers, median
 from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles
@@ -50,14 +50,16 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
     """
     layers = [layer for layer in table.layers if layer.first.category == category]
     groups = group_layers(layers)
-    bars = make_series(table.precisions, len(groups), INNER)
+    copies = _copies(layers, table)  # equal bars beside one another would say no more than the remark
+    shown = [name for name in table.precisions if name not in copies]
+    bars = make_series(shown, len(groups), INNER)
     remarks = shared_remarks(layers, table)
     if any(len(group.layers) > 1 for group in groups):
         remarks.append("median of each block, from smallest to largest")
     others = [name for name in table.precisions if name != table.reference]
     measured = any(drift_of(layer, name, table.reference).kind == "measured" for name in others for layer in layers)
-    crosses = any(not group.alphas(name) for group in groups for name in table.precisions)
-    handles = precision_handles(precision_colors(table.precisions), crosses=crosses)
+    crosses = any(not group.alphas(name) for group in groups for name in shown)
+    handles = precision_handles(precision_colors(shown), crosses=crosses)
     over = HEADING + legend_height(handles, INNER)
     bottom = BOTTOM + _LINE * len(remarks)
     panel = _DRIFT_HEIGHT + _GAP if measured else 0.0
@@ -78,23 +80,29 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
     return figure, axes
 
 
+def _copies(layers: Sequence[LayerRows], table: Table) -> list[str]:
+    """Return the precisions at which every layer that has an alpha at the reference has the same bits."""
+    reference = table.reference
+    known = [layer for layer in layers if not status_text(layer, reference)]
+    others = [name for name in table.precisions if name != reference and known]
+    return [name for name in others if all(drift_of(each, name, reference).kind == "lossless" for each in known)]
+
+
 def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
     """Return one line per statement on which precisions have the alpha of the reference, exactly or within a bound."""
     reference = table.reference
-    same: list[str] = []
+    same = _copies(layers, table)
     within: dict[str, list[str]] = {}  # how the bounds are known -> precisions
     worst: dict[str, float] = {}
     partly: list[str] = []
     for name in table.precisions:
         drifts = [(layer, drift) for layer in layers if (drift := drift_of(layer, name, reference)).kind != "none"]
-        if name == reference or not drifts:
+        if name in (reference, *same) or not drifts:
             continue
         kinds = {drift.kind for _, drift in drifts}
         bounds = [(layer, drift.value) for layer, drift in drifts if drift.kind == "bounded"]
         largest = max((bound for _, bound in bounds), default=0.0)
-        if kinds == {"lossless"}:
-            same.append(name)
-        elif bounds and "measured" not in kinds:
+        if bounds and "measured" not in kinds:
             # The bound of the fast solver is an estimate of its own error, not a proof.
             shared = all("bounded" in (layer[name].method, layer[reference].method) for layer, _ in bounds)
             how = "proved" if shared else "the solver resolves no more"

@@ -42,7 +42,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     grid = make_grid(table, named=False)  # the cards of bars name every layer
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
     colors = heat_colors(table, grid, value, precision)
-    unit = _unit(cells.values()) if value == "drift" else 1.0
+    unit = _unit(cells.values()) if value == "drift" else 0.01 if value == "relative_error" else 1.0
     cells = {place: _short(cell, value, unit) for place, cell in cells.items()}
 
     names = [fit(name, 1.1, SIZE) for name in grid.columns]
@@ -63,8 +63,9 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     draw_cells(axes, grid, cells, colors, printed=longest < height / rows and inner / columns > 0.1, across=True)
     label_blocks(axes, [row for row in grid.rows if not isinstance(row, str)], start=0.5, ticks=False)
     sign = "+" if value == "drift" else ""
+    percent = "%" if value == "relative_error" else ""
     add_color_bar(figure, bar_axes, colors, places=tick_places(6),
-                  text=lambda number, _: f"{number / unit:{sign}g}" if number else "0")  # fmt: skip
+                  text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0")  # fmt: skip
     bar_axes.tick_params(labelsize=SIZE, length=2, pad=2)
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, LABELS["no_alpha"])
@@ -84,5 +85,5 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     """Return a cell with a text short enough for a card."""
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
-    number = f"{cell.value:.1%}" if value == "relative_size" else f"{cell.value:.2f}"
-    return Cell(cell.value, f"{cell.value / unit:+.1f}" if value == "drift" else number)
+    form = {"drift": "+.1f", "relative_error": ".2g", "relative_size": ".1%"}.get(value, ".2f")
+    return Cell(cell.value, f"{cell.value / unit:{form}}")

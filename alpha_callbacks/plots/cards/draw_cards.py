@@ -9,6 +9,7 @@ from alpha_callbacks.plots.cards.card_heat import heat_card
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.drift import drift_of
 from alpha_callbacks.plots.elements.heat_grid import make_grid
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import in_order
 
@@ -24,8 +25,9 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
     Returns:
         Name -> pixels (height, width, 3), uint8: "bars_<category>" of each category present, in the order of
         `CATEGORIES` (of updates, if one has an alpha); then, if there is more than one cell, "heat_alpha" (the
-        reference precision), if a drift was measured, "heat_drift" (the last precision with a measured one), and of
-        updates that are not zero "heat_relative_size".
+        reference precision), if a drift was measured, "heat_drift" (the last precision with a measured one), with
+        formats below 16 bits "heat_relative_error" (the last of them), and of updates that are not zero
+        "heat_relative_size".
     """
     shown = [layer for layer in table.layers if not layer.first.is_update or any(row.ok for row in layer.rows)]
     cards = {
@@ -37,6 +39,9 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
         cards["heat_alpha"] = _pixels(heat_card(table, "alpha", table.reference, title)[0])
     if "heat_alpha" in cards and (drifted := _last_measured(table)):
         cards["heat_drift"] = _pixels(heat_card(table, "drift", drifted, title)[0])
+    low = [name for name in table.precisions if get_precision(name).low_bit]
+    if "heat_alpha" in cards and low:
+        cards["heat_relative_error"] = _pixels(heat_card(table, "relative_error", low[-1], title)[0])
     if any(row.relative_size > 0 for row in updates):
         cards["heat_relative_size"] = _pixels(heat_card(updates, "relative_size", updates.reference, title)[0])
     return cards

@@ -55,8 +55,8 @@ def draw_alpha_panel(
     _draw_noise(axes, groups, look.noise_width)
     tops = [_highest_alpha(group, bars) for group in groups]
     tallest = max(tops, default=0.0)
-    printed = len(groups) <= look.most_printed
-    room = tallest / (1 - look.room / height) if printed and height > 1 else 0.0
+    printed = len(groups) <= look.most_printed and height > 1.5 * look.room
+    room = tallest / (1 - look.room / height) if printed else 0.0
     noise = [group.alpha_null for group in groups if math.isfinite(group.alpha_null)]
     axes.set_ylim(0, max(1.06 * max(tallest, *noise, 0.0), room) or 1.0)
     if tallest == 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError
 from alpha_callbacks.sinks.alert import alert_lines
+from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
@@ -21,7 +22,7 @@ from alpha_integrations.loggers.tensorboard_text import alerts_text, tails_text
 _log = logging.getLogger(__name__)
 
 _KEPT = 20  # states that wait for a place on the disk
-_LANDING = 3  # precisions in the first group: 3 x (mean, median, min) + 3 others = 12 cards, one page, then `seconds`
+_STATISTICS = ("mean_", "median_", "min_")  # of alpha; those of other precisions than the finest are in a second group
 
 
 def find_tensorboard(host: Host, *, asked: bool) -> list[Sink]:
@@ -54,23 +55,7 @@ def find_tensorboard(host: Host, *, asked: bool) -> list[Sink]:
 class TensorBoardSink:
     """Logs snapshots to a writer of the training's, or to one of its own, at global_step = step of the snapshot.
 
-    | key | meaning | unit | when |
-    |---|---|---|---|
-    | `alpha_hill/<statistic>_<precision>` | mean, median or min of alpha over layers | none | if some layer has one |
-    | `alpha_hill/analysed_layers` | layers in the means | layers | every snapshot |
-    | `alpha_hill_more/layers` | layers in all | layers | every snapshot |
-    | `alpha_hill/max_abs_drift` | largest measured drift from the reference precision | none | if one was measured |
-    | `alpha_hill/failed_layers` | layers without alpha at some precision | layers | every snapshot |
-    | `alpha_hill/seconds` | wall time of the analysis | s | every snapshot |
-    | `alpha_hill_more/<statistic>_<precision>` | the same from the fourth precision on | none | as above |
-    | `alpha_hill/tails/text_summary` | heaviest tails, largest drifts, layers without alpha | text | every snapshot |
-    | `alpha_hill/alerts` | number of alerts that hold: layers x rules | alerts | the run has rules |
-    | `alpha_hill/alerts/text_summary` | the rules that newly hold, and where | text | there are such |
-    | `alpha_hill_dist/<precision>` | histogram of alpha over layers | none | if some layer has an alpha |
-    | `alpha_hill_bars/<category>` | alpha by block, precisions side by side | image | images=True |
-    | `alpha_hill_heat/<value>` | blocks x categories: `alpha`, and `drift` if measured | image | images=True |
-    | `alpha_hill.<block>/<layer>.<precision>` | alpha of a layer in a block | none | per_layer_scalars=True |
-    | `alpha_hill.outside/<layer>.<precision>` | alpha of any other layer | none | per_layer_scalars=True |
+    The tags are listed in docs/keys.md.
 
     Updates of weights have keys of their own (docs/keys.md).
     A layer without alpha has no point. Experts have no scalars of their own in models of more than 1,000 layers.
@@ -85,6 +70,7 @@ class TensorBoardSink:
         self._writer: Any = None  # the last one seen
         self._waiting: list[Snapshot] = []
         self._lost: list[int] = []  # steps of states that are not there, or not whole
+        self._charts = ChartSchedule(host.images)
 
     def log(self, snapshot: Snapshot) -> None:
         """Write one snapshot and flush; kept for later while the callback that we write to has no writer yet.
@@ -127,16 +113,16 @@ class TensorBoardSink:
             writer.flush()
 
     def close(self) -> None:
-        """Flush, and close the writer if the sink made it; may be called twice. Says again which states are lost."""
+        """Draw the charts of the last state, flush, and close the writer if the sink made it; may be called twice.
+
+        Says again which states are lost.
+        """
         unwritten = list(self._waiting) if self.adopted is None else []
         try:
             if unwritten:
                 self._write_waiting()
             if self._writer is not None:
-                self._writer.flush()
-                if self.adopted is None:
-                    self._writer.close()
-                    self._writer = None
+                self._finish(self._writer)
         except OSError:  # said when it came first
             self._lost += [snapshot.step for snapshot in unwritten]
             if self.adopted is None:
@@ -145,6 +131,16 @@ class TensorBoardSink:
             steps = ", ".join(str(step) for step in dict.fromkeys(self._lost))
             _log.warning("alpha-Hill: TensorBoard lacks states, its writer stopped with an error: step %s.", steps)
         self._lost = []
+
+    def _finish(self, writer: Any) -> None:
+        left_open = self.adopted is None
+        if (last := self._charts.left()) is not None:
+            self._draw(last)
+            left_open = left_open or _writer_of(self.adopted) is None  # as in `log`
+        writer.flush()
+        if left_open:
+            writer.close()
+            self._writer = None
 
     def _current(self, first: int) -> Any:
         if self.adopted is not None:
@@ -155,10 +151,10 @@ class TensorBoardSink:
         return self._writer or _summary_writer()(folder, purge_step=first)
 
     def _write(self, snapshot: Snapshot) -> None:
-        writer, table, step = self._writer, snapshot.table, snapshot.step
-        for tag, value in _summary_tags(snapshot.scalars, table).items():
+        writer, table, step = self._writer, snapshot.shown, snapshot.step
+        for tag, value in _summary_tags(snapshot.cards, table).items():
             writer.add_scalar(tag, value, step)
-        writer.add_text("alpha_hill/tails", tails_text(table) or "No layer to show.", step)
+        writer.add_text("alpha_hill/tails", tails_text(snapshot) or "No layer to show.", step)
         if lines := alert_lines(snapshot.alerts or ()):
             writer.add_text("alpha_hill/alerts", alerts_text(lines), step)
         for precision in table.precisions:
@@ -166,22 +162,25 @@ class TensorBoardSink:
             if len(alphas):
                 # Not the writer's own bins: they are a tenth of a value wide, wider than what tells layers apart.
                 writer.add_histogram(f"alpha_hill_dist/{_clean(precision)}", alphas, step, bins=30)
-        if self._host.images:
-            for name, pixels in snapshot.images.items():
-                group, _, what = name.partition("_")
-                writer.add_image(f"alpha_hill_{group}/{_clean(what)}", pixels, step, dataformats="HWC")
+        if self._charts.due(snapshot):
+            self._draw(snapshot)
         if self._host.per_layer_scalars:
             for tag, alpha in _layer_tags(table):
                 writer.add_scalar(tag, alpha, step)
 
+    def _draw(self, snapshot: Snapshot) -> None:
+        for name, pixels in snapshot.images.items():
+            group, _, what = name.partition("_")
+            self._writer.add_image(f"alpha_hill_{group}/{_clean(what)}", pixels, snapshot.step, dataformats="HWC")
+
 
 def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float]:
-    """Return the tags of the summary: one page of cards in the first group, the rest in a second one."""
-    order = sorted(table.precisions, key=lambda name: name != table.reference)
+    """Return the tags of the summary: one page of 12 cards in the first group, the rest in a second one."""
+    coarser = [name for name in table.precisions if name != table.reference]
+    others = {statistic + name for statistic in _STATISTICS for name in coarser}
     tags = {}
     for name, value in scalars.items():
-        _, _, precision = name.partition("_")
-        more = precision in order[_LANDING:] or name == "layers" or name.startswith(("analysed_layers_", "update"))
+        more = name in others or name == "layers" or name.startswith(("analysed_layers_", "update"))
         tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{_clean(name)}"] = value
     return tags
 

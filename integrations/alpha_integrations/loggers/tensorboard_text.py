@@ -1,9 +1,11 @@
 """The layers that a person should look at first, as markdown that no layer name can break."""
 
+import math
 import re
 from collections.abc import Sequence
 
 from alpha_callbacks.sinks.alert import AlertLine
+from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Row, Table
 
 _ROWS = 10
@@ -11,9 +13,11 @@ _LONGEST = 120  # characters of a name or reason
 _SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
 
 
-def tails_text(table: Table) -> str:
-    """Return the heaviest tails, the largest measured drifts, and the layers without alpha."""
-    return "\n\n".join(part for part in (_heaviest(table), _drifts(table), _lost(table)) if part)
+def tails_text(snapshot: Snapshot) -> str:
+    """Return the largest moves, the heaviest tails, drifts and errors, the layers without alpha, what is not shown."""
+    table = snapshot.table
+    parts = (_moves(snapshot), _heaviest(table), _drifts(table), _errors(snapshot), _lost(table), _copies(snapshot))
+    return "\n\n".join(part for part in parts if part)
 
 
 def alerts_text(lines: Sequence[AlertLine]) -> str:
@@ -37,6 +41,17 @@ def escape(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", line)  # inside a word it is no emphasis
 
 
+def _moves(snapshot: Snapshot) -> str:
+    if snapshot.earlier is None:
+        return ""
+    title = f"Largest moves since step {snapshot.earlier.step} ({escape(snapshot.table.reference)})"
+    rows = [
+        (move.layer_name, f"{move.before:#.6g}", f"{move.now:#.6g}", f"{move.size:+.2e}")
+        for move in snapshot.moves[:_ROWS]
+    ]
+    return _section(title, ("layer", "alpha before", "alpha", "move"), rows) or f"### {title}\n\nNo layer moved."
+
+
 def _heaviest(table: Table) -> str:
     rows = [layer[table.reference] for layer in table.heaviest(_ROWS)]
     return _section(
@@ -55,6 +70,28 @@ def _drifts(table: Table) -> str:
             for layer, name, drift in table.most_drifted(_ROWS)
         ],
     )
+
+
+def _errors(snapshot: Snapshot) -> str:
+    """Return the largest errors of the last format below 16 bits."""
+    if not snapshot.low_bit:
+        return ""
+    name = snapshot.low_bit[-1]
+    rows = [row for row in snapshot.table.main if row.precision == name and math.isfinite(row.relative_error)]
+    rows.sort(key=lambda row: -row.relative_error)
+    return _section(
+        f"Largest relative errors of the weights at {escape(name)}",
+        ("layer", "alpha", "relative error"),
+        [(row.layer_name, f"{row.alpha:#.6g}", f"{row.relative_error:.3g}") for row in rows[:_ROWS]],
+    )
+
+
+def _copies(snapshot: Snapshot) -> str:
+    """Say which precisions have no cards of their own."""
+    names = [name for name in snapshot.table.precisions if name not in snapshot.shown.precisions]
+    if not names:
+        return ""
+    return f"{escape(', '.join(names))}: the same bits as {escape(snapshot.shown.reference)}, shown once."
 
 
 def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

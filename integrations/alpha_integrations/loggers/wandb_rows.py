@@ -6,21 +6,30 @@ from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any
 
+from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import short_name
 
-COLUMNS = ("layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "stable_rank",
-           "relative_size", "status", "reason")  # fmt: skip
+COLUMNS = ("step", "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "stable_rank",
+           "relative_error", "relative_size", "status", "reason")  # fmt: skip
+MOVE_COLUMNS = ("step", "layer_name", "alpha_before", "alpha", "move")
+_MOST_MOVES = 20
 MAX_TABLE_ROWS = 10_000  # wandb.Table.MAX_ROWS: what lies beyond, wandb cuts off
 MAX_LAYERS_WITH_EXPERTS = 1_000  # W&B names too many distinct metrics as the usual cause of a slow workspace
 
 
-def table_rows(table: Table) -> list[list[Any]]:
+def table_rows(table: Table, step: int) -> list[list[Any]]:
     """Return the rows of the W&B table: in module order, but experts last where not all can be kept."""
     layers = list(table.layers)
     if len(layers) * len(table.precisions) > MAX_TABLE_ROWS:
         layers.sort(key=lambda layer: _is_expert(layer.first))
-    return [_table_row(row, layer, table.reference) for layer in layers for row in layer.rows]
+    return [[step, *_table_row(row, layer, table.reference)] for layer in layers for row in layer.rows]
+
+
+def move_rows(snapshot: Snapshot) -> list[list[Any]]:
+    """Return the rows of the table of layers that moved most since the state before."""
+    moves = snapshot.moves[:_MOST_MOVES]
+    return [[snapshot.step, move.layer_name, move.before, move.now, move.size] for move in moves]
 
 
 def layer_scalars(table: Table) -> dict[str, float]:
@@ -62,6 +71,7 @@ def _is_expert(row: Row) -> bool:
 
 
 def _table_row(row: Row, layer: LayerRows, reference: str) -> list[Any]:
-    numbers = (row.alpha, row.alpha_ratio, layer.drift(row.precision, reference), row.stable_rank, row.relative_size)
+    drift = layer.drift(row.precision, reference)
+    numbers = (row.alpha, row.alpha_ratio, drift, row.stable_rank, row.relative_error, row.relative_size)
     cells = [value if math.isfinite(value) else None for value in numbers]
     return [row.layer_name, row.category, row.block, row.precision, *cells, row.status, row.reason]

@@ -12,11 +12,19 @@ from weakref import WeakKeyDictionary
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
 from alpha_callbacks.sinks.alert import alert_lines
+from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
-from alpha_integrations.loggers.wandb_rows import COLUMNS, MAX_TABLE_ROWS, layer_scalars, table_rows
+from alpha_integrations.loggers.wandb_rows import (
+    COLUMNS,
+    MAX_TABLE_ROWS,
+    MOVE_COLUMNS,
+    layer_scalars,
+    move_rows,
+    table_rows,
+)
 
 STEP = "alpha_hill/step"
 _LONGEST_TITLE = 63  # of an alert
@@ -68,16 +76,7 @@ class WandbSink:
     step later would be dropped. A snapshot therefore joins the row that is open, and the next one waits until that row
     has been closed by what the user or the framework logs; those that still wait at `close` get rows of their own.
 
-    | key | meaning, unit | when |
-    |---|---|---|
-    | `alpha_hill/step` | x-axis of all that follows, optimizer steps | always |
-    | `<host.step_key>` | the same under the framework's name, which its x-axis needs | `host.step_key` is not empty |
-    | `alpha_hill/epoch` | as the framework counts | there are epochs |
-    | `alpha_hill/<scalar>` | `Snapshot.scalars`: alphas, number of layers, seconds | it is a number |
-    | `alpha_hill/<image>` | `Snapshot.images`: `bars_<category>`, `heat_alpha`, `heat_drift` | `host.images` |
-    | `alpha_hill/table` | a row per layer and precision; 10,000 at most, W&B's limit (experts go first) | always |
-    | `alpha_hill/dist_<precision>` | histogram of alpha over layers | a layer has a usable alpha |
-    | `alpha_hill_layers_<precision>/<layer>` | alpha; beyond 1,000 layers of no experts | `host.per_layer_scalars` |
+    The keys are listed in docs/keys.md; all have `alpha_hill/step` as their x-axis.
 
     `<layer>` is the block and the short name, as in `03_self_attn_q_proj`; a row that is not "ok" has none. These keys
     are hidden from automatic panels and from the summary; the table has the real names.
@@ -98,6 +97,7 @@ class WandbSink:
         self._said_cut = False
         self._waiting: deque[dict[str, Any]] = deque()
         self._said_waiting = False
+        self._charts = ChartSchedule(host.images)
 
     def log(self, snapshot: Snapshot) -> None:
         """Add a snapshot to the history.
@@ -107,8 +107,10 @@ class WandbSink:
             wandb.errors.UsageError: its owner has finished the run.
         """
         self._find_run()
-        layers = layer_scalars(snapshot.table) if self._host.per_layer_scalars else {}
+        layers = layer_scalars(snapshot.shown) if self._host.per_layer_scalars else {}
         row = self._summary_row(snapshot)
+        if self._charts.due(snapshot):
+            row |= self._pictures(snapshot)
         self._alert(snapshot)
         self._queue(row, layers, snapshot.step)
         self._last_step = snapshot.step
@@ -150,6 +152,10 @@ class WandbSink:
         import wandb
 
         try:
+            if (last := self._charts.left()) is not None:
+                row = {STEP: last.step, **self._pictures(last)}
+                self._define(row, {})
+                self._waiting.append(row)
             self._join_all()
         except wandb.errors.UsageError as error:  # the owner of the run has finished it before us
             states = f"{len(self._waiting)} state{'s' * (len(self._waiting) > 1)} of {self._host.output_dir}"
@@ -200,12 +206,10 @@ class WandbSink:
         row: dict[str, Any] = {STEP: snapshot.step}
         if snapshot.epoch is not None:
             row["alpha_hill/epoch"] = snapshot.epoch
-        row.update({f"alpha_hill/{name}": value for name, value in snapshot.scalars.items()})
-        if self._host.images:
-            for name, pixels in snapshot.images.items():
-                # The slider of the media panel counts log calls, so the step must be in the caption.
-                row[f"alpha_hill/{name}"] = wandb.Image(pixels, caption=f"step {snapshot.step}, {snapshot.event}")
-        data = table_rows(table)
+        row.update({f"alpha_hill/{name}": value for name, value in snapshot.cards.items()})
+        if moves := move_rows(snapshot):
+            row["alpha_hill/moves"] = wandb.Table(columns=list(MOVE_COLUMNS), data=moves)
+        data = table_rows(table, snapshot.step)
         if len(data) > MAX_TABLE_ROWS:
             if not self._said_cut:
                 _log.warning(
@@ -213,10 +217,17 @@ class WandbSink:
                 )
             self._said_cut = True
         row["alpha_hill/table"] = wandb.Table(columns=list(COLUMNS), data=data[:MAX_TABLE_ROWS])
-        for name in table.precisions:
+        for name in snapshot.shown.precisions:
             if alphas := table.alphas(name):
                 row[f"alpha_hill/dist_{name}"] = wandb.Histogram(alphas)
         return row
+
+    def _pictures(self, snapshot: Snapshot) -> dict[str, Any]:
+        import wandb
+
+        # The slider of the media panel counts log calls, so the step must be in the caption.
+        caption = f"step {snapshot.step}, {snapshot.event}"
+        return {f"alpha_hill/{name}": wandb.Image(pixels, caption=caption) for name, pixels in snapshot.images.items()}
 
     def _define(self, row: Mapping[str, Any], layers: Mapping[str, float]) -> None:
         """Give every new key our x-axis.

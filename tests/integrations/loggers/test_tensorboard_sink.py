@@ -28,7 +28,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from alpha_callbacks.errors import MissingExtraError
-from alpha_callbacks.precisions import registry
 from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Snapshot
@@ -37,9 +36,13 @@ from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row
 from tests.support.pictures import noise_for_pictures
 
 HOSTILE = "a|b`c\n<script>"
+FIRST = (
+    *("median_alpha_ratio", "mean_fp32", "median_fp32", "min_fp32"),
+    *("analysed_layers", "max_abs_drift", "failed_layers", "seconds"),
+)
 SUMMARY = (
-    {f"alpha_hill/{s}_{p}" for s in ("mean", "median", "min") for p in THREE}
-    | {f"alpha_hill/{name}" for name in ("analysed_layers", "max_abs_drift", "failed_layers", "seconds")}
+    {f"alpha_hill_more/{s}_{p}" for s in ("mean", "median", "min") for p in THREE if p != "fp32"}
+    | {f"alpha_hill/{name}" for name in FIRST}
     | {"alpha_hill_more/layers"}
 )
 
@@ -134,8 +137,8 @@ def test_tags_and_values(logged: Callable[..., EventAccumulator]) -> None:
         assert [event.step for event in events] == [100, 200]
         assert events[0].value == pytest.approx(by_name[name][tag.rpartition(".")[2]].alpha, rel=1e-6)
     for name, value in snapshot(100).scalars.items():
-        group = "alpha_hill_more" if name == "layers" else "alpha_hill"
-        assert found.Scalars(f"{group}/{name}")[0].value == pytest.approx(value, rel=1e-6)
+        (tag,) = SUMMARY & {f"alpha_hill/{name}", f"alpha_hill_more/{name}"}
+        assert found.Scalars(tag)[0].value == pytest.approx(value, rel=1e-6)
     histogram = found.Histograms("alpha_hill_dist/bf16")[0].histogram_value
     alphas = tables[0].alphas("bf16")
     assert (histogram.num, histogram.min, histogram.max) == (13, pytest.approx(min(alphas)), pytest.approx(max(alphas)))
@@ -149,49 +152,62 @@ def test_images_are_those_of_the_snapshot(logged: Callable[..., EventAccumulator
     assert np.array_equal(pixels, snapshot(100).images["bars_attn_q"])
 
 
-def test_the_docstring_names_exactly_what_is_logged(logged: Callable[..., EventAccumulator]) -> None:
-    extra = ("test0_g32",)
-    for name in extra:
-        registry.register(registry.Precision(name, (), 4, None, lambda rows: rows))
-    try:
-        tags = logged(computed(2, (*THREE, *extra)), alerts=(Alert("alpha > 2", "fc", "fp32", 3.0, 2.0),)).Tags()
-    finally:
-        for name in extra:
-            del registry._REGISTRY[name]
-    keys = re.findall(r"`(alpha_hill[^`]*)`", str(TensorBoardSink.__doc__))
-    words = {"statistic": "(mean|median|min)", "precision": r"\w+", "block": r"\d+", "category": r"\w+",
-             "value": r"(alpha|drift)", "layer": r"[\w.]+"}  # fmt: skip
-    patterns = [re.sub(r"<(\w+)>", lambda match: words[match[1]], key.replace(".", r"\.")) for key in keys]
-    found = {tag for kind in ("scalars", "images", "histograms", "tensors") for tag in tags[kind]}
-    assert len(keys) == 15
-    for tag in found:
-        assert sum(bool(re.fullmatch(pattern, tag)) for pattern in patterns) == 1, tag
-    for pattern in patterns:
-        assert any(re.fullmatch(pattern, tag) for tag in found), pattern
-
-
 def test_switches(logged: Callable[..., EventAccumulator]) -> None:
     tags = logged(computed(2), images=False, per_layer_scalars=False).Tags()
     assert set(tags["scalars"]) == SUMMARY and not tags["images"]
 
 
 def test_the_first_group_is_one_page_of_cards(logged: Callable[..., EventAccumulator]) -> None:
-    extra = tuple(f"test{i}_g32" for i in range(4))
-    for name in extra:
-        registry.register(registry.Precision(name, (), 4, None, lambda rows: rows))
-    try:  # the reference is fp32, wherever it stands
-        scalars = logged(computed(2, (*extra, "bf16", "fp32"))).Tags()["scalars"]
-    finally:
-        for name in extra:
-            del registry._REGISTRY[name]
-    first = {tag for tag in scalars if tag.startswith("alpha_hill/")}
-    assert len(first) == 13  # the last of them, `seconds`, is on the second page
-    assert {"alpha_hill/mean_fp32", "alpha_hill/mean_test0_g32", "alpha_hill/min_test1_g32"} <= first
-    assert {f"alpha_hill/{name}" for name in ("analysed_layers", "failed_layers", "seconds", "max_abs_drift")} <= first
-    more = {tag for tag in scalars if tag.startswith("alpha_hill_more/")}
-    kept_out = ("test2_g32", "test3_g32", "bf16")
-    means = {f"alpha_hill_more/{s}_{p}" for s in ("mean", "median", "min") for p in kept_out}
-    assert more == means | {"alpha_hill_more/layers"}
+    alerts = (Alert("alpha > 2", "fc", "fp32", 3.0, 2.0),)
+    scalars = logged(computed(2, ("int4_g32", "bf16", "fp32")), alerts=alerts).Tags()["scalars"]  # the reference: fp32
+    first = {tag.partition("/")[2] for tag in scalars if tag.startswith("alpha_hill/")}
+    assert first == {
+        "median_alpha_ratio", "relative_error_int4_g32", "mean_fp32", "median_fp32", "min_fp32", "analysed_layers",
+        "max_abs_drift", "failed_layers", "alerts", "seconds"
+    } and len(first) < 12  # fmt: skip
+    more = {tag.partition("/")[2] for tag in scalars if tag.startswith("alpha_hill_more/")}
+    assert more == {f"{s}_{p}" for s in ("mean", "median", "min") for p in ("bf16", "int4_g32")} | {"layers"}
+
+
+def test_precisions_of_the_same_bits_share_one_card(logged: Callable[..., EventAccumulator]) -> None:
+    stored = [replace(row, stored_dtype="bfloat16") for row in shared(bound=1e-6)]
+    found = logged(Table.from_rows(stored, THREE))
+    tags = [tag for kind in ("scalars", "histograms") for tag in found.Tags()[kind]]
+    assert not [tag for tag in tags if "bf16" in tag] and "alpha_hill_more/mean_fp16" in tags
+    assert text_of(found).endswith("bf16: the same bits as fp32, shown once.")
+
+
+def test_text_begins_with_what_moved(logged: Callable[..., EventAccumulator]) -> None:
+    first = snapshot(100)
+    rows = [replace(row, alpha=row.alpha - 0.5) if "down" in row.layer_name else row for row in first.table]
+    text = tails_text(replace(snapshot(200, Table.from_rows(rows, THREE)), earlier=first.later()))
+    assert text.startswith("### Largest moves since step 100 (fp32)")
+    assert text.count("-5.00e-01") == 3 and text.index("moves") < text.index("Heaviest")
+    still = tails_text(replace(snapshot(200), earlier=first.later()))
+    assert still.startswith("### Largest moves since step 100 (fp32)\n\nNo layer moved.")
+    assert "moves" not in tails_text(first)
+
+
+def test_text_has_the_errors_of_the_lowest_format() -> None:
+    rows = [replace(row, relative_error=0.02) for row in computed(2, ("fp32", "int8", "int4_g32"))]
+    rows[2] = replace(rows[2], relative_error=0.123)
+    text = tails_text(snapshot(1, Table.from_rows(rows, ("fp32", "int8", "int4_g32"))))
+    section = text[text.index("### Largest relative errors of the weights at int4_g32") :]
+    assert section.index("0.123") < section.index("0.02") and "at int8" not in text
+    assert "relative errors" not in tails_text(snapshot(1))
+
+
+def test_charts_of_the_first_the_last_and_every_nth_state(tmp_path: Path) -> None:
+    for end, steps in (("checkpoint", [0, 3, 4]), ("end", [0, 3, 4])):
+        with writer_in(tmp_path / end) as writer:
+            (sink,) = find_tensorboard(Host(tmp_path, (writer,), images=3), asked=False)
+            for step in range(5):
+                event: Any = end if step == 4 else "checkpoint"
+                sink.log(replace(snapshot(step), event=event))
+            sink.close()
+            sink.close()
+        found = read(tmp_path / end)
+        assert [event.step for event in found.Images("alpha_hill_bars/attn_q")] == steps
 
 
 def test_layers_without_alpha_have_no_points(logged: Callable[..., EventAccumulator]) -> None:
@@ -218,7 +234,7 @@ def test_text_has_both_tables(logged: Callable[..., EventAccumulator]) -> None:
     assert "| model.layers.0.self_attn.q_proj | 3.00000 | 7.500 | 0.400 |" in text
     assert "### Largest measured drifts from fp32" in text and "| bf16 | 3.00200 | +2.00e-03 |" in text
     assert "Without alpha" not in text
-    assert "drifts" not in tails_text(shared())
+    assert "drifts" not in tails_text(snapshot(1, shared()))
 
 
 @pytest.mark.filterwarnings("ignore:html5lib's sanitizer is deprecated:DeprecationWarning")  # TensorBoard's own

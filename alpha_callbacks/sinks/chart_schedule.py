@@ -1,0 +1,37 @@
+"""Which states of a run have charts in a logger: the first, the last and every n-th."""
+
+from alpha_callbacks.sinks.snapshot import Snapshot
+
+EVERY = 10  # as many pictures per tag as TensorBoard keeps, in a run of 100 states
+
+
+class ChartSchedule:
+    """Counts the states of one sink.
+
+    Args:
+        every: 1: all states have charts; 0: none.
+
+    Examples:
+        >>> from alpha_callbacks.tables.table import Table
+        >>> schedule = ChartSchedule(2)
+        >>> [schedule.due(Snapshot(step, None, "step", Table((), ("fp32",)), 0.0)) for step in range(4)]
+        [True, False, True, False]
+        >>> schedule.left().step, schedule.left()
+        (3, None)
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every, self._seen = int(every), 0
+        self._left: Snapshot | None = None
+
+    def due(self, snapshot: Snapshot) -> bool:
+        """Return True if the charts of this state are to be logged now."""
+        due = bool(self._every) and (self._seen % self._every == 0 or snapshot.event == "end")
+        self._seen += 1
+        self._left = None if due or not self._every else snapshot
+        return due
+
+    def left(self) -> Snapshot | None:
+        """Return, once, the newest state if its charts were not due: at the end of a run they are."""
+        left, self._left = self._left, None
+        return left
