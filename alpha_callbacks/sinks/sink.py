@@ -135,8 +135,11 @@ def _offered(host: Host) -> list[Sink]:
             if plugins.is_own("sinks", name):
                 raise
             plugins.leave_out("sinks", name, f"it failed with {type(error).__name__}: {error}.")
-    adopted = [id(getattr(sink, "adopted", None)) for sink in found]
-    return [*found, *(LoggerSink(offer) for offer in host.offers if is_logger(offer) and id(offer) not in adopted)]
+    adopted = {id(getattr(sink, "adopted", None)) for sink in found}
+    loggers = [offer for offer in host.offers if is_logger(offer)]
+    # Hugging Face's reporters are offered as they are and as loggers, which hold them.
+    left = [each for each in loggers if not adopted & {id(each), id(getattr(each, "reporter", each))}]
+    return [*found, *map(LoggerSink, left)]
 
 
 class MemorySink:

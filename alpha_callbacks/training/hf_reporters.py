@@ -19,6 +19,7 @@ class ReporterLogger:
 
     Attributes:
         kind: class of the reporter.
+        reporter: the callback.
     """
 
     def __init__(
@@ -30,18 +31,18 @@ class ReporterLogger:
         model: nn.Module,
     ) -> None:
         self.kind = type(reporter).__name__
-        self._reporter, self._args, self._state, self._control, self._model = reporter, args, state, control, ref(model)
+        self.reporter, self._args, self._state, self._control, self._model = reporter, args, state, control, ref(model)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log a row; reporters put `train/` before each key and take the step from the state."""
         values = {name: value for name, value in metrics.items() if math.isfinite(value)}
         if self.kind == "DVCLiveCallback":  # its on_log would also go on to the next step
             for name, value in values.items():
-                self._reporter.live.log_metric(f"train/{name}", value)
+                self.reporter.live.log_metric(f"train/{name}", value)
             return
         state = copy.copy(self._state)
         state.global_step = step
-        self._reporter.on_log(self._args, state, self._control, logs=values, model=self._model())
+        self.reporter.on_log(self._args, state, self._control, logs=values, model=self._model())
 
 
 def other_reporters(

@@ -28,8 +28,11 @@ _TABLE: Mapping[Group, Mapping[str, str]] = {
         **dict.fromkeys(("bin", "pt", "pth", "ckpt", "tar"), _TORCH),
     },
     "sinks": {
+        "comet": "alpha_integrations.loggers.comet_sink:find_comet",
         "csv": "alpha_callbacks.sinks.csv_sink:find_csv",
+        "mlflow": "alpha_integrations.loggers.mlflow_sink:find_mlflow",
         "tensorboard": "alpha_integrations.loggers.tensorboard_sink:find_tensorboard",
+        "trackio": "alpha_integrations.loggers.trackio_sink:find_trackio",
         "wandb": "alpha_integrations.loggers.wandb_sink:find_wandb",
     },
     "precisions": {"gguf": "alpha_integrations.precisions.gguf_precision:FAMILY"},

@@ -17,6 +17,7 @@ from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.layer_names import short_name
+from alpha_integrations.loggers.offers import is_a
 from alpha_integrations.loggers.tensorboard_text import alerts_text, tails_text
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def find_tensorboard(host: Host, *, asked: bool) -> list[Sink]:
     sinks: list[Sink] = []
     seen: set[int] = set()
     for offer in host.offers:
-        if not (_is_writer(offer) or _named(offer, "TensorBoardCallback") or _is_logger(offer)):
+        if not (_is_writer(offer) or is_a(offer, "TensorBoardCallback") or _is_logger(offer)):
             continue
         keys = {id(offer), id(_writer_of(offer) or offer)}
         if not keys & seen:
@@ -216,7 +217,7 @@ def _writer_of(offer: Any) -> Any:
     """Return the writer of an offer now; None while a Hugging Face callback has none."""
     if _is_writer(offer):
         return offer
-    return offer.experiment if _named(offer, "TensorBoardLogger") else getattr(offer, "tb_writer", None)
+    return offer.experiment if is_a(offer, "TensorBoardLogger") else getattr(offer, "tb_writer", None)
 
 
 def _is_writer(offer: Any) -> bool:
@@ -226,11 +227,7 @@ def _is_writer(offer: Any) -> bool:
 
 def _is_logger(offer: Any) -> bool:
     """Return True for a Lightning logger with a writer; on ranks after the first it has a dummy."""
-    return _named(offer, "TensorBoardLogger") and _is_writer(offer.experiment)
-
-
-def _named(offer: Any, name: str) -> bool:
-    return any(base.__name__ == name for base in type(offer).__mro__)  # there are two of Lightning's, in two packages
+    return is_a(offer, "TensorBoardLogger") and _is_writer(offer.experiment)
 
 
 def _summary_writer() -> Any:

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import re
-import sys
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
-from alpha_integrations.loggers.wandb_rows import (
+from alpha_integrations.loggers.logger_rows import (
     COLUMNS,
     MAX_TABLE_ROWS,
     MOVE_COLUMNS,
@@ -25,6 +24,7 @@ from alpha_integrations.loggers.wandb_rows import (
     move_rows,
     table_rows,
 )
+from alpha_integrations.loggers.offers import imported, is_a
 
 STEP = "alpha_hill/step"
 _LONGEST_TITLE = 63  # of an alert
@@ -45,11 +45,11 @@ def find_wandb(host: Host, *, asked: bool) -> list[Sink]:
     """
     sinks: list[WandbSink] = []
     for offer in host.offers:
-        if _is_a(offer, "WandbLogger"):  # of lightning or pytorch_lightning
+        if is_a(offer, "WandbLogger"):  # of lightning or pytorch_lightning
             run = offer.experiment
         elif all(hasattr(type(offer), name) for name in ("define_metric", "log", "log_artifact")):
             run = offer
-        elif _is_a(offer, "WandbCallback"):  # of transformers, which starts the run only when training begins
+        elif is_a(offer, "WandbCallback"):  # of transformers, which starts the run only when training begins
             run = _active_run()
         else:
             continue
@@ -251,11 +251,6 @@ def _csv_files(folder: Path, step: int) -> list[Path]:
     return [file for file in (folder / HISTORY, newest / RESULTS, newest / SUMMARY) if file.is_file()]
 
 
-def _is_a(offer: Any, class_name: str) -> bool:
-    """Return True if a class of this name is among the bases: the package it comes from need not be imported."""
-    return any(base.__name__ == class_name for base in type(offer).__mro__)
-
-
 def _active_run() -> Any:
     """Return the run of this process, if wandb was imported and has one."""
-    return getattr(sys.modules.get("wandb"), "run", None)
+    return getattr(imported("wandb"), "run", None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from alpha_integrations.loggers import wandb_sink
-from alpha_integrations.loggers.wandb_rows import COLUMNS, layer_scalars, table_rows
+from alpha_integrations.loggers.logger_rows import COLUMNS, layer_scalars, table_rows
 from alpha_integrations.loggers.wandb_sink import WandbSink, find_wandb
 from PIL import Image
 

@@ -1,4 +1,4 @@
-"""A table as W&B takes it: rows of a wandb.Table, and one scalar per layer under names that W&B can sort."""
+"""A table as loggers take it: rows of a table, and one scalar per layer under names that W&B can sort."""
 
 import math
 import re
