@@ -41,7 +41,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         options: what to compute.
         output_dir: folder for CSV files, and for the event files of a TensorBoard writer that no one else provides. It
             is locked during a run; where another run has it, this one takes `<output_dir>-2` and says so.
-        sinks: "auto" (CSV, and every writer and logger that the framework offers), "csv", "tensorboard", "wandb", or an
+        sinks: "auto" (CSV, every writer and logger that the framework offers, and active runs of W&B, MLflow, Trackio
+            and Comet), the name of one of them ("csv", "tensorboard", "wandb", "mlflow", "trackio", "comet"), or an
             object (a `Sink`, SummaryWriter, W&B run, Lightning or Fabric logger); or a list, as in ["auto", MySink()].
         per_layer_scalars: also log a scalar per layer and precision.
         images: also log charts: of the first, the last and every tenth state, or of every n-th if a number is given.

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from alpha_integrations.loggers.tracker_sink import TrackerSink
 from safetensors.torch import save_file
 from torch import nn
 
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.sinks.sink import Host
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HEADER
 from alpha_callbacks.training.monitor import Monitor
@@ -115,3 +117,28 @@ def test_wandb(tmp_path: Path, wandb_run: Any) -> None:
     compare("wandb", {key for row in rows for key in row if not key.startswith("_")})
     keys = [[key for key in row if key.endswith("global_step")] for row in rows if "alpha_hill/table" in row]
     assert keys == [["trainer/global_step"]] * 2 + [["train/global_step"]] * 2
+
+
+class _Names:
+    """A tracker that remembers names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def values(self, values: dict[str, float], step: int, epoch: float | None) -> None:
+        self.names |= set(values)
+
+    def picture(self, name: str, pixels: Any, step: int) -> None:
+        self.names.add(name)
+
+    def table(self, name: str, columns: Any, rows: Any, step: int) -> None:
+        self.names.add(name)
+
+    def alert(self, line: Any, step: int) -> None:
+        assert line.text
+
+
+def test_trackers(tmp_path: Path) -> None:
+    names = _Names()
+    logged([TrackerSink(Host(tmp_path), "tracker", lambda: names, names)], tmp_path / "out")
+    compare("trackers", names.names)

@@ -344,7 +344,7 @@ def test_the_runs_own_tensorboard_writer_is_shared(tmp_path: Path, attached: boo
         monkeypatch.setattr("alpha_callbacks.training.hf_callback.reporters_of_caller", lambda: ())
     run.train()
     tags = tensorboard_tags(tmp_path / "runs")
-    assert tags["alpha_hill/mean_bf16"] == ["0", "2", "4", "6"] and "train/loss" in tags
+    assert tags["alpha_hill_more/mean_bf16"] == ["0", "2", "4", "6"] and "train/loss" in tags
 
 
 def test_lora_base_is_analysed_once_under_clean_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

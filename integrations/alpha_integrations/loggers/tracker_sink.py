@@ -13,6 +13,7 @@ from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_integrations.loggers.logger_rows import COLUMNS, MOVE_COLUMNS, move_rows, table_rows
+from alpha_integrations.loggers.offers import imported
 
 
 class Tracker(Protocol):
@@ -35,11 +36,11 @@ class TrackerSink:
     """Logs snapshots to a run that the user or the framework has started and will end. Keys: docs/keys.md.
 
     Attributes:
-        adopted: the object among the host's offers that leads to the run; None for the active run of the process.
+        adopted: the object among the host's offers that leads to the run; the package for the process' active run.
         name: of the tracker, for messages.
     """
 
-    def __init__(self, host: Host, name: str, find: Callable[[], Tracker | None], adopted: Any = None) -> None:
+    def __init__(self, host: Host, name: str, find: Callable[[], Tracker | None], adopted: Any) -> None:
         self.adopted, self.name = adopted, name
         self._find, self._tracker = find, find()
         self._charts = ChartSchedule(host.images)
@@ -50,19 +51,20 @@ class TrackerSink:
         Raises:
             OptionError: the run that the framework was expected to start is not there.
         """
-        self._tracker = self._tracker or self._find()
-        if self._tracker is None:
-            raise OptionError(f"{self.name}: expected the run that the training reports to, got none.")
-        due, step = self._charts.due(snapshot), snapshot.step
+        tracker, due, step = self._run(), self._charts.due(snapshot), snapshot.step
         values = {f"alpha_hill/{_clean(name)}": value for name, value in snapshot.cards.items()}
-        self._tracker.values(values, step, snapshot.epoch)  # first: a tracker without pictures still has these
+        tracker.values(values, step, snapshot.epoch)  # first: a tracker that takes no pictures still has these
         for line in alert_lines(snapshot.alerts or ()):
-            self._tracker.alert(line, step)
-        self._tracker.table("alpha_hill/table", COLUMNS, table_rows(snapshot.table, step), step)
+            tracker.alert(line, step)
+        tracker.table("alpha_hill/table", COLUMNS, table_rows(snapshot.table, step), step)
         if moves := move_rows(snapshot):
-            self._tracker.table("alpha_hill/moves", MOVE_COLUMNS, moves, step)
+            tracker.table("alpha_hill/moves", MOVE_COLUMNS, moves, step)
         if due:
             self._draw(snapshot)
+
+    def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
+        """Log values that belong to no snapshot, without those per layer; raises what `log` raises."""
+        self._run().values(values, step, None)
 
     def close(self) -> None:
         """Log the charts of the last state; the run stays open."""
@@ -70,10 +72,16 @@ class TrackerSink:
         if last is not None:
             self._draw(last)
 
+    def _run(self) -> Tracker:
+        self._tracker = self._tracker or self._find()
+        if self._tracker is None:
+            raise OptionError(f"{self.name}: expected the run that the training reports to, got none.")
+        return self._tracker
+
     def _draw(self, snapshot: Snapshot) -> None:
-        assert self._tracker is not None
+        tracker = self._run()
         for name, pixels in snapshot.images.items():
-            self._tracker.picture(f"alpha_hill/{_clean(name)}", pixels, snapshot.step)
+            tracker.picture(f"alpha_hill/{_clean(name)}", pixels, snapshot.step)
 
 
 def tracker_sinks(
@@ -100,7 +108,7 @@ def tracker_sinks(
     """
     sinks: list[Sink] = [TrackerSink(host, name, find, adopted=offer) for offer, find in found.values()]
     if not sinks and active() is not None:
-        sinks.append(TrackerSink(host, name, active))
+        sinks.append(TrackerSink(host, name, active, adopted=imported(package)))
     if asked and not sinks:
         missing = importlib.util.find_spec(package) is None
         remedy = f"Install {package}." if missing else "Start one before training, or let the framework report to it."

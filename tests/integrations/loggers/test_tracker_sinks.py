@@ -80,7 +80,7 @@ def log_all(sink: Any) -> list[Snapshot]:
 
 def test_values_tables_alerts_and_charts(tmp_path: Path) -> None:
     recorder = Recorder()
-    found = log_all(TrackerSink(Host(tmp_path, images=3), "Recorder", lambda: recorder))
+    found = log_all(TrackerSink(Host(tmp_path, images=3), "Recorder", lambda: recorder, recorder))
     assert recorder.rows == [
         (each.step, {f"alpha_hill/{name}": value for name, value in each.cards.items()}) for each in found
     ]
@@ -96,12 +96,24 @@ def test_values_tables_alerts_and_charts(tmp_path: Path) -> None:
 
 def test_a_run_that_starts_later_is_found_and_one_that_never_does_is_named(tmp_path: Path) -> None:
     runs: list[Recorder] = []
-    sink = TrackerSink(Host(tmp_path, images=0), "Comet", lambda: runs[0] if runs else None)
+    sink = TrackerSink(Host(tmp_path, images=0), "Comet", lambda: runs[0] if runs else None, None)
     with pytest.raises(OptionError, match="Comet: expected the run that the training reports to, got none"):
         sink.log(snapshot(0))
     runs.append(Recorder())
     sink.log(snapshot(0))
     assert [step for step, _ in runs[0].rows] == [0] and not runs[0].pictures
+
+
+def test_active_runs_of_two_trackers_are_two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(info=SimpleNamespace(run_id="1"))
+    fakes = {
+        "mlflow": SimpleNamespace(active_run=lambda: run, MlflowClient=object),
+        "comet_ml": SimpleNamespace(get_running_experiment=object),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setitem(sys.modules, name, fake)
+    found = open_sinks(["auto", "comet", "mlflow"], Host(tmp_path))
+    assert sorted(sink.name for sink in found if isinstance(sink, TrackerSink)) == ["Comet", "MLflow"]
 
 
 @pytest.mark.parametrize("name", FINDERS)
