@@ -153,7 +153,7 @@ def test_lightning(tmp_path: Path, background: bool, stop: bool, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         trainer, _ = fit(pl, tmp_path, [Breaks(), ours], max_epochs=4)
     assert trainer.global_step < 12 if stop and not background else trainer.global_step <= 12
-    assert trainer.global_step == 3 if stop and not background else True
+    assert trainer.global_step in (BREAKS, BREAKS + 1) if stop and not background else True
     assert caplog.text.count(": non_finite: net.0") == 1
     assert ours.monitor.last is not None and ours.monitor.last.step == trainer.global_step
     assert "alpha_hill/alerts" in trainer.callback_metrics
