@@ -17,6 +17,13 @@ from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HEADER
 from alpha_callbacks.training.monitor import Monitor
 from tests.conftest import REPOSITORY
+from tests.support.pictures import noise_for_pictures
+
+
+@pytest.fixture(autouse=True)
+def _pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise_for_pictures(monkeypatch)
+
 
 HOLES = {
     "statistic": "mean|median|min",
