@@ -30,9 +30,12 @@ def test_names_and_objects(host: Host) -> None:
     assert open_sinks([], host) == []
 
 
-@pytest.mark.parametrize("sinks", [["csv", "tensorbord"], ["mlflow"]])
+@pytest.mark.parametrize("sinks", [["csv", "tensorbord"], ["mlfow"]])
 def test_unknown_names(sinks: list[str]) -> None:
-    with pytest.raises(OptionError, match=r"sinks: expected some of auto, csv, tensorboard, wandb or objects, got"):
+    with pytest.raises(
+        OptionError,
+        match=r"sinks: expected some of auto, comet, csv, mlflow, tensorboard, trackio, wandb or objects, got",
+    ):
         check_sinks(sinks)
 
 
@@ -40,7 +43,7 @@ def test_a_lone_name_or_object_needs_no_list(host: Host) -> None:
     memory = MemorySink()
     assert [type(sink) for sink in open_sinks("csv", host)] == [CsvSink] and open_sinks(memory, host) == [memory]
     for wrong in (None, ["auto", None], "c", "csv,wandb"):
-        with pytest.raises(OptionError, match="sinks: expected some of auto, csv"):
+        with pytest.raises(OptionError, match="sinks: expected some of auto, comet, csv"):
             check_sinks(wrong)
 
 
