@@ -453,7 +453,7 @@ def test_a_bare_callback_works_in_both_trainers(tmp_path: Path) -> None:
         ({"weights": "checkpoint", "every": 5}, 'weights: "checkpoint" needs every="checkpoint"'),
         ({"weights": "checkpoint", "adapters": "merged"}, 'adapters: "merged" needs weights="module"'),
         ({"device": "gpu"}, "device: expected cpu, cuda"),
-        ({"sinks": ["wandbb"]}, "sinks: expected some of auto, csv, tensorboard, wandb"),
+        ({"sinks": ["wandbb"]}, "sinks: expected some of auto, comet, csv, mlflow, tensorboard, trackio, wandb"),
         ({"on_error": "x"}, "on_error: expected warn or raise"),
     ],
 )

@@ -449,7 +449,7 @@ def test_a_filter_that_matches_nothing_is_an_error_at_the_start(make: Any) -> No
         ({"threads": 1.5}, "threads: expected a whole number from 1, got 1.5"),
         ({"max_seconds": "5"}, "max_seconds: expected a positive number, got '5'"),
         ({"max_seconds": True}, "max_seconds: expected a positive number, got True"),
-        ({"sinks": ["csw"]}, "sinks: expected some of auto, csv"),
+        ({"sinks": ["csw"]}, "sinks: expected some of auto, comet, csv"),
     ],
 )
 def test_bad_options_raise_in_the_constructor(options: dict[str, Any], message: str) -> None:

@@ -104,8 +104,8 @@ def test_names_are_listed_without_an_import(everywhere_broken: None) -> None:
         assert "zz_broken" in plugins.names(group)
     assert "zz_broken" in targets()
     check_sinks(["zz_broken"])
-    with pytest.raises(OptionError, match="csv, tensorboard, wandb, zz_broken or objects, got 'mlflow'"):
-        check_sinks(["mlflow"])
+    with pytest.raises(OptionError, match="mlflow, tensorboard, trackio, wandb, zz_broken or objects, got 'mlfow'"):
+        check_sinks(["mlfow"])
     assert "broken_dist" not in sys.modules
 
 
