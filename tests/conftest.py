@@ -22,6 +22,8 @@ from scripts.make_smollm2_folder import FOLDER
 settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("alpha")
 
+collect_ignore = ["support/no_drawing.py"]  # its import changes the process, and doctests are looked for in all files
+
 REPOSITORY = Path(__file__).parents[1]
 DEVICE = os.environ.get("ALPHA_CALLBACKS_DEVICE", "cpu")  # what the tests of solvers compute on
 CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))

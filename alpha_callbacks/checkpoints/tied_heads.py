@@ -15,23 +15,26 @@ _AFTER_A_TRANSFORM = {
     "generator_predictions.dense": "generator_lm_head",  # ELECTRA
     "head.dense": "decoder",  # ModernBERT, as a masked language model
 }
-_NAMES = {  # model_type -> name of the head, "lm_head" in all others
+_NAMES = {  # model_type, of the text part too -> name of the head, "lm_head" in all others
     "biogpt": "output_projection",
     "canary": "proj_out",
+    "flaubert": "pred_layer.proj",
     "cohere_asr": "proj_out",
     "gpt_neox_japanese": "embed_out",
     "moonshine": "proj_out",
     "moonshine_streaming": "proj_out",
     "whisper": "proj_out",
+    "xlm": "pred_layer.proj",
     "xlnet": "lm_loss",
 }
-_CAUSAL = ("ForCausalLM", "LMHeadModel")
+_CAUSAL = ("ForCausalLM", "LMHeadModel", "DoubleHeadsModel", "FunnelForMaskedLM")
+_MASKED = (*_CAUSAL, "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "BlipForQuestionAnswering")
 _SEQUENCE_TO_SEQUENCE = ("ForConditionalGeneration", "ForTextToText", "ForSpeechToText", "MTModel")
 # Ends of the embedding's name, the first that there is: an encoder may have one too.
 _SHARED = ("shared.weight", "decoder.embed_tokens.weight")
 _EMBEDDINGS = (
     "embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight", "backbone.embeddings.weight",
-    "tokens_embed.weight", "transformer.w.weight", "word_embedding.weight",
+    "tokens_embed.weight", "transformer.w.weight", "word_embedding.weight", "transformer.embeddings.weight",
 )  # fmt: skip
 
 
@@ -43,15 +46,21 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
         config: config.json as a dict, or empty: without a class that has a head there is none.
     """
     inner = text_config(config)
-    if inner.get("tie_word_embeddings", config.get("tie_word_embeddings")) is False:
+    said = {part.get("tie_word_embeddings") for part in (config, inner)}  # the class of the model decides which counts;
+    if False in said and True not in said:  # if it is the one that says no, the file has the head
         return
-    architectures = inner.get("architectures") or config.get("architectures")
+    architectures = config.get("architectures") or inner.get("architectures")
     listed = [str(name) for name in (architectures if isinstance(architectures, list) else [architectures])]
     by_layer = {layer_name_of(tensor.name): tensor for tensor in tensors}
-    for end, head_end in _AFTER_A_TRANSFORM.items():
+    if any(part.startswith("lm_head") and part != "lm_head" for layer in by_layer for part in layer.split(".")):
+        return  # several heads, as of Musicgen
+    model_type = str(inner.get("model_type", config.get("model_type")))
+    for end, head_end in _AFTER_A_TRANSFORM.items() if any(name.endswith(_MASKED) for name in listed) else ():
         for layer in by_layer:
             if layer == end or layer.endswith(f".{end}"):
                 head = layer.removesuffix(end) + head_end
+                if model_type.startswith("modernbert"):
+                    head = "decoder"
                 table = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
                 if head_end == "decoder" and not any(name.endswith("ForMaskedLM") for name in listed):
                     continue
@@ -59,13 +68,15 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
                     yield f"{head}.weight", table
                 return
     last_parts = {layer.rpartition(".")[2] for layer in by_layer}
-    head = _NAMES.get(str(inner.get("model_type", config.get("model_type"))), "lm_head")
+    head = _NAMES.get(model_type, "lm_head")
     if last_parts & {"lm_head", "embed_out"} or {head, "output"} & by_layer.keys():
         return
     if any(name.endswith(_CAUSAL) for name in listed):
         table = _embedding(tensors, ("decoder.embed_tokens.weight",)) or _embedding(tensors, _EMBEDDINGS)
     elif any(name.endswith(_SEQUENCE_TO_SEQUENCE) for name in listed):
         table = _embedding(tensors, _SHARED) or _embedding(tensors, _EMBEDDINGS)
+        if any(name.startswith("Llama4") for name in listed):
+            head = "language_model.lm_head"
     else:
         return
     if table is not None:

@@ -49,6 +49,8 @@ class StepMultipliers:
         self._hooks = [
             optimizer.register_step_pre_hook(lambda optimizer, args, kwargs: self._multiply()),
             optimizer.register_step_post_hook(lambda optimizer, args, kwargs: self.restore()),
+            # After an error within a step, which no hook is told of, what is saved must not be multiplied for good.
+            optimizer.register_state_dict_pre_hook(lambda optimizer: self.restore()),
         ]
 
     @property

@@ -64,20 +64,6 @@ BY_CATEGORY: dict[str, tuple[str, ...]] = {
         "position_embd", "relative_attention_bias", "token_embedding", "position_embedding", "word_embedding",
         "per_layer_token_embd", "token_types", "pos_embd", "pos_embd_k", "pos_h", "pos_w", "attn_rel_b",
         "cross_attn_rel_b", "attn_rel_pos_emb",
-        # In all of transformers 5.23 an nn.Embedding and nothing else has these names.
-        "xpath_tag_sub_embeddings", "xpath_subs_sub_embeddings", "point_embed", "pos_embed", "input_embeds_layers",
-        "input_embeds_layer", "no_mask_embed", "not_a_point_embed", "iou_token", "mask_tokens", "denoising_class_embed",
-        "obj_score_token", "position_embeds_layer", "rel_pos_emb", "x_position_embeddings", "y_position_embeddings",
-        "h_position_embeddings", "w_position_embeddings", "embed_tokens_per_layer", "position_embedding_table",
-        "query_position_embeddings", "embed_audio_tokens", "level_embed", "distance_embedding", "label_embed",
-        "cls_embed", "query_embed", "presence_token", "char_position_embeddings", "text_token_embedding",
-        "text_position_embedding", "pos_emb", "segment_embedding", "row_embeddings", "column_embeddings", "segment_emb",
-        "box_position_embeddings", "tile_embedding", "value_embeddings", "tokens_embed", "positions_embed",
-        "visual_embeddings_table", "label_embeddings", "ngram_embeddings", "audio_bos_eos_token",
-        "reference_point_embed", "pronunciation_embed", "shape_embed", "hq_token", "rel_embeddings", "embed_timestep",
-        "embed_global", "freq_emb", "row_position_embeddings", "col_position_embeddings", "codebook",
-        "visual_token_type_embeddings", "visual_position_embeddings", "queries_embedder",
-        *(f"token_type_embeddings_{i}" for i in range(7)), *(f"HashBucketCodepointEmbedder_{i}" for i in range(8)),
     ),
     "lm_head": (
         "lm_head", "embed_out", "output_projection", "shared_head_head", "vocab_projector", "generator_lm_head",
@@ -96,3 +82,20 @@ INSIDE_MLP = {
     "proj_out": "mlp_down", "linear_fc2": "mlp_down", "linear2": "mlp_down", "linear_2": "mlp_down",
     "ffw_layer_2": "mlp_down", "output_dense": "mlp_down",
 }  # fmt: skip
+
+# In all of transformers 5.23 an nn.Embedding and nothing else has these names. Elsewhere they may mean anything.
+TABLES_OF_TRANSFORMERS = frozenset((
+    "xpath_tag_sub_embeddings", "xpath_subs_sub_embeddings", "point_embed", "pos_embed", "input_embeds_layers",
+    "input_embeds_layer", "no_mask_embed", "not_a_point_embed", "iou_token", "mask_tokens", "denoising_class_embed",
+    "obj_score_token", "position_embeds_layer", "rel_pos_emb", "x_position_embeddings", "y_position_embeddings",
+    "h_position_embeddings", "w_position_embeddings", "embed_tokens_per_layer", "position_embedding_table",
+    "query_position_embeddings", "embed_audio_tokens", "level_embed", "distance_embedding", "label_embed",
+    "cls_embed", "query_embed", "presence_token", "char_position_embeddings", "text_token_embedding",
+    "text_position_embedding", "pos_emb", "segment_embedding", "row_embeddings", "column_embeddings", "segment_emb",
+    "box_position_embeddings", "tile_embedding", "value_embeddings", "tokens_embed", "positions_embed",
+    "visual_embeddings_table", "label_embeddings", "ngram_embeddings", "audio_bos_eos_token",
+    "reference_point_embed", "pronunciation_embed", "shape_embed", "hq_token", "rel_embeddings", "embed_timestep",
+    "embed_global", "freq_emb", "row_position_embeddings", "col_position_embeddings", "codebook",
+    "visual_token_type_embeddings", "visual_position_embeddings", "queries_embedder",
+    *(f"token_type_embeddings_{i}" for i in range(7)), *(f"HashBucketCodepointEmbedder_{i}" for i in range(8)),
+))  # fmt: skip

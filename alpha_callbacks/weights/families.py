@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from alpha_callbacks.weights.categories import TABLES_OF_TRANSFORMERS
+
 Qkv = Literal["", "concatenated", "grouped", "falcon", "bigcode"]
 Form = Literal[
     "out_in",  # as nn.Linear has it
@@ -33,6 +35,9 @@ class Known:
 
     form: Form
     category: str = ""
+
+
+TABLE = Known("table", "embedding")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ _STACKS_IN_OUT = {
 _CONV1D = {name: Known("in_out") for name in ("attn.c_attn", "attn.c_proj", "attn.q_attn", "mlp.c_fc", "mlp.c_proj")}
 _CONV1D |= {name.replace("attn.", "crossattention."): known for name, known in _CONV1D.items() if "attn." in name}
 _XLNET = {
-    "rel_attn.seg_embed": Known("table"),
+    "rel_attn.seg_embed": TABLE,
 } | {
     f"rel_attn.{name}": Known("out_heads" if name == "o" else "in_heads", category)
     for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "other"))
@@ -77,7 +82,7 @@ _XLNET = {
 
 
 def _tables(source: str, *names: str) -> Family:
-    return Family(f"models/{source}/modeling_{source}.py", tensors=dict.fromkeys(names, Known("table")))
+    return Family(f"models/{source}/modeling_{source}.py", tensors=dict.fromkeys(names, TABLE))
 
 
 _PHI = Family("models/phi3/modeling_phi3.py", qkv="concatenated")
@@ -156,6 +161,10 @@ FAMILIES: Mapping[str, Family] = {
     "llama4": _LLAMA4,
     "llama4_text": _LLAMA4,
     "mpt": Family("models/mpt/modeling_mpt.py", qkv="concatenated"),
+    "nemotron_h": Family(
+        "models/nemotron_h/modeling_nemotron_h.py",
+        tensors={"experts.up_proj": Known("experts_out_in"), "experts.down_proj": Known("experts_out_in")},
+    ),
     "openai-gpt": _GPT2,
     "openai_privacy_filter": Family(
         "models/openai_privacy_filter/modeling_openai_privacy_filter.py", tensors=_STACKS_IN_OUT
@@ -210,6 +219,12 @@ def family_of(config: Mapping[str, Any]) -> Family:
     """Return the record of a config's model_type: of its language part, else of the whole, else one without entries."""
     types = (text_config(config).get("model_type"), config.get("model_type"))
     return next((FAMILIES[name] for name in types if isinstance(name, str) and name in FAMILIES), _NOTHING)
+
+
+def table_of(layer: str, config: Mapping[str, Any]) -> Known | None:
+    """Return TABLE for a layer of a model of transformers whose name only embedding tables have there."""
+    path = [part for part in layer.split(".") if not part.isdigit()]
+    return TABLE if path and path[-1] in TABLES_OF_TRANSFORMERS and "model_type" in config else None
 
 
 def stack_size(config: Mapping[str, Any]) -> int:

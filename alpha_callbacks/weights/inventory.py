@@ -8,7 +8,7 @@ from typing import Any
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
-from alpha_callbacks.weights.families import Known, family_of
+from alpha_callbacks.weights.families import Known, family_of, table_of
 from alpha_callbacks.weights.layer_names import categorize, clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import weights_of
@@ -158,6 +158,8 @@ def _examine_all(
     for tensor in tensors:
         layer = layer_name_of(tensor.name)
         known = forms.get(layer) or family.known(layer)
+        if known is None and tensor.kind == "unknown":
+            known = table_of(layer, config)
         why = _why_not(tensor, known, include_embeddings)
         weights = () if why else tuple(weights_of(tensor, config, known))
         wanted = tuple(weight for weight in weights if selects(weight.layer_name))
@@ -224,8 +226,9 @@ def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool
     if ndim > 5:
         return f"{ndim}-D, expected 2 to 5"
     layer = layer_name_of(name)
-    table = ndim == 2 and (tensor.kind == "embedding" or categorize(layer) == "embedding")
-    if (known.form == "table" if known else table) and not include_embeddings:
+    named = tensor.kind not in ("linear", "transposed", "conv") and categorize(layer) == "embedding"
+    table = known.form == "table" if known else ndim == 2 and (tensor.kind == "embedding" or named)
+    if table and not include_embeddings:
         return "embedding (--include-embeddings analyses it)"
     return ""
 

@@ -261,6 +261,21 @@ def test_an_error_within_a_step_leaves_no_multiplied_value_behind() -> None:
     assert {group["lr"] for group in optimizer.param_groups} == {0.01}
 
 
+def test_what_is_saved_after_an_error_within_a_step_is_not_multiplied() -> None:
+    model = new_model()
+    optimizer = adamw(model)
+
+    def interrupted() -> float:
+        raise KeyboardInterrupt
+
+    with LayerwiseControl(model, optimizer, "tempbalance") as control:
+        control.update(0)
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.step(interrupted)
+        assert len({group["lr"] for group in optimizer.param_groups}) > 1
+        assert {group["lr"] for group in optimizer.state_dict()["param_groups"]} == {0.01}
+
+
 def test_a_step_that_the_scaler_skips_is_no_step() -> None:
     model = new_model()
     optimizer, scaler = adamw(model), torch.amp.GradScaler("cpu")

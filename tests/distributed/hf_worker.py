@@ -24,11 +24,19 @@ class Teller(AlphaHillTrainerCallback):
         super().__init__(precisions="fp32,bf16", sinks=["csv"], on_error="raise", **options)
         self.told: list[Any] = []
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        super().on_save(args, state, control, **kwargs)
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell(state)
+        super().on_step_begin(args, state, control, **kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell(state)
+        super().on_train_end(args, state, control, **kwargs)
+
+    def _tell(self, state: Any) -> None:
+        """Keep what was measured after the last save, which is only done once all other callbacks have been told."""
         last = self.monitor.last
-        assert last is not None
-        self.told.append([state.global_step, last.step, last.event, alphas(last.table)])
+        if last is not None and last.event == "checkpoint" and last.step not in [told[1] for told in self.told]:
+            self.told.append([state.global_step, last.step, last.event, alphas(last.table)])
 
 
 def main() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.checkpoints.tied_heads import tied_heads
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.families import FAMILIES
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
@@ -164,6 +165,75 @@ def test_a_square_stack_alone_is_refused() -> None:
     inventory = take_inventory([down := stack("model.layers.0.mlp.experts.down_proj", 3, 32, 32)], config)
     assert orientation(inventory, down) == [None]
     assert "(out, in) or (in, out)" in inventory.weights[0].unsupported
+
+
+class Unlike(nn.Module):
+    """A user's own model, whose words mean something else than in transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codebook = nn.Linear(8, 8)
+        self.embed = nn.Linear(8, 8)
+        self.pos_embed = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 8))
+
+
+def test_what_a_name_means_in_transformers_it_need_not_mean_elsewhere(tmp_path: Path) -> None:
+    live = module_inventory(Unlike(), OPTIONS)
+    assert [weight.layer_name for weight in live.weights] == ["codebook", "embed", "pos_embed.0", "pos_embed.2"]
+    torch.save(Unlike().state_dict(), tmp_path / "model.pt")
+    saved = open_checkpoint(tmp_path / "model.pt").inventory(OPTIONS)
+    assert {"codebook", "pos_embed.0", "pos_embed.2"} <= {weight.layer_name for weight in saved.weights}
+
+
+def test_tables_of_transformers_are_no_rows_of_its_files() -> None:
+    tensors = [stack("visual.pos_embed.weight", 16, 8), stack("model.layers.0.mlp.up_proj.weight", 16, 8)]
+    inventory = take_inventory(tensors, {"model_type": "qwen3_vl"})
+    assert [weight.layer_name for weight in inventory.weights] == ["model.layers.0.mlp.up_proj"]
+    both = take_inventory(tensors, {"model_type": "qwen3_vl"}, include_embeddings=True)
+    assert [weight.category for weight in both.weights] == ["embedding", "mlp_up"]
+
+
+def head_of(config: dict[str, Any], *names: str) -> list[str]:
+    return [name for name, _ in tied_heads([stack(name, 16, 8) for name in names], config)]
+
+
+EMBEDDING = "model.language_model.embed_tokens.weight"
+
+
+@pytest.mark.parametrize(
+    ("config", "names", "heads"),
+    [
+        ({"architectures": ["MusicgenForConditionalGeneration"]}, ("shared.weight", "decoder.lm_heads.0.weight"), []),
+        (
+            {"architectures": ["Qwen2VLModel"], "text_config": {"architectures": ["Qwen2VLForConditionalGeneration"]}},
+            (EMBEDDING,),
+            [],
+        ),
+        (
+            {
+                "architectures": ["Mistral3ForConditionalGeneration"],
+                "tie_word_embeddings": True,
+                "text_config": {"tie_word_embeddings": False},
+            },
+            (EMBEDDING,),
+            ["lm_head.weight"],
+        ),
+        ({"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}, (EMBEDDING,), []),
+        (
+            {"architectures": ["XLMWithLMHeadModel"], "model_type": "xlm"},
+            ("transformer.embeddings.weight",),
+            ["pred_layer.proj.weight"],
+        ),
+        (
+            {"architectures": ["BertForSequenceClassification"]},
+            ("bert.embeddings.word_embeddings.weight", "cls.predictions.transform.dense.weight"),
+            [],
+        ),
+        ({"architectures": ["Llama4ForConditionalGeneration"]}, (EMBEDDING,), ["language_model.lm_head.weight"]),
+    ],
+)
+def test_which_head_a_file_leaves_out(config: dict[str, Any], names: tuple[str, ...], heads: list[str]) -> None:
+    assert head_of(config, *names) == heads
 
 
 def test_each_record_says_where_it_was_read() -> None:

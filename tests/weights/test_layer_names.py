@@ -81,8 +81,6 @@ from alpha_callbacks.weights.stored_tensor import layer_name_of
         ("model.layers.0.mlp.router.gate", "moe_router"),
         ("model.layers.0.block_sparse_moe.router.layer", "moe_router"),
         ("model.layers.0.self_attn.gate_proj", "other"),
-        ("model.embed_tokens_per_layer", "embedding"),
-        ("model.visual.pos_embed", "embedding"),
         ("vision.patch_embed.proj", "other"),
     ],
 )

@@ -32,6 +32,7 @@ _OF_WEIGHTS = {
 _UNQUANTIZED = {"dense", "fakequant", "initialized", "calibration", "frozen"}  # compressed-tensors: weights as trained
 
 
+_PLAIN_INTEGERS = {"position_ids", "token_type_ids", "num_batches_tracked", "relative_position_index"}
 _ANY_ROLE = re.compile("|".join(role.pattern for role in _ROLES.values()) + "|quant|packed|blocks|W_q|_data$")
 
 
@@ -42,14 +43,14 @@ def is_plain(tensors: Iterable[StoredTensor], about: Description) -> bool:
     """
     if about.quantization or about.metadata:
         return False
-    return all(
-        tensor.dtype is not None
-        and tensor.dtype.itemsize > 1
-        and not tensor.packed
-        and not _ANY_ROLE.search(tensor.name.rpartition(".")[2])
-        for tensor in tensors
-        if len(tensor.shape) > 1 or tensor.dtype is not None
-    )
+    return not any(tensor.packed or _tells(tensor) for tensor in tensors)
+
+
+def _tells(tensor: StoredTensor) -> bool:
+    """Return True for codes, and for what may lie beside some."""
+    last = tensor.name.rpartition(".")[2]
+    wide = tensor.dtype is not None and tensor.dtype.itemsize > 1
+    return _ANY_ROLE.search(last) is not None or not (wide or tensor.numel <= 1 or last in _PLAIN_INTEGERS)
 
 
 def mark_packed(
