@@ -169,18 +169,30 @@ def _handler(local: Mapping[str, Any]) -> CallbackHandler | None:
 
 
 class _Last(TrainerCallback):
-    """Stands at the end of the list for the one call of `on_save` that is under way."""
+    """Stands at the end of the handler's list and does what others have left for it.
 
-    def __init__(self, handler: CallbackHandler, task: Callable[[], None]) -> None:
-        self._handler, self._task = handler, task
-        handler.callbacks.append(self)
+    It stays there to the end of the run: to take an entry out of a list while the handler goes through it would skip
+    the next one, but for the last.
+    """
+
+    def __init__(self, handler: CallbackHandler) -> None:
+        self._handler = handler
+        self.tasks: list[Callable[[], None]] = []
 
     def on_save(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Do the task, once."""
-        self._handler.callbacks.remove(self)
-        self._task()
+        """Do the tasks of this call."""
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            task()
+
+    def on_train_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Leave."""
+        if self._handler.callbacks[-1] is self:
+            self._handler.callbacks.pop()
 
 
 def _after_the_others(task: Callable[[], None]) -> None:
@@ -188,5 +200,9 @@ def _after_the_others(task: Callable[[], None]) -> None:
     handler = of_a_caller(_handler)
     if handler is None:
         task()
-    else:
-        _Last(handler, task)
+        return
+    if not isinstance(handler.callbacks[-1], _Last):
+        handler.callbacks.append(_Last(handler))
+    last = handler.callbacks[-1]
+    assert isinstance(last, _Last)
+    last.tasks.append(task)

@@ -11,7 +11,7 @@ import torch
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callers import of_a_caller
 from alpha_callbacks.training.lightning_base import Callback
-from alpha_callbacks.training.lightning_trainer import LastInLine, is_saved_on_exception, last_saves, log_folder
+from alpha_callbacks.training.lightning_trainer import after_the_others, is_saved_on_exception, last_saves, log_folder
 from alpha_callbacks.training.saved_weights import Place
 from alpha_callbacks.training.training_callback import TrainingCallback
 from alpha_callbacks.weights.sharded import is_fsdp1
@@ -114,7 +114,7 @@ class AlphaHillCallback(TrainingCallback, Callback):
             self._publish(trainer, hooks)
             self._stop(trainer)
             if hooks.due:
-                LastInLine(trainer, lambda: self._look_after_saves(trainer, pl_module))
+                after_the_others(trainer, "on_train_batch_end", lambda: self._look_after_saves(trainer, pl_module))
 
     def on_validation_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Measure what was saved after the last batch."""
@@ -137,13 +137,13 @@ class AlphaHillCallback(TrainingCallback, Callback):
         """Measure the last state, as the other callbacks leave it, and wait for the worker."""
         self._look_after_saves(trainer, pl_module)
         if self._hooks is not None:
-            LastInLine(trainer, lambda: self._end(trainer, pl_module))
+            after_the_others(trainer, "on_train_end", lambda: self._end(trainer, pl_module))
 
     def on_exception(self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException) -> None:
         """Leave quickly; what was measured is on disk. Only a checkpoint that is saved for this reason has its turn."""
         hooks = self._hooks
         if hooks is not None and (hooks.saved or is_saved_on_exception(trainer)):
-            LastInLine(trainer, lambda: self._leave(trainer, pl_module, exception))
+            after_the_others(trainer, "on_exception", lambda: self._leave(trainer, pl_module, exception))
         else:
             self._leave(trainer, pl_module, exception)
 

@@ -11,17 +11,49 @@ if TYPE_CHECKING:
 
 
 class LastInLine(Callback):
-    """Stands at the end of the trainer's list, after those that save, for the one hook that is under way."""
+    """Stands at the end of the trainer's list, after those that save, and does what others have left for it.
 
-    def __init__(self, trainer: "Trainer", task: Callable[[], None]) -> None:
-        self._trainer, self._task = trainer, task
-        trainer.callbacks.append(self)  # type: ignore[attr-defined]
+    It stays there to the end of the run: to take an entry out of a list while the trainer goes through it would skip
+    the next one, but for the last.
+    """
 
-    def _go(self, *args: object) -> None:
-        self._trainer.callbacks.remove(self)  # type: ignore[attr-defined]
-        self._task()
+    def __init__(self) -> None:
+        self.tasks: list[tuple[str, Callable[[], None]]] = []  # with the hook that each belongs to
 
-    on_train_batch_end = on_train_end = on_exception = _go  # type: ignore[assignment]
+    def on_train_batch_end(self, *args: object) -> None:
+        """Do the tasks of this hook."""
+        self._go("on_train_batch_end")
+
+    def on_train_end(self, trainer: "Trainer", *args: object) -> None:
+        """Do the tasks of this hook, and leave."""
+        self._go("on_train_end")
+        self._leave(trainer)
+
+    def on_exception(self, trainer: "Trainer", *args: object) -> None:
+        """Do the tasks of this hook, not those of a hook that the exception broke off, and leave."""
+        self._go("on_exception")
+        self._leave(trainer)
+
+    def _leave(self, trainer: "Trainer") -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if callbacks[-1] is self:
+            callbacks.pop()
+
+    def _go(self, hook: str) -> None:
+        tasks, self.tasks = self.tasks, []
+        for of, task in tasks:
+            if of == hook:
+                task()
+
+
+def after_the_others(trainer: "Trainer", hook: str, task: Callable[[], None]) -> None:
+    """Do a task when every callback has had the hook that is under way."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if not isinstance(callbacks[-1], LastInLine):
+        callbacks.append(LastInLine())
+    last = callbacks[-1]
+    assert isinstance(last, LastInLine)
+    last.tasks.append((hook, task))
 
 
 def is_saved_on_exception(trainer: "Trainer") -> bool:

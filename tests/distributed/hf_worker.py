@@ -29,13 +29,13 @@ class Teller(AlphaHillTrainerCallback):
         super().on_step_begin(args, state, control, **kwargs)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(state)
         super().on_train_end(args, state, control, **kwargs)
+        self._tell(state)
 
     def _tell(self, state: Any) -> None:
         """Keep what was measured after the last save, which is only done once all other callbacks have been told."""
         last = self.monitor.last
-        if last is not None and last.event == "checkpoint" and last.step not in [told[1] for told in self.told]:
+        if last is not None and last.event != "start" and last.step not in [told[1] for told in self.told]:
             self.told.append([state.global_step, last.step, last.event, alphas(last.table)])
 
 

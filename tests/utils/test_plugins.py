@@ -186,7 +186,8 @@ def test_a_name_of_ours_stays_ours(install: Install, caplog: pytest.LogCaptureFi
 
 def test_an_older_installation_of_ours_is_not_asked(install: Install, caplog: pytest.LogCaptureFixture) -> None:
     install("Alpha_Callbacks", BROKEN, sinks="csv = MODULE:gone\nold = MODULE:gone")
-    assert plugins.names("sinks") == ["csv", "tensorboard", "wandb"] and caplog.records == []
+    assert plugins.names("sinks") == ["comet", "csv", "mlflow", "tensorboard", "trackio", "wandb"]
+    assert caplog.records == []
 
 
 def test_a_sink_that_fails_at_an_offer_costs_no_run(
@@ -203,9 +204,9 @@ def test_a_sink_that_fails_at_an_offer_costs_no_run(
 
 def test_a_sink_of_a_third_party(install: Install, tmp_path: Path) -> None:
     code = "from alpha_callbacks import MemorySink\ndef find(host, *, asked): return [MemorySink()] if asked else []"
-    install("trackio-alpha", code, sinks="trackio = MODULE:find")
+    install("aim-alpha", code, sinks="aim = MODULE:find")
     assert [type(sink) for sink in open_sinks("auto", Host(tmp_path))] == [CsvSink]
-    assert isinstance(open_sinks(["trackio"], Host(tmp_path))[0], MemorySink)
+    assert isinstance(open_sinks(["aim"], Host(tmp_path))[0], MemorySink)
 
 
 @pytest.mark.parametrize("wanted", ["third", "other_word", "int4_third", "THIRD:x"])
