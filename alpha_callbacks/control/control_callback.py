@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from alpha_callbacks.control.control_log import ControlLog
-from alpha_callbacks.control.layerwise_control import Decision, LayerwiseControl, checked_options
+from alpha_callbacks.control.layerwise_control import Decision, LayerwiseControl, checked_options, checked_total
 from alpha_callbacks.control.rules import Rule, get_rule
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.training.error_policy import ErrorPolicy
@@ -67,7 +67,7 @@ class ControlCallback:
     ) -> None:
         check_monitor_options(on_error=on_error, max_seconds=None, threads=threads, sinks=sinks)
         self.rule = get_rule(rule, every=every, ramp=ramp, low=low, high=high, until=until, min_eigs=min_eigs)
-        self._options, self._total_steps, self._threads = checked_options(options), total_steps, threads
+        self._options, self._total_steps, self._threads = checked_options(options), checked_total(total_steps), threads
         self._output_dir = Path(output_dir) if output_dir is not None else None
         self._sinks, self._per_layer_scalars = sinks, per_layer_scalars
         self._errors = ErrorPolicy(strict=on_error == "raise")
@@ -96,7 +96,9 @@ class ControlCallback:
     ) -> None:
         """Take the optimizers under control, open the log (None: there is none), decide if that is due. Collective."""
         self._end()
-        total = self._total_steps if self._total_steps is not None else total_steps
+        if total_steps is not None:  # a trainer may be asked for no epoch at all
+            total_steps = max(total_steps, 1)
+        total = self._total_steps or total_steps
         self._control = LayerwiseControl(
             model, optimizers, self.rule, total_steps=total, options=self._options, threads=self._threads
         )

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -105,7 +105,7 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
     ) -> None:
         self.rule, self._options = get_rule(rule, **constants), checked_options(options)
         self.last: Decision | None = None
-        self._last_step = _last_step(self.rule, total_steps)
+        self._last_step = _last_step(self.rule, checked_total(total_steps))
         self._first_step: int | None = None
         self._warnings = ErrorPolicy(strict=False)
         check_model(model)
@@ -224,6 +224,18 @@ def checked_options(options: AnalysisOptions | None) -> AnalysisOptions:
     return options or AS_PUBLISHED
 
 
+def checked_total(total_steps: Any) -> int | None:
+    """Return the number of optimizer steps of a training, None where it is not known.
+
+    Raises:
+        OptionError: not a whole number, or none at all.
+    """
+    with suppress(OptionError):
+        if total_steps is None or checked_step(total_steps) > 0:
+            return None if total_steps is None else checked_step(total_steps)
+    raise OptionError(f"total_steps: expected a whole number of optimizer steps from 1, got {total_steps!r}.")
+
+
 def _last_step(rule: Rule, total_steps: int | None) -> float:
     """Return the last step at which a decision may be made."""
     if rule.until == 1:
@@ -233,7 +245,7 @@ def _last_step(rule: Rule, total_steps: int | None) -> float:
             f"total_steps: expected the number of optimizer steps of the training, for {rule.name} decides in the "
             f"first {rule.until:.0%} of them. Give it, or until=1."
         )
-    return rule.until * checked_step(total_steps)
+    return rule.until * total_steps
 
 
 def _measured(layers: Sequence[TrainedLayer], table: Table) -> list[MeasuredLayer]:

@@ -31,7 +31,7 @@ class Rule:
         high: multiplier of the layer with the largest alpha.
         every: optimizer steps between two decisions.
         ramp: optimizer steps in which a new multiplier is reached, in equal steps; 0: at once.
-        until: share of the training in which decisions are made; the last one stays.
+        until: share of the training in which decisions are made, 0 < until <= 1; the last one stays.
         ends: "kept": the first and the last linear or convolution layer take no part; "highest": the embedding and the
             language head get `high`.
         source: paper, code and where the constants stand.
@@ -63,8 +63,8 @@ class Rule:
             raise OptionError(f"low, high, until: expected finite numbers, got {numbers[0]!r}.")
         if not 0 <= self.low <= self.high:
             raise OptionError(f"low, high: expected 0 <= low <= high, got {self.low} and {self.high}.")
-        if not 0 <= self.until <= 1:
-            raise OptionError(f"until: expected a share of the training from 0 to 1, got {self.until}.")
+        if not 0 < self.until <= 1:
+            raise OptionError(f"until: expected a share of the training above 0 and up to 1, got {self.until}.")
 
 
 RULES: Mapping[str, Rule] = {

@@ -3,13 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.history_columns import RULE_SEPARATOR
-from alpha_callbacks.tables.table import Status
+from alpha_callbacks.tables.table import Status, Table
 
 # What a rule can compare -> what that is.
 VALUES = {
@@ -19,8 +19,9 @@ VALUES = {
     "drift": "size of alpha − alpha of the finest precision, the largest of all precisions unless one is named",
     "stable_rank": "‖W‖_F² / ‖W‖₂²",
     "spectral_norm": "largest singular value",
-    "relative_error": "‖W − Q(W)‖ / ‖W‖ at a precision",
+    "relative_error": "‖W − Q(W)‖ / ‖W‖, the largest of all precisions unless one is named",
 }
+_LEAST = {"alpha": 1, "stable_rank": 1}  # no layer has less; of the others 0
 # What a rule can wait for -> when it holds.
 STATUSES: dict[Status, str] = {
     "non_finite": "the weight holds nan or inf, or does so at this precision",
@@ -48,9 +49,10 @@ class AlertRule:
         above: holds above this limit.
         below: holds below this one; exactly one of both for a value, none for a status.
         of_start: the limit is a share of the layer's first value in the run.
-        precision: whose rows; "": the finest one (for `drift`: all).
+        precision: whose rows; "": the finest one (for `drift` and `relative_error`: all).
         layers: regular expression, searched in layer names; "": all weights.
         stop: end the run when it newly holds.
+        written: the text that it was read from, for messages; "" if it was made in Python.
 
     Raises:
         OptionError: names the rule, and what exists.
@@ -67,27 +69,35 @@ class AlertRule:
     precision: str = ""
     layers: str = ""
     stop: bool = False
+    written: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the rule, and give the precision its canonical name."""
         if self.value not in VALUES and self.value not in STATUSES:
-            raise _refused(self.value, f"there is no value or status {self.value!r}")
+            raise _refused(self, f"there is no value or status {self.value!r}")
         limits = [limit for limit in (self.above, self.below) if limit is not None]
         if len(limits) != (self.value in VALUES):
             needs = "needs exactly one limit" if self.value in VALUES else "is a status and takes no limit"
-            raise _refused(str(self), f"{self.value} {needs}")
+            raise _refused(self, f"{self.value} {needs}")
         if not all(isinstance(limit, int | float) and math.isfinite(limit) for limit in limits):
-            raise _refused(str(self), f"the limit is {limits[0]!r}")
+            raise _refused(self, f"the limit is {limits[0]!r}")
         if self.of_start and self.value not in ("alpha", "alpha_ratio", "stable_rank", "spectral_norm"):
-            raise _refused(str(self), f"{self.value} has no share of its start")
+            raise _refused(self, f"{self.value} has no share of its start")
+        least = 0 if self.of_start else _LEAST.get(self.value, 0)
+        if self.below is not None and self.below <= least:
+            raise _refused(self, f"it can never hold, {self.value} is never below {least}")
         if self.precision:
             object.__setattr__(self, "precision", get_precision(self.precision).name)
         if RULE_SEPARATOR in self.layers or "\n" in self.layers:
-            raise _refused(str(self), f"{self.layers!r} holds what separates rules in the history")
+            raise _refused(self, f"{self.layers!r} holds what separates rules in the history")
         try:
             re.compile(self.layers)
         except re.error as error:
-            raise _refused(str(self), f"{self.layers!r} is not a regular expression: {error}") from None
+            raise _refused(self, f"{self.layers!r} is not a regular expression: {error}") from None
+        layers, precision = _precision_at_the_end(self.layers)
+        if precision:
+            meant = f"{'stop if ' * self.stop}{replace(self, precision=precision, layers=layers)}"
+            raise _refused(self, f'the precision comes before the layers: "{meant}"')
 
     @property
     def limit(self) -> float:
@@ -125,11 +135,31 @@ def alert_rules(alerts: Any, precisions: Sequence[str] = ()) -> tuple[AlertRule,
     found: dict[str, AlertRule] = {}
     for entry in [alerts] if isinstance(alerts, str | AlertRule) else _listed(alerts):
         for rule in [entry] if isinstance(entry, AlertRule) else _read(entry):
-            if rule.precision and precisions and rule.precision not in precisions:
-                raise _refused(str(rule), f"{rule.precision} is not analysed (precisions={','.join(precisions)})")
+            if precisions and (why := _beyond_reach(rule, tuple(precisions))):
+                raise _refused(rule, f"{why} (precisions={','.join(precisions)})")
             stop = rule.stop or str(rule) in found and found[str(rule)].stop
             found[str(rule)] = replace(rule, stop=stop)
     return tuple(found.values())
+
+
+def _beyond_reach(rule: AlertRule, precisions: tuple[str, ...]) -> str:
+    """Return why a rule can never hold where these precisions are analysed, "" if it can."""
+    if rule.precision and rule.precision not in precisions:
+        return f"{rule.precision} is not analysed"
+    if rule.value == "drift" and len(precisions) == 1:
+        return "drift is between two precisions, and one is analysed"
+    if rule.value == "drift" and rule.precision == Table((), precisions).reference:
+        return f"{rule.precision} is the finest precision, from which drift is measured"
+    return ""
+
+
+def _precision_at_the_end(layers: str) -> tuple[str, str]:
+    """Return (layers, precision) of a text such as "q_proj at bf16"; the precision is "" if it names none."""
+    before, at, name = layers.rstrip().rpartition(" at ")
+    try:
+        return (before.rstrip(), get_precision(name).name) if at else (layers, "")
+    except OptionError:
+        return layers, ""
 
 
 def _listed(alerts: Any) -> list[Any]:
@@ -161,6 +191,7 @@ def _read(text: Any) -> list[AlertRule]:
             precision=match["precision"] or "",
             layers=match["layers"] or "",
             stop=bool(match["stop"]),
+            written=text.strip(),
         )
     ]
 
@@ -173,6 +204,8 @@ def _number(rule: str, text: str | None) -> float | None:
 
 
 def _refused(rule: Any, why: str) -> OptionError:
+    """Return an error that quotes what the user has written."""
+    rule = rule.written or rule if isinstance(rule, AlertRule) else rule
     return OptionError(
         f'alerts: expected rules such as "alpha_ratio > 1.2", "stable_rank < 20% of start", "stop if non_finite", got '
         f"{rule!r}: {why}. Values: {', '.join(VALUES)}. Statuses: {', '.join(STATUSES)}. Sets: {', '.join(PRESETS)}."

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from alpha_callbacks.errors import ResultsError
@@ -12,6 +13,7 @@ from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.training.alert_rules import STATUSES, AlertRule
 
 _Place = tuple[str, str]  # layer, precision
+_NAMED = 3  # layers in a note
 _AT_ANY_TIME = ("non_finite", "failed")  # bad in the first state too; other statuses may be meant there
 
 
@@ -27,18 +29,21 @@ class AlertWatch:
     Attributes:
         rules: the rules.
         begun: True after `begin`.
+        notes: what a reader has to know about rules that find nothing in this model, known once it has begun.
     """
 
     def __init__(self, rules: Sequence[AlertRule]) -> None:
         self.rules = tuple(rules)
         self.begun = False
+        self.notes: tuple[str, ...] = ()
         self._first: dict[_Place, Row] = {}  # of each layer and precision, the first that has an alpha
         self._begun: dict[_Place, str] = {}  # the first status
         self._held: set[tuple[str, str]] = set()  # rule, layer
 
     def begin(self, start: Table | None, now: Table) -> None:
-        """Take the first state of a run that is continued, if it has the same layers and tail sizes as the one now."""
+        """Take the first state now, and that of a run that is continued if its layers and tail sizes are the same."""
         self.begun = True
+        self.notes = tuple(note for rule in self.rules if (note := _note(rule, now)))
         if start is None or _places(start) != _places(now):
             return
         sizes = {place: row.k_used for place, row in _rows(now)}
@@ -58,11 +63,9 @@ class AlertWatch:
 
     def _alerts(self, rule: AlertRule, table: Table) -> list[Alert]:
         found = []
-        text, pattern = str(rule), re.compile(rule.layers)
+        text = str(rule)
         for layer in _concerned(rule, table):
             name = layer.first.layer_name
-            if not pattern.search(name):
-                continue
             row, value = self._value(rule, layer, table.reference)
             holds = self._turned(rule, row) if rule.value in STATUSES else _beyond(rule, value)
             if holds is None:  # not known: neither new nor over
@@ -80,7 +83,9 @@ class AlertWatch:
         if rule.value == "drift":
             others = [rule.precision] if rule.precision else [row.precision for row in layer.rows]
             drifts = [(layer[name], _drift(layer, name, reference, rule)) for name in others if name != reference]
-            return max(drifts, key=lambda entry: (not math.isnan(entry[1]), entry[1]), default=(layer.first, math.nan))
+            return _largest(drifts, layer)
+        if rule.value == "relative_error" and not rule.precision:
+            return _largest([(row, row.relative_error) for row in layer.rows], layer)
         row = layer[rule.precision or reference]
         if rule.value in STATUSES or rule.value.startswith("alpha") and not row.ok:
             return row, math.nan
@@ -111,9 +116,35 @@ def first_state(folder: Path, step: int) -> Table | None:
     return history.table(history.steps[0]) if history.steps[0] < step else None
 
 
-def _concerned(rule: AlertRule, table: Table) -> Sequence[LayerRows]:
-    """Return the layers of a rule: values are those of weights (of updates where there is nothing else)."""
+def _checked(rule: AlertRule, table: Table) -> Sequence[LayerRows]:
+    """Return where a rule looks: at values of weights (of updates where there is nothing else), at all statuses."""
     return table.layers if rule.value in STATUSES else table.main.layers
+
+
+def _concerned(rule: AlertRule, table: Table) -> list[LayerRows]:
+    """Return the layers that a rule is about."""
+    pattern = re.compile(rule.layers)
+    return [layer for layer in _checked(rule, table) if pattern.search(layer.first.layer_name)]
+
+
+def _note(rule: AlertRule, table: Table) -> str:
+    """Return why a rule finds nothing in a model that has these layers, "" if it can."""
+    told, layers = f"alerts: {(rule.written or str(rule))!r}", _concerned(rule, table)
+    names = [layer.first.layer_name for layer in _checked(rule, table)]
+    if names and not layers:
+        near = ", ".join(get_close_matches(rule.layers, names, n=_NAMED, cutoff=0.0))
+        return f"{told} can never hold: {rule.layers!r} is found in none of {len(names)} layer names. There are {near}"
+    looked = [row.relative_error for layer in layers for row in layer.rows if rule.precision in ("", row.precision)]
+    known = {error for error in looked if not math.isnan(error)}
+    if rule.value == "relative_error" and rule.above is not None and known == {0.0}:
+        lossless = rule.precision or ", ".join(table.precisions)
+        return f"{told} finds nothing: no weight loses anything at {lossless}. Analyse a coarser precision too"
+    return ""
+
+
+def _largest(found: Sequence[tuple[Row, float]], layer: LayerRows) -> tuple[Row, float]:
+    """Return the largest value that is known, and its row."""
+    return max(found, key=lambda entry: (not math.isnan(entry[1]), entry[1]), default=(layer.first, math.nan))
 
 
 def _drift(layer: LayerRows, precision: str, reference: str, rule: AlertRule) -> float:

@@ -298,7 +298,7 @@ class MonitoredRun:
         self.last_snapshot = snapshot
         problem = failure(snapshot)
         if self._ranks.rank == 0:
-            for note in self._measurer.notes:
+            for note in (*self._measurer.notes, *(self._watch.notes if self._watch is not None else ())):
                 self._errors.say(note)
             warn_of(snapshot, self._errors)
         for sink in self._sinks:

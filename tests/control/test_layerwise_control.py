@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
+from alpha_callbacks.control.control_callback import ControlCallback
 from alpha_callbacks.control.layerwise_control import AS_PUBLISHED, LayerwiseControl
 from alpha_callbacks.control.parameter_groups import split_per_layer
 from alpha_callbacks.errors import OptionError
@@ -318,6 +319,13 @@ def test_options_and_optimizers_that_cannot_be_used() -> None:
         LayerwiseControl(model, adamw(model), "tempbalance", evry=10)
     with pytest.raises(OptionError, match="total_steps: expected the number of optimizer steps"):
         LayerwiseControl(model, adamw(model), "llr")
+    for rule, total in (("llr", 0), ("tempbalance", 0), ("llr", -1), ("llr", 10.5), ("tempbalance", "100")):
+        for make in (
+            lambda rule, total: LayerwiseControl(model, adamw(model), rule, total_steps=total),
+            lambda rule, total: ControlCallback(rule, total_steps=total),
+        ):
+            with pytest.raises(OptionError, match=f"total_steps: expected a whole number of .* from 1, got {total!r}"):
+                make(rule, total)
     with pytest.raises(OptionError, match="Split the groups before training"):
         LayerwiseControl(model, torch.optim.SGD(model.parameters(), lr=0.1), "tempbalance")
     no_decay = split_per_layer(model, torch.optim.AdamW(model.parameters(), weight_decay=0.0))
@@ -335,6 +343,13 @@ def test_options_and_optimizers_that_cannot_be_used() -> None:
         parameter.requires_grad_(False)
     with pytest.raises(OptionError, match="expected layers that are trained, found none"):
         LayerwiseControl(model, torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.1), "tempbalance")
+
+
+def test_a_trainer_that_makes_no_step_is_no_error() -> None:
+    model, callback = new_model(), ControlCallback("llr")
+    callback._begin(model, adamw(model), 0, total_steps=0, beside=None, offers=(), step_key="step")
+    assert callback.last is not None and callback.last.step == 0
+    callback._end()
 
 
 def test_an_optimizer_whose_hooks_are_never_called_is_noticed() -> None:

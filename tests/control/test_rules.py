@@ -88,7 +88,8 @@ def test_ramp_reaches_its_target_exactly_and_stays() -> None:
         ({"ramp": 1.5}, "ramp: expected a whole number from 0, got 1.5"),
         ({"low": 3.5}, "low, high: expected 0 <= low <= high, got 3.5 and 3.0"),
         ({"high": math.inf}, "expected finite numbers, got inf"),
-        ({"until": 40}, "until: expected a share of the training from 0 to 1, got 40"),
+        ({"until": 40}, "until: expected a share of the training above 0 and up to 1, got 40"),
+        ({"until": 0}, "until: expected a share of the training above 0 and up to 1, got 0"),
     ],
 )
 def test_options_that_cannot_be_used(changes: dict[str, object], text: str) -> None:

@@ -58,6 +58,15 @@ def test_no_rules() -> None:
         ("", "it cannot be read"),
         ("alpha > 2 in (", "is not a regular expression"),
         ("alpha > 2 in a; b", "holds what separates rules in the history"),
+        (
+            "stop if alpha > 3 in a at float16",
+            'the precision comes before the layers: "stop if alpha > 3 at fp16 in a"',
+        ),
+        ("non_finite at bf16 in a at  fp32 ", 'the precision comes before the layers: "non_finite at fp32 in a"'),
+        ("stop if drift > 1 at fp32 in lm", "fp32 is the finest precision, from which drift is measured"),
+        ("alpha < 1", "it can never hold, alpha is never below 1"),
+        ("stable_rank < 0% of start", "it can never hold, stable_rank is never below 0"),
+        ("drift<-.1", "it can never hold, drift is never below 0"),
         ("alpha > 2 at fp64", r"fp64 is not analysed \(precisions=fp32,bf16\)"),
         (["default", 3], "int is neither text nor a rule"),
         (7, "int is neither text nor a rule nor a list of them"),
@@ -67,6 +76,25 @@ def test_what_cannot_be_read_is_named_with_what_exists(alerts: Any, why: str) ->
     with pytest.raises(OptionError, match=why) as error:
         alert_rules(alerts, ("fp32", "bf16"))
     assert all(name in str(error.value) for name in (*VALUES, *STATUSES, *PRESETS))
+    if isinstance(alerts, str):
+        assert f"got {alerts.strip()!r}: " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "rule", ["drift > 0.1", "drift < 0.1", "stop if drift > 1 at bf16", AlertRule("drift", above=1)]
+)
+def test_a_drift_needs_two_precisions(rule: Any) -> None:
+    with pytest.raises(OptionError, match=r"between two precisions, and one is analysed \(precisions=bf16\)"):
+        alert_rules(rule, ("bf16",))
+    assert alert_rules(rule) and alert_rules(rule, ("fp32", "bf16"))
+
+
+def test_a_rule_in_python_is_quoted_as_it_is() -> None:
+    with pytest.raises(OptionError, match=r"got AlertRule\(value='alpha', above=None, below=None, .*: alpha needs"):
+        AlertRule("alpha")
+    with pytest.raises(OptionError, match="the precision comes before the layers"):
+        AlertRule("alpha", above=3, layers="a at fp32")
+    assert AlertRule("alpha", above=3, layers="a at fp17").layers == "a at fp17"
 
 
 def test_a_rule_with_two_limits_or_an_unknown_precision() -> None:

@@ -10,7 +10,7 @@ from alpha_callbacks.sinks.sink import Host
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.training.alert_rules import alert_rules
 from alpha_callbacks.training.alert_watch import AlertWatch, first_state
-from tests.support.rows import row, snapshot, table
+from tests.support.rows import LAYERS, row, snapshot, table
 
 
 def states(rules: Any, *tables: Table) -> list[list[tuple[str, str, bool]]]:
@@ -71,6 +71,46 @@ def test_precisions_layers_and_ratios() -> None:
     assert [(a.layer_name, a.precision) for a in watch.see(both)] == [
         ("a.k_proj", "bf16"), ("a.q_proj", "bf16"), ("a.k_proj", "bf16")
     ]  # fmt: skip
+
+
+def notes(rules: Any, first: Table) -> tuple[str, ...]:
+    watch = AlertWatch(alert_rules(rules))
+    watch.begin(None, first)
+    return watch.notes
+
+
+def test_a_pattern_that_is_found_in_no_layer_is_named_with_names_that_exist() -> None:
+    (note,) = notes(["stop if  alpha>1 in lm_haed", "alpha > 1 in lm", "non_finite"], table())
+    assert note.startswith(
+        "alerts: 'stop if  alpha>1 in lm_haed' can never hold: 'lm_haed' is found in none of 4 layer"
+    )
+    near = note.partition("There are ")[2].split(", ")
+    assert near[0] == "lm_head" and len(set(near)) == 3 and set(near) < set(LAYERS)
+    update = [row("fc (update)", name, 1.0, category="other_update") for name in ("fp32", "bf16")]
+    beside = Table.from_rows([*one(), *update], ("fp32", "bf16"))
+    assert [note.split("'")[1] for note in notes(["alpha > 1 in update", "failed in update"], beside)] == [
+        "alpha > 1 in update"
+    ]
+
+
+def test_a_relative_error_is_the_largest_of_all_precisions() -> None:
+    def at(**errors: float) -> Table:
+        rows = [row("fc", name, 3.0, relative_error=error) for name, error in errors.items()]
+        return Table.from_rows(rows, tuple(errors))
+
+    watch = AlertWatch(alert_rules(["relative_error > 0.01", "relative_error > 0 at fp32", "relative_error < 0.5"]))
+    found = [(a.rule, a.precision, a.value) for a in watch.see(at(fp32=0.0, int4=0.1, bf16=0.002))]
+    assert found == [("relative_error > 0.01", "int4", 0.1), ("relative_error < 0.5", "int4", 0.1)]
+    assert watch.see(at(fp32=0.0, int4=math.nan, bf16=0.02))[0].precision == "bf16"
+    lossless = at(fp64=0.0, fp32=0.0)
+    assert notes("relative_error > 0.01", lossless) == (
+        "alerts: 'relative_error > 0.01' finds nothing: no weight loses anything at fp64, fp32. "
+        "Analyse a coarser precision too",
+    )
+    assert notes("relative_error > 0.01 at fp32", at(fp32=0.0, bf16=0.002)) != ()
+    assert notes("relative_error > 0.01", at(fp32=0.0, bf16=0.002)) == ()
+    assert notes(["relative_error < 0.01", "alpha > 3"], lossless) == ()
+    assert notes("relative_error > 0.01", at(fp32=math.nan)) == ()
 
 
 def test_a_bound_of_a_drift_answers_what_it_can() -> None:

@@ -137,6 +137,33 @@ def test_rules_are_checked_when_the_monitor_is_made() -> None:
         Monitor(OPTIONS, alerts="alpha > 2 at fp64")
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_a_rule_that_finds_nothing_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, background: bool
+) -> None:
+    rules = ["stop if alpha > 1 in lm_haed", "relative_error > 0.1 at fp32", "alpha > 100 in ^0$"]
+    with (
+        caplog.at_level(logging.WARNING),
+        Monitor(OPTIONS, output_dir=tmp_path, sinks=[], alerts=rules, background=background) as monitor,
+    ):
+        for step in range(3):
+            monitor.log(model(), step)
+            monitor.poll(wait=True)
+    assert [record.message for record in caplog.records] == [
+        "alpha-Hill: alerts: 'stop if alpha > 1 in lm_haed' can never hold: 'lm_haed' is found in none of 3 layer "
+        "names. There are 2, 1, 0.",
+        "alpha-Hill: alerts: 'relative_error > 0.1 at fp32' finds nothing: no weight loses anything at fp32. "
+        "Analyse a coarser precision too.",
+    ]
+
+
+def test_the_rows_of_updates_are_known_at_the_first_state(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rules = r"stop if non_finite in \(update\)"
+    with Monitor(OPTIONS, output_dir=tmp_path, sinks=[], alerts=rules, baseline="start") as monitor:
+        monitor.log(model(), 0)
+    assert "can never hold" not in caplog.text
+
+
 @pytest.mark.parametrize(("background", "stop"), [(False, False), (False, True), (True, True)])
 def test_lightning(tmp_path: Path, background: bool, stop: bool, caplog: pytest.LogCaptureFixture) -> None:
     pl = pytest.importorskip("lightning.pytorch")
