@@ -97,15 +97,20 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
             due = "checkpoint"
         if control.should_training_stop:  # perhaps only since the evaluation of this step
             due = "end"
+        model, folder = kwargs["model"], _checkpoint_folder(args, state)
         if due is not None:
-            folder = _checkpoint_folder(args, state)
-            _after_the_others(lambda: self._look(args, state, control, kwargs["model"], due, folder))
+            _after_the_others(lambda: self._look(args, state, control, model, due, folder))
+        else:
+            _after_the_others(lambda: self._tell_saved(model, state.global_step, [folder]))
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
         """Measure the last state if no earlier hook recognised it, and close the sinks."""
-        if not (args.load_best_model_at_end and state.best_model_checkpoint):  # else these are not the last weights
+        if args.load_best_model_at_end and state.best_model_checkpoint:  # these are not the last weights
+            why = f"it has those of the best checkpoint, {state.best_model_checkpoint}"
+            self._warn_if_replaced(kwargs["model"], state.global_step, why)
+        else:
             self._look(args, state, control, kwargs["model"], "end")
         self._warn_if_nothing_measured()
         self.monitor.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callers import of_a_caller
@@ -200,6 +201,9 @@ class AlphaHillCallback(TrainingCallback, Callback):
             self._look(trainer, pl_module, "checkpoint", hooks, places, step)
         elif due:
             self._look(trainer, pl_module, "step", hooks, places)
+        elif saved and content.get("global_step", trainer.global_step) == trainer.global_step:
+            model, places = self._state(trainer, pl_module, hooks, trainer.global_step, places)
+            self._tell_saved(model, trainer.global_step, places)
 
     def _look(
         self,
@@ -221,12 +225,20 @@ class AlphaHillCallback(TrainingCallback, Callback):
             step: of the state; None: the present one.
         """
         step = trainer.global_step if step is None else step
+        model, places = self._state(trainer, pl_module, hooks, step, places)
+        self._measure_once(model, step, hooks.epoch, event, places)
+        self._publish(trainer, hooks)
+        self._stop(trainer)
+
+    @staticmethod
+    def _state(
+        trainer: "Trainer", pl_module: "LightningModule", hooks: _Hooks, step: int, places: Sequence[Place]
+    ) -> tuple[nn.Module, list[Place]]:
+        """Return the module to read, and all places where the state of a step was saved."""
         model = trainer.model if is_fsdp1(trainer.model) else pl_module  # only FSDP1's root knows all of its parameters
         assert model is not None
         saved = [Path(path) for path, at in hooks.last_saved if at == step and path]
-        self._measure_once(model, step, hooks.epoch, event, [*saved[-1:], *places])
-        self._publish(trainer, hooks)
-        self._stop(trainer)
+        return model, [*saved[-1:], *places]
 
     def _finish(self, trainer: "Trainer", hooks: _Hooks) -> None:
         """Wait for the worker."""

@@ -162,6 +162,11 @@ class Measurer:
         rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]
         return Table.from_rows(rows, self._options.precisions)
 
+    def checkpoint_note(self, find: Callable[[], Inventory], saved: Saved) -> Note | None:
+        """Return what the user should know of a checkpoint that gets no rows, the same on every rank. Collective."""
+        note: Note | None = self._ranks.from_first(compared(self._list(find), saved, self._ranks, self._options).note)
+        return note
+
     def is_replaced(self, find: Callable[[], Inventory]) -> bool:
         """Return True if a layer is seen to have other bits than those that were analysed. Collective."""
         known = self._digests

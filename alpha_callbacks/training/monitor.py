@@ -259,6 +259,13 @@ class Monitor(AbstractContextManager["Monitor"]):
             lambda baseline: of_checkpoint(path, self.options, baseline), Moment(checked_step(step), epoch, event)
         )
 
+    def tell_checkpoint(self, model: nn.Module, step: int, checkpoint: Saved) -> None:
+        """Warn, once, if a checkpoint of the model's present state holds other values; it gets no rows. Collective."""
+        with self._turn:
+            run = self._run
+            if run is not None and self.running:
+                run.tell_checkpoint(lambda: self._listed(model)(run.baseline), step, checkpoint)
+
     def is_replaced(self, model: nn.Module, step: int) -> bool:
         """Return True if the rows of a step, the newest of the run, are of other bits than the model. Collective."""
         with self._turn:

@@ -16,7 +16,7 @@ from alpha_callbacks.training.background import Background
 from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.measurer import CopiedState, Measurer, PendingState
-from alpha_callbacks.training.saved_weights import Saved
+from alpha_callbacks.training.saved_weights import Note, Saved
 from alpha_callbacks.training.snapshot_warnings import failure, warn_of
 from alpha_callbacks.training.stop_signal import StopSignal
 from alpha_callbacks.weights.inventory import Inventory
@@ -137,6 +137,13 @@ class MonitoredRun:
             return self._deliver(self._snapshot(pending, moment, self._ranks, lambda: False, begun))
         return None
 
+    def tell_checkpoint(self, find: Callable[[], Inventory], step: int, saved: Saved) -> None:
+        """Warn if a checkpoint of this step differs from the model, and the model is as its rows say. Collective."""
+        with self._errors:
+            note = self._measurer.checkpoint_note(find, saved)
+            if note is not None and not (self.last_step == step and self._measurer.is_replaced(find)):
+                self._warn_note(note)
+
     def is_replaced(self, find: Callable[[], Inventory], step: int) -> bool:
         """Return True if the rows of this step, the newest, are of other bits of the model. Collective."""
         with self._errors:
@@ -232,8 +239,12 @@ class MonitoredRun:
         return last
 
     def _tell(self, state: PendingState | CopiedState) -> None:
-        if state.note is not None and self._ranks.rank == 0:
-            self._errors.warn(f"{state.note.name}{state.note.text}", once=state.note.text)
+        if state.note is not None:
+            self._warn_note(state.note)
+
+    def _warn_note(self, note: Note) -> None:
+        if self._ranks.rank == 0:
+            self._errors.warn(f"{note.name}{note.text}", once=note.text)
 
     def _forget_held(self) -> None:
         if self._held is not None:

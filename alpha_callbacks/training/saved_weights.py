@@ -1,6 +1,7 @@
 """Does a checkpoint hold the weights in training? Averaging callbacks and optimizers put others into the file.
 
-Nothing is known here of any of them: a few rows of each layer in the file are compared with the model's.
+Nothing is known here of any of them: the rows of each layer in the file are compared with the model's, all of them or,
+where that would take long, a few.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from alpha_callbacks.weights.weight import Weight
 
 Place = str | Path | Mapping[str, Tensor]  # a file, a folder, or what was written to one
 
+_WHOLE = 1 << 30  # bytes of a model up to which all rows are compared, a pass of half a second at most
+_BLOCK = 1 << 20  # elements compared at a time
 _SHARDED = 3  # layers compared of those that have to be gathered from all ranks
 _CLOSE = 1e-3  # of an update, which the file holds in factors: relative to its largest element
 
@@ -89,9 +92,10 @@ class Compared:
 def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: AnalysisOptions) -> Compared:
     """Return the weights that a checkpoint holds where they are not those of the model. Collective.
 
-    An average differs in every trained layer, so that a few rows show it. If one layer differs, all are read from the
-    file, since rows that were not compared may differ too. Under adapters, whose file holds base and update apart or no
-    base at all, the updates are compared, and not replaced; with adapters="merged" there is nothing to compare.
+    All rows are compared, of a large or sharded model only a few of each layer: an average differs in every trained
+    layer. If one layer differs, all are read from the file, since rows that were not compared may differ too. Under
+    adapters, whose file holds base and update apart or no base at all, the updates are compared, and not replaced; with
+    adapters="merged" there is nothing to compare.
 
     Args:
         weights: of the model, the same layers on every rank.
@@ -110,8 +114,10 @@ def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: 
             return [], error_text(error) or type(error).__name__
         listed = [weight for weight in weights if weight.is_update] or weights
         alike = [weight.layer_name for weight in listed if _same_layer(weight, found.get(weight.layer_name))]
-        if alike or not found:
+        if alike:
             return alike, ""
+        if not found:
+            return [], "nothing in it is known as a layer"
         return [], "it names its layers otherwise" if listed is weights else "it does not hold the updates of adapters"
 
     names, why = ranks.agree(look)[0]
@@ -125,7 +131,10 @@ def compared(weights: list[Weight], saved: Saved | None, ranks: Ranks, options: 
             if ranks.rank != 0:
                 return False, ""
             try:
-                return any(_differs(weight, found[weight.layer_name]) for weight in live), ""
+                whole = len(live) == len(common) and sum(map(_size, live)) <= _WHOLE
+                if any(_differs(weight, found[weight.layer_name]) for weight in live):
+                    return True, ""
+                return whole and any(_differs(weight, found[weight.layer_name], whole=True) for weight in live), ""
             except Exception as error:  # a file that is still being written, or damaged
                 return False, error_text(error) or type(error).__name__
 
@@ -188,13 +197,31 @@ def _some(weights: Iterable[Weight]) -> list[Weight]:
     return [sharded[round(i)] for i in torch.linspace(0, len(sharded) - 1, min(_SHARDED, len(sharded))).tolist()]
 
 
-def _differs(live: Weight, saved: Weight) -> bool:
-    """Return True if the first, middle or last row has other bits; of an update, which is computed, other values."""
+def _size(weight: Weight) -> int:
+    return weight.out_features * weight.in_features * weight.dtype.itemsize
+
+
+def _differs(live: Weight, saved: Weight, *, whole: bool = False) -> bool:
+    """Return True if the first, middle or last row has other bits; of an update, which is computed, other values.
+
+    Args:
+        live: of the model.
+        saved: of the checkpoint, in the same shape.
+        whole: compare every row.
+    """
     last = live.out_features - 1
-    pairs = [(live.rows(i, i + 1), saved.rows(i, i + 1)) for i in sorted({0, last // 2, last})]
-    if live.is_update:
-        return any(not _close(a.double().cpu(), b.double().cpu()) for a, b in pairs)
-    return any(a.dtype != b.dtype or not torch.equal(_bits(a), _bits(b)) for a, b in pairs)
+    starts, count = sorted({0, last // 2, last}), 1
+    if whole:
+        count = max(1, _BLOCK // live.in_features)
+        starts = list(range(0, live.out_features, count))
+    spans = [(start, min(start + count, live.out_features)) for start in starts]
+    return any(_other(live.rows(*span), saved.rows(*span), exact=not live.is_update) for span in spans)
+
+
+def _other(one: Tensor, other: Tensor, *, exact: bool) -> bool:
+    if not exact:
+        return not _close(one.double().cpu(), other.double().cpu())
+    return one.dtype != other.dtype or not torch.equal(_bits(one), _bits(other))
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
@@ -202,7 +229,11 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous().view(torch.uint8)
+    """Return the bits of a tensor in words of 8 bytes, which compare much faster, or in bytes if there is a rest."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    if len(flat) % 8:
+        return flat
+    return (flat.clone() if flat.storage_offset() % 8 else flat).view(torch.int64)
 
 
 def _elsewhere(start: int, stop: int) -> Tensor:

@@ -86,9 +86,15 @@ class StartBaseline(Baseline):
             tensor, shape = stored.get(weight.layer_name), (weight.out_features, weight.in_features)
             if tensor is None or tensor.shape != shape:
                 got = "x".join(map(str, tensor.shape)) if tensor else "no such layer"
+                others = tensor is None and any(each.layer_name in stored for each in wanted)
+                what_to_do = (
+                    "It was kept with other layers: resume with the same include, exclude and include_embeddings, or "
+                    if others
+                    else "It is that of another model: "
+                )
                 raise CheckpointError(
                     f"{self._folder}: expected the start of this run, with {weight.layer_name} of shape "
-                    f"{shape[0]}x{shape[1]}, got {got}. It is that of another model: name another output_dir."
+                    f"{shape[0]}x{shape[1]}, got {got}. {what_to_do}name another output_dir."
                 )
         self._weights = {name: _weight(name, tensor, record["stored_dtypes"]) for name, tensor in stored.items()}
         self._found = {name: name for name in stored}

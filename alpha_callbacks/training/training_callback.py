@@ -77,16 +77,35 @@ class TrainingCallback(CallbackOptions):
                 if not isinstance(path, Mapping):
                     monitor.log_checkpoint(path, step, epoch=epoch, event=event)
 
-    def _warn_if_replaced(self, model: nn.Module, step: int) -> None:
+    def _tell_saved(self, model: nn.Module, step: int, checkpoint: Sequence[Place]) -> None:
+        """Warn of a checkpoint that differs from the model where rows are of the model, and not of files. Collective.
+
+        Args:
+            model: the module in training, in the state that was saved.
+            step: number of optimizer steps so far.
+            checkpoint: where it was saved; the first place that can be read counts.
+        """
+        if checkpoint and not self.reads_checkpoints and self.schedule.every not in ("checkpoint", "train_end"):
+            self.monitor.tell_checkpoint(model, step, Saved(checkpoint, used=False))
+
+    def _warn_if_replaced(
+        self, model: nn.Module, step: int, why: str = "one of the two is an average, or the like"
+    ) -> None:
         """Warn if the module no longer holds what the rows of its last step are of. Collective.
 
         An averaging callback puts the average in when training ends, perhaps after the checkpoint of that step.
+
+        Args:
+            model: the module after training.
+            step: the last one.
+            why: for the message.
         """
         if not self.reads_checkpoints and self.monitor.is_replaced(model, step):
             _log.warning(
-                "alpha-Hill: the rows of step %d are not of the weights that the module holds after training; one of "
-                "the two is an average, or the like. To measure these too: callback.run_now(module, %d).",
+                "alpha-Hill: the rows of step %d are not of the weights that the module holds after training; %s. "
+                "To measure these too: callback.run_now(module, %d).",
                 step,
+                why,
                 step + 1,
             )
 

@@ -190,6 +190,35 @@ def test_weights_replaced_after_the_last_checkpoint_are_told(tmp_path: Path, cap
     assert "run_now(module, 7)" in caplog.text
 
 
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("every", [4, "epoch"])  # the file of step 3 is between the measured states, or after one
+@pytest.mark.parametrize("other", [lambda: EMAWeightAveraging(decay=0.5), SwapsTheDict, pl.Callback])
+def test_a_file_that_gets_no_rows_is_told_if_it_differs(
+    other: Any, every: Any, ours_first: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = MemorySink()
+    ours, averaging = AlphaHillCallback(every=every, precisions=PRECISIONS, sinks=[memory]), other()
+    saver = ModelCheckpoint(tmp_path / "ckpt", save_top_k=-1)  # its defaults: at the end of each epoch
+    run = trainer(pl, tmp_path, [ours, averaging, saver] if ours_first else [averaging, ours, saver])
+    with caplog.at_level(logging.WARNING):
+        run.fit(Net(), loader(3))
+    told = [r.getMessage() for r in caplog.records if "holds other values than the model" in r.getMessage()]
+    assert len(told) == (type(averaging) is not pl.Callback)
+    assert all("step=3.ckpt" in text and "which the rows are of" in text for text in told)
+    assert [s.step for s in memory.snapshots] == ([0, 4, 6] if every == 4 else [0, 3, 6])
+
+
+def test_an_average_that_comes_after_the_file_is_not_laid_to_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = AlphaHillCallback(every="epoch", precisions=PRECISIONS, sinks=[])
+    run = trainer(pl, tmp_path, [StochasticWeightAveraging(swa_lrs=0.4, swa_epoch_start=1), ours])
+    with caplog.at_level(logging.WARNING):
+        run.fit(Net(), loader(3))
+    assert "holds other values" not in caplog.text
+    assert "the rows of step 6 are not of the weights that the module holds" in caplog.text
+
+
 @pytest.mark.parametrize("every", [2, "epoch"])
 def test_between_checkpoints_rows_are_of_the_model_and_say_so(
     every: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture

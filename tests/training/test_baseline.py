@@ -184,9 +184,13 @@ def test_a_damaged_start_is_refused(tmp_path: Path, harm: Any, message: str) -> 
     ("other", "message"),
     [
         (model(44), "with up of shape 56x44, got 56x40. It is that of another model: name another output_dir"),
-        (nn.ModuleDict({"in": nn.Linear(40, 56)}), "with in of shape 56x40, got no such layer"),
+        (nn.ModuleDict({"in": nn.Linear(40, 56)}), "in of shape 56x40, got no such layer. It is that of another model"),
+        (
+            nn.ModuleDict({**model(), "in": nn.Linear(40, 56)}),
+            "with in of .* got no such layer. It was kept with other layers: resume with the same include, exclude and",
+        ),
     ],
-    ids=["shape", "name"],
+    ids=["shape", "name", "more"],
 )
 def test_the_start_of_another_model_is_refused_by_name(tmp_path: Path, other: nn.Module, message: str) -> None:
     with monitor(tmp_path) as run:

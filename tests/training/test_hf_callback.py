@@ -168,6 +168,17 @@ def test_retries_with_smaller_batches_measure_the_start_once(tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("every", [3, "epoch"])
+def test_a_file_that_gets_no_rows_is_told_if_it_differs(
+    every: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = MemorySink()
+    ours = AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory])
+    trainer(tmp_path, [ours, WritesAverage()], max_steps=3).train()  # saved at step 2
+    assert "checkpoint-2 holds other values than the model" in caplog.text and caplog.text.count("holds other") == 1
+    assert [step for step, _ in steps(memory)] == [0, 3]
+
+
 @pytest.mark.parametrize(
     ("every", "options"),
     [("checkpoint", {}), (2, {}), ("epoch", {"save_strategy": "epoch"}), ("train_end", {"save_strategy": "epoch"})],
@@ -276,7 +287,8 @@ def test_a_resumed_run_continues_the_history(tmp_path: Path) -> None:
     assert list(dict.fromkeys(step for step, _, _ in keys)) == [0, 2, 4, 6]
 
 
-def test_the_best_model_is_not_taken_for_the_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize("best", [True, False])
+def test_the_best_model_is_not_taken_for_the_last(best: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """At on_train_end the weights are the best ones; the last ones were measured before they were replaced."""
     memory = MemorySink()
     run = trainer(
@@ -286,10 +298,12 @@ def test_the_best_model_is_not_taken_for_the_last(tmp_path: Path) -> None:
         eval_steps=2,
         load_best_model_at_end=True,
         metric_for_best_model="loss",
-        greater_is_better=True,  # so that an early one is "best"
+        greater_is_better=best,  # the loss falls: True, so that an early one is "best"
     )
     run.train()
-    assert run.state.best_global_step < 6
+    assert (run.state.best_global_step < 6) is best
+    told = [r.getMessage() for r in caplog.records if "the rows of step 6 are not of the weights" in r.getMessage()]
+    assert len(told) == best and all("those of the best checkpoint" in text for text in told)
     last = scanned_table(tmp_path / "checkpoint-6", tmp_path / "scan", PRECISIONS)
     assert memory.snapshots[-1].step == 6
     got = {r.layer_name: r.alpha for r in memory.snapshots[-1].table}

@@ -10,6 +10,7 @@ from torch import nn
 
 from alpha_callbacks import AnalysisOptions, MemorySink, Monitor
 from alpha_callbacks.analysis.processes import Ranks
+from alpha_callbacks.training import saved_weights
 from alpha_callbacks.training.saved_weights import Compared, Saved, compared
 from alpha_callbacks.weights.module_weights import module_inventory
 
@@ -50,6 +51,26 @@ def test_one_other_layer_makes_all_of_them_the_files(row: int, tmp_path: Path) -
     assert [weight.layer_name for weight in found.weights] == ["0", "1"]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_every_row_of_a_small_model_is_compared(whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a larger one three rows of each layer, which an average of weights changes too (docs/training.md)."""
+    monkeypatch.setattr(saved_weights, "_BLOCK", 40)  # two rows at a time
+    monkeypatch.setattr(saved_weights, "_WHOLE", 2 * 12 * 16 * 4 - (not whole))
+    model, other = network(), network()
+    with torch.no_grad():
+        weight(other, 1)[2, 0] += 1e-6  # between the first, the middle and the last
+    torch.save(other.state_dict(), tmp_path / "m.pt")
+    found = look(model, tmp_path / "m.pt")
+    assert found.of_first == ({"0", "1"} if whole else set()) and (found.note is not None) is whole
+
+
+def test_the_place_in_memory_does_not_matter() -> None:
+    model, state = network(), network().state_dict()
+    for name, tensor in state.items():
+        state[name] = torch.cat([torch.zeros(1), tensor.reshape(-1)])[1:].reshape(tensor.shape)  # 4 bytes further
+    assert look(model, state).note is None
+
+
 def test_another_format_is_another_value(tmp_path: Path) -> None:
     model = network()
     torch.save({name: tensor.bfloat16() for name, tensor in model.state_dict().items()}, tmp_path / "m.pt")
@@ -74,6 +95,10 @@ def test_what_was_written_stands_in_for_a_file_that_is_not_there_yet(tmp_path: P
         (None, "expected"),
         (b"half a file", "expected"),
         ({"a.weight": torch.ones(16, 16)}, "names its layers otherwise"),
+        ([torch.ones(12, 16)], ""),
+        ({"w": torch.ones(16)}, "nothing in it is known as a layer"),
+        ({"0.bias": torch.ones(12), "1.bias": torch.ones(16)}, "nothing in it is known as a layer"),
+        ({}, ""),
     ],
 )
 def test_a_file_that_cannot_be_compared_is_told(content: Any, why: str, tmp_path: Path) -> None:
