@@ -103,6 +103,12 @@ def close_browser() -> None:
         _Chromium.browser = _Chromium.driver = None
 
 
+_DRAWS = """() => new Promise(done => {
+  requestAnimationFrame(() => done(true));
+  setTimeout(() => done(false), 5000);
+})"""
+
+
 @contextmanager
 def new_page(theme: str = "light") -> Iterator[Any]:
     """Return an empty page without storage or setting of another test; only one at a time."""
@@ -122,6 +128,8 @@ def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]
     """Open a page from file://; at the end it must have asked for nothing, and reported no error."""
     path = folder / "page.html"
     path.write_text(html, encoding="utf-8")
+    if not _page(theme).evaluate(_DRAWS):
+        close_browser()  # a starved one may never draw again; the next page is in a new one
     with new_page(theme) as page:
         found = Opened(page)
         listeners = {"request": found.requested, "pageerror": found.failed, "console": found.said}

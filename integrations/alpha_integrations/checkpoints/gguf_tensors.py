@@ -83,7 +83,7 @@ class GgufModel:
             heads, rank, features = shape
             read, shape = partial(_turned_heads, read, features), (heads * features, rank)
         is_stack = len(shape) == 3 and _STACK.search(tensor.name) is not None
-        is_linear = len(shape) == 2 and tensor.name.endswith(".weight")
+        is_linear = len(shape) == 2 and tensor.name.endswith(".weight") and categorize(tensor.name[:-7]) != "embedding"
         return StoredTensor(
             name=tensor.name,
             shape=shape,
