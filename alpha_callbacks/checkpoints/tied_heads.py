@@ -30,6 +30,15 @@ _NAMES = {  # model_type, of the text part too -> name of the head, "lm_head" in
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "DoubleHeadsModel", "FunnelForMaskedLM")
 _MASKED = (*_CAUSAL, "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "BlipForQuestionAnswering")
 _SEQUENCE_TO_SEQUENCE = ("ForConditionalGeneration", "ForTextToText", "ForSpeechToText", "MTModel")
+_OF_CLASSES = {  # beginning of the class's name -> name of the head
+    "Blip2ForConditionalGeneration": "language_model.lm_head",
+    "InstructBlip": "language_model.lm_head",
+    "Kosmos2": "text_model.lm_head",
+    "Llama4ForConditionalGeneration": "language_model.lm_head",
+    "SpeechT5ForSpeechToText": "text_decoder_postnet.lm_head",
+    "T5Gemma": "lm_head.out_proj",
+    "TrOCRForCausalLM": "output_projection",
+}
 # Ends of the embedding's name, the first that there is: an encoder may have one too.
 _SHARED = ("shared.weight", "decoder.embed_tokens.weight")
 _EMBEDDINGS = (
@@ -75,11 +84,10 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
         table = _embedding(tensors, ("decoder.embed_tokens.weight",)) or _embedding(tensors, _EMBEDDINGS)
     elif any(name.endswith(_SEQUENCE_TO_SEQUENCE) for name in listed):
         table = _embedding(tensors, _SHARED) or _embedding(tensors, _EMBEDDINGS)
-        if any(name.startswith("Llama4") for name in listed):
-            head = "language_model.lm_head"
     else:
         return
-    if table is not None:
+    head = next((name for start, name in _OF_CLASSES.items() if any(one.startswith(start) for one in listed)), head)
+    if table is not None and head not in by_layer:
         yield f"{head}.weight", table
 
 

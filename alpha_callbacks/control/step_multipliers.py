@@ -2,7 +2,7 @@
 
 Schedulers, loggers and checkpoints therefore see the settings as if nobody multiplied them: whatever a scheduler
 computes, from its own base values or from the last one, is multiplied once. What is multiplied by is kept in the groups
-themselves, under a key of ours, so that it is saved and restored with the optimizer by every framework.
+themselves, under a key of their own, so that it is saved and restored with the optimizer by every framework.
 """
 
 import logging

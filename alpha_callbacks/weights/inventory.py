@@ -226,8 +226,9 @@ def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool
     if ndim > 5:
         return f"{ndim}-D, expected 2 to 5"
     layer = layer_name_of(name)
-    named = tensor.kind not in ("linear", "transposed", "conv") and categorize(layer) == "embedding"
-    table = known.form == "table" if known else ndim == 2 and (tensor.kind == "embedding" or named)
+    told = tensor.kind not in ("linear", "transposed", "conv")  # what a live module is counts more than its name
+    named = known.form == "table" if known else ndim == 2 and categorize(layer) == "embedding"
+    table = tensor.kind == "embedding" and ndim == 2 or told and named
     if table and not include_embeddings:
         return "embedding (--include-embeddings analyses it)"
     return ""

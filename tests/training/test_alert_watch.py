@@ -149,7 +149,7 @@ def test_a_run_that_is_continued_keeps_its_start(tmp_path: Path) -> None:
         watch = AlertWatch(alert_rules("change > 0.5"))
         watch.begin(start, other)
         assert watch.see(other) == ()
-    (tmp_path / "alpha_hill_history.csv").write_text("nothing of ours\n")
+    (tmp_path / "alpha_hill_history.csv").write_text("not a history\n")
     assert first_state(tmp_path, 10) is None
 
 

@@ -4,6 +4,7 @@ Sizes coincide on purpose: hidden and intermediate sizes are equal, so that a sh
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,11 +176,21 @@ class Unlike(nn.Module):
         self.codebook = nn.Linear(8, 8)
         self.embed = nn.Linear(8, 8)
         self.pos_embed = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 8))
+        self.query = nn.Linear(8, 8)
 
 
 def test_what_a_name_means_in_transformers_it_need_not_mean_elsewhere(tmp_path: Path) -> None:
     live = module_inventory(Unlike(), OPTIONS)
-    assert [weight.layer_name for weight in live.weights] == ["codebook", "embed", "pos_embed.0", "pos_embed.2"]
+    assert [weight.layer_name for weight in live.weights] == [
+        "codebook",
+        "embed",
+        "pos_embed.0",
+        "pos_embed.2",
+        "query",
+    ]
+    model = Unlike()
+    model.config = SimpleNamespace(to_dict=lambda: {"model_type": "eomt"})  # where a table has this name
+    assert len(module_inventory(model, OPTIONS).weights) == 5
     torch.save(Unlike().state_dict(), tmp_path / "model.pt")
     saved = open_checkpoint(tmp_path / "model.pt").inventory(OPTIONS)
     assert {"codebook", "pos_embed.0", "pos_embed.2"} <= {weight.layer_name for weight in saved.weights}
@@ -229,6 +240,9 @@ EMBEDDING = "model.language_model.embed_tokens.weight"
             ("bert.embeddings.word_embeddings.weight", "cls.predictions.transform.dense.weight"),
             [],
         ),
+        ({"architectures": ["TrOCRForCausalLM"]}, ("model.decoder.embed_tokens.weight",), ["output_projection.weight"]),
+        ({"architectures": ["Llama4ForCausalLM"]}, ("model.embed_tokens.weight",), ["lm_head.weight"]),
+        ({"architectures": ["Blip2ForConditionalGeneration"]}, (EMBEDDING,), ["language_model.lm_head.weight"]),
         ({"architectures": ["Llama4ForConditionalGeneration"]}, (EMBEDDING,), ["language_model.lm_head.weight"]),
     ],
 )

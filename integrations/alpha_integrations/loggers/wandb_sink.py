@@ -131,7 +131,7 @@ class WandbSink:
         self.run.log({}, commit=False)  # tells at once whether the run is over; its step would be waited for
 
     def _queue(self, row: Mapping[str, Any], layers: Mapping[str, float], step: int) -> None:
-        """Send a row when no other of ours is in the open one."""
+        """Send a row when the open one holds none from here yet."""
         self._define(row, layers)
         step_keys = {self._host.step_key: step} if self._host.step_key else {}
         self._waiting.append({**row, **step_keys, **layers})
