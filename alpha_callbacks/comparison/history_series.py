@@ -91,23 +91,6 @@ def folded(series: Series, most: int) -> Series:
     return Series(names, tuple(categories), tuple(blocks), series.steps, values)
 
 
-def span(values: np.ndarray, share: float = 1.0) -> tuple[float, float]:
-    """Return the ends of a colour scale: percentiles `share` and 100 - `share` of the finite values, (0, 1) if none."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = (float(end) for end in np.percentile(finite, [share, 100 - share]))
-    return (low, high) if high > low else (low - (abs(low) or 1.0) / 2, low + (abs(low) or 1.0) / 2)
-
-
-def reach(values: np.ndarray, share: float = 99.0) -> float:
-    """Return the end of a colour scale around 0: a percentile of |value|, the largest if that is 0, 0 if empty."""
-    finite = np.abs(values[np.isfinite(values)])
-    if not finite.size:
-        return 0.0
-    return float(np.percentile(finite, share)) or float(finite.max())
-
-
 def lost(series: Series) -> int:
     """Return the number of cells without alpha."""
     return int(np.isnan(series.values).sum())

@@ -3,9 +3,7 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from alpha_callbacks.comparison.comparison import Comparison
@@ -24,7 +22,6 @@ from alpha_callbacks.plots.elements.legend import add_heading, say
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.weights.layer_names import short_name
 
-_OUTLIERS = 98  # percentile of |delta| at which the colours end, or one extreme layer would make the others pale
 _ROUNDING = 1e-9  # a smaller unresolved change comes from the rounding of printed digits
 
 
@@ -37,16 +34,16 @@ def plot_comparison_heatmap(comparison: Comparison) -> tuple[Figure, Sequence[Ax
     """
     grid = arrange(comparison.pairs, lambda pair: pair.row)
     cells: Cells = {place: _cell(pairs) for place, pairs in grid.places.items()}
-    scale, clipped = _scale([cell.value for cell in cells.values()])
+    scale, remark = color_scale((cell.value for cell in cells.values()), "diverging")
     frame = heat_frame(grid)
     draw_cells(frame.cells, grid, cells, scale, printed=frame.printed)
     add_color_bar(frame.figure, frame.bar, scale, "change of alpha (no unit)", places=tick_places(9),
-                  text=lambda value, _: f"{value:+.3g}" if value else "0", clipped=clipped)  # fmt: skip
+                  text=lambda value, _: f"{value:+.3g}" if value else "0", clipped=bool(remark))  # fmt: skip
     if comparison.compared and not any(math.isfinite(cell.value) for cell in cells.values()):
         say(frame.cells, "no layer to compare")
     shown = [pair for pair in grid.layers if pair.ok]
     many = f"median of up to {grid.most} layers per cell" if grid.most > 1 else ""
-    subtitle = joined(*side_names(comparison), counted(len(shown), "layer"), many)
+    subtitle = joined(*side_names(comparison), counted(len(shown), "layer"), many, remark)
     subtitle = subtitle if comparison.compared else nothing_text(comparison)
     add_heading(frame.figure, "Change of alpha, B − A", subtitle)
     outside = [f"{short_name(pair.row.layer_name)} {_cell([pair]).text}" for pair in grid.outside]
@@ -62,13 +59,3 @@ def _cell(pairs: Sequence[Pair]) -> Cell:
     if middle == 0 and max(unresolved, default=0.0) > _ROUNDING:  # no colour: it would claim a measurement
         return Cell(math.nan, bound_text(max(unresolved)))
     return Cell(middle, f"{middle:+.3f}" if abs(middle) >= 0.0005 else f"{middle:+.0e}" if middle else "0")
-
-
-def _scale(values: Sequence[float]) -> tuple[ScalarMappable | None, bool]:
-    """Return colours that are white at 0, and whether some values lie beyond their ends; None without a change."""
-    finite = np.abs([value for value in values if math.isfinite(value)])
-    end = float(np.percentile(finite, _OUTLIERS)) if len(finite) else 0.0
-    end = end or float(finite.max(initial=0.0))
-    if not end:
-        return None, False
-    return color_scale("diverging", -end, end), bool((finite > end).any())

@@ -40,17 +40,17 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
     precision = precision or _default(table, value)
     grid = make_grid(table)
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
-    colors, metric = heat_colors(table, grid, value, precision), METRICS[value]
+    (colors, remark), metric = heat_colors(table, grid, value, precision), METRICS[value]
     frame = heat_frame(grid)
     draw_cells(frame.cells, grid, cells, colors, printed=frame.printed)
     ticks: Any = {"places": tick_places(9), "text": tick_text} if value == "drift" else {}
     label = fit(metric.bar.format(reference=table.reference), 3.0, 9.0)
-    add_color_bar(frame.figure, frame.bar, colors, label, **ticks)
+    add_color_bar(frame.figure, frame.bar, colors, label, clipped=bool(remark), **ticks)
     if all(cell.text == LOST for cell in cells.values()):
         say(frame.cells, LABELS["no_alpha"])
     many = f"median of up to {grid.most} layers per cell" if grid.most > 1 else ""
     rule = tail_text(row for layer in grid.layers for row in layer.rows)
-    subtitle = joined(counted(len(grid.layers), "layer"), many, rule, lost_text(grid.layers, [precision]))
+    subtitle = joined(counted(len(grid.layers), "layer"), many, rule, lost_text(grid.layers, [precision]), remark)
     add_heading(frame.figure, joined(f"{metric.heading}, {precision}", table.model), subtitle)
     outside = [
         f"{short_name(layer.first.layer_name)} {cell_of([layer], value, precision, table.reference).text}"

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from alpha_callbacks.comparison.history_series import (
@@ -15,9 +14,7 @@ from alpha_callbacks.comparison.history_series import (
     change,
     folded,
     lost,
-    reach,
     spaced,
-    span,
     thinned,
 )
 from alpha_callbacks.comparison.read_history import AlphaHistory
@@ -56,7 +53,7 @@ def plot_history(
     figure = new_figure(left + _WIDTH + _RIGHT, _BOTTOM + height + _TOP)
     axes = add_axes(figure, left, _BOTTOM, _WIDTH, height)
     bar_axes = add_axes(figure, left + _WIDTH + 0.2, _BOTTOM + height - min(4.0, height), 0.18, min(4.0, height))
-    scale = _scale(series.values, value)
+    scale, remark = color_scale(series.values.flat, METRICS[value].scale)
     axes.patch.set(facecolor="white", edgecolor=HATCH, hatch="//////", linewidth=0)
     high = _heights(series, height)
     if scale is None:
@@ -65,13 +62,12 @@ def plot_history(
         colors = scale.to_rgba(np.ma.masked_invalid(np.repeat(series.values, high, axis=0)))
         extent = (0, len(series.steps), high.sum(), 0)
         axes.imshow(colors, aspect="auto", interpolation="nearest", extent=extent)
-    add_color_bar(figure, bar_axes, scale, METRICS[value].bar, clipped=True)
+    add_color_bar(figure, bar_axes, scale, METRICS[value].bar, clipped=bool(remark))
     _label_steps(axes, series)
     _label_rows(axes, series, labels, np.concatenate([[0], high.cumsum()]), (beside, height))
     add_heading(figure, f"{METRICS[value].heading}, {precision or history.reference}", _subtitle(history, note))
     holes = "hatched: not measured, or no alpha" if lost(series) else ""
-    ends = "colours end at the 1st and 99th percentile" if scale is not None else ""
-    figure.text(0.14 / (left + _WIDTH + _RIGHT), 0.1 / (_BOTTOM + height + _TOP), joined(holes, ends), size=8,
+    figure.text(0.14 / (left + _WIDTH + _RIGHT), 0.1 / (_BOTTOM + height + _TOP), joined(holes, remark), size=8,
                 color=GREY)  # fmt: skip
     return figure, (axes, bar_axes)
 
@@ -92,14 +88,6 @@ def _subtitle(history: AlphaHistory, note: str) -> str:
     tail = f"the tail of {history.changed_tail} changed its size" if history.changed_tail else ""
     span_text = f"steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"step {steps[0]}"
     return joined(counted(len(history.layers), "layer"), f"{counted(len(steps), 'state')}, {span_text}", note, tail)
-
-
-def _scale(values: np.ndarray, value: str) -> ScalarMappable | None:
-    scale = METRICS[value].scale
-    if scale == "diverging":
-        end = reach(values)
-        return color_scale(scale, -end, end) if end else None
-    return None if np.isnan(values).all() else color_scale(scale, *span(values))
 
 
 def _heights(series: Series, height: float) -> np.ndarray:

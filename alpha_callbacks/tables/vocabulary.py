@@ -61,10 +61,15 @@ SCALES: dict[Scale, tuple[str, ...]] = {
     "error": ("#fff7ec", "#fee8c8", "#fdd49e", "#fdbb84", "#fc8d59", "#ef6548", "#d7301f", "#b30000", "#7f0000"),
 }  # fmt: skip
 
+# Of more values than this, colours leave out this share at each end, or a few extreme ones would make the rest pale.
+CUT_FROM, CUT = 50, 0.02
+
 LABELS = {
     "noise": "noise (MP)",
     "stderr": "± stderr (i.i.d. guide)",
     "no_alpha": "no usable alpha",
+    "color_ends": "colours end at the 2nd and 98th percentile",
+    "change_ends": "colours end at the 98th percentile of the changes",
     "lost": "×",  # a cell whose layers have no usable alpha
 }
 
@@ -173,6 +178,7 @@ def page_vocabulary() -> dict[str, Any]:
         "outside": list(OUTSIDE_COLORS),
         "dark_theme": DARK_THEME,
         "scales": {name: list(stops) for name, stops in SCALES.items()},
+        "cut": {"from": CUT_FROM, "share": CUT},
         "inks": {"dark": ON_DARK, "light": INK, "dark_below": DARK_BELOW},
         "labels": LABELS,
         "metrics": {name: {**asdict(metric), "ends": list(metric.ends)} for name, metric in METRICS.items()},

@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from alpha_callbacks.comparison.history_findings import failed, history_findings
-from alpha_callbacks.comparison.history_series import by_category, change, folded, reach, spaced, span, thinned
+from alpha_callbacks.comparison.history_series import by_category, change, folded, spaced, thinned
 from alpha_callbacks.comparison.read_history import find_history, read_history
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.sinks.history_csv import History
@@ -189,10 +189,3 @@ def test_change_starts_where_a_layer_is_first_known(path: Path) -> None:
     moved = change(replace(series, values=values)).values
     assert np.isnan(moved[0, 0]) and moved[0, 1] == 0 and moved[0, 2] == pytest.approx(0.01)
     assert np.isnan(moved[1]).all() and moved[2, 0] == 0
-
-
-def test_ends_of_colours() -> None:
-    nothing = np.array([math.nan])
-    assert span(nothing) == (0.0, 1.0) and reach(nothing) == 0
-    assert span(np.array([2.0, 2.0])) == (1.0, 3.0) and reach(np.array([0.0, 0.0])) == 0
-    assert reach(np.array([0.0] * 500 + [-3.0])) == 3.0  # a percentile of 0 would hide the one that moved

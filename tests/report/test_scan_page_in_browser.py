@@ -1,14 +1,17 @@
 """report.html in a browser, from disk: what it shows, what keys and clicks do, and that nothing gets out."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
+from alpha_callbacks.plots.elements.color_scale import color_ends
 from alpha_callbacks.report.scan_page import report_html
 from alpha_callbacks.tables.table import Table
 from benchmarks.report import PRECISIONS
@@ -351,3 +354,16 @@ def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
         assert it.page.inner_text("#panel-title") == "conv7"
         it.page.locator("#layer-table input").fill("conv299")
         assert it.page.locator("#layer-table tbody tr").count() == 1
+
+
+def test_colours_end_where_those_of_charts_do(it: Opened) -> None:
+    draws = np.random.default_rng(0).normal(3, 2, 200).round(1).tolist()
+    for values in ([], [2.0], [2.0, 2.0], draws[:50], draws[:51], draws, [0.0] * 99 + [-3.0], [5.0] * 99 + [7.0]):
+        for scale in ("sequential", "diverging"):
+            told = it.page.evaluate(f"AH.ends({json.dumps(values)}, '{scale}')")
+            ends = color_ends(values, scale)
+            if ends is None:
+                assert told is None
+            else:
+                assert (told["low"], told["high"]) == (ends.low, ends.high)
+                assert told["remark"].lower() == (f"{ends.remark.lower()}." if ends.clipped else "")

@@ -41,7 +41,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     """
     grid = make_grid(table, named=False)  # the cards of bars name every layer
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
-    colors = heat_colors(table, grid, value, precision)
+    colors, remark = heat_colors(table, grid, value, precision)
     unit = _unit(cells.values()) if value == "drift" else 0.01 if value == "relative_error" else 1.0
     cells = {place: _short(cell, value, unit) for place, cell in cells.items()}
 
@@ -65,7 +65,8 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     sign = "+" if value == "drift" else ""
     percent = "%" if value == "relative_error" else ""
     add_color_bar(figure, bar_axes, colors, places=tick_places(6),
-                  text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0")  # fmt: skip
+                  text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0",
+                  clipped=bool(remark))  # fmt: skip
     bar_axes.tick_params(labelsize=SIZE, length=2, pad=2)
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, LABELS["no_alpha"])

@@ -1,15 +1,63 @@
 """The colour scales of `vocabulary.SCALES` for matplotlib, and the bar that explains one."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import cache
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator
 
-from alpha_callbacks.tables.vocabulary import SCALES, Scale
+from alpha_callbacks.tables.vocabulary import CUT, CUT_FROM, LABELS, SCALES, Scale
+
+
+class Ends(NamedTuple):
+    """Ends of a colour scale; `clipped` is True if some values lie beyond them."""
+
+    low: float
+    high: float
+    clipped: bool
+
+    @property
+    def remark(self) -> str:
+        """What a picture must say of them."""
+        if not self.clipped:
+            return ""
+        return LABELS["change_ends" if self.low == -self.high else "color_ends"]
+
+
+def color_ends(values: Iterable[float], scale: Scale) -> Ends | None:
+    """Return where the colours of these values end; pages follow the same rule (`AH.ends`).
+
+    A diverging scale is as long on both sides of 0. None: no finite value, or, on a diverging scale, nothing but 0.
+
+    Examples:
+        >>> color_ends([3.0, float("nan"), 5.0], "sequential")
+        Ends(low=3.0, high=5.0, clipped=False)
+        >>> color_ends([0.5, -2.0], "diverging")
+        Ends(low=-2.0, high=2.0, clipped=False)
+        >>> color_ends([0.0] * 60 + [1.0, 9.0], "diverging"), color_ends([0.0], "diverging")
+        (Ends(low=-1.0, high=1.0, clipped=True), None)
+    """
+    found = np.array([value for value in values if math.isfinite(value)])
+    if not found.size:
+        return None
+    ordered = np.sort(np.abs(found) if scale == "diverging" else found)
+    cut = CUT if found.size > CUT_FROM else 0.0
+    low, high = (float(ordered[math.floor(share * (found.size - 1) + 0.5)]) for share in (cut, 1 - cut))
+    smallest, largest = float(ordered[0]), float(ordered[-1])
+    if scale == "diverging":
+        high = high or float(ordered[ordered > 0].min(initial=largest))  # most did not change: still show which did
+        return Ends(-high, high, largest > high) if high else None
+    if low == high:  # of nearly all: show the rest as well
+        low, high = smallest, largest
+    if low == high:
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    return Ends(low, high, smallest < low or largest > high)
 
 
 @cache
@@ -18,9 +66,10 @@ def color_map(scale: Scale) -> Colormap:
     return LinearSegmentedColormap.from_list(scale, SCALES[scale])
 
 
-def color_scale(scale: Scale, low: float, high: float) -> ScalarMappable:
-    """Return the colours of numbers from `low` to `high`."""
-    return ScalarMappable(Normalize(low, high), color_map(scale))
+def color_scale(values: Iterable[float], scale: Scale) -> tuple[ScalarMappable | None, str]:
+    """Return the colours of these values, None if there is none, and a remark where some lie beyond their ends."""
+    ends = color_ends(values, scale)
+    return (ScalarMappable(Normalize(ends.low, ends.high), color_map(scale)), ends.remark) if ends else (None, "")
 
 
 def add_color_bar(

@@ -18,22 +18,11 @@ from alpha_callbacks.tables.vocabulary import HATCH, HOLE, INK, METRICS, ink_on
 _NO_CELL = Cell(math.nan, "")
 
 
-def heat_colors(table: Table, grid: Grid, value: Value, precision: str) -> ScalarMappable | None:
-    """Return the colours; where all precisions share them, their pictures can be compared. None without a value."""
+def heat_colors(table: Table, grid: Grid, value: Value, precision: str) -> tuple[ScalarMappable | None, str]:
+    """Return colours and a remark on their ends; where all precisions share them, their pictures can be compared."""
     names = table.precisions if METRICS[value].shared else [precision]
     found = [cell_of(layers, value, name, table.reference).value for layers in grid.places.values() for name in names]
-    finite = [number for number in found if math.isfinite(number)]
-    if not finite:
-        return None
-    low, high = min(finite), max(finite)
-    if value == "drift":
-        high = max(-low, high)
-        low = -high
-        if high == 0:  # all lossless: nothing to tell apart
-            return None
-    if low == high:
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    return color_scale(METRICS[value].scale, low, high)
+    return color_scale(found, METRICS[value].scale)
 
 
 def draw_cells(

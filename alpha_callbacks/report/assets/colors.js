@@ -1,5 +1,5 @@
 "use strict";
-/* The colours of the vocabulary: AH.color, AH.gradient, AH.plotlyScale for scales; AH.categoryColor, AH.categoryShape,
+/* The colours of the vocabulary: AH.color, AH.gradient, AH.plotlyScale, AH.ends for scales; AH.categoryColor, AH.categoryShape,
    AH.precisionColor for names; AH.key, AH.categoryKeys for legends. */
 (() => {
   const {scales, inks, dark_theme: pale, precisions, other_precisions: cycle, other_category: other} = AH.words;
@@ -20,6 +20,23 @@
 
   /** A scale as plotly takes it. */
   AH.plotlyScale = (name) => scales[name].map((stop, i, stops) => [i / (stops.length - 1), stop]);
+
+  /** Where the colours of these values end, as `color_ends` in Python has it: {low, high, remark}; null without any. */
+  AH.ends = (values, scale) => {
+    const around = scale === "diverging", {from, share} = AH.words.cut;
+    const ordered = Float64Array.from(values.filter(Number.isFinite), (x) => (around ? Math.abs(x) : x)).sort();
+    if (!ordered.length) return null;
+    const cut = ordered.length > from ? share : 0, [smallest, largest] = [ordered[0], ordered.at(-1)];
+    let [low, high] = [cut, 1 - cut].map((at) => ordered[Math.floor(at * (ordered.length - 1) + 0.5)]);
+    if (around) {
+      high = high || ordered.find((x) => x > 0) || 0;  // most did not change: still show which did
+      low = -high;
+    } else if (low === high) [low, high] = [smallest, largest];
+    if (low === high && !around) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+    const clipped = largest > high || (!around && smallest < low);
+    const remark = AH.words.labels[around ? "change_ends" : "color_ends"];
+    return around && !high ? null : {low, high, remark: clipped ? `${remark[0].toUpperCase()}${remark.slice(1)}.` : ""};
+  };
 
   /** A colour as this theme shows it: in the dark theme the darkest ones are lighter. */
   const themed = (color) => (AH.dark() && pale[color]) || color;

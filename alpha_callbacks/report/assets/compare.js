@@ -64,8 +64,7 @@
   }).group);
   drawScatters();
 
-  /* Map: one cell per block and category with the median, and one tile per layer outside blocks. The colours end at
-     the 98th percentile of |change|. */
+  /* Map: one cell per block and category with the median, and one tile per layer outside blocks. */
   const SHOWN = {
     change: {label: "Change", title: "B − A", of: delta},
     ratio: {label: `Change of ${VALUES.ratio.title}`, title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
@@ -94,10 +93,9 @@
   function drawMap(key) {
     const {title, of} = SHOWN[key];
     const z = rows.map((row) => places.map((place) => AH.median(at(row, place).map(of))));
-    const sizes = (inside.length ? z.flat() : outside.map(of)).filter(Number.isFinite).map(Math.abs).sort((a, b) => a - b);
-    const end = sizes[Math.ceil(0.98 * (sizes.length - 1))] || sizes.at(-1) || 1;
+    const {high: end, remark} = AH.ends(inside.length ? z.flat() : outside.map(of), "diverging") || {high: 1, remark: ""};
     document.getElementById("compare-note").textContent = [
-      sizes.at(-1) > end ? "Colours end at the 98th percentile of the changes." : "",
+      remark,
       several > 1 ? `Cells show the median of up to ${several} layers.` : "",
     ].filter(Boolean).join(" ");
     for (const {element, value, i} of tiles) {

@@ -100,24 +100,18 @@
     });
   }
 
-  /** Ends of the colours: the same for all precisions where they can be compared; without the outermost 2 percent. */
+  /** Ends of the colours: the same for all precisions where they can be compared. */
   function range(key, p) {
     const metric = AH.metrics[key], drawn = cells.filter((cell) => !inside.length || cell.layers.some((i) => L.block(i) !== null));
     const precisions = metric.shared ? L.precisions.map((_, at) => at) : [p];
-    const values = drawn.flatMap((cell) => precisions.map((at) => valueOf(cell.layers, key, at).value)).filter(Number.isFinite).sort((a, b) => a - b);
-    if (!values.length) return null;
-    const at = (share) => values[Math.round(share * (values.length - 1))];
-    const cut = values.length > 50 ? 0.02 : 0;
-    let [low, high] = [at(cut), at(1 - cut)];
-    if (metric.scale === "diverging") { high = Math.max(Math.abs(low), Math.abs(high)); low = -high; }
-    return {low, high, cut: cut > 0};
+    return AH.ends(drawn.flatMap((cell) => precisions.map((at) => valueOf(cell.layers, key, at).value)), metric.scale);
   }
 
   function paint() {
     const {metric: key, precision: p} = AH.view.now, metric = AH.metrics[key], ends = range(key, p);
     for (const {element, layers, where} of cells) {
       const {value, text} = valueOf(layers, key, p), finite = Number.isFinite(value);
-      const share = !finite || !ends ? 0.5 : ends.high > ends.low ? (value - ends.low) / (ends.high - ends.low) : 0.5;
+      const share = finite && ends ? (value - ends.low) / (ends.high - ends.low) : 0.5;
       const {fill, ink} = finite ? AH.color(metric.scale, share) : {fill: "", ink: ""};
       Object.assign(element.style, {background: fill, color: ink});
       const known = finite || Boolean(metric.tells && metric.tells(layers[0], p) !== null);
@@ -140,7 +134,7 @@
       cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? "≤: not measured, provably below this bound." : "",
       key === "drift" && p === L.reference ? `${L.precisions[p]} is the reference for drift; choose another precision.` : "",
       several ? "Cells with several layers (experts) show their median and open a list." : "",
-      ends && ends.cut ? "Colours end at the 2nd and 98th percentile." : "",
+      ends ? ends.remark : "",
     ].filter(Boolean).join(" ");
   }
 

@@ -19,15 +19,6 @@
   const row = (i) => alphas[precision].subarray(i * wide, (i + 1) * wide);
   const shown = (i, key) => VALUES[key].of(row(i), i);
 
-  /** Ends of the colours: percentiles 1 and 99 of the values, around 0 for a change. */
-  function ends(rows, around) {
-    const finite = Float32Array.from(rows.flatMap((one) => [...one]).filter(Number.isFinite).map((x) => (around ? Math.abs(x) : x))).sort();
-    if (!finite.length) return [0, 1];
-    const at = (share) => finite[Math.round(share * (finite.length - 1))];
-    if (around) { const end = at(0.99) || finite.at(-1) || 1; return [-end, end]; }
-    return at(0.99) > at(0.01) ? [at(0.01), at(0.99)] : [at(0) - 0.5, at(0) + 0.5];
-  }
-
   /* Rows: those labelled with a number may be thin, those labelled with a name are as high as the name if there is room. */
   const LINE = 15, TALL = 1500, THIN = 4.6; // pixels
   const heat = document.getElementById("history-heat");
@@ -54,12 +45,14 @@
 
   function drawHeat() {
     const z = all.map((i) => shown(i, value));
-    const around = value === "change", [zmin, zmax] = ends(z, around);
+    const around = value === "change", scale = around ? "diverging" : "sequential";
+    const {low: zmin, high: zmax, remark} = AH.ends(z.flatMap((one) => [...one]), scale) || {low: -1, high: 1, remark: ""};
+    document.getElementById("history-note").textContent = `${remark} Empty cells were not measured or have no alpha.`.trim();
     AH.plot(heat, () => ({
       data: [{
         type: "heatmap", x: steps.map(String), y: edges, z, zmin, zmax, hoverongaps: false,
         text: all.map((i) => Array(wide).fill(full[i])),
-        colorscale: AH.plotlyScale(around ? "diverging" : "sequential"),
+        colorscale: AH.plotlyScale(scale),
         hovertemplate: `<b>%{text}</b><br>step %{x}: ${around ? "%{z:+.4g}" : "%{z:.5g}"}<extra></extra>`,
         colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(room, 420), y: 1, yanchor: "top"},
       }],
@@ -136,7 +129,6 @@
   tools.append(AH.choice("Value", options, value, (chosen) => { value = chosen; drawHeat(); }).group);
   document.getElementById("lines-tools").append(
     AH.choice("Value", options, linesValue, (chosen) => { linesValue = chosen; drawLines(); }).group);
-  document.getElementById("history-note").textContent = "Colours end at the 1st and 99th percentile; empty cells were not measured or have no alpha.";
   drawHeat();
   drawLines();
 })();
