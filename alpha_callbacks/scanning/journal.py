@@ -1,24 +1,26 @@
-"""Finished layers on disk, one JSON line each, so that a killed run can continue and shards can be merged."""
+"""Finished layers on disk, one line each, so that a killed run can continue and shards can be merged."""
 
 import fcntl
 import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from alpha_callbacks._version import __version__
 from alpha_callbacks.analysis.parallel import Result
 from alpha_callbacks.errors import JournalError
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.scanning.sealed_lines import sealed, unsealed, without_seal
+from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Row
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3  # 2 had no checksums
 FOLDER = "journal"
 NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
 
@@ -41,29 +43,26 @@ def identity(options: AnalysisOptions, checkpoint: Mapping[str, str], layers: It
 def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identity | None, dict[str, Result]]:
     """Return (identity, finished layers) of all parts in a folder.
 
-    A last line cut short by a kill is dropped. Parts come from earlier runs, other ranks or other shards.
+    A last line cut short by a kill is dropped, and so is a damaged one, with a warning: its layer is computed again.
+    Parts come from earlier runs, other ranks or other shards.
 
     Raises:
         JournalError: a part belongs to another run than `expected` or than the first part; names the difference.
     """
     found, results = expected, dict[str, Result]()
-    for part in sorted(folder.glob("*.jsonl")):
-        lines = _whole_lines(part)
-        if not lines:
-            continue
-        try:
-            header, *entries = map(json.loads, lines)
-            parsed = [
-                Result(entry["layer"], tuple(Row(**row) for row in entry["rows"]), entry["seconds"])
-                for entry in entries
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise JournalError(
-                f"{part}: expected lines of JSON, got {error}. Use --no-resume to start over."
-            ) from error
-        found = found or header
-        _require_same(part, header, found)
-        results.update((result.layer_name, result) for result in parsed)
+    for file in sorted(folder.glob("*.jsonl")):
+        part = _read_part(file)
+        if part.header is not None:
+            found = found or part.header
+            _require_same(file, part.header, found)
+            results.update(part.results)
+        if part.damaged:
+            _log.warning(
+                "%s: %s of %d, not as written; what a scan finds no sound line of, it computes again.",
+                file,
+                counted(part.damaged, "damaged line"),
+                part.damaged + len(part.lines),
+            )
     return found, results
 
 
@@ -84,7 +83,7 @@ class JournalWriter:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{part}.jsonl"
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._file: BinaryIO = path.open("ab")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -94,8 +93,7 @@ class JournalWriter:
             ) from error
         except OSError:
             _log.warning("%s: this file system has no locks; run no second scan here.", path)
-        self._file.truncate(sum(len(line.encode()) + 1 for line in _whole_lines(path)))  # a line cut short by a kill
-        if self._file.tell() == 0 or path.stat().st_size == 0:
+        if not self._sound_lines(path):
             self._line(header)
 
     def add(self, result: Result) -> None:
@@ -104,8 +102,22 @@ class JournalWriter:
             {"layer": result.layer_name, "seconds": result.seconds, "rows": [asdict(row) for row in result.rows]}
         )
 
+    def _sound_lines(self, path: Path) -> list[bytes]:
+        """Leave only the lines that are as they were written, and return them."""
+        content, lines, same = path.read_bytes(), _read_part(path).lines, 0
+        for line in lines:
+            if not content.startswith(line + b"\n", same):
+                break
+            same += len(line) + 1
+        self._file.truncate(same)
+        self._append(b"".join(line + b"\n" for line in lines)[same:])
+        return lines
+
     def _line(self, content: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(content) + "\n")
+        self._append(sealed(content) + b"\n")
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -120,10 +132,45 @@ class JournalWriter:
         self._file.close()
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Return the complete lines of a part; what follows the last newline was cut short."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return text[: text.rfind("\n") + 1].splitlines()
+@dataclass
+class _Part:
+    """What is sound in a file.
+
+    Attributes:
+        header: what the layers were computed from; None where it is damaged, and then nothing else counts.
+        results: layer name -> what became of it.
+        lines: those that are as they were written, the header first.
+        damaged: number of the others. A line cut short at the end is none: a kill leaves it.
+    """
+
+    header: Identity | None = None
+    results: dict[str, Result] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    damaged: int = 0
+
+
+def _read_part(file: Path) -> _Part:
+    first, *rest = file.read_bytes().split(b"\n")[:-1] or [b""]
+    header = unsealed(first) or _of_earlier_format(first)
+    if header is None:
+        return _Part(damaged=len(rest) + bool(first))
+    part = _Part(header, lines=[first])
+    for line in rest:
+        entry = unsealed(line)
+        if entry is None:
+            part.damaged += 1
+            continue
+        part.lines.append(line)
+        rows = tuple(Row(**row) for row in entry["rows"])
+        part.results[entry["layer"]] = Result(entry["layer"], rows, entry["seconds"])
+    return part
+
+
+def _of_earlier_format(line: bytes) -> Identity | None:
+    """Return the header of a part without checksums, which is refused by what differs, not taken for damaged."""
+    header = without_seal(line)
+    older = header is not None and header.get("format") in range(1, _FORMAT) and "checksum" not in header
+    return header if older else None
 
 
 def _require_same(part: Path, got: Identity, expected: Identity) -> None:

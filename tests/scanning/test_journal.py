@@ -10,6 +10,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.journal import JournalWriter, clear_journal, identity, read_journal
 from alpha_callbacks.tables.table import Row
 
+AGAIN = "what a scan finds no sound line of, it computes again."
 OWN = identity(AnalysisOptions(), {"model.safetensors": "abc"}, ["a", "b"])
 
 
@@ -85,12 +86,55 @@ def test_one_writer_a_part(tmp_path: Path) -> None:
         JournalWriter(tmp_path, "rank-0", OWN)
 
 
-def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
-    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
-        journal.add(result("a"))
+def test_a_flipped_bit_loses_one_layer_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     part = tmp_path / "rank-0.jsonl"
-    part.write_text(part.read_text() + "{not json}\n")
-    with pytest.raises(JournalError, match=r"rank-0.jsonl: expected lines of JSON.*--no-resume"):
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        for name in "abc":
+            journal.add(result(name))
+    whole = part.read_bytes()
+    lines = whole.split(b"\n")
+    start = len(b"\n".join(lines[:2])) + 1  # of the line of b
+    for place in (*range(start, start + len(lines[2]), 7), start + len(lines[2])):  # its newline too
+        for bit in (0, 3, 7):
+            content = bytearray(whole)
+            content[place] ^= 1 << bit
+            part.write_bytes(content)
+            found = set(read_journal(tmp_path, OWN)[1])
+            assert "b" not in found and {"a", "c"} - found <= ({"c"} if place == start + len(lines[2]) else set())
+    assert caplog.messages[0].startswith(f"{part}: 1 damaged line of 4")
+
+
+def test_a_damaged_line_is_cut_out_when_the_part_is_taken_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    part = tmp_path / "rank-0.jsonl"
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        for name in "abc":
+            journal.add(result(name))
+    header, a, _, c, _ = part.read_bytes().split(b"\n")
+    part.write_bytes(b"\n".join([header, a, b"{", c, b"\xff\xfe", b"[]", b"[" * 100_000, b'{"layer": "ab']))
+    assert set(read_journal(tmp_path, OWN)[1]) == {"a", "c"}
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        journal.add(result("b"))
+    caplog.clear()
+    assert list(read_journal(tmp_path, OWN)[1]) == ["a", "c", "b"]
+    assert part.read_bytes().split(b"\n")[:3] == [header, a, c] and not caplog.messages
+
+
+def test_a_damaged_header_restarts_its_part_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part, name in (("rank-0", "a"), ("rank-1", "b")):
+        with JournalWriter(tmp_path, part, OWN) as journal:
+            journal.add(result(name))
+    file = tmp_path / "rank-0.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"format": 3', b'"format": 2', 1))
+    assert set(read_journal(tmp_path, OWN)[1]) == {"b"}
+    assert caplog.messages == [f"{file}: 2 damaged lines of 2, not as written; {AGAIN}"]
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        journal.add(result("c"))
+    assert set(read_journal(tmp_path, OWN)[1]) == {"b", "c"}
+
+
+def test_a_journal_without_checksums_is_refused_by_its_format(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.jsonl").write_text(json.dumps({**OWN, "format": 2}) + "\n")
+    with pytest.raises(JournalError, match=r"format was 2 there and is 3 now\. Use --no-resume"):
         read_journal(tmp_path, OWN)
 
 
@@ -105,5 +149,5 @@ def test_lines_are_plain_json(tmp_path: Path) -> None:
     with JournalWriter(tmp_path, "rank-0", OWN) as journal:
         journal.add(result("a"))
     header, line = (tmp_path / "rank-0.jsonl").read_text().splitlines()
-    assert json.loads(header)["format"] == 2
+    assert json.loads(header)["format"] == 3
     assert json.loads(line)["layer"] == "a"
