@@ -1,4 +1,4 @@
-"""One category as a card: grouped bars that can be read in a picture 400 pixels wide."""
+"""One category as a card, for a picture 400 pixels wide: the reference as bars, other precisions as dots of drift."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +20,18 @@ from alpha_callbacks.plots.cards.card_frame import (
     label_blocks,
 )
 from alpha_callbacks.plots.elements.alpha_panel import CARD_LOOK, draw_alpha_panel
-from alpha_callbacks.plots.elements.bars import Series, make_series, merged_bars, set_groups
+from alpha_callbacks.plots.elements.bars import Series, draw_crosses, make_series, set_groups
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
-from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis, status_text
+from alpha_callbacks.plots.elements.drift import drift_of, status_text
+from alpha_callbacks.plots.elements.drift_panel import draw_drifts
 from alpha_callbacks.plots.elements.figure_text import fit, joined
-from alpha_callbacks.plots.elements.layer_groups import Group, group_layers, median
+from alpha_callbacks.plots.elements.layer_groups import Group, group_layers
 from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, METRICS, precision_colors
 
-_DRIFT_HEIGHT, _GAP, _LINE = 0.62, 0.25, 0.18
+_DRIFT_HEIGHT, _GAP, _LINE = 0.8, 0.25, 0.18
 _NARROWEST_BAR, _MOST_DPI = 2.0, 320  # pixels
 
 
@@ -38,7 +39,8 @@ _NARROWEST_BAR, _MOST_DPI = 2.0, 320  # pixels
 def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequence[Axes]]:
     """Draw the layers of one category, block by block.
 
-    Measured drifts have their own panel; drifts that are zero or only bounded are stated in words.
+    Bars show the reference alone: side by side, alphas of several precisions look equal. Measured drifts have a panel
+    of their own; drifts that are zero or only bounded are stated in words.
 
     Args:
         table: the rows.
@@ -52,27 +54,29 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
     groups = group_layers(layers)
     copies = _copies(layers, table)  # equal bars beside one another would say no more than the remark
     shown = [name for name in table.precisions if name not in copies]
-    bars = make_series(shown, len(groups), INNER)
+    bars, others = ([name for name in shown if (name == table.reference) == bar] for bar in (True, False))
     remarks = shared_remarks(layers, table)
     if any(len(group.layers) > 1 for group in groups):
         remarks.append("median of each block, from smallest to largest")
-    others = [name for name in table.precisions if name != table.reference]
     measured = any(drift_of(layer, name, table.reference).kind == "measured" for name in others for layer in layers)
-    crosses = any(not group.alphas(name) for group in groups for name in shown)
-    handles = precision_handles(precision_colors(shown), crosses=crosses)
+    crosses = any(not group.alphas(name) for group in groups for name in (shown if measured else bars))
+    colors = precision_colors(shown)
+    dots = [name for name in others if measured]
+    handles = precision_handles({name: colors[name] for name in [*bars, *dots]}, dots=dots, crosses=crosses)
     over = HEADING + legend_height(handles, INNER)
     bottom = BOTTOM + _LINE * len(remarks)
     panel = _DRIFT_HEIGHT + _GAP if measured else 0.0
     height = max(0.5, HEIGHT - bottom - panel - over)
 
-    figure = new_figure(WIDTH, HEIGHT, dpi=_dpi(bars))
+    series = make_series(bars, len(groups), INNER)
+    figure = new_figure(WIDTH, HEIGHT, dpi=_dpi(series))
     axes = [add_axes(figure, LEFT, bottom + panel, INNER, height)]
-    _draw_alphas(axes[0], groups, table, bars, height)
+    _draw_alphas(axes[0], groups, table, series, height)
     add_title(figure, joined(category, title), WIDTH - 0.2)
     add_legend(axes[0], handles, INNER, height)
     if measured:
         axes.append(add_axes(figure, LEFT, bottom, INNER, _DRIFT_HEIGHT))
-        _draw_drift_panel(axes[1], groups, table, bars)
+        _draw_drift_panel(axes[1], groups, table, make_series(others, len(groups), INNER))
     _label_groups(axes, groups)
     for i, remark in enumerate(reversed(remarks)):
         line = fit(remark, WIDTH - 0.2, SIZE)
@@ -92,9 +96,13 @@ def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
     """Return one line per statement on which precisions have the alpha of the reference, exactly or within a bound."""
     reference = table.reference
     same = _copies(layers, table)
+    partly: list[str] = []
+    for name in table.precisions:
+        alone = sum(bool(status_text(layer, reference)) and not status_text(layer, name) for layer in layers)
+        if alone:
+            partly.append(f"{name}: {counted(alone, 'layer')} with an alpha where {reference} has none")
     within: dict[str, list[str]] = {}  # how the bounds are known -> precisions
     worst: dict[str, float] = {}
-    partly: list[str] = []
     for name in table.precisions:
         drifts = [(layer, drift) for layer in layers if (drift := drift_of(layer, name, reference)).kind != "none"]
         if name in (reference, *same) or not drifts:
@@ -138,22 +146,13 @@ def _draw_alphas(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequen
                   rotation=90, va="center")  # fmt: skip
 
 
-def _draw_drift_panel(axes: Axes, groups: Sequence[Group], table: Table, bars: Sequence[Series]) -> None:
-    """Draw the measured drifts as bars from 0, the median of a group that has several."""
-    values: list[float] = []
-    for series in bars:
-        if series.precision == table.reference:
-            continue
-        of_kind = [
-            [drift.value for drift in group.drifts(series.precision, table.reference) if drift.kind == "measured"]
-            for group in groups
-        ]
-        at = [i + series.offset for i, found in enumerate(of_kind) if found]
-        middle = [median(found) for found in of_kind if found]
-        merged_bars(axes, at, middle, series)
-        values += middle
-    axes.axhline(0, color=GREY, linewidth=0.8, zorder=3)
-    scale = scale_drift_axis(axes, "y", values, max_ticks=4)
+def _draw_drift_panel(axes: Axes, groups: Sequence[Group], table: Table, dots: Sequence[Series]) -> None:
+    """Draw the measured drifts, and a cross where there is no alpha; other drifts are told in words."""
+    places = {series.precision: (series.color, series.offset) for series in dots}
+    _, scale = draw_drifts(axes, groups, table, places, max_ticks=4, kinds=["measured"])
+    for series in dots:
+        lost = [i + series.offset for i, group in enumerate(groups) if not group.alphas(series.precision)]
+        draw_crosses(axes, lost, series.color)
     words = f"drift: {METRICS['drift'].axis.format(reference=table.reference)}" + (
         ", symlog scale" if scale == "symlog" else ""
     )

@@ -25,6 +25,7 @@ class PanelLook:
         most_printed: groups up to which their values are printed.
         room: inches that a value needs above its bar.
         text_size: font size of the values.
+        upright: write values from bottom to top, where a bar is narrower than its value.
     """
 
     merged: bool
@@ -32,10 +33,11 @@ class PanelLook:
     most_printed: int
     room: float
     text_size: float
+    upright: bool
 
 
-FILE_LOOK = PanelLook(merged=False, noise_width=0.9, most_printed=40, room=0.55, text_size=7.0)
-CARD_LOOK = PanelLook(merged=True, noise_width=1.5, most_printed=8, room=0.5, text_size=7.5)
+FILE_LOOK = PanelLook(merged=False, noise_width=0.9, most_printed=40, room=0.55, text_size=7.0, upright=True)
+CARD_LOOK = PanelLook(merged=True, noise_width=1.5, most_printed=8, room=0.2, text_size=8.0, upright=False)
 
 
 def draw_alpha_panel(
@@ -62,7 +64,7 @@ def draw_alpha_panel(
     if tallest == 0:
         say(axes, LABELS["no_alpha"])
     elif printed:
-        _print_alphas(axes, groups, bars, tops, reference, look.text_size)
+        _print_alphas(axes, groups, bars, tops, reference, look)
 
 
 def _highest_alpha(group: Group, bars: Sequence[Series]) -> float:
@@ -80,7 +82,7 @@ def _draw_noise(axes: Axes, groups: Sequence[Group], width: float) -> None:
 
 
 def _print_alphas(
-    axes: Axes, groups: Sequence[Group], bars: Sequence[Series], tops: Sequence[float], reference: str, size: float
+    axes: Axes, groups: Sequence[Group], bars: Sequence[Series], tops: Sequence[float], reference: str, look: PanelLook
 ) -> None:
     """Print values where they fit: over each bar, else that of the reference over each group."""
     each = all(series.inches >= 0.13 for series in bars) and all(len(group.layers) == 1 for group in groups)
@@ -88,5 +90,15 @@ def _print_alphas(
         for x, name in [(i + s.offset, s.precision) for s in bars] if each else [(float(i), reference)]:
             value = median(group.alphas(name))
             if math.isfinite(value):
-                axes.annotate(alpha_text(value), (x, value if each else top), (0, 4), textcoords="offset points",
-                              size=size, rotation=90, ha="center", va="bottom", bbox=_LABEL_BOX, zorder=4)  # fmt: skip
+                axes.annotate(
+                    alpha_text(value),
+                    (x, value if each else top),
+                    (0, 4),
+                    textcoords="offset points",
+                    size=look.text_size,
+                    rotation=90 if look.upright else 0,
+                    ha="center",
+                    va="bottom",
+                    bbox=_LABEL_BOX,
+                    zorder=4,
+                )

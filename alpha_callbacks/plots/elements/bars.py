@@ -61,7 +61,7 @@ def draw_alphas(axes: Axes, groups: Sequence[Group], bars: Sequence[Series], *, 
             _draw_bars(axes, groups, series, merged, labelled)
 
 
-def merged_bars(axes: Axes, at: Sequence[float], heights: Sequence[float], series: Series) -> None:
+def _merged_bars(axes: Axes, at: Sequence[float], heights: Sequence[float], series: Series) -> None:
     """Draw bars from 0 as one artist. It does not move the limits of the axes."""
     half = series.width / 2
     bars = [
@@ -79,10 +79,10 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool
     at = [i + series.offset for i in range(len(groups))]
     heights = [0.0 if math.isnan(alpha) else alpha for alpha in alphas]
     if merged:
-        merged_bars(axes, at, heights, series)
+        _merged_bars(axes, at, heights, series)
     else:
         axes.bar(at, heights, series.width, color=series.color, label=series.precision)
-    _cross(axes, [x for x, alpha in zip(at, alphas, strict=True) if math.isnan(alpha)], series.color)
+    draw_crosses(axes, [x for x, alpha in zip(at, alphas, strict=True) if math.isnan(alpha)], series.color)
     if series.inches < 0.07 or not labelled:
         return
     for x, group in zip(at, groups, strict=True):
@@ -98,8 +98,9 @@ def _draw_whiskers(axes: Axes, groups: Sequence[Group], series: Series) -> None:
     axes.vlines(list(found), list(map(min, found.values())), list(map(max, found.values())), color=series.color, lw=1)
     axes.plot(list(found), list(map(median, found.values())), "o", color=series.color, label=series.precision,
               markersize=min(4.0, 0.6 * series.inches * 72))  # fmt: skip
-    _cross(axes, [x for x, values in alphas.items() if not values], series.color)
+    draw_crosses(axes, [x for x, values in alphas.items() if not values], series.color)
 
 
-def _cross(axes: Axes, at: Sequence[float], color: str) -> None:
+def draw_crosses(axes: Axes, at: Sequence[float], color: str) -> None:
+    """Draw a cross on the axis at each place where there is no alpha."""
     axes.plot(at, [0.0] * len(at), "x", color=color, markersize=4, clip_on=False, zorder=4)

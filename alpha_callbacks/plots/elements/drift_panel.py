@@ -1,7 +1,7 @@
-"""The drift panel under a category: markers for what was measured, "≤" for what is only bounded."""
+"""The drift panel under the alphas of a category: markers for what was measured, "≤" for what is only bounded."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -40,26 +40,54 @@ def draw_drift_panel(
         offsets: place of each precision inside a group.
         size: width and height of the panel in inches.
     """
-    kinds: dict[str, None] = {}
-    values: list[float] = []
-    for precision, offset in zip(table.precisions, offsets, strict=True):
-        if precision != table.reference:
-            drifts = [group.drifts(precision, table.reference) for group in groups]
-            for kind in _MARKERS:
-                of_kind = [[drift.value for drift in a_group if drift.kind == kind] for a_group in drifts]
-                if any(of_kind):
-                    kinds[kind] = None
-                    values += _draw_kind(axes, kind, of_kind, offset, colors[precision])
+    places = {name: (colors[name], offset) for name, offset in zip(table.precisions, offsets, strict=True)}
+    kinds, scale = draw_drifts(axes, groups, table, places, max_ticks=8)
     if not kinds:
+        axes.lines[-1].remove()  # of 0
         axes.yaxis.set_visible(False)
         axes.spines["left"].set_visible(False)
         say(axes, "no drift to show" if len(table.precisions) > 1 else "one precision, no drift", size=9)
         return
-    axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
-    scale = scale_drift_axis(axes, "y", values, max_ticks=8)
     note = "\n(symlog scale)" if scale == "symlog" else ""
     axes.set_ylabel(fit(METRICS["drift"].axis.format(reference=table.reference), size[1] + 0.3, 9.0) + note)
     add_legend(axes, [_key(kind, groups) for kind in kinds], *size)
+
+
+def draw_drifts(
+    axes: Axes,
+    groups: Sequence[Group],
+    table: Table,
+    places: Mapping[str, tuple[str, float]],
+    *,
+    max_ticks: int,
+    kinds: Iterable[str] = tuple(_MARKERS),
+) -> tuple[list[str], str]:
+    """Draw the drifts of precisions as markers, and scale the axis to them. A bar would need a scale that begins at 0.
+
+    Args:
+        axes: the panel; group i stands at x = i.
+        groups: from `group_layers`.
+        table: gives the reference.
+        places: precision -> its colour, and its place inside a group; the reference is left out.
+        max_ticks: most ticks wanted.
+        kinds: the kinds of drift to draw, see `Drift`.
+
+    Returns:
+        The kinds found, and the scale of the axis.
+    """
+    found: dict[str, None] = {}
+    values: list[float] = []
+    for precision, (color, offset) in places.items():
+        if precision == table.reference:
+            continue
+        drifts = [group.drifts(precision, table.reference) for group in groups]
+        for kind in kinds:
+            of_kind = [[drift.value for drift in of_group if drift.kind == kind] for of_group in drifts]
+            if any(of_kind):
+                found[kind] = None
+                values += _draw_kind(axes, kind, of_kind, offset, color)
+    axes.axhline(0, color=GREY, linewidth=0.7, zorder=1)
+    return list(found), scale_drift_axis(axes, "y", values, max_ticks=max_ticks)
 
 
 def _draw_kind(axes: Axes, kind: str, of_kind: Sequence[Sequence[float]], offset: float, color: str) -> list[float]:

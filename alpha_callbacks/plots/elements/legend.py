@@ -1,7 +1,7 @@
 """Legends and headings that know their size before they are drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,9 +19,19 @@ _ROW = 0.175
 _ABOVE = 0.07  # gap between axes and legend
 
 
-def precision_handles(colors: dict[str, str], *, crosses: bool) -> list[Handle]:
-    """Return the legend of an alpha panel: precisions, the noise line, and the cross for a missing alpha."""
-    handles: list[Handle] = [Patch(color=color, label=fit(name, 1.4, _SIZE)) for name, color in colors.items()]
+def precision_handles(colors: dict[str, str], *, dots: Collection[str] = (), crosses: bool) -> list[Handle]:
+    """Return the legend of an alpha panel: precisions, the noise line, and the cross for a missing alpha.
+
+    Args:
+        colors: precision -> colour.
+        dots: the precisions that are drawn as dots; the others are bars.
+        crosses: whether there are crosses.
+    """
+    handles: list[Handle] = []
+    for name, color in colors.items():
+        label = fit(name, 1.4, _SIZE)
+        dot = Line2D([], [], color=color, marker="o", markersize=4, linestyle="", label=label)
+        handles.append(dot if name in dots else Patch(color=color, label=label))
     handles.append(Line2D([], [], color=NOISE, linestyle="--", linewidth=0.9, label=LABELS["noise"]))
     if crosses:
         handles.append(Line2D([], [], color=GREY, marker="x", linestyle="", markersize=4, label="no alpha"))
