@@ -87,11 +87,12 @@ class AnalysisOptions:
         """What the tails are fitted with."""
         return ESTIMATORS["hill"](self.k_frac, self.k_min, self.threshold)
 
-    def selects(self, layer_name: str) -> bool:
-        """Return True if include and exclude let this layer through."""
-        if self.include is not None and not re.search(self.include, layer_name):
+    def selects(self, layer_name: str, source_name: str = "") -> bool:
+        """Return True if include and exclude let this layer through; either of its names may match."""
+        names = [name for name in (layer_name, source_name) if name]
+        if self.include is not None and not any(re.search(self.include, name) for name in names):
             return False
-        return self.exclude is None or not re.search(self.exclude, layer_name)
+        return self.exclude is None or not any(re.search(self.exclude, name) for name in names)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

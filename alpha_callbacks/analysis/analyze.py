@@ -301,6 +301,7 @@ def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Sta
         n_eigs=weight.n_eigs,
         threshold=options.threshold,
         effective_bits=get_precision(precision).effective_bits(weight.out_features, weight.in_features),
+        source_name=weight.source_name,
     )
 
 

@@ -95,7 +95,11 @@ class Checkpoint:
             options: which layers are wanted.
             prefix: what the names of layers begin with where this is one of several components.
         """
-        chosen = Chosen(lambda name: options.selects(prefix + name), options.include_embeddings)
+
+        def selects(layer_name: str, source_name: str) -> bool:
+            return options.selects(prefix + layer_name, source_name and prefix + source_name)
+
+        chosen = Chosen(selects, options.include_embeddings)
         found = self._adapter_inventory(Base(), chosen) if self.is_adapter else self._own_inventory(chosen)
         return found.named(prefix) if prefix else found
 

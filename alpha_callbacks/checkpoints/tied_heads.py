@@ -87,6 +87,8 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
     else:
         return
     head = next((name for start, name in _OF_CLASSES.items() if any(one.startswith(start) for one in listed)), head)
+    if table is not None and table.name.startswith("language_model.model.") and "." not in head:
+        head = f"language_model.{head}"  # a language model inside another, under the names that its files have
     if table is not None and head not in by_layer:
         yield f"{head}.weight", table
 

@@ -178,7 +178,9 @@ def _filtered(side: "Side", options: "AnalysisOptions") -> "Table":
 
     from alpha_callbacks.errors import OptionError
 
-    layers = tuple(layer for layer in side.table.layers if options.selects(layer.first.layer_name))
+    layers = tuple(
+        layer for layer in side.table.layers if options.selects(layer.first.layer_name, layer.first.source_name)
+    )
     if not layers:
         wanted = f"that match {options.include!r}" if options.include else "in it"
         rest = f" once {options.exclude!r} is excluded" if options.exclude else ""

@@ -1,13 +1,13 @@
 """Two tables, layer by layer: what alpha did from one to the other."""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from alpha_callbacks.comparison.name_mismatch import describe_mismatch
 from alpha_callbacks.comparison.paired_layers import Pair, PairedLayers
+from alpha_callbacks.comparison.partners import partners
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.tables.results_folder import table_of
 from alpha_callbacks.tables.table import LayerRows, Row, Table
@@ -39,8 +39,8 @@ def compare(
 ) -> Comparison:
     """Pair the layers of two tables.
 
-    Layers belong together by name. Where no layer inside a block has the same name on both sides (a checkpoint and its
-    GGUF file), they do by category, block and shape, if these are unique.
+    Layers belong together by name, in whatever way a library or an earlier version of this one spells it (see
+    `partners`).
 
     Args:
         a: the first table, or the folder or results CSV of a scan.
@@ -58,7 +58,7 @@ def compare(
     ours, theirs = (
         {layer.first.layer_name: _row(layer, p) for layer in t.layers} for t, p in ((a, first), (b, second))
     )
-    partner = _partners(ours, theirs)
+    partner = partners(ours, theirs)
     both = [(row, theirs.get(partner.get(name, ""))) for name, row in ours.items()]
     taken = set(partner.values())
     both += [(None, row) for name, row in theirs.items() if name not in taken]
@@ -94,25 +94,6 @@ def _precisions(a: Table, b: Table, asked: str | tuple[str, str] | None, labels:
 
 def _row(layer: LayerRows, precision: str) -> Row | None:
     return next((row for row in layer.rows if row.precision == precision), None)
-
-
-def _partners(ours: dict[str, Row | None], theirs: dict[str, Row | None]) -> dict[str, str]:
-    """Return the name in B of every layer of A that has a partner."""
-    by_name = {name: name for name in ours if name in theirs}
-    if any(row is not None and row.block is not None for row in (ours[name] for name in by_name)):
-        return by_name
-    places_a, places_b = (_places(rows, skip=by_name) for rows in (ours, theirs))
-    return by_name | {name: places_b[place] for place, name in places_a.items() if place in places_b}
-
-
-def _places(rows: dict[str, Row | None], skip: Iterable[str]) -> dict[tuple[object, ...], str]:
-    """Return place -> name of the layers whose place no other layer has."""
-    names: dict[tuple[object, ...], list[str]] = {}
-    for name, row in rows.items():
-        if row is not None and name not in skip and row.category != "other":
-            numbers = tuple(re.findall(r"(?<![^.])\d+(?![^.])", name))  # block, and expert where there are some
-            names.setdefault((row.category, numbers, row.out_features, row.in_features), []).append(name)
-    return {place: found[0] for place, found in names.items() if len(found) == 1}
 
 
 def _pair(a: Row | None, b: Row | None, labels: tuple[str, str]) -> Pair:

@@ -62,7 +62,7 @@ def matrices(model: nn.Module, *, include_embeddings: bool = False) -> dict[str,
         if view.untyped_storage().data_ptr() in own:
             found[name] = view
             continue
-        fused = whole.get(module_name(name))
+        fused = whole.get(module_name(weight.source_name or name))
         # A parameter of another dtype holds codes, into which decoded values cannot be written.
         if isinstance(fused, nn.Parameter) and fused.ndim == 2 and fused.dtype is weight.dtype:
             found[module_name(name)] = fused.detach()

@@ -26,6 +26,7 @@ _PER_LAYER: dict[str, Callable[[Row], Any]] = {
     "threshold": lambda row: row.threshold,
     "alpha_null": lambda row: row.alpha_null,
 }
+_SOURCE_NAME = "source_name"  # the last column, of sources with other names than `layer_name`
 _PER_PRECISION = (
     "status",
     "method",
@@ -52,18 +53,27 @@ _PER_PRECISION = (
 _FEWER_DIGITS = {"alpha_error_bound": 3, "relative_error": 5, "sqnr_db": 5, "spectral_error": 4, "effective_bits": 8}
 
 
-def results_header(precisions: Sequence[str]) -> list[str]:
-    """Return the columns of the results CSV."""
+def results_header(precisions: Sequence[str], *, source_names: bool = False) -> list[str]:
+    """Return the columns of the results CSV.
+
+    Args:
+        precisions: of the table.
+        source_names: the source has names of its own for some layers.
+    """
     leading = ["layer_name", "category", "out_features", "in_features", *(f"alpha_{p}" for p in precisions)]
     drift = [f"{name}_{p}" for p in precisions for name in ("drift", "drift_bound")]
-    return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions)]
+    last = [_SOURCE_NAME] if source_names else []
+    return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions), *last]
 
 
 def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
     """Write one row per layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
     digits = DIGITS[solver]
-    lines = [results_header(table.precisions), *(_wide(layer, table, digits) for layer in table.layers)]
-    write_text(path, csv_text(lines))
+    lines = [_wide(layer, table, digits) for layer in table.layers]
+    sources = [layer.first.source_name for layer in table.layers]
+    if any(sources):
+        lines = [[*line, source] for line, source in zip(lines, sources, strict=True)]
+    write_text(path, csv_text([results_header(table.precisions, source_names=any(sources)), *lines]))
 
 
 def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:

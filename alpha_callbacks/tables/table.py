@@ -55,6 +55,7 @@ class Row:
         spectral_error: ||W - Q(W)||_2 / ||W||_2; measured for formats below 16 bits, nan for casts to wider ones.
         effective_bits: bits of one weight, scales included.
         relative_size: of an update, ||W - W0||_F / ||W0||_F; nan for weights, and where W0 is not known.
+        source_name: what the source calls the layer, "" where that is `layer_name`.
     """
 
     layer_name: str
@@ -86,6 +87,7 @@ class Row:
     spectral_error: float = math.nan
     effective_bits: float = math.nan
     relative_size: float = math.nan
+    source_name: str = ""
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,6 @@
 """A checkpoint or an adapter beside the base that it started from: which rows the two give."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ from alpha_callbacks.weights.adapters.matching import matches
 from alpha_callbacks.weights.adapters.read_adapter import Adapter, read_adapter
 from alpha_callbacks.weights.adapters.update import Update
 from alpha_callbacks.weights.families import family_of
-from alpha_callbacks.weights.inventory import Inventory, Skipped, take_inventory
+from alpha_callbacks.weights.inventory import Inventory, Selects, Skipped, take_inventory
 from alpha_callbacks.weights.layer_names import UPDATE, module_order
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import weights_of
@@ -22,11 +22,11 @@ class Chosen:
     """Which layers are wanted.
 
     Attributes:
-        selects: layer filter; sees the name of a weight, and decides about its update too.
+        selects: layer filter; sees the names of a weight, and decides about its update too.
         embeddings: embedding tables are wanted.
     """
 
-    selects: Callable[[str], bool]
+    selects: Selects
     embeddings: bool
 
 
@@ -76,7 +76,9 @@ def tuned_inventory(own: Inventory, below: Base, source: str, chosen: Chosen) ->
     for weight in own.weights:
         other = below.weights.get(found.get(weight.layer_name, ""))
         weights += [weight, difference(weight, other) if other else without_base(weight)]
-    left = [w for name, w in below.weights.items() if name not in found.values() and chosen.selects(name)]
+    left = [
+        w for name, w in below.weights.items() if name not in found.values() and chosen.selects(name, w.source_name)
+    ]
     weights += [
         as_update(w, w.rows, w.stored_dtype, unsupported="only the base has this layer")
         for w in left
@@ -145,7 +147,9 @@ def adapted_inventory(adapter: Adapter, below: Base, source: str, chosen: Chosen
         for weight in take([update.stored()]):
             touched.add(weight.layer_name)
             weights += _pair(weight, update, below, source)
-    moving = [w for name, w in below.weights.items() if name in below.moving - touched and chosen.selects(name)]
+    moving = [
+        w for name, w in below.weights.items() if name in below.moving - touched and chosen.selects(name, w.source_name)
+    ]
     weights += [w for w in moving if w.category != "embedding" or chosen.embeddings]
     names = [weight.layer_name for weight in weights]
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -112,6 +112,11 @@ def intermediate_sizes(config: Mapping[str, Any]) -> list[int]:
     return [config[name] for name in names if isinstance(config.get(name), int)]
 
 
+def split_equally(out_features: int, count: int) -> tuple[Part, ...]:
+    """Return parts of equal size, one after the other, without names and categories of their own."""
+    return _concatenated((("", "", out_features // count),) * count)
+
+
 def split_halves(out_features: int, prefix: str) -> tuple[Part, ...]:
     """Return gate and up of equal size, one after the other."""
     half = out_features // 2

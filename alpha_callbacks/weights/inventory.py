@@ -14,6 +14,13 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import weights_of
 from alpha_callbacks.weights.weight import Weight
 
+Selects = Callable[[str, str], bool]  # (layer name, name in the source or "") -> wanted
+
+
+def every(layer_name: str, source_name: str) -> bool:
+    """Want all layers."""
+    return True
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -55,9 +62,13 @@ class Inventory:
 
     def named(self, prefix: str) -> "Inventory":
         """Return the same with a prefix before all names."""
+
+        def put(name: str) -> str:
+            return name and prefix + name
+
         weights = [
-            replace(weight, layer_name=prefix + weight.layer_name, tied_to=weight.tied_to and prefix + weight.tied_to)
-            for weight in self.weights
+            replace(w, layer_name=put(w.layer_name), tied_to=put(w.tied_to), source_name=put(w.source_name))
+            for w in self.weights
         ]
         return Inventory(weights, [replace(tensor, name=prefix + tensor.name) for tensor in self.skipped], self.notes)
 
@@ -66,7 +77,7 @@ def take_inventory(
     tensors: Sequence[StoredTensor],
     config: Mapping[str, Any],
     *,
-    selects: Callable[[str], bool] = lambda name: True,
+    selects: Selects = every,
     include_embeddings: bool = False,
     ties: Mapping[str, str] | None = None,
     named: bool = False,
@@ -76,7 +87,7 @@ def take_inventory(
     Args:
         tensors: in module order.
         config: the model's config.json as a dict, or empty; used to split fused tensors.
-        selects: layer filter.
+        selects: layer filter; sees the name of a weight, and what its source calls it.
         include_embeddings: analyse embedding tables too.
         ties: tensor name -> name of the tensor that owns the same storage. Of those that share one, a single tensor is
             analysed: the language head if it passes the filter, else the last that does.
@@ -115,7 +126,7 @@ def matrices_of(
     tensors: Sequence[StoredTensor], config: Mapping[str, Any]
 ) -> list[tuple[StoredTensor, tuple[Weight, ...]]]:
     """Return each tensor, under its name in an inventory of them all, with the matrices in it; embeddings too."""
-    entries = _examine_all(without_wrapper(tensors), config, lambda name: True, include_embeddings=True)
+    entries = _examine_all(without_wrapper(tensors), config, every, include_embeddings=True)
     return [(entry.tensor, entry.weights) for entry in entries]
 
 
@@ -150,7 +161,7 @@ class _Entry:
 def _examine_all(
     tensors: Sequence[StoredTensor],
     config: Mapping[str, Any],
-    selects: Callable[[str], bool],
+    selects: Selects,
     include_embeddings: bool,
 ) -> list[_Entry]:
     family, forms = family_of(config), stack_forms(tensors, config)
@@ -162,7 +173,7 @@ def _examine_all(
             known = table_of(layer, config)
         why = _why_not(tensor, known, include_embeddings)
         weights = () if why else tuple(weights_of(tensor, config, known))
-        wanted = tuple(weight for weight in weights if selects(weight.layer_name))
+        wanted = tuple(weight for weight in weights if selects(weight.layer_name, weight.source_name))
         if tensor.sharded is not None:
             wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in wanted)
         found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))

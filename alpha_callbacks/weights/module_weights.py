@@ -16,7 +16,7 @@ from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
 from alpha_callbacks.weights.moving_weights import moving_inventory
 from alpha_callbacks.weights.peft_adapters import with_adapters, without_adapters
 from alpha_callbacks.weights.peft_tensors import is_adapted, sort_tensors
-from alpha_callbacks.weights.saved_names import saved_name, saved_paths
+from alpha_callbacks.weights.saved_names import SavedNames
 from alpha_callbacks.weights.sharded import (
     DTensorParameter,
     Fsdp1Unit,
@@ -66,12 +66,13 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     config = config_of(module)
     texts = {name: text for stored in kept for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
-    saved = saved_paths(module)
-    ties = {saved_name(name, saved): saved_name(owner, saved) for name, owner in ties.items()}
     adapted = any(is_adapted(child) for _, child in modules)
+    saved = SavedNames.of(module)
     if adapted and options.adapters != "auto":
         tensors = (with_adapters if options.adapters == "merged" else without_adapters)(tensors, module)
-    named = [replace(t, name=saved_name(t.name, saved)) for t in tensors] if saved else tensors
+    named = [saved.tensor(tensor) for tensor in tensors]
+    final = {tensor.source or tensor.name: tensor.name for tensor in named}
+    ties = {final.get(name, name): final.get(owner, owner) for name, owner in ties.items()}
     if adapted and options.adapters == "auto":
         chosen = Chosen(options.selects, options.include_embeddings)
         return moving_inventory(sort_tensors(tensors, named, module), module, config, chosen, ties)

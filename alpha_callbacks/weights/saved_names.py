@@ -1,10 +1,49 @@
 """Under which names a live module saves its tensors, where these are not its own paths."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.sharded import fsdp1_units
+from alpha_callbacks.weights.stored_tensor import StoredTensor
+from alpha_callbacks.weights.transformers_names import Rules, rules_of
+
+
+@dataclass(frozen=True)
+class SavedNames:
+    """What the tensors of a live module are called in its files.
+
+    Attributes:
+        paths: see `saved_paths`.
+        rules: path of a model of transformers -> what its `save_pretrained` does to names.
+    """
+
+    paths: Mapping[str, str]
+    rules: Mapping[str, Rules]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "SavedNames":
+        """Look at a module."""
+        return cls(saved_paths(module), rules_of(module))
+
+    def tensor(self, tensor: StoredTensor) -> StoredTensor:
+        """Return a tensor of the module, or decoded from some, under the name that it is saved under."""
+        root = next((path for path in self.rules if not path or tensor.name.startswith(f"{path}.")), None)
+        above, name = (root, tensor.name[len(root) :].lstrip(".")) if root is not None else ("", tensor.name)
+        if root is None or self._further(root, tensor.name):
+            saved = replace(tensor, name=saved_name(tensor.name, self.paths))
+        else:
+            above = saved_name(_joined(root, "_"), self.paths)[:-1]
+            saved = self.rules[root].saved(tensor, clean_name(name))
+            saved = replace(saved, name=above + saved.name, saved_as=tuple(above + each for each in saved.saved_as))
+        return saved if saved.name == tensor.name else replace(saved, source=tensor.name)
+
+    def _further(self, root: str, name: str) -> bool:
+        """Return True for a tensor in a module inside `root` that has a path of its own in files."""
+        start = f"{root}." if root else ""
+        return any(path.startswith(start) and path != root and name.startswith(f"{path}.") for path in self.paths)
 
 
 def saved_paths(module: nn.Module) -> dict[str, str]:

@@ -35,6 +35,9 @@ class StoredTensor:
         columns: `columns(start, stop)` returns that range of the second dimension of what is stored, where the source
             can read it without the rest; for layouts that store a matrix transposed.
         sharded: how to see all of it, where the ranks of a training run hold parts.
+        source: parameter path in the source, where `name` is another one.
+        saved_as: layer names of its parts in the model's files, where these hold each by itself; "*" stands for the
+            index in a stack.
     """
 
     name: str
@@ -48,6 +51,8 @@ class StoredTensor:
     parts: tuple[Part, ...] | None = None
     columns: Callable[[int, int], Tensor] | None = None
     sharded: ShardedParameter | None = None
+    source: str = ""
+    saved_as: tuple[str, ...] = ()
 
     @property
     def numel(self) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from alpha_callbacks.weights.inventory import matrices_of
 from alpha_callbacks.weights.module_weights import config_of, has_parametrized_weight, kind_of
-from alpha_callbacks.weights.saved_names import saved_name, saved_paths
+from alpha_callbacks.weights.saved_names import SavedNames
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 
@@ -36,8 +36,8 @@ def trained_layers(module: nn.Module) -> list[TrainedLayer]:
     Args:
         module: any model; never changed.
     """
-    held, saved = list(_weights(module)), saved_paths(module)
-    tensors = [replace(weight.tensor, name=saved_name(weight.tensor.name, saved)) for weight in held]
+    held, saved = list(_weights(module)), SavedNames.of(module)
+    tensors = [saved.tensor(weight.tensor) for weight in held]
     found: dict[int, TrainedLayer] = {}
     for weight, (tensor, matrices) in zip(held, matrices_of(tensors, config_of(module)), strict=True):
         if not matrices:

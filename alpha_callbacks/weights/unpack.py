@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from alpha_callbacks.weights.canonical_names import canonical_name
 from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
 from alpha_callbacks.weights.families import Form, Known, family_of, stack_size
 from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_qkv, split_thirds
@@ -49,7 +51,38 @@ def weights_of(tensor: StoredTensor, config: Mapping[str, Any], known: Known | N
     else:
         parts = _parts(category, out_features, config)
     whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
-    yield from _split(whole, parts)
+    yield from _split(whole, parts, _Names.of(tensor, layer))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Names of the matrices in one tensor.
+
+    Attributes:
+        layer: of the tensor.
+        source: of the tensor, as its source has it.
+        saved_as: of the matrices, where known (see `StoredTensor`).
+    """
+
+    layer: str
+    source: str
+    saved_as: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tensor: StoredTensor, layer: str) -> "_Names":
+        source = layer_name_of(tensor.source) if tensor.source else layer
+        return cls(layer, source.removesuffix("_weight") if source == f"{layer}_weight" else source, tensor.saved_as)
+
+    def numbered(self, number: int) -> "_Names":
+        """Return the names of one matrix of a stack."""
+        saved = tuple(name.replace("*", str(number)) for name in self.saved_as)
+        return _Names(_numbered(self.layer, number), _numbered(self.source, number), saved)
+
+    def part(self, position: int, suffix: str) -> tuple[str, str]:
+        """Return the layer name of a part, and that of its source where it is another."""
+        source = f"{self.source}{suffix}"
+        name = self.saved_as[position] if self.saved_as else canonical_name(f"{self.layer}{suffix}")
+        return name, "" if name == source else source
 
 
 def _matrix(tensor: StoredTensor, form: Form) -> tuple[RowReader, int, int]:
@@ -71,19 +104,22 @@ def _parts(category: str, out_features: int, config: Mapping[str, Any]) -> tuple
     return ()
 
 
-def _split(whole: Weight, parts: tuple[Part, ...]) -> Iterable[Weight]:
+def _split(whole: Weight, parts: tuple[Part, ...], names: _Names) -> Iterable[Weight]:
     """Yield the parts of a fused matrix, or the matrix itself when there are none."""
     if not parts:
-        yield whole
-    for part in parts:
+        name, source = names.part(0, "")
+        yield whole if (name, source) == (whole.layer_name, "") else replace(whole, layer_name=name, source_name=source)
+    for position, part in enumerate(parts):
+        name, source = names.part(position, f".{part.suffix}" if part.suffix else "")
         yield Weight(
-            f"{whole.layer_name}.{part.suffix}",
-            part.category,
+            name,
+            part.category or categorize(name),
             sum(stop - start for start, stop in part.ranges),
             whole.in_features,
             whole.dtype,
             whole.stored_dtype,
             partial(_picked_rows, whole.rows, part.ranges),
+            source_name=source,
         )
 
 
@@ -94,25 +130,16 @@ def _stack(tensor: StoredTensor, layer: str, known: Known | None, config: Mappin
     if known is None and tensor.kind == "unknown":
         yield _unsupported(tensor, layer, UNCLEAR)
         return
-    base, _, last = layer.rpartition(".")
+    names = _Names.of(tensor, layer)
+    last = layer.rpartition(".")[2]
     category = (known.category if known else "") or categorize(f"experts.{last}")
     flipped = tensor.kind == "unknown" and known is not None and known.form == "experts_in_out"
     out_features, in_features = (b, a) if flipped else (a, b)
     parts = _parts(category, out_features, config) if tensor.parts is None else tensor.parts
     for number in range(count):
         rows = partial(_expert_rows, tensor.read, number, flipped)
-        yield from _split(
-            Weight(
-                _numbered(base, number, last),
-                category,
-                out_features,
-                in_features,
-                tensor.dtype,
-                tensor.stored_dtype,
-                rows,
-            ),
-            parts,
-        )
+        whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
+        yield from _split(whole, parts, names.numbered(number))
 
 
 def _rows_stack(tensor: StoredTensor, layer: str, known: Known, config: Mapping[str, Any]) -> Iterable[Weight]:
@@ -122,17 +149,18 @@ def _rows_stack(tensor: StoredTensor, layer: str, known: Known, config: Mapping[
     if not count or length % count:
         yield _unsupported(tensor, layer, f"{length} rows of several experts, whose number the config does not say")
         return
-    base, _, last = layer.rpartition(".")
-    each, flipped = length // count, known.form == "rows_in_out"
+    names, each, flipped = _Names.of(tensor, layer), length // count, known.form == "rows_in_out"
     shape = (columns, each) if flipped else (each, columns)
     for number in range(count):
         rows: RowReader = partial(_offset_rows, tensor.read, number * each)
         if flipped:
             rows = partial(_transposed_rows, rows, each)
-        yield Weight(_numbered(base, number, last), known.category, *shape, tensor.dtype, tensor.stored_dtype, rows)
+        whole = Weight(layer, known.category, *shape, tensor.dtype, tensor.stored_dtype, rows)
+        yield from _split(whole, (), names.numbered(number))
 
 
-def _numbered(base: str, number: int, last: str) -> str:
+def _numbered(layer: str, number: int) -> str:
+    base, _, last = layer.rpartition(".")
     return f"{base}.{number}.{last}" if base else f"{last}.{number}"
 
 

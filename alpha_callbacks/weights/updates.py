@@ -26,6 +26,7 @@ def as_update(weight: Weight, rows: RowReader, stored: str, *, unsupported: str 
     return replace(
         weight,
         layer_name=f"{weight.layer_name}{UPDATE}",
+        source_name=weight.source_name and f"{weight.source_name}{UPDATE}",
         category=f"{weight.category}{UPDATE_CATEGORY}",
         dtype=torch.float64,
         stored_dtype=stored,

@@ -28,7 +28,7 @@ class Weight:
     """One weight matrix, wherever it lives; nothing after it can tell a live module from a checkpoint.
 
     Attributes:
-        layer_name: module path without ".weight".
+        layer_name: module path without ".weight", the same whatever the source (see `canonical_names`).
         category: one of `layer_names.CATEGORIES`.
         out_features: rows.
         in_features: columns.
@@ -41,6 +41,7 @@ class Weight:
         base_norm: of an update, returns the Frobenius norm of the weight that it changes; None where that is not known.
         factors: of an update of low rank, returns (L, R), float64, of shapes (out_features, r) and (r, in_features),
             whose product it is.
+        source_name: what the source calls the layer, "" where that is `layer_name`.
     """
 
     layer_name: str
@@ -55,6 +56,7 @@ class Weight:
     sharded: ShardedParameter | None = None
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
     base_norm: Callable[[], float] | None = None
+    source_name: str = ""
 
     @property
     def is_update(self) -> bool:

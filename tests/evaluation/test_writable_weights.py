@@ -72,8 +72,8 @@ def test_stacked_experts_of_gguf(tmp_path: Path) -> None:
     ]
     found = [target.matrix for target in targets(model, choices)]
     by_name = matrices(model)
-    own = "model.layers.1.mlp.experts.2"
-    expected = [by_name[f"{own}.{part}"] for part in ("gate_up_proj.gate", "gate_up_proj.up", "down_proj")]
+    own = "model.layers.1.block_sparse_moe.experts.2"
+    expected = [by_name[f"{own}.{part}"] for part in ("w1", "w3", "w2")]
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 

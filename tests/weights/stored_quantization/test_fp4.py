@@ -46,8 +46,8 @@ def test_gpt_oss_is_what_transformers_reads(tmp_path: Path, source: Source) -> N
     lower = mxfp4.convert_moe_packed_tensors(down, down_scales, dtype=torch.float32)
     expected = {}
     for index in range(2):
-        expected[f"{EXPERTS}.{index}.gate_up_proj.gate"] = theirs[index].T[0::2]
-        expected[f"{EXPERTS}.{index}.gate_up_proj.up"] = theirs[index].T[1::2]
+        expected[f"{EXPERTS}.{index}.gate_proj"] = theirs[index].T[0::2]
+        expected[f"{EXPERTS}.{index}.up_proj"] = theirs[index].T[1::2]
         expected[f"{EXPERTS}.{index}.down_proj"] = lower[index].T
     found = {weight.layer_name: weight for weight in inventory.weights}
     assert found.keys() == expected.keys()
@@ -115,8 +115,8 @@ def test_stacked_nvfp4_in_both_orientations(tmp_path: Path, down: bool, each: bo
     expected = {}
     for index in range(2):
         matrix = _by_group(packed[index], scale[index].float() * second.expand(2)[index], 16)
-        expected[f"{EXPERTS}.{index}.gate_up_proj.gate"] = matrix[:80]
-        expected[f"{EXPERTS}.{index}.gate_up_proj.up"] = matrix[80:]
+        expected[f"{EXPERTS}.{index}.gate_proj"] = matrix[:80]
+        expected[f"{EXPERTS}.{index}.up_proj"] = matrix[80:]
     assert_decoded(inventory, expected)
 
 

@@ -243,8 +243,8 @@ def test_experts_in_three_dimensions(tmp_path: Path, source: Source, label: str)
     for index in range(2):
         one = scale.expand(2, *scale.shape[1:])[index].reshape(-(-512 // rows), -(-256 // columns))
         matrix = codes[index].float() * _blocks(one, rows, columns, (512, 256))
-        prefix = f"model.layers.0.mlp.experts.{index}.gate_up_proj"
-        expected |= {f"{prefix}.gate": matrix[:256], f"{prefix}.up": matrix[256:]}
+        prefix = f"model.layers.0.mlp.experts.{index}"
+        expected |= {f"{prefix}.gate_proj": matrix[:256], f"{prefix}.up_proj": matrix[256:]}
     assert_decoded(inventory, expected)
     assert reasons(inventory)[f"{GATE_UP}{name}"] == f"scales of {GATE_UP}"
 
