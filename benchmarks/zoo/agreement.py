@@ -1,7 +1,7 @@
 """One architecture: are the rows of its live model those of its saved folder, and the matrices that it multiplies?"""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -83,8 +83,9 @@ def agreement(architecture: str) -> Agreement:
         ours, theirs = _rows(live), _rows(file)
         both = ours.keys() & theirs.keys()
         others = [weight.layer_name for weight in file.weights if weight.category == "other"]
+        paths = {w.layer_name: w.source_name or w.layer_name for w in live.weights}
         multiplied, not_multiplied, reason = _held_against_forward(
-            model, [w for w in file.weights if w.layer_name in both and _is_product(w)]
+            model, [w for w in file.weights if w.layer_name in both and _is_product(w)], paths
         )
         return Agreement(
             architecture,
@@ -114,8 +115,16 @@ def _same(one: Row, other: Row) -> bool:
     return not one.ok or abs(one.alpha - other.alpha) <= 1e-12 * abs(one.alpha)
 
 
-def _held_against_forward(model: nn.Module, weights: Sequence[Weight]) -> tuple[int, int, str]:
-    """Return (matrices multiplied with, those of layers that ran but not so, why there was no forward pass)."""
+def _held_against_forward(
+    model: nn.Module, weights: Sequence[Weight], paths: Mapping[str, str]
+) -> tuple[int, int, str]:
+    """Return (matrices multiplied with, those of layers that ran but not so, why there was no forward pass).
+
+    Args:
+        model: the model.
+        weights: to look for.
+        paths: layer name -> what the model calls the layer.
+    """
     ran: set[nn.Module] = set()
     for part in model.modules():
         part.register_forward_pre_hook(lambda module, _: ran.add(module))
@@ -129,7 +138,7 @@ def _held_against_forward(model: nn.Module, weights: Sequence[Weight]) -> tuple[
         return 0, 0, "no forward pass: it wants other inputs"
     modules = dict(model.named_modules())
     missed = [w for w in weights if not products.has(w.rows(0, w.out_features))]
-    wrong = [w.layer_name for w in missed if _nearest(modules, w.layer_name) in ran]
+    wrong = [w.layer_name for w in missed if _nearest(modules, paths[w.layer_name]) in ran]
     return len(weights) - len(missed), len(wrong), ""
 
 
