@@ -43,6 +43,17 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+_frozen = [0]  # number of modules that were there when the collector last learned to pass over them
+
+
+def pytest_runtest_teardown() -> None:
+    """Let it pass over what a test has imported as well: the collector took a tenth of the time of all tests."""
+    if len(sys.modules) > _frozen[0] + 100:
+        _frozen[0] = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the modules that take longest first."""
 

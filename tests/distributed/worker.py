@@ -144,16 +144,16 @@ def analysed() -> Iterator[list[str]]:
 def fingerprint(model: nn.Module) -> dict[str, Any]:
     """Return all that reading must leave alone: what this rank holds, bit for bit, grads, flags, random state."""
 
-    def bits(tensor: Tensor | None) -> str:
+    def bits(tensor: Tensor | None) -> tuple[Any, ...] | None:
         if tensor is None:
-            return "none"
+            return None
         local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-        return f"{tuple(local.shape)} {local.detach().contiguous().flatten().view(torch.uint8).tolist()}"
+        return tuple(local.shape), local.detach().clone().flatten().view(torch.uint8).numpy().tobytes()
 
     return {
         "held": [(name, type(p).__name__, bits(p), bits(p.grad)) for name, p in model.named_parameters()],
         "buffers": [(name, bits(buffer)) for name, buffer in model.named_buffers()],
         "flags": [(name, child.training) for name, child in model.named_modules()],
         "requires": [(name, p.requires_grad) for name, p in model.named_parameters()],
-        "random": torch.get_rng_state().tolist(),
+        "random": torch.get_rng_state().numpy().tobytes(),
     }

@@ -1,8 +1,5 @@
 import gc
 import math
-import subprocess
-import sys
-import textwrap
 import weakref
 from dataclasses import replace
 
@@ -16,7 +13,6 @@ from alpha_callbacks.plots.cards.card_heat import heat_card
 from alpha_callbacks.plots.cards.draw_cards import draw_cards
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import precision_colors
-from tests.conftest import REPOSITORY
 from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, names, shared, words
 
 NAN = math.nan
@@ -176,14 +172,3 @@ def test_figures_are_freed() -> None:
     figure = weakref.ref(bar_card(computed(2), "attn_q")[0])
     gc.collect()
     assert figure() is None
-
-
-def test_no_pyplot() -> None:
-    script = """
-        import sys
-        from alpha_callbacks.plots.cards.draw_cards import draw_cards
-        from tests.support.chart_tables import computed
-        assert len(draw_cards(computed(2))) == 7
-        assert "matplotlib.pyplot" not in sys.modules and "pylab" not in sys.modules
-    """
-    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(script)], check=True, cwd=REPOSITORY)

@@ -1,7 +1,4 @@
 import math
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +27,8 @@ from alpha_callbacks.plots.elements.figure_text import fit, fit_title, plain, ta
 from alpha_callbacks.precisions import registry
 from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
-from tests.conftest import REPOSITORY
 from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, names, shared, words
+from tests.support.warm import run_code
 
 
 @pytest.fixture
@@ -377,9 +374,13 @@ def test_tail_rule_is_stated_only_if_it_holds_for_all() -> None:
 
 def test_no_pyplot_and_no_plots_on_import(tmp_path: Path) -> None:
     script = f"""
-        import sys
+        import sys, warnings
+        warnings.simplefilter("error")
         import alpha_callbacks, alpha_callbacks.tables.table
         assert "matplotlib" not in sys.modules and "alpha_callbacks.plots" not in sys.modules
+        import matplotlib
+        shown = lambda: str(dict(dict.items(matplotlib.rcParams)))  # asking rcParams itself chooses a backend
+        before = shown()
         from pathlib import Path
         from alpha_callbacks.plots import draw_all
         from alpha_callbacks.tables.table import Row, Table
@@ -387,9 +388,21 @@ def test_no_pyplot_and_no_plots_on_import(tmp_path: Path) -> None:
         rows = [Row("fc", "other", None, 9, 9, "fp32", "", p, "ok", alpha=3.0, alpha_null=6.0) for p in both]
         paths = draw_all(Table.from_rows(rows, both), Path({str(tmp_path)!r}), formats=("png", "pdf", "svg"))
         assert len(paths) == 3 * 7, paths
+        from alpha_callbacks.plots.cards.draw_cards import draw_cards
+        from tests.support.chart_tables import computed
+        assert len(draw_cards(computed(2))) == 7
+        from alpha_callbacks.comparison.comparison import compare
+        from alpha_callbacks.plots.draw_comparison import draw_comparison
+        from tests.support.rows import table
+        draw_comparison(compare(table(), table(shift=1)), Path({str(tmp_path)!r}))
+        import torch
+        from alpha_callbacks import plot_esd, plot_hill
+        plot_esd(torch.rand(50), shape=(50, 60)), plot_hill(torch.rand(50), shape=(50, 60))
+        assert shown() == before, "settings of the process"
         assert "matplotlib.pyplot" not in sys.modules and "pylab" not in sys.modules
     """
-    subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(script)], check=True, cwd=REPOSITORY)
+    done = run_code(script, anew=["matplotlib", "mpl_toolkits", "pylab"])
+    assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 def test_rows_missing_from_a_layer_are_called_missing() -> None:

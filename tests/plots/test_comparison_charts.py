@@ -1,8 +1,6 @@
 """Charts of comparisons and histories: what they say, at every size and with nothing to show."""
 
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +27,6 @@ from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import category_color, in_order
-from tests.conftest import REPOSITORY
 from tests.support.rows import row, snapshot, table
 
 PLOTS = (plot_comparison, plot_comparison_heatmap, plot_comparison_sorted)
@@ -243,13 +240,3 @@ def test_history_files(tmp_path: Path) -> None:
     ]
     with pytest.raises(OptionError, match="precision: expected one of"):
         draw_history(read_history(tmp_path), tmp_path, precision="fp16")
-
-
-def test_pyplot_is_never_imported() -> None:
-    code = (
-        "import sys; from tests.support.rows import table; from alpha_callbacks.comparison.comparison import compare;"
-        "from alpha_callbacks.plots.draw_comparison import draw_comparison;"
-        "import tempfile, pathlib; draw_comparison(compare(table(), table(shift=1)), pathlib.Path(tempfile.mkdtemp()));"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

@@ -1,7 +1,5 @@
 """The charts of a spectrum: what they draw is what the estimator and the law say."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from alpha_callbacks import LayerRows, Table, hill_alpha, open_spectra, plot_esd
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
 from alpha_callbacks.plots import save
-from tests.conftest import REPOSITORY, heavy
+from tests.conftest import heavy
 from tests.support.example_scans import example
 from tests.support.pages import NASTY
 from tests.support.rows import row
@@ -107,15 +105,3 @@ def test_a_layer_alone_and_its_error_on_the_map() -> None:
     assert "9.34%" in [text.get_text() for text in cells.texts]
     assert "relative error of the weights, nf4  ·  my-model" in [text.get_text() for text in figure.texts]
     assert bar.get_ylabel() == "‖W − Q(W)‖ / ‖W‖"
-
-
-def test_no_pyplot_and_no_setting_of_the_process() -> None:
-    code = (
-        "import sys, torch, matplotlib\n"
-        "shown = lambda: str(dict(dict.items(matplotlib.rcParams)))  # asking rcParams itself chooses a backend\n"
-        "before = shown()\n"
-        "from alpha_callbacks import plot_esd, plot_hill\n"
-        "plot_esd(torch.rand(50), shape=(50, 60)); plot_hill(torch.rand(50), shape=(50, 60))\n"
-        "assert shown() == before and 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)

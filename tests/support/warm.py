@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,8 @@ def start(
         errors: file for its standard error; may be the same.
         folder: working directory.
         environment: of the program.
-        anew: packages that the program imports itself, since they read its environment then.
+        anew: packages and modules that the program imports itself: they read its environment then, or it looks at
+            what is imported with them.
         first: modules that the program imports before it starts; what they change holds for it alone.
     """
     return Program(
@@ -112,6 +114,14 @@ def run(arguments: Sequence[object], *, timeout: float = 240, **options: Any) ->
         finally:
             program.kill()
         return subprocess.CompletedProcess(list(arguments), code, output.read_text(), errors.read_text())
+
+
+def run_code(code: str, *arguments: object, anew: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Run a text as a program that finds torch imported, and imports our packages and those in `anew` itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.py"
+        path.write_text(textwrap.dedent(code), encoding="utf-8")
+        return run([path, *arguments], imports=["torch"], anew=["alpha_callbacks", "alpha_integrations", *anew])
 
 
 class _Parent:
@@ -198,7 +208,7 @@ def _become(request: Mapping[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    for name in [name for name in sys.modules if name.partition(".")[0] in request["anew"]]:
+    for name in [name for name in sys.modules if any(f"{name}.".startswith(f"{one}.") for one in request["anew"])]:
         del sys.modules[name]
     for name in request["first"]:
         importlib.import_module(name)

@@ -1,8 +1,6 @@
 """The worker: one job, its result once, its error in the thread that fetches it."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alpha_callbacks.training.background import Background
-from tests.conftest import REPOSITORY
+from tests.support.warm import run_code
 
 Stop = Callable[[], bool]
 
@@ -91,8 +89,7 @@ monitor.log(model, 0)
 print("returned", flush=True)
 """
     start = time.monotonic()
-    command = [sys.executable, "-c", code, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=120)
+    done = run_code(code, tmp_path)
     assert done.returncode == 0 and done.stdout.split() == ["returned"], done.stderr
     assert time.monotonic() - start < 30
 

@@ -5,8 +5,6 @@ import functools
 import json
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
-from tests.conftest import REPOSITORY
 from tests.support.counting import count_analyses
 from tests.support.hf_runs import model, trainer
 from tests.support.scan_runs import scanned_table
@@ -26,6 +23,7 @@ transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
 from alpha_callbacks.training.hf_callback import AlphaHillTrainerCallback  # noqa: E402
+from tests.support.warm import run_code  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning"),
@@ -417,5 +415,5 @@ def test_without_transformers_the_extra_is_named() -> None:
         "import sys; sys.modules['transformers'] = None\n"
         "import alpha_callbacks; alpha_callbacks.AlphaHillTrainerCallback"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    done = run_code(code)
     assert 'pip install -c constraints.txt ".[hf]"' in done.stderr.splitlines()[-1]

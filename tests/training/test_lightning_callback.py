@@ -3,8 +3,6 @@
 import csv
 import logging
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +13,6 @@ import torch
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
-from tests.conftest import REPOSITORY
 from tests.support.lightning_runs import fit, loader, module_class, trainer
 from tests.support.scan_runs import scanned_table
 
@@ -25,6 +22,7 @@ import lightning.pytorch
 import pytorch_lightning
 
 from alpha_callbacks.training.lightning_callback import AlphaHillCallback
+from tests.support.warm import run_code
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning.*"),
@@ -484,5 +482,5 @@ def test_without_lightning_the_extra_is_named() -> None:
         "sys.modules['pytorch_lightning'] = None\n"
         "import alpha_callbacks; alpha_callbacks.AlphaHillCallback"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    done = run_code(code)
     assert 'pip install -c constraints.txt ".[lightning]"' in done.stderr.splitlines()[-1]

@@ -1,7 +1,6 @@
 """Plugins: our own need no metadata, a broken one of somebody else costs one warning, none is imported unasked."""
 
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoints
@@ -25,6 +24,7 @@ from alpha_callbacks.utils import plugins
 from tests.conftest import REPOSITORY
 from tests.support.fake_distributions import BROKEN, Install, distributions, forget
 from tests.support.plan_examples import plan_of
+from tests.support.warm import run_code
 
 GROUPS: tuple[plugins.Group, ...] = get_args(plugins.Group)
 FORMAT = """
@@ -93,7 +93,7 @@ def test_a_checkout_without_its_second_folder_still_trains(tmp_path: Path) -> No
         f"with Monitor(AnalysisOptions(), output_dir={str(tmp_path)!r}) as monitor:\n"
         "    assert monitor.log(nn.Sequential(nn.Linear(64, 64)), 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    done = run_code(code)
     assert "sink 'tensorboard' of alpha-callbacks: expected find_tensorboard from alpha_integrations" in done.stderr
     assert "put the folder integrations/ on the path too" in done.stderr
     assert (tmp_path / "alpha_hill_history.csv").exists()
@@ -120,7 +120,7 @@ def test_only_an_unknown_precision_imports_families_of_plugins() -> None:
         "import sys; from alpha_callbacks import AnalysisOptions\n"
         "AnalysisOptions(precisions=('bf16', 'int4:g128', 'fp8_e5m2')); print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    done = run_code(code)
     assert "alpha_callbacks.precisions.families" in done.stdout.split()
     assert "alpha_integrations.precisions.gguf_precision" not in done.stdout.split()
 

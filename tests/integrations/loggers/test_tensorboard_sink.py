@@ -34,6 +34,7 @@ from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
 from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, shared
 from tests.support.pictures import noise_for_pictures
+from tests.support.warm import run_code
 
 HOSTILE = "a|b`c\n<script>"
 FIRST = (
@@ -445,10 +446,8 @@ def test_real_lightning_logger(tmp_path: Path) -> None:
 
 def test_import_needs_no_framework() -> None:
     code = "import sys, alpha_integrations.loggers.tensorboard_sink\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"tensorboard", "torch.utils.tensorboard", "lightning", "transformers", "matplotlib"} & set(
-        done.stdout.split()
-    )
+    frameworks = ("tensorboard", "torch.utils.tensorboard", "lightning", "transformers", "matplotlib")
+    assert not set(frameworks) & set(run_code(code, anew=frameworks).stdout.split())
 
 
 @contextmanager
