@@ -27,7 +27,8 @@ from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.spectra_files import FOLDER, open_spectra, write_spectra
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.machine import cpu_threads
-from alpha_callbacks.weights.layer_names import block_index, categorize
+from alpha_callbacks.weights.categorize import categorize
+from alpha_callbacks.weights.layer_names import block_index
 
 PRECISIONS = ("fp32", "bf16", "fp8_e4m3", "int8", "int4_g32", "nf4")
 ERRORS = dict(zip(PRECISIONS, (0.0, 1.6e-3, 2.6e-2, 8e-3, 9.8e-2, 9.2e-2), strict=True))

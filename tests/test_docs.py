@@ -27,7 +27,9 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
     paths = re.findall(r"\b(?:tests|examples|scripts|benchmarks)/[\w./*]*\w(?:/(?!\w))?", text)
     lost = [path for path in paths if not list(REPOSITORY.glob(path.rstrip("/")))]
     modules = re.findall(r"python -m ((?:benchmarks|scripts)\.\w+)", text)
-    lost += [module for module in modules if not (REPOSITORY / f"{module.replace('.', '/')}.py").exists()]
+    files = {module: REPOSITORY / module.replace(".", "/") for module in modules}
+    programs = {module: (path.with_suffix(".py"), path / "__main__.py") for module, path in files.items()}
+    lost += [module for module, paths in programs.items() if not any(path.exists() for path in paths)]
     assert lost == []
 
 

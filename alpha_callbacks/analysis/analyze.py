@@ -294,6 +294,7 @@ def _blank(weight: Weight, options: AnalysisOptions, precision: str, status: Sta
         in_features=weight.in_features,
         stored_dtype=weight.stored_dtype,
         tied_to=weight.tied_to,
+        modality=weight.modality,
         precision=precision,
         status=status,
         reason=reason,

@@ -18,6 +18,7 @@ _DIGITS = 12
 _PAIR: dict[str, Callable[[Pair], Any]] = {
     "layer_name": lambda pair: pair.row.layer_name,
     "category": lambda pair: pair.row.category,
+    "modality": lambda pair: pair.row.modality,
     "block": lambda pair: pair.row.block,
     "side": lambda pair: pair.side,
     "alpha_a": lambda pair: pair.a.alpha if pair.a else None,

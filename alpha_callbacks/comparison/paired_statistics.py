@@ -100,7 +100,7 @@ def by_category(comparison: PairedLayers) -> list[DeltaSummary]:
     groups: dict[str, list[Pair]] = {}
     for pair in comparison.pairs:
         if pair.side == "both":
-            groups.setdefault(pair.row.category, []).append(pair)
+            groups.setdefault(pair.row.group, []).append(pair)
     return [summarize_deltas(groups[name], name) for name in in_order(groups)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.weights.canonical_names import pairing_key
+from alpha_callbacks.weights.categories import VAGUE
 
 Rows = Mapping[str, Row | None]
 
@@ -55,4 +56,4 @@ def _key(name: str, row: Row) -> Hashable:
 
 def _place(name: str, row: Row) -> Hashable:
     numbers = tuple(re.findall(r"(?<![^.])\d+(?![^.])", name))  # block, and expert where there are some
-    return None if row.category == "other" else (row.category, numbers, row.out_features, row.in_features)
+    return None if row.category in VAGUE else (row.group, numbers, row.out_features, row.in_features)

@@ -13,6 +13,7 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.layer_names import module_order
+from alpha_callbacks.weights.modalities import group_of
 
 if TYPE_CHECKING:
     import pandas
@@ -92,7 +93,9 @@ class RunHistory:
         first = self.frame.drop_duplicates("layer_name").set_index(
             self.frame.drop_duplicates("layer_name")["layer_name"].astype(str)
         )
-        kinds = tuple(str(first.at[name, "category"]) for name in self.layers)
+        kinds = tuple(
+            group_of(str(first.at[name, "category"]), str(first.at[name, "modality"])) for name in self.layers
+        )
         blocks = tuple(_block(first.at[name, "block"]) for name in self.layers)
         return Series(self.layers, kinds, blocks, self.steps, values)
 
@@ -139,7 +142,10 @@ def _row(record: dict[Any, Any]) -> Row:
         threshold="",
         alpha_null=record["alpha"] / ratio if ratio else math.nan,
         frobenius_norm=norm * math.sqrt(rank) if rank >= 0 else math.nan,
-        **{name: record[name] for name in ("layer_name", "category", "precision", "status", "method", "stored_dtype")},
+        **{
+            name: record[name]
+            for name in ("layer_name", "category", "modality", "precision", "status", "method", "stored_dtype")
+        },
         **{name: record[name] for name in ("reason", "alpha", "alpha_error_bound", "stderr", "ks_distance")},
         spectral_norm=norm,
         k_used=record["k_used"],

@@ -7,7 +7,7 @@ from typing import Any
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.weights.layer_names import categorize
+from alpha_callbacks.weights.categorize import categorize
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,10 @@ class Plan:
         return found
 
 
-_PARTS = {"attn_qkv": ("q", "k", "v"), "mlp_gate_up": ("gate", "up"), "moe_expert_gate_up": ("gate", "up")}
+_PARTS = {
+    "attn_qkv": ("q", "k", "v"), "mlp_gate_up": ("gate", "up"), "moe_expert_gate_up": ("gate", "up"),
+    "moe_shared_gate_up": ("gate", "up"), "cross_attn_qkv": ("q", "k", "v"),
+}  # fmt: skip
 
 
 def module_name(layer_name: str) -> str:

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from alpha_callbacks.planning.plan import Choice, module_name
 from alpha_callbacks.weights.layer_names import block_index
 
-_TOGETHER = {"attn_q": "qkv", "attn_k": "qkv", "attn_v": "qkv", "mlp_gate": "gate_up", "mlp_up": "gate_up"}
+_TOGETHER = {
+    **dict.fromkeys(("attn_q", "attn_k", "attn_v", "cross_attn_q", "cross_attn_k", "cross_attn_v"), "qkv"),
+    **dict.fromkeys(("mlp_gate", "mlp_up", "moe_shared_gate", "moe_shared_up"), "gate_up"),
+}
 # The same for names whose categories do not say it: latent attention (DeepSeek), linear attention (Qwen 3.5).
 _FUSED = {
     **dict.fromkeys(("q_a_proj", "kv_a_proj_with_mqa"), "qkv_a"),

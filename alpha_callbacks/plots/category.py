@@ -23,7 +23,7 @@ _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78
 
 @styled
 def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
-    """Draw the layers of one category, block by block.
+    """Draw the layers of one category, block by block ("vision_attn_q": of the vision part).
 
     A block with many layers of the category (experts) shows their median with a whisker from the smallest to the
     largest.
@@ -31,7 +31,7 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     Returns:
         The figure and its axes: alpha, drift.
     """
-    layers = [layer for layer in table.layers if layer.first.category == category]
+    layers = [layer for layer in table.layers if layer.first.group == category]
     groups = group_layers(layers)
     several = any(len(group.layers) > 1 for group in groups)
     colors = precision_colors(table.precisions)

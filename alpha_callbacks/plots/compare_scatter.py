@@ -32,7 +32,7 @@ def plot_comparison(comparison: Comparison) -> tuple[Figure, Sequence[Axes]]:
         The figure and its axes: alphas, differences.
     """
     used = comparison.compared
-    names = in_order(pair.row.category for pair in used)
+    names = in_order(pair.row.group for pair in used)
     handles = category_handles(names)
     width = _LEFT + 2 * _SIDE + _GAP + 0.2
     above = 0.85 + legend_height(handles, 2 * _SIDE)
@@ -66,7 +66,7 @@ def plot_comparison(comparison: Comparison) -> tuple[Figure, Sequence[Axes]]:
 
 def _points(axes: Axes, pairs: Sequence[Pair], names: Sequence[str], height: Callable[[Pair], float]) -> None:
     for name in names:
-        mine = [(pair.a.alpha, height(pair)) for pair in pairs if pair.row.category == name and pair.a]
+        mine = [(pair.a.alpha, height(pair)) for pair in pairs if pair.row.group == name and pair.a]
         look: dict[str, Any] = {
             "color": category_color(name),
             "marker": category_marker(name),

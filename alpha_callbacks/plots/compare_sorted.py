@@ -33,7 +33,7 @@ def plot_comparison_sorted(comparison: Comparison) -> tuple[Figure, Sequence[Axe
         The figure and its axes: all layers, layers that changed most.
     """
     pairs = sorted(comparison.compared, key=lambda pair: pair.known_delta)
-    names = in_order(pair.row.category for pair in pairs)
+    names = in_order(pair.row.group for pair in pairs)
     handles = category_handles(names)
     top_pairs = movers(comparison, _TOP)
     top_names = [fit(name, _WIDEST, 8.5) for name in labels([pair.row.layer_name for pair in top_pairs], _NAME)]
@@ -65,7 +65,7 @@ def _draw_every(axes: Axes, pairs: Sequence[Pair], names: Sequence[str]) -> None
     axes.set_xlabel("layers, sorted")
     axes.set_ylabel("change of alpha, B − A")
     for name in names:
-        places = [i for i, pair in enumerate(pairs, 1) if pair.row.category == name]
+        places = [i for i, pair in enumerate(pairs, 1) if pair.row.group == name]
         deltas = [pairs[i - 1].known_delta for i in places]
         color = category_color(name)
         if len(pairs) <= _MANY:
@@ -91,7 +91,7 @@ def _draw_top(axes: Axes, pairs: Sequence[Pair], names: Sequence[str]) -> None:
         return
     axes.set_ylim(max(len(pairs), 4) - 0.4, -0.6)
     axes.barh(range(len(pairs)), [pair.delta for pair in pairs], 0.72,
-              color=[category_color(pair.row.category) for pair in pairs])  # fmt: skip
+              color=[category_color(pair.row.group) for pair in pairs])  # fmt: skip
     axes.set_yticks(range(len(pairs)), names)
     low, high = (pick(0.0, *(pair.delta for pair in pairs)) for pick in (min, max))
     room = 0.34 * (high - low)  # for the numbers at the ends of the bars

@@ -46,7 +46,7 @@ def draw_all(
     check_formats(formats)
     single = with_own_chart(table)
     batch_size = max(1, max_layers_per_plot)
-    categories = list(dict.fromkeys(layer.first.category for layer in table.layers))
+    categories = list(dict.fromkeys(layer.first.group for layer in table.layers))
     batches = [single[i : i + batch_size] for i in range(0, len(single), batch_size)]
     total = len(single) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
 

@@ -83,7 +83,7 @@ class LayerCharts:
         self._title.set_text(title)
         self._title.set_fontsize(size)
         subtitle = joined(
-            first.category,
+            first.group,
             f"{first.out_features} × {first.in_features}",
             f"stored as {first.stored_dtype}" if first.stored_dtype else "",
             tail_text(layer.rows),

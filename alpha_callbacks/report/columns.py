@@ -27,7 +27,7 @@ _NUMBERS: dict[str, Kind] = {
     "effective_bits": "f4",
 }
 _WORDS = ("status", "method", "solver", "reason")
-_LAYER_WORDS = ("category", "stored_dtype", "tied_to", "threshold")
+_LAYER_WORDS = ("stored_dtype", "tied_to", "threshold")
 
 
 def layer_columns(table: Table) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def layer_columns(table: Table) -> dict[str, Any]:
         "out_features": packed([layer.first.out_features for layer in table.layers], "u4"),
         "in_features": packed([layer.first.in_features for layer in table.layers], "u4"),
         "alpha_null": packed([layer.first.alpha_null for layer in table.layers], "f8"),
+        "category": coded(layer.first.group for layer in table.layers),
         **{name: coded(getattr(layer.first, name) for layer in table.layers) for name in _LAYER_WORDS},
         **{name: packed([getattr(row, name) for row in rows], kind) for name, kind in _NUMBERS.items()},
         **{name: coded(getattr(row, name) for row in rows) for name in _WORDS},
@@ -63,7 +64,7 @@ def row_of(layer: LayerRows, precision: str) -> Row:
     first = layer.first
     return Row(
         first.layer_name, first.category, first.block, first.out_features, first.in_features, first.stored_dtype,
-        first.tied_to, precision, "skipped", "not computed",
+        first.tied_to, precision, "skipped", "not computed", modality=first.modality,
     )  # fmt: skip
 
 

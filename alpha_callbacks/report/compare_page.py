@@ -107,7 +107,7 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
         "block": [pair.row.block for pair, _, _ in pairs],
         "label": _labels([pair.row for pair, _, _ in pairs]),
         "shape": [shape(a) for _, a, _ in pairs],
-        "category": coded(pair.row.category for pair, _, _ in pairs),
+        "category": coded(pair.row.group for pair, _, _ in pairs),
         "alpha_a": packed([a.alpha for _, a, _ in pairs], "f8"),
         "alpha_b": packed([b.alpha for _, _, b in pairs], "f8"),
         "null_a": packed([a.alpha_null for _, a, _ in pairs], "f8"),

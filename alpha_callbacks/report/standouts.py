@@ -147,7 +147,7 @@ def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dic
     """Return category -> median over its layers, for the categories that have several layers."""
     grouped: dict[str, list[float]] = {}
     for layer, number in usable(table, precision, value):
-        grouped.setdefault(layer.first.category, []).append(number)
+        grouped.setdefault(layer.first.group, []).append(number)
     return {category: float(np.median(numbers)) for category, numbers in grouped.items() if len(numbers) > 1}
 
 

@@ -11,7 +11,7 @@ RULE_SEPARATOR = "; "  # of the alerts in a cell
 ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
     name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
     for name in (
-        "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "status", "method",
+        "layer_name", "category", "modality", "block", "precision", "alpha", "alpha_ratio", "status", "method",
         "alpha_error_bound", "relative_error", "k_used", "n_eigs", "stderr", "ks_distance", "spectral_norm",
         "stable_rank", "relative_size", "stored_dtype", "reason",
     )

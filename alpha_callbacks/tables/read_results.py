@@ -12,8 +12,8 @@ from alpha_callbacks.tables.results_csv import RESULTS
 from alpha_callbacks.tables.table import Row, Table
 
 _SHARED = (
-    "layer_name", "category", "out_features", "in_features", "stored_dtype", "block", "tied_to", "threshold",
-    "source_name",
+    "layer_name", "category", "out_features", "in_features", "stored_dtype", "block", "modality", "tied_to",
+    "threshold", "source_name",
 )  # fmt: skip
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
 

@@ -22,6 +22,7 @@ _PER_LAYER: dict[str, Callable[[Row], Any]] = {
     "numel": lambda row: row.out_features * row.in_features,
     "stored_dtype": lambda row: row.stored_dtype,
     "block": lambda row: row.block,
+    "modality": lambda row: row.modality,
     "tied_to": lambda row: row.tied_to,
     "threshold": lambda row: row.threshold,
     "alpha_null": lambda row: row.alpha_null,

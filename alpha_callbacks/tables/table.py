@@ -10,6 +10,7 @@ from alpha_callbacks.tables.statistics import PrecisionSummary, summary_of
 from alpha_callbacks.tables.table_html import Line, table_html
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
+from alpha_callbacks.weights.modalities import group_of
 
 if TYPE_CHECKING:
     import pandas
@@ -56,6 +57,7 @@ class Row:
         effective_bits: bits of one weight, scales included.
         relative_size: of an update, ||W - W0||_F / ||W0||_F; nan for weights, and where W0 is not known.
         source_name: what the source calls the layer, "" where that is `layer_name`.
+        modality: "vision", "audio" or "text" in a model with several; "" in its language part and in others.
     """
 
     layer_name: str
@@ -88,6 +90,12 @@ class Row:
     effective_bits: float = math.nan
     relative_size: float = math.nan
     source_name: str = ""
+    modality: str = ""
+
+    @property
+    def group(self) -> str:
+        """What means and charts put together: the category within its modality, e.g. "vision_attn_q"."""
+        return group_of(self.category, self.modality)
 
     @property
     def ok(self) -> bool:
@@ -224,7 +232,7 @@ class Table:
             f"alpha-Hill{' of ' * bool(self.model)}{self.model}",
             f"{len(self):,} layer{'s' * (len(self) != 1)} at {', '.join(self.precisions)}",
             self.summaries(),
-            [Line((row.layer_name, row.category), (row.alpha, row.alpha_ratio)) for row in rows],
+            [Line((row.layer_name, row.group), (row.alpha, row.alpha_ratio)) for row in rows],
             [Line((row.layer_name, row.precision, row.status, row.reason)) for row in lost],
             note=note,
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from alpha_callbacks.weights.categories import CATEGORIES
 from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
+from alpha_callbacks.weights.modalities import MODALITIES, category_in, group_of
 
 Shape = Literal["circle", "square", "diamond"]
 Scale = Literal["sequential", "diverging", "error"]
@@ -37,10 +38,16 @@ OTHER_PRECISIONS = ("#cc79a7", "#d55e00", "#56b4e9", "#999933", "#332288", "#aa4
 # Categories that replace others (qkv, gate_up, experts) have the colours of those.
 CATEGORY_COLORS = {
     "attn_q": "#0072b2", "attn_k": "#56b4e9", "attn_v": "#009e73", "attn_o": "#332288", "attn_qkv": "#0072b2",
+    "attn_kv": "#56b4e9", "attn_gate": "#44aa99", "attn_position": "#ddcc77", "attn_sampling": "#ddcc77",
+    "attn_indexer": "#999933", "ssm_in": "#44aa99", "ssm_x": "#999933", "ssm_dt": "#ddcc77", "ssm_gate": "#56b4e9",
+    "ssm_out": "#332288", "conv_in": "#44aa99", "conv_out": "#117733", "modulation": "#ddcc77", "adapter": "#cc79a7",
+    "input_proj": "#882255", "projector": "#aa4499", "pooler": "#4d4d4d", "head": "#4d4d4d",
     "mlp_gate": "#e69f00", "mlp_up": "#d55e00", "mlp_down": "#cc79a7", "mlp_gate_up": "#e69f00",
     "moe_router": "#999933", "embedding": "#882255", "lm_head": "#4d4d4d", "conv": "#117733",
 }  # fmt: skip
 OTHER_CATEGORY = "#888888"
+_GROUPS = [group_of(name, modality) for modality in ("", *MODALITIES) for name in CATEGORIES]
+_PLACES = {name: place for place, name in enumerate([*_GROUPS, *(f"{name}{UPDATE_CATEGORY}" for name in _GROUPS)])}
 # Layers outside blocks in a panel of lines: the first has the colour of text, the next ones these, the others are grey.
 OUTSIDE_COLORS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
 # What replaces a colour that is hard to see in the dark theme of a page.
@@ -132,28 +139,28 @@ METRICS = {
 
 
 def category_color(category: str) -> str:
-    """Return the colour of a category; that of an update is the same."""
-    name = category.removesuffix(UPDATE_CATEGORY).replace("moe_expert_", "mlp_")
+    """Return the colour of a category; it is the same in each modality, and for an update."""
+    name, _ = category_in(category.removesuffix(UPDATE_CATEGORY))
+    name = name.replace("moe_expert_", "mlp_").replace("moe_shared_", "mlp_").removeprefix("cross_")
     return CATEGORY_COLORS.get(name, OTHER_CATEGORY)
 
 
 def category_shape(category: str) -> Shape:
     """Return the marker of a category: attention is round, the MLP square, the rest are diamonds."""
-    if category.startswith("attn_"):
+    category, _ = category_in(category)
+    if category.startswith(("attn_", "cross_attn_")):
         return "circle"
-    return "square" if category.startswith(("mlp_", "moe_expert_")) else "diamond"
+    return "square" if category.startswith(("mlp_", "moe_expert_", "moe_shared_")) else "diamond"
 
 
 def in_order(categories: Iterable[str]) -> list[str]:
-    """Return each category once, in the order of `CATEGORIES`, then those of updates; unknown ones come last, by name.
+    """Return each category once, in the order of `CATEGORIES` and by modality, then updates, then unknown ones by name.
 
     Examples:
-        >>> in_order(["mine", "mlp_up", "attn_q", "mlp_up"])
-        ['attn_q', 'mlp_up', 'mine']
+        >>> in_order(["mine", "mlp_up", "vision_attn_q", "attn_q", "mlp_up"])
+        ['attn_q', 'mlp_up', 'vision_attn_q', 'mine']
     """
-    order = [*CATEGORIES, *(f"{name}{UPDATE_CATEGORY}" for name in CATEGORIES)]
-    places = {name: place for place, name in enumerate(order)}
-    return sorted(set(categories), key=lambda name: (places.get(name, len(places)), name))
+    return sorted(set(categories), key=lambda name: (_PLACES.get(name, len(_PLACES)), name))
 
 
 def precision_colors(precisions: Sequence[str]) -> dict[str, str]:
@@ -172,6 +179,7 @@ def page_vocabulary() -> dict[str, Any]:
     """Return everything above that the scripts of a page read, as JSON knows it."""
     return {
         "categories": [[name, category_color(name), category_shape(name)] for name in CATEGORIES],
+        "modalities": list(MODALITIES),
         "other_category": [OTHER_CATEGORY, category_shape("")],
         "precisions": PRECISION_COLORS,
         "other_precisions": list(OTHER_PRECISIONS),

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.families import Form, Known, family_of, text_config
 from alpha_callbacks.weights.fused_layouts import intermediate_sizes
-from alpha_callbacks.weights.layer_names import categorize, clean_name
+from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 _EXPERTS_3D = re.compile(r"(^|\.)(experts|block_sparse_moe|moe|switch_mlp)\.")

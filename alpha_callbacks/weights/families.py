@@ -73,11 +73,12 @@ _STACKS_IN_OUT = {
 }
 _CONV1D = {name: Known("in_out") for name in ("attn.c_attn", "attn.c_proj", "attn.q_attn", "mlp.c_fc", "mlp.c_proj")}
 _CONV1D |= {name.replace("attn.", "crossattention."): known for name, known in _CONV1D.items() if "attn." in name}
+_CONV1D["crossattention.c_attn"] = Known("in_out", "cross_attn_kv")
 _XLNET = {
     "rel_attn.seg_embed": TABLE,
 } | {
     f"rel_attn.{name}": Known("out_heads" if name == "o" else "in_heads", category)
-    for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "other"))
+    for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "attn_position"))
 }
 
 
@@ -85,10 +86,15 @@ def _tables(source: str, *names: str) -> Family:
     return Family(f"models/{source}/modeling_{source}.py", tensors=dict.fromkeys(names, TABLE))
 
 
+def _head(source: str, name: str) -> Family:
+    return Family(f"models/{source}/modeling_{source}.py", tensors={name: Known("out_in", "lm_head")})
+
+
 _PHI = Family("models/phi3/modeling_phi3.py", qkv="concatenated")
 _GPT2 = Family("models/gpt2/modeling_gpt2.py", qkv="concatenated", tensors=_CONV1D)
 _NEOX = Family("models/gpt_neox/modeling_gpt_neox.py", qkv="grouped")
 _FALCON = Family("models/falcon/modeling_falcon.py", qkv="falcon")
+_PE = Family("models/pe_audio/modeling_pe_audio.py: no head", tensors={"output": Known("out_in", "other")})
 _LLAMA4 = Family("models/llama4/modeling_llama4.py", tensors=_STACKS_IN_OUT)
 _ARIA = Family(
     "models/aria/modeling_aria.py; files keep the names fc1 and fc2",
@@ -100,6 +106,7 @@ _ARIA = Family(
 )
 
 FAMILIES: Mapping[str, Family] = {
+    "albert": Family("models/albert/modeling_albert.py", tensors={"ffn": Known("out_in", "mlp_up")}),
     "aria": _ARIA,
     "aria_text": _ARIA,
     "baichuan": Family("modeling_baichuan.py of baichuan-inc/Baichuan2-7B-Base", qkv="concatenated"),
@@ -122,6 +129,8 @@ FAMILIES: Mapping[str, Family] = {
         experts="ffn_config.moe_num_experts",
     ),
     "decision_transformer": _GPT2,
+    "canary": _head("canary", "proj_out"),
+    "cohere_asr": _head("cohere_asr", "proj_out"),
     "cpmant": _tables("cpmant", "input_embedding"),
     "ctrl": _tables("ctrl", "w"),
     "eomt": _tables("eomt", "query"),
@@ -138,7 +147,7 @@ FAMILIES: Mapping[str, Family] = {
     "RefinedWeb": _FALCON,
     "RefinedWebModel": _FALCON,
     "gemma3": Family(
-        "models/gemma3/modeling_gemma3.py", tensors={"mm_input_projection_weight": Known("in_out", "other")}
+        "models/gemma3/modeling_gemma3.py", tensors={"mm_input_projection_weight": Known("in_out", "projector")}
     ),
     "gpt_bigcode": Family("models/gpt_bigcode/modeling_gpt_bigcode.py", qkv="bigcode"),
     "gpt2": _GPT2,
@@ -160,6 +169,10 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "llama4": _LLAMA4,
     "llama4_text": _LLAMA4,
+    "modernbert": _head("modernbert", "decoder"),
+    "modernbert-decoder": _head("modernbert_decoder", "decoder"),
+    "moonshine": _head("moonshine", "proj_out"),
+    "moonshine_streaming": _head("moonshine_streaming", "proj_out"),
     "mpt": Family("models/mpt/modeling_mpt.py", qkv="concatenated"),
     "nemotron_h": Family(
         "models/nemotron_h/modeling_nemotron_h.py",
@@ -169,6 +182,9 @@ FAMILIES: Mapping[str, Family] = {
     "openai_privacy_filter": Family(
         "models/openai_privacy_filter/modeling_openai_privacy_filter.py", tensors=_STACKS_IN_OUT
     ),
+    "pe_audio_encoder": _PE,
+    "pe_audio_video_encoder": _PE,
+    "pe_video_encoder": _PE,
     "persimmon": Family("models/persimmon/modeling_persimmon.py", qkv="grouped"),
     "phi3": _PHI,
     "phi4_multimodal": _PHI,
@@ -180,28 +196,30 @@ FAMILIES: Mapping[str, Family] = {
     "recurrent_gemma": Family(
         "models/recurrent_gemma/modeling_recurrent_gemma.py",
         tensors={
-            "rg_lru.input_gate_weight": Known("experts_in_out", "other"),
-            "rg_lru.recurrent_gate_weight": Known("experts_in_out", "other"),
+            "rg_lru.input_gate_weight": Known("experts_in_out", "ssm_gate"),
+            "rg_lru.recurrent_gate_weight": Known("experts_in_out", "ssm_gate"),
         },
     ),
     "rwkv": Family(
         "models/rwkv/modeling_rwkv.py",
         tensors={
+            "attention.receptance": Known("out_in", "attn_gate"),
+            "head": Known("out_in", "lm_head"),
             "feed_forward.key": Known("out_in", "mlp_up"),
             "feed_forward.value": Known("out_in", "mlp_down"),
             "feed_forward.receptance": Known("out_in", "other"),
         },
     ),
     "t5gemma2": Family(
-        "models/t5gemma2/modeling_t5gemma2.py", tensors={"mm_input_projection_weight": Known("in_out", "other")}
+        "models/t5gemma2/modeling_t5gemma2.py", tensors={"mm_input_projection_weight": Known("in_out", "projector")}
     ),
-    "whisper": Family("models/whisper/modeling_whisper.py", tensors={"proj_out": Known("out_in", "lm_head")}),
+    "whisper": _head("whisper", "proj_out"),
     "xlnet": Family("models/xlnet/modeling_xlnet.py", tensors=_XLNET),
     "zamba": Family(
         "models/zamba/modeling_zamba.py",
         tensors={
-            "mamba.x_proj_weight": Known("experts_out_in", "other"),
-            "mamba.dt_proj_weight": Known("experts_out_in", "other"),
+            "mamba.x_proj_weight": Known("experts_out_in", "ssm_x"),
+            "mamba.dt_proj_weight": Known("experts_out_in", "ssm_dt"),
         },
     ),
 }

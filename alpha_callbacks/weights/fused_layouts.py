@@ -108,7 +108,10 @@ def split_gate_up(out_features: int, config: Mapping[str, Any], prefix: str = "m
 def intermediate_sizes(config: Mapping[str, Any]) -> list[int]:
     """Return the widths between the projections of an MLP or an expert."""
     config = text_config(config)
-    names = ("intermediate_size", "moe_intermediate_size", "ffn_hidden_size")
+    names = (
+        "intermediate_size", "moe_intermediate_size", "ffn_hidden_size", "shared_intermediate_size",
+        "shared_expert_intermediate_size",
+    )  # fmt: skip
     return [config[name] for name in names if isinstance(config.get(name), int)]
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
 from alpha_callbacks.weights.families import Known, family_of, table_of
-from alpha_callbacks.weights.layer_names import categorize, clean_name
+from alpha_callbacks.weights.layer_names import clean_name
+from alpha_callbacks.weights.modalities import modality_of
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import weights_of
 from alpha_callbacks.weights.weight import Weight
@@ -174,6 +176,8 @@ def _examine_all(
         why = _why_not(tensor, known, include_embeddings)
         weights = () if why else tuple(weights_of(tensor, config, known))
         wanted = tuple(weight for weight in weights if selects(weight.layer_name, weight.source_name))
+        if wanted and (modality := modality_of(wanted[0].layer_name, config)):
+            wanted = tuple(replace(weight, modality=modality) for weight in wanted)
         if tensor.sharded is not None:
             wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in wanted)
         found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))

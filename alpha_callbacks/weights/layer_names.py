@@ -1,9 +1,7 @@
-"""Layer name -> category, block and position, by whole path segments, from one table."""
+"""Layer name -> block and position, by whole path segments; names without what wrappers put into them."""
 
 import re
 from functools import lru_cache
-
-from alpha_callbacks.weights.categories import BY_CATEGORY, INSIDE_ATTENTION, INSIDE_MLP
 
 _REMEMBERED = 2**16  # names, which every state of a training run has again
 
@@ -16,73 +14,7 @@ REORDERED_IN_GGUF = (
     "attn_qkv",
 )  # llama.cpp stores their rows in another order: other matrix, same alpha
 
-_BY_SEGMENT = {segment: category for category, segments in BY_CATEGORY.items() for segment in segments}
-SEGMENTS = frozenset(_BY_SEGMENT)  # all that decide a category
-
-_ATTENTION = re.compile(
-    r"^(self_)?(attn|attention|self_attention|self_attn|SelfAttention|cross_attn|crossattention|encoder_attn)$"
-)
-_MLP = re.compile(r"^(mlp|ffn|feed_forward|ffw_layer_(start|end))\d?$")
-_EXPERTS = re.compile(r"^(experts?|shared_experts?|block_sparse_moe|local_experts)$")
-_STATE_SPACE = {"mixer", "mamba", "conv", "shortconv"}
-_NUMBERED_EXPERT = re.compile(r"\.ffn_(gate|up|down)\.\d+$")  # GGUF files of 2023, before experts were stacked
 _BLOCKS = re.compile(r"^(layers?|h|blocks?|blk|layer_stack|decoder_layers|transformer_blocks)$")
-
-
-@lru_cache(_REMEMBERED)
-def categorize(layer_name: str, *, ndim: int = 2) -> str:
-    """Return the category of a layer.
-
-    Args:
-        layer_name: module path without ".weight".
-        ndim: dimensions of the stored tensor; 3 to 5 mean a convolution.
-
-    Examples:
-        >>> categorize("model.layers.0.self_attn.qkv_proj"), categorize("h.0.mlp.c_proj"), categorize("h.0.attn.c_proj")
-        ('attn_qkv', 'mlp_down', 'attn_o')
-    """
-    if ndim > 2:
-        return "conv"
-    path = layer_name.split(".")
-    while len(path) > 1 and (path[-1].isdigit() or path[-1] in ("base_layer", "default")):
-        path.pop()
-    last, parents = path[-1], path[:-1]
-    if parents[-1:] == ["router"] or last in ("gate", "wg") and _moe_block(parents):
-        return "moe_router"
-    if last in ("c_proj", "dense", "output", "wo", "Wo", "proj", "out"):
-        return _projection(parents, last)
-    if last == "decoder" and parents[-1:] in (["predictions"], ["lm_head"]):
-        return "lm_head"
-    category = _BY_SEGMENT.get(last, "other")
-    if category == "other" and parents and _ATTENTION.match(parents[-1]):
-        return INSIDE_ATTENTION.get(last, "other")
-    if category == "other" and parents and _MLP.match(parents[-1]):
-        category = INSIDE_MLP.get(last, "other")
-    if category != "conv" and _STATE_SPACE.intersection(parents):  # not the in_proj and out_proj of attention
-        return "other"
-    if category.startswith("mlp_") and parents and _ATTENTION.match(parents[-1]):  # a gate of attention's output
-        return "other"
-    inside_experts = any(_EXPERTS.match(part) for part in parents) or _NUMBERED_EXPERT.search(layer_name)
-    return category.replace("mlp_", "moe_expert_") if inside_experts and category.startswith("mlp_") else category
-
-
-def _moe_block(parents: list[str]) -> bool:
-    """Return True if `gate` under these parents routes tokens (Mixtral, Qwen-MoE, DeepSeek), not a GLU gate."""
-    return bool(parents) and parents[-1] in ("block_sparse_moe", "mlp", "moe", "ffn", "feed_forward")
-
-
-def _projection(parents: list[str], last: str) -> str:
-    """Return the category of a last segment that means different things under different parents."""
-    if last == "output" and not parents:  # GGUF's language head
-        return "lm_head"
-    for part in reversed(parents):
-        if _ATTENTION.match(part):
-            return "attn_o"
-        if part in ("intermediate",):
-            return "mlp_up"
-        if part in ("mlp", "output", "feed_forward", "ffn", "DenseReluDense"):
-            return "attn_o" if part == "output" and "attention" in parents else "mlp_down"
-    return "attn_o" if last in ("wo", "Wo") else "other"
 
 
 def block_index(layer_name: str) -> int | None:

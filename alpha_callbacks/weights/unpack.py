@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.canonical_names import canonical_name
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
 from alpha_callbacks.weights.families import Form, Known, family_of, stack_size
 from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_qkv, split_thirds
-from alpha_callbacks.weights.layer_names import categorize
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader, Weight
 
@@ -99,7 +99,7 @@ def _parts(category: str, out_features: int, config: Mapping[str, Any]) -> tuple
     """Return the matrices fused in one of this category, () where it is one or the config does not explain it."""
     if category == "attn_qkv":
         return split_qkv(out_features, config)
-    if category in ("mlp_gate_up", "moe_expert_gate_up"):
+    if category in ("mlp_gate_up", "moe_expert_gate_up", "moe_shared_gate_up"):
         return split_gate_up(out_features, config, category.removesuffix("_gate_up"))
     return ()
 
@@ -111,9 +111,10 @@ def _split(whole: Weight, parts: tuple[Part, ...], names: _Names) -> Iterable[We
         yield whole if (name, source) == (whole.layer_name, "") else replace(whole, layer_name=name, source_name=source)
     for position, part in enumerate(parts):
         name, source = names.part(position, f".{part.suffix}" if part.suffix else "")
+        category = f"cross_{part.category}" if whole.category.startswith("cross_") else part.category
         yield Weight(
             name,
-            part.category or categorize(name),
+            category or categorize(name),
             sum(stop - start for start, stop in part.ranges),
             whole.in_features,
             whole.dtype,

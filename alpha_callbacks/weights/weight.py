@@ -29,12 +29,13 @@ class Weight:
 
     Attributes:
         layer_name: module path without ".weight", the same whatever the source (see `canonical_names`).
-        category: one of `layer_names.CATEGORIES`.
+        category: one of `categories.CATEGORIES`.
         out_features: rows.
         in_features: columns.
         dtype: what `rows` returns.
         stored_dtype: how the source holds it ("bfloat16", "Q4_1", ...).
         rows: `rows(start, stop)` returns rows start..stop, shape (stop - start, in_features), on any device.
+        modality: "vision", "audio" or "text" in a model with several; "" in its language part and in others.
         tied_to: layer that owns the same storage, if any.
         unsupported: why no spectrum may be taken (packed codes, ...); empty when one may.
         sharded: where ranks hold parts of it, the context in which `rows` can be read; None: it can be read any time.
@@ -51,6 +52,7 @@ class Weight:
     dtype: torch.dtype
     stored_dtype: str
     rows: RowReader
+    modality: str = ""
     tied_to: str = ""
     unsupported: str = ""
     sharded: ShardedParameter | None = None

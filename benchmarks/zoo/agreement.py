@@ -31,7 +31,7 @@ class Agreement:
         live: rows of the live model.
         file: rows of the scan.
         same_names: names that both have.
-        same_alphas: of these, how many have the same alpha and shape, or the same reason for none, in both.
+        same_alphas: of these, how many have the same alpha, shape and category in both.
         other: rows of the scan whose category is `other`.
         unknown: tensors of two or more dimensions that no rule of the scan recognises.
         multiplied: of the rows with the same name, those that a forward pass multiplied with, as the scan reads them;
@@ -110,7 +110,7 @@ def _rows(inventory: Inventory) -> dict[str, Row]:
 
 def _same(one: Row, other: Row) -> bool:
     shapes = [(row.out_features, row.in_features) for row in (one, other)]
-    if shapes[0] != shapes[1] or one.status != other.status:
+    if shapes[0] != shapes[1] or (one.status, one.group) != (other.status, other.group):
         return False
     return not one.ok or abs(one.alpha - other.alpha) <= 1e-12 * abs(one.alpha)
 

@@ -86,6 +86,9 @@ BY_HAND: Mapping[str, Mapping[str, Any]] = {
         num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2, num_kv_shared_layers=0,
         intermediate_size=[96] * 4, activation_sparsity_pattern=[0.0] * 4, laurel_rank=8,
     ),
+    "hunyuan_v1_dense": dict(head_dim=16),
+    "hunyuan_v1_moe": dict(head_dim=16),
+    "ministral": dict(head_dim=16),
     "gpt_neo": dict(num_layers=2, attention_types=[[["global", "local"], 1]]),
     "jamba": dict(
         num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1, expert_layer_period=2, expert_layer_offset=1,

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -55,7 +56,7 @@ def build(name: str) -> Any:
             if parameter.is_floating_point() and parameter.ndim >= 2:
                 parameter.normal_(0, 0.05)
     for part in model.modules():
-        if hasattr(part, "config"):
+        if isinstance(getattr(part, "config", None), PreTrainedConfig):
             part.config._experts_implementation = "eager"
     return model.eval().float()
 

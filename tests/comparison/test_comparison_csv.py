@@ -5,7 +5,18 @@ from alpha_callbacks.comparison.comparison import compare
 from alpha_callbacks.comparison.comparison_csv import comparison_header, write_comparison
 from tests.support.rows import row, table
 
-LEADING = ["layer_name", "category", "block", "side", "alpha_a", "alpha_b", "delta", "delta_error", "delta_in_stderr"]
+LEADING = [
+    "layer_name",
+    "category",
+    "modality",
+    "block",
+    "side",
+    "alpha_a",
+    "alpha_b",
+    "delta",
+    "delta_error",
+    "delta_in_stderr",
+]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -17,7 +28,7 @@ def test_one_row_a_layer_with_both_sides(tmp_path: Path) -> None:
     b = table(layers=("model.layers.0.self_attn.q_proj", "new.head"), shift=0.5)
     write_comparison(compare(table(), b), tmp_path)
     lines = read(tmp_path / "comparison.csv")
-    assert comparison_header()[:9] == LEADING
+    assert comparison_header()[:10] == LEADING
     assert [line["side"] for line in lines] == ["both", "a", "a", "a", "b"]
     assert lines[0]["delta"] == "0.5" and lines[0]["alpha_a"] == "2" and lines[0]["alpha_ratio_b"] == "0.5"
     assert lines[0]["out_features_a"] == lines[0]["out_features_b"] == "64"

@@ -2,7 +2,7 @@
 
 from alpha_callbacks.planning.plan import Choice
 from alpha_callbacks.planning.tied_groups import units
-from alpha_callbacks.weights.layer_names import categorize
+from alpha_callbacks.weights.categorize import categorize
 
 
 def groups(*names: str, tied: bool = True) -> list[set[str]]:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from alpha_callbacks.tables.table import Row, Table
-from alpha_callbacks.weights.layer_names import block_index, categorize
+from alpha_callbacks.weights.categorize import categorize
+from alpha_callbacks.weights.layer_names import block_index
 
 THREE = ("fp32", "fp16", "bf16")
 NAMES = ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj")

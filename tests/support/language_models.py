@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from alpha_callbacks.evaluation.language_model import LanguageModel
 from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.planning.plan import Choice, Plan
-from alpha_callbacks.weights.layer_names import categorize
+from alpha_callbacks.weights.categorize import categorize
 from tests.conftest import REPOSITORY
 
 

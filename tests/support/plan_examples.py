@@ -14,7 +14,7 @@ from torch import nn
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.weights.layer_names import categorize
+from alpha_callbacks.weights.categorize import categorize
 
 SIZE = 64
 WIDE = ("bf16", "fp16", "fp32")

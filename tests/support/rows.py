@@ -6,7 +6,8 @@ from typing import Any
 
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Row, Table
-from alpha_callbacks.weights.layer_names import block_index, categorize
+from alpha_callbacks.weights.categorize import categorize
+from alpha_callbacks.weights.layer_names import block_index
 
 LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "model.layers.1.self_attn.q_proj", "lm_head")
 

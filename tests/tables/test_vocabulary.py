@@ -47,7 +47,7 @@ def colors_in(text: str) -> list[str]:
 def categories_in(text: str) -> set[str]:
     """Return the categories that a text names as whole strings, or as keys of a JavaScript object."""
     named = {name for name in CATEGORIES if re.search(rf"""["']{name}["']|\b{name}:""", text)}
-    return named - {"other", "conv", "embedding"}  # words of every day
+    return named - {"other", "conv", "embedding", "head"}  # words of every day
 
 
 def test_no_colour_outside_the_vocabulary() -> None:

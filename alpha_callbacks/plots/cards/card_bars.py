@@ -50,7 +50,7 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
     Returns:
         The figure and its axes: alpha and, if there is one, drift.
     """
-    layers = [layer for layer in table.layers if layer.first.category == category]
+    layers = [layer for layer in table.layers if layer.first.group == category]
     groups = group_layers(layers)
     copies = _copies(layers, table)  # equal bars beside one another would say no more than the remark
     shown = [name for name in table.precisions if name not in copies]

@@ -32,7 +32,7 @@ def draw_cards(table: Table, *, title: str = "") -> dict[str, numpy.ndarray]:
     shown = [layer for layer in table.layers if not layer.first.is_update or any(row.ok for row in layer.rows)]
     cards = {
         f"bars_{name}": _pixels(bar_card(table, name, title)[0])
-        for name in in_order(layer.first.category for layer in shown)
+        for name in in_order(layer.first.group for layer in shown)
     }
     updates, table = table.updates, table.main
     if len(make_grid(table, named=False).places) > 1:  # a single cell would say nothing

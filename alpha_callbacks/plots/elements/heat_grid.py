@@ -70,7 +70,7 @@ def arrange(layers: Sequence[T], row: Callable[[T], Row], *, named: bool = True)
     places: dict[Place, list[T]] = {}
     for layer in inside or layers:
         one = row(layer)
-        place = (one.block, one.category) if inside or not named else (one.layer_name, "")
+        place = (one.block, one.group) if inside or not named else (one.layer_name, "")
         places.setdefault(place, []).append(layer)
     rows = dict.fromkeys(place for place, _ in places)
     return Grid(

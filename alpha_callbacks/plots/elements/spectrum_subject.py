@@ -55,5 +55,5 @@ def subject(
     fit = hill_alpha(torch.from_numpy(values), k=size, threshold=threshold)
     sides = f"{shape[0]} × {shape[1]}" if shape else ""
     alpha = f"alpha = {fit.alpha:.5g}" if fit.status == "ok" else f"no alpha: {fit.status}"
-    subtitle = joined(row.category if row else "", sides, f"k = {size} of n = {len(values)}", alpha)
+    subtitle = joined(row.group if row else "", sides, f"k = {size} of n = {len(values)}", alpha)
     return Subject(values, fit, threshold, shape, title or "Spectrum", subtitle)

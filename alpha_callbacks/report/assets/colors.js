@@ -40,7 +40,9 @@
 
   /** A colour as this theme shows it: in the dark theme the darkest ones are lighter. */
   const themed = (color) => (AH.dark() && pale[color]) || color;
-  const look = (category) => looks.get(category.replace(/_update$/, "")) || other;  // an update looks like its weight
+  const modality = new RegExp(`^(${AH.words.modalities.join("|")})_`);
+  /** Categories look the same in each modality, and an update looks like its weight. */
+  const look = (category) => looks.get(category.replace(modality, "").replace(/_update$/, "")) || other;
   AH.categoryColor = (category) => themed(look(category)[0]);
   AH.categoryShape = (category) => look(category)[1];
 
@@ -51,8 +53,12 @@
   /** The place of a category in the order of all charts; unknown ones come last. */
   const places = [...looks.keys()];
   AH.categoryOrder = (a, b) => {
-    const [one, two] = [a, b].map((name) => (looks.has(name) ? places.indexOf(name) : places.length));
-    return one - two || a.localeCompare(b);
+    const [one, two] = [a, b].map((name) => {
+      const [, which] = name.match(modality) || [null, ""], plain = name.replace(modality, "");
+      const turn = AH.words.modalities.indexOf(which) + 1;
+      return looks.has(plain) ? turn * places.length + places.indexOf(plain) : Infinity;
+    });
+    return (one === two ? 0 : one - two) || a.localeCompare(b);
   };
 
   /** One legend entry; the colour may be a CSS variable. */

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from alpha_callbacks.weights.layer_names import SEGMENTS, clean_name
+from alpha_callbacks.weights.categorize import SEGMENTS
+from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 # What a segment of a name says of its tensor, in PEFT's words. Two segments are joined by a dot.

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.families import text_config
-from alpha_callbacks.weights.layer_names import categorize
 from alpha_callbacks.weights.stored_quantization.grouped_codes import is_float, readable
 from alpha_callbacks.weights.stored_quantization.layout import Claim, Description, Summary
 from alpha_callbacks.weights.stored_quantization.row_packing import read_packed_rows

@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from alpha_callbacks.checkpoints.gguf_header import GgufHeader, GgufTensor
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.fused_layouts import Part, split_halves, split_qkv_sizes, split_thirds
-from alpha_callbacks.weights.layer_names import categorize
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader
 from alpha_integrations.checkpoints.gguf_rows import GgufRows

@@ -29,7 +29,11 @@ _SMALL_SCALES = {
 _REAL_SCALES = {"int": ("int", "pack-quantized"), "e4m3": ("float", "naive-quantized")}
 _STRATEGIES: dict[Sharing, str] = {"tensor": "tensor", "channel": "channel", "group": "group", "tile": "block"}
 _HOLDS = "int2 to int8, fp8_e4m3 (not :none), mxfp8_e4m3, mxfp6_e2m3, mxfp4 (default scale rules) and nvfp4"
-_FUSED = ({"attn_q", "attn_k", "attn_v"}, {"mlp_gate", "mlp_up"}, {"moe_expert_gate", "moe_expert_up"})
+_FUSED = (
+    {"attn_q", "attn_k", "attn_v"},
+    {"cross_attn_q", "cross_attn_k", "cross_attn_v"},
+    *({f"{kind}_gate", f"{kind}_up"} for kind in ("mlp", "moe_expert", "moe_shared")),
+)
 
 
 def export(plan: Plan) -> Export:

@@ -23,7 +23,8 @@ from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
 from alpha_callbacks.tables.table import Row, Table
-from alpha_callbacks.weights.layer_names import block_index, categorize
+from alpha_callbacks.weights.categorize import categorize
+from alpha_callbacks.weights.layer_names import block_index
 from tests.support.wandb_offline import OfflineRun, read_offline_run
 
 wandb = pytest.importorskip("wandb")
