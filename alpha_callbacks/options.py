@@ -2,18 +2,20 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Literal, get_args
 
 from alpha_callbacks.errors import OptionError
-from alpha_callbacks.estimators.all_estimators import ESTIMATORS
+from alpha_callbacks.estimators.all_estimators import ESTIMATORS, NAMES
 from alpha_callbacks.estimators.estimator import Estimator
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.solvers.spectrum import Solver
 
 Adapters = Literal["auto", "base", "merged"]
+MEASURES = ("norms", "bulk", "entries", "traps")
 
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("k_frac", float | int, "a number"),
@@ -41,6 +43,9 @@ class AnalysisOptions:
         include_embeddings: analyse embedding tables too.
         adapters: of a live model under PEFT: "auto" analyses what moves, each adapted layer with its adapter and the
             update alone; "base" all weights without the adapters; "merged" all weights with them.
+        estimators: fits of the tail, in the order of the rows of tail_estimates.csv: "hill", which alpha is always made
+            by, and any of "csn", "tpl", "half", "quantile_k", "farms" beside it; see docs/estimators.md.
+        measures: groups of spectral measures, in spectral_measures.csv: "norms", "bulk", "entries", "traps".
         load_dtype: cast weights to this precision before anything else; None keeps them as stored.
         device: torch device that computes ("cpu", "cuda", "cuda:1").
 
@@ -58,6 +63,8 @@ class AnalysisOptions:
     exclude: str | None = None
     include_embeddings: bool = False
     adapters: Adapters = "auto"
+    estimators: tuple[str, ...] = ("hill",)
+    measures: tuple[str, ...] = ()
     load_dtype: str | None = None
     device: str = "cpu"
 
@@ -79,6 +86,8 @@ class AnalysisOptions:
         _check_choice("threshold", self.threshold, get_args(Threshold))
         _check_choice("adapters", self.adapters, get_args(Adapters))
         _check_choice("solver", self.solver, get_args(Solver))
+        for name, known in (("estimators", NAMES), ("measures", MEASURES)):
+            object.__setattr__(self, name, _names(name, getattr(self, name), known))
         for name in ("include", "exclude"):
             _check_regex(name, getattr(self, name))
 
@@ -93,6 +102,18 @@ class AnalysisOptions:
         if self.include is not None and not any(re.search(self.include, name) for name in names):
             return False
         return self.exclude is None or not any(re.search(self.exclude, name) for name in names)
+
+
+def _names(option: str, given: str | Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Return names, each once, from a list or from text with commas; "all" means every one."""
+    if not isinstance(given, str | Sequence):
+        raise OptionError(f"{option}: expected a list of names, got {given!r}.")
+    listed = given.split(",") if isinstance(given, str) else given
+    names = [str(name).strip() for name in listed if str(name).strip()]
+    for name in names:
+        if name not in (*known, "all"):
+            raise OptionError(f"{option}: expected any of {', '.join(known)}, or all, got {name!r}.")
+    return tuple(dict.fromkeys(known if "all" in names else names))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from alpha_callbacks.analysis.further import Further, look_further
 from alpha_callbacks.analysis.quantization_error import (
     BlockMap,
     QuantizationError,
@@ -112,6 +113,7 @@ class _Solved:
     spectrum: Spectrum
     fit: TailFit
     stored: StoredMatrix
+    further: Further
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class _Matrix:
         stored = StoredMatrix(weight.out_features, weight.in_features, eps, self.sizes.typical)
         if precision is None and weight.factors is not None:
             found = product_spectrum(*weight.factors())
-            return _Solved(found, estimator.fit(found.evals, found.frobenius_norm**2, stored), stored)
+            return self._solved(found, stored, None)
         found = spectrum(
             lambda: short_side_blocks(weight, through(precision, self.sizes.largest) if precision else None),
             weight.n_eigs,
@@ -233,7 +235,12 @@ class _Matrix:
             solver=self.options.solver,
             device=self.options.device,
         )
-        return _Solved(found, estimator.fit(found.evals, found.frobenius_norm**2, stored), stored)
+        return self._solved(found, stored, precision)
+
+    def _solved(self, found: Spectrum, stored: StoredMatrix, precision: Precision | None) -> _Solved:
+        """Fit the tail of a decomposition, judge it, and add what else was asked for."""
+        fit = self.estimator.fit(found.evals, found.frobenius_norm**2, stored)
+        return _Solved(found, fit, stored, look_further(self.weight, precision, self.sizes, found, fit, self.options))
 
     def blank(self, precision: str, status: Status, reason: str) -> Row:
         """Return a row without alpha."""
@@ -262,6 +269,10 @@ class _Matrix:
             relative_size=found.frobenius_norm / self.base_norm if self.base_norm else math.nan,
             relative_error=0.0 if method == "lossless" else math.nan,
             spectral_error=0.0 if method == "lossless" else math.nan,
+            tail=solved.further.verdict.tail,
+            tail_reason=solved.further.verdict.reason,
+            estimates=solved.further.estimates,
+            measures=solved.further.measures,
         )
         return _Answer(row, solved)
 

@@ -96,6 +96,18 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+def option_names(name: str) -> Callable[[str], str]:
+    """Return a parser of names with commas between them, for the option of `AnalysisOptions` with this name."""
+
+    @checked
+    def parse(text: str) -> str:
+        from alpha_callbacks.options import AnalysisOptions
+
+        return ",".join(getattr(AnalysisOptions(**{name: text}), name))
+
+    return parse
+
+
 @checked
 def one_precision(text: str) -> str:
     """Return the canonical name of exactly one precision."""

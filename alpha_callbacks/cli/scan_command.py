@@ -38,6 +38,8 @@ def scan(
     k_frac: shared.KFrac = 0.1,
     k_min: shared.KMin = 10,
     threshold: shared.ThresholdChoice = "next",
+    estimator: shared.Estimators = None,
+    measures: shared.Measures = None,
     solver: shared.SolverChoice = "exact",
     reuse_tol: Annotated[
         float,
@@ -165,6 +167,7 @@ def scan(
         alpha-hill scan
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill scan tiny_llama --filter-layers self_attn --plot-format pdf -o attn
+        alpha-hill scan tiny_llama --estimator csn,tpl --measures norms,bulk -o fits
         alpha-hill scan tiny_llama --base tiny_llama -o update
         alpha-hill scan HuggingFaceTB/SmolLM2-135M --remote
         torchrun --nproc-per-node 2 -m alpha_callbacks scan tiny_llama
@@ -181,6 +184,8 @@ def scan(
         k_frac=k_frac,
         k_min=k_min,
         threshold=threshold,
+        estimators=tuple(",".join(estimator or ["hill"]).split(",")),
+        measures=tuple(",".join(measures or []).split(",")),
         solver=solver,
         reuse_tol=reuse_tol,
         include=filter_layers,

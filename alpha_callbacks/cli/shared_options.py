@@ -64,6 +64,30 @@ SolverChoice = Annotated[
         rich_help_panel=COMPUTE,
     ),
 ]
+Estimators = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--estimator",
+        parser=parsers.option_names("estimators"),
+        metavar="NAME",
+        help="Fit the tail also by csn, tpl, half, quantile_k or farms; repeat it, or separate names by commas, or say "
+        "all. alpha stays Hill's; the others go to tail_estimates.csv and into the report.",
+        rich_help_panel=COMPUTE,
+        show_default=False,
+    ),
+]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measures",
+        parser=parsers.option_names("measures"),
+        metavar="NAME",
+        help="Write spectral_measures.csv: norms, bulk (Marchenko-Pastur fit), entries (kurtosis), traps (shuffled "
+        "entries; solves each matrix once more), or all.",
+        rich_help_panel=COMPUTE,
+        show_default=False,
+    ),
+]
 FilterLayers = Annotated[
     str | None,
     typer.Option(

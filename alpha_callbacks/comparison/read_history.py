@@ -12,7 +12,7 @@ _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "s
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
             "stable_rank")  # fmt: skip
 _WHOLE = ("k_used", "n_eigs")
-_LATER = ("alerts", "modality")  # columns that older files lack
+_LATER = ("alerts", "modality", "tail", "tail_reason")  # columns that older files lack
 _KEY = ("step", "layer_name", "precision")
 
 

@@ -146,6 +146,7 @@ def _row(record: dict[Any, Any]) -> Row:
             name: record[name]
             for name in ("layer_name", "category", "modality", "precision", "status", "method", "stored_dtype")
         },
+        **{name: record[name] for name in ("tail", "tail_reason")},
         **{name: record[name] for name in ("reason", "alpha", "alpha_error_bound", "stderr", "ks_distance")},
         spectral_norm=norm,
         k_used=record["k_used"],

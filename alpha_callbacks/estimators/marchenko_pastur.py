@@ -42,6 +42,27 @@ def alpha_null(rows: int, cols: int, k: int) -> float:
     return 1.0 + (k / n) / mean_log
 
 
+def upper_edge(ratio: float) -> float:
+    """Return the largest eigenvalue of the law for this aspect ratio (short side / long side), entries of variance 1.
+
+    Examples:
+        >>> upper_edge(1.0), upper_edge(0.25)
+        (4.0, 2.25)
+    """
+    return (1 + math.sqrt(ratio)) ** 2
+
+
+@lru_cache(maxsize=4096)
+def median_eigenvalue(ratio: float) -> float:
+    """Return the eigenvalue of the law that half of the mass lies above; scale as in `upper_edge`.
+
+    Examples:
+        >>> round(median_eigenvalue(1.0), 4), round(median_eigenvalue(0.25), 4)
+        (0.6528, 0.916)
+    """
+    return float(_x(ratio, np.array([_angle_of_mass(ratio, 0.5)]))[0])
+
+
 def _x(q: float, t: np.ndarray) -> np.ndarray:
     return np.asarray(1 + q + 2 * math.sqrt(q) * np.cos(t))
 

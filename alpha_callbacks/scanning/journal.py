@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from alpha_callbacks._version import __version__
 from alpha_callbacks.analysis.parallel import Result
 from alpha_callbacks.errors import JournalError
+from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.sealed_lines import sealed, unsealed, without_seal
 from alpha_callbacks.tables.number_text import counted
@@ -20,7 +21,7 @@ from alpha_callbacks.tables.table import Row
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 3  # 2 had no checksums
+_FORMAT = 4  # 2 had no checksums, 3 no verdicts
 FOLDER = "journal"
 NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
 
@@ -64,6 +65,11 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
                 part.damaged + len(part.lines),
             )
     return found, results
+
+
+def _row(content: Mapping[str, Any]) -> Row:
+    """Return the row that a line of JSON holds."""
+    return Row(**{**content, "estimates": tuple(TailEstimate(**fit) for fit in content["estimates"])})
 
 
 def clear_journal(folder: Path, part: str = "*") -> None:
@@ -161,7 +167,7 @@ def _read_part(file: Path) -> _Part:
             part.damaged += 1
             continue
         part.lines.append(line)
-        rows = tuple(Row(**row) for row in entry["rows"])
+        rows = tuple(map(_row, entry["rows"]))
         part.results[entry["layer"]] = Result(entry["layer"], rows, entry["seconds"])
     return part
 

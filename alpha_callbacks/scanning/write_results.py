@@ -15,6 +15,7 @@ from alpha_callbacks.checkpoints.remote.redirects import without_secrets
 from alpha_callbacks.errors import JournalError, ResultsError
 from alpha_callbacks.scanning.journal import Identity
 from alpha_callbacks.tables import results_csv
+from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.results_folder import RUN, ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
@@ -108,6 +109,7 @@ def write_all(
     table = Table.from_rows(rows, tuple(options["precisions"]), model)
     results_csv.write_results(table, directory / results_csv.RESULTS, solver=options["solver"])
     results_csv.write_summary(table, directory / results_csv.SUMMARY, solver=options["solver"])
+    write_further(table, directory, solver=options["solver"])
     uncharted, drawn = 0, list[Path]()
     if plots.formats:
         from alpha_callbacks.plots.draw_scan import draw_all, with_own_chart

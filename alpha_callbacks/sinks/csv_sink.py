@@ -11,6 +11,7 @@ from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables import results_csv
+from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.history_columns import HISTORY
 
 _KEPT = 20  # states that wait for a place on the disk
@@ -27,6 +28,8 @@ class CsvSink:
     |---|---|---|
     | `step_<step>/precision_alpha_hill_results.csv` | the table, one row per layer | every snapshot |
     | `step_<step>/precision_summary_statistics.csv` | statistics of alpha, one row per precision | every snapshot |
+    | `step_<step>/tail_estimates.csv` | fits of the tail, one row per layer, precision, estimator | `estimators=` |
+    | `step_<step>/spectral_measures.csv` | further measures, one row per layer and precision | `measures=` |
     | `alpha_hill_history.csv` | one row per step, layer and precision | every snapshot |
     """
 
@@ -63,6 +66,7 @@ class CsvSink:
         try:
             results_csv.write_results(snapshot.table, folder / results_csv.RESULTS, solver=snapshot.solver)
             results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY, solver=snapshot.solver)
+            write_further(snapshot.table, folder, solver=snapshot.solver)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # no half of a state
             raise

@@ -13,7 +13,7 @@ ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
     for name in (
         "layer_name", "category", "modality", "block", "precision", "alpha", "alpha_ratio", "status", "method",
         "alpha_error_bound", "relative_error", "k_used", "n_eigs", "stderr", "ks_distance", "spectral_norm",
-        "stable_rank", "relative_size", "stored_dtype", "reason",
+        "stable_rank", "relative_size", "stored_dtype", "reason", "alpha_spread", "tail", "tail_reason",
     )
 }  # fmt: skip
 HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound", "alerts"]

@@ -50,8 +50,18 @@ _PER_PRECISION = (
     "effective_bits",
     "relative_size",
     "reason",
+    "alpha_spread",
+    "tail",
+    "tail_reason",
 )
-_FEWER_DIGITS = {"alpha_error_bound": 3, "relative_error": 5, "sqnr_db": 5, "spectral_error": 4, "effective_bits": 8}
+_FEWER_DIGITS = {
+    "alpha_spread": 4,
+    "alpha_error_bound": 3,
+    "relative_error": 5,
+    "sqnr_db": 5,
+    "spectral_error": 4,
+    "effective_bits": 8,
+}
 
 
 def results_header(precisions: Sequence[str], *, source_names: bool = False) -> list[str]:

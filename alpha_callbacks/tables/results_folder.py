@@ -8,6 +8,7 @@ from typing import Any
 
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.tables.checked_files import read_csv_lines, read_json_object
+from alpha_callbacks.tables.further_csv import with_further
 from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import COVERAGE
 from alpha_callbacks.tables.spectra_files import Spectra, open_spectra
@@ -71,7 +72,7 @@ class ResultsFolder:
     @lazy_property
     def table(self) -> Table:
         """The results; without them the folder holds none, which is a ResultsError too."""
-        return read_results(self._given)
+        return with_further(read_results(self._given), self.path)
 
     @lazy_property
     def run(self) -> Mapping[str, Any]:

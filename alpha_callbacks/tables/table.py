@@ -1,10 +1,14 @@
 """Rows (one layer x one precision) and the table they make."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from alpha_callbacks.errors import OptionError
+from alpha_callbacks.estimators.spread import alpha_spread
+from alpha_callbacks.estimators.tail_estimate import TailEstimate
+from alpha_callbacks.estimators.verdict import Tail
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.statistics import PrecisionSummary, summary_of
 from alpha_callbacks.tables.table_html import Line, table_html
@@ -58,6 +62,10 @@ class Row:
         relative_size: of an update, ||W - W0||_F / ||W0||_F; nan for weights, and where W0 is not known.
         source_name: what the source calls the layer, "" where that is `layer_name`.
         modality: "vision", "audio" or "text" in a model with several; "" in its language part and in others.
+        tail: "clear", "doubtful" or "none": whether there is the tail that alpha describes; "" where there is no alpha.
+        tail_reason: why the tail is not clear, or "".
+        estimates: what other estimators, if any were asked for, make of the same spectrum, in the order asked.
+        measures: further measures that were asked for: name -> value, see `analysis.spectral_measures`.
     """
 
     layer_name: str
@@ -91,6 +99,10 @@ class Row:
     relative_size: float = math.nan
     source_name: str = ""
     modality: str = ""
+    tail: Tail = ""
+    tail_reason: str = ""
+    estimates: tuple[TailEstimate, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def group(self) -> str:
@@ -113,6 +125,11 @@ class Row:
         return self.alpha / self.alpha_null
 
     @property
+    def alpha_spread(self) -> float:
+        """Standard deviation of alpha over other draws of the noise in the matrix, see `estimators.spread`."""
+        return alpha_spread(self.alpha, self.k_used, self.n_eigs)
+
+    @property
     def stable_rank(self) -> float:
         """||W||_F^2 / ||W||_2^2."""
         return (self.frobenius_norm / self.spectral_norm) ** 2 if self.spectral_norm > 0 else math.nan
@@ -121,6 +138,16 @@ class Row:
     def sqnr_db(self) -> float:
         """Signal to quantization noise in dB, -20 log10(relative_error); inf where nothing is lost."""
         return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
+
+
+def flat(row: Row) -> dict[str, Any]:
+    """Return the fields of a row, with those of its estimates and its measures as fields of their own."""
+    found = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("estimates", "measures")}
+    for estimate in row.estimates:
+        values = asdict(estimate)
+        name, more = values.pop("estimator"), values.pop("more")
+        found |= {f"{name}_{key}": value for key, value in {**values, **more}.items()}
+    return {**found, **row.measures}
 
 
 @dataclass(frozen=True)
@@ -206,12 +233,29 @@ class Table:
 
         return min(self.precisions, key=coarseness)  # of equals the first
 
-    def to_frame(self) -> "pandas.DataFrame":
-        """Return a pandas DataFrame, one row per layer and precision, with the fields of `Row` as columns."""
+    def to_frame(self, style: Literal["", "weightwatcher"] = "") -> "pandas.DataFrame":
+        """Return a pandas DataFrame, one row per layer and precision, with the fields of `Row` as columns.
+
+        Estimates and measures that were asked for have columns of their own: `csn_alpha`, `csn_low`, `num_spikes`, ...
+
+        Args:
+            style: "weightwatcher": one row per layer, at the reference precision, under WeightWatcher's names
+                (docs/from_weightwatcher.md).
+
+        Raises:
+            OptionError: an unknown style, or "weightwatcher" of rows without the estimator csn.
+        """
         import pandas
 
-        derived = ("alpha_ratio", "stable_rank", "sqnr_db")
-        return pandas.DataFrame([{**asdict(row), **{name: getattr(row, name) for name in derived}} for row in self])
+        if style == "weightwatcher":
+            from alpha_callbacks.tables.weightwatcher_style import weightwatcher_rows
+
+            return pandas.DataFrame(weightwatcher_rows(self))
+        if style:
+            raise OptionError(f'style: expected "" or "weightwatcher", got {style!r}.')
+
+        derived = ("alpha_ratio", "alpha_spread", "stable_rank", "sqnr_db")
+        return pandas.DataFrame([{**flat(row), **{name: getattr(row, name) for name in derived}} for row in self])
 
     def __repr__(self) -> str:
         """Return a line, not thousands of rows: those are in `to_frame`."""
@@ -261,8 +305,12 @@ class Table:
         return [summary_of(name, self.alphas(name), len(self.main)) for name in self.precisions]
 
     def heaviest(self, count: int = 5) -> list[LayerRows]:
-        """Return the layers with the smallest alpha_ratio at the reference: heaviest tails for their shape."""
+        """Return the layers with the smallest alpha_ratio at the reference: heaviest tails for their shape.
+
+        Only layers whose tail is clear take part; those of older results, which say nothing of it, all do.
+        """
         usable = [layer for layer in self.main.layers if layer[self.reference].ok]
+        usable = [layer for layer in usable if layer[self.reference].tail in ("clear", "")]
         return sorted(usable, key=lambda layer: layer[self.reference].alpha_ratio)[:count]
 
     def most_drifted(self, count: int = 5) -> list[tuple[LayerRows, str, float]]:

@@ -27,6 +27,8 @@ class CallbackOptions:
         k_frac: share of the eigenvalues that form the tail.
         k_min: smallest tail size.
         threshold: "next" or "last", see docs/definitions.md.
+        estimators: fits of the tail beside Hill's: any of "csn", "tpl", "half", "quantile_k", "farms".
+        measures: groups of further measures: any of "norms", "bulk", "entries", "traps".
         solver: "exact" or "fast".
         device: where to compute; "cpu" uses none of the accelerator's memory.
         weights: "module": every state of the model, checkpoints as they were saved; "checkpoint": read files only.
@@ -63,6 +65,8 @@ class CallbackOptions:
         k_frac: float = 0.1,
         k_min: int = 10,
         threshold: Threshold = "next",
+        estimators: str | Sequence[str] = ("hill",),
+        measures: str | Sequence[str] = (),
         solver: Solver = "exact",
         device: str = "cpu",
         weights: Literal["module", "checkpoint"] = "module",
@@ -95,6 +99,8 @@ class CallbackOptions:
             k_frac=k_frac,
             k_min=k_min,
             threshold=threshold,
+            estimators=tuple(estimators.split(",") if isinstance(estimators, str) else estimators),
+            measures=tuple(measures.split(",") if isinstance(measures, str) else measures),
             solver=solver,
             device=pick_device(device),
         )

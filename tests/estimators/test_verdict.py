@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from alpha_callbacks.estimators.hill import Hill
+from alpha_callbacks.estimators.marchenko_pastur import median_eigenvalue, upper_edge
+from alpha_callbacks.estimators.spread import alpha_spread
+from alpha_callbacks.estimators.verdict import hill_slope, judge, noise_edge
+
+
+def judged(evals, shape, k_frac=0.1):
+    hill = Hill(k_frac=k_frac)
+    from alpha_callbacks.estimators.hill import hill_alpha
+
+    k = hill.tail_size(len(evals))
+    fit = hill_alpha(torch.from_numpy(np.ascontiguousarray(evals)), k=k)
+    return judge(evals, alpha=fit.alpha, k=k, ks_distance=fit.ks_distance, null=hill.null(*shape), shape=shape)
+
+
+def noise(rows, cols, seed):
+    return np.linalg.svd(np.random.default_rng(seed).standard_normal((rows, cols)), compute_uv=False) ** 2
+
+
+def test_noise_has_no_tail():
+    found = [judged(noise(120, 360, seed), (120, 360)) for seed in range(8)]
+    assert {verdict.tail for verdict in found} == {"none"}
+    assert "that of noise of this shape" in found[0].reason
+
+
+def test_a_power_law_is_clear():
+    evals = (np.arange(1, 301) / 300) ** (-1 / 1.5)
+    assert judged(evals, (300, 300)) == ("clear", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda e: np.concatenate([[3e4] * 3, e[3:]]), "KS distance"),
+        (lambda e: np.concatenate([e[:6] * 40, e[6:]]), "no power law"),
+        (lambda e: np.concatenate([e[:30] + 3000.0, e[30:]]), "plateau"),
+    ],
+)
+def test_spikes_and_bands_are_heavier_than_noise_and_doubtful(change, why):
+    verdict = judged(np.sort(change(noise(300, 300, 0)))[::-1], (300, 300))
+    assert verdict.tail == "doubtful" and why in verdict.reason
+
+
+def test_small_and_large_tails_are_not_judged_clear():
+    pareto = (np.arange(1, 13) / 12) ** -3.0
+    assert "most of it is the bulk" in judged(pareto, (12, 48)).reason
+    evals = (np.arange(1, 301) / 300) ** -1.0
+    small = judge(evals, alpha=2.0, k=5, ks_distance=0.1, null=9.0, shape=(300, 300))
+    assert small.tail == "doubtful" and "too small to judge" in small.reason
+
+
+def test_without_alpha_nothing_is_said():
+    assert judge(np.ones(4), alpha=np.nan, k=2, ks_distance=np.nan, null=3.0, shape=(4, 4)) == ("", "")
+
+
+def test_the_slope_of_the_hill_plot():
+    evals = noise(300, 300, 1)
+    assert hill_slope(evals, 30) < -1 / 3
+    logs, ks = np.log(evals), np.arange(7, 31)
+    alphas = [k / (logs[:k] - logs[k]).sum() for k in ks]
+    assert hill_slope(evals, 30) == pytest.approx(np.polyfit(np.log(ks), np.log(alphas), 1)[0])
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (100, 700)])
+def test_noise_ends_at_its_edge(shape):
+    evals = noise(*shape, seed=3)
+    assert evals[0] == pytest.approx(noise_edge(evals, shape), rel=0.1)
+    ratio = min(shape) / max(shape)
+    assert np.median(evals) / max(shape) == pytest.approx(median_eigenvalue(ratio), rel=0.05)
+    assert evals[0] / max(shape) == pytest.approx(upper_edge(ratio), rel=0.1)
+
+
+def test_the_spread_is_that_of_draws_of_noise():
+    alphas = []
+    for seed in range(80):
+        logs = np.log(noise(64, 128, seed))
+        alphas.append(1 + 16 / (logs[:16] - logs[16]).sum())
+    assert alpha_spread(float(np.mean(alphas)), 16, 64) == pytest.approx(np.std(alphas), rel=0.25)
+    assert np.isnan(alpha_spread(3.0, 0, 64)) and np.isnan(alpha_spread(np.nan, 3, 64))
