@@ -21,7 +21,7 @@ from alpha_callbacks.tables.table import Row
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 4  # 2 had no checksums, 3 no verdicts
+_FORMAT = 3  # 2 had no checksums
 FOLDER = "journal"
 NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
 
@@ -69,7 +69,7 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
 
 def _row(content: Mapping[str, Any]) -> Row:
     """Return the row that a line of JSON holds."""
-    return Row(**{**content, "estimates": tuple(TailEstimate(**fit) for fit in content["estimates"])})
+    return Row(**{**content, "estimates": tuple(TailEstimate(**fit) for fit in content.get("estimates", ()))})
 
 
 def clear_journal(folder: Path, part: str = "*") -> None:
