@@ -250,7 +250,12 @@ class Table:
         if style == "weightwatcher":
             from alpha_callbacks.tables.weightwatcher_style import weightwatcher_rows
 
-            return pandas.DataFrame(weightwatcher_rows(self))
+            rows = (layer[self.reference] for layer in self.layers)
+            return pandas.DataFrame(
+                weightwatcher_rows(
+                    [{**flat(row), "stable_rank": row.stable_rank, "measures": row.measures} for row in rows]
+                )
+            )
         if style:
             raise OptionError(f'style: expected "" or "weightwatcher", got {style!r}.')
 
