@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.plots.compare_scatter import plot_comparison as plot_comparison
     from alpha_callbacks.plots.distribution import plot_distribution as plot_distribution
     from alpha_callbacks.plots.esd_plot import plot_esd as plot_esd
+    from alpha_callbacks.plots.experts import plot_experts as plot_experts
     from alpha_callbacks.plots.heatmap import plot_heatmap as plot_heatmap
     from alpha_callbacks.plots.hill_plot import plot_hill as plot_hill
     from alpha_callbacks.plots.history_heatmap import plot_history as plot_history
@@ -137,6 +138,7 @@ _HOMES = {
     "plot_comparison": "plots.compare_scatter",
     "plot_distribution": "plots.distribution",
     "plot_esd": "plots.esd_plot",
+    "plot_experts": "plots.experts",
     "plot_heatmap": "plots.heatmap",
     "plot_hill": "plots.hill_plot",
     "plot_history": "plots.history_heatmap",

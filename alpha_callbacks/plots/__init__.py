@@ -10,6 +10,7 @@ from alpha_callbacks.plots.distribution import plot_distribution
 from alpha_callbacks.plots.draw_scan import draw_all
 from alpha_callbacks.plots.elements.canvas import save
 from alpha_callbacks.plots.esd_plot import plot_esd
+from alpha_callbacks.plots.experts import plot_experts
 from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.hill_plot import plot_hill
 from alpha_callbacks.plots.layer import LayerCharts, plot_layer
@@ -23,6 +24,7 @@ __all__ = [
     "plot_category",
     "plot_distribution",
     "plot_esd",
+    "plot_experts",
     "plot_heatmap",
     "plot_hill",
     "plot_layer",

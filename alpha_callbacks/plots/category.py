@@ -25,8 +25,7 @@ _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78
 def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     """Draw the layers of one category, block by block ("vision_attn_q": of the vision part).
 
-    A block with many layers of the category (experts) shows their median with a whisker from the smallest to the
-    largest.
+    A block with many layers of the category (experts) shows their median, quartiles, smallest and largest.
 
     Returns:
         The figure and its axes: alpha, drift.
@@ -47,7 +46,9 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     add_legend(alpha_axes, handles, inner, _ALPHA_HEIGHT)
     offsets = [series.offset for series in bars]
     draw_drift_panel(drift_axes, groups, table, colors, offsets, (inner, _DRIFT_HEIGHT))
-    number = counted(len(layers), "layer") + (", median of each block with smallest and largest" if several else "")
+    number = counted(len(layers), "layer") + (
+        ", median of each block with quartiles, smallest and largest" if several else ""
+    )
     rule = tail_text(row for layer in layers for row in layer.rows)
     add_heading(figure, joined(f"alpha of {category}", table.model), joined(number, shape_text(layers), rule, lost))
     return figure, (alpha_axes, drift_axes)

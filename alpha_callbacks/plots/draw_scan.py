@@ -11,8 +11,10 @@ from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
 from alpha_callbacks.plots.elements.canvas import check_formats, save, style
+from alpha_callbacks.plots.experts import EXPERT_VALUES, plot_experts
 from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.layer import LayerCharts
+from alpha_callbacks.tables.expert_grid import expert_grid
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.atomic_files import safe_file_name
 
@@ -38,7 +40,8 @@ def draw_all(
 
     Returns:
         The files written: individual_layers/layer_001_<name>, category_<category>, combined_batch_<i>,
-        alpha_distribution_by_precision, heatmap_alpha_<precision>, heatmap_alpha_ratio_<reference>.
+        alpha_distribution_by_precision, heatmap_alpha_<precision>, heatmap_alpha_ratio_<reference>; of a mixture of
+        experts also experts_alpha_<reference> and experts_alpha_ratio_<reference>.
 
     Raises:
         OptionError: unknown format.
@@ -48,7 +51,8 @@ def draw_all(
     batch_size = max(1, max_layers_per_plot)
     categories = list(dict.fromkeys(layer.first.group for layer in table.layers))
     batches = [single[i : i + batch_size] for i in range(0, len(single), batch_size)]
-    total = len(single) + len(categories) + len(batches) + 1 + len(table.precisions) + 1
+    experts = bool(expert_grid(table.layers))
+    total = len(single) + len(categories) + len(batches) + 1 + len(table.precisions) + 1 + 2 * experts
 
     layer_charts = LayerCharts(table)
 
@@ -63,6 +67,10 @@ def draw_all(
         yield "alpha_distribution_by_precision", partial(plot_distribution, table)
         for precision in table.precisions:
             yield f"heatmap_alpha_{safe_file_name(precision)}", partial(plot_heatmap, table, "alpha", precision)
+        if experts:
+            for value in EXPERT_VALUES:
+                name = f"experts_{value}_{safe_file_name(table.reference)}"
+                yield name, partial(plot_experts, table, value)
         ratio = f"heatmap_alpha_ratio_{safe_file_name(table.reference)}"
         yield ratio, partial(plot_heatmap, table, "alpha_ratio", table.reference)
 
@@ -79,7 +87,7 @@ def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
     """Return the layers that get a chart each: all, or all but experts if there are more than 1,000 layers.
 
     A mixture of experts has tens of thousands of matrices; charts of each would take an hour to draw. Category charts
-    and heat maps show them by block.
+    and maps show them by block and expert.
     """
     if len(table) <= MOST_SINGLE:
         return table.layers

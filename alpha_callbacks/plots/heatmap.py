@@ -12,7 +12,7 @@ from alpha_callbacks.plots.elements.drift import tick_places, tick_text
 from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text
 from alpha_callbacks.plots.elements.heat_cells import draw_cells, heat_colors
 from alpha_callbacks.plots.elements.heat_frame import heat_frame, note_of
-from alpha_callbacks.plots.elements.heat_grid import LOST, Value, cell_of, make_grid
+from alpha_callbacks.plots.elements.heat_grid import LOST, Value, cell_of, make_grid, with_quartiles
 from alpha_callbacks.plots.elements.layer_groups import lost_text
 from alpha_callbacks.plots.elements.legend import add_heading, say
 from alpha_callbacks.tables.number_text import counted
@@ -26,7 +26,7 @@ _PROVED = "not measured, provably within ±"
 
 @styled
 def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = None) -> tuple[Figure, Sequence[Axes]]:
-    """Draw one value of every layer inside a block; several layers in one cell (experts) show their median.
+    """Draw one value of every layer inside a block; several layers in one cell (experts) show median and quartiles.
 
     Args:
         table: the rows.
@@ -41,14 +41,16 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
     grid = make_grid(table)
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
     (colors, remark), metric = heat_colors(table, grid, value, precision), METRICS[value]
-    frame = heat_frame(grid)
+    if value != "drift":
+        cells = {place: with_quartiles(cell, grid.places[place], value, precision) for place, cell in cells.items()}
+    frame = heat_frame(grid, [cell.text for cell in cells.values()])
     draw_cells(frame.cells, grid, cells, colors, printed=frame.printed)
     ticks: Any = {"places": tick_places(9), "text": tick_text} if value == "drift" else {}
     label = fit(metric.bar.format(reference=table.reference), 3.0, 9.0)
     add_color_bar(frame.figure, frame.bar, colors, label, clipped=bool(remark), **ticks)
     if all(cell.text == LOST for cell in cells.values()):
         say(frame.cells, LABELS["no_alpha"])
-    many = f"median of up to {grid.most} layers per cell" if grid.most > 1 else ""
+    many = f"median [quartiles] of up to {grid.most} layers per cell" if grid.most > 1 else ""
     rule = tail_text(row for layer in grid.layers for row in layer.rows)
     subtitle = joined(counted(len(grid.layers), "layer"), many, rule, lost_text(grid.layers, [precision]), remark)
     add_heading(frame.figure, joined(f"{metric.heading}, {precision}", table.model), subtitle)

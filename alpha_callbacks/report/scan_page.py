@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.planning.recommendation_files import WrittenRecommendation, read_recommendation
 from alpha_callbacks.report.columns import layer_columns
+from alpha_callbacks.report.packing import packed
 from alpha_callbacks.report.page_shell import Section, fill, headline, render_page
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import curve_columns
+from alpha_callbacks.tables.expert_grid import expert_grid
 from alpha_callbacks.tables.results_folder import Coverage, ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
@@ -23,7 +25,7 @@ T = TypeVar("T")
 REPORT = "report.html"
 _SCRIPTS = (
     "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
-    "heat.js", "table.js", "report.js",
+    "heat.js", "experts.js", "table.js", "report.js",
 )  # fmt: skip
 _SHOWN = 100  # names of rows lost for one reason; all are in the tables
 _LISTED = 200  # names of one group of tensors; all are in coverage.csv
@@ -74,6 +76,7 @@ def report_html(directory: Path, table: Table) -> str:
     found = (
         _findings(table, [*map(str, run.get("notes", ())), *damaged]),
         _map(table, curves),
+        _experts(table),
         _layers(),
         _distribution(table),
         _advice(advice),
@@ -103,6 +106,24 @@ def _map(table: Table, curves: dict[str, Any]) -> Section:
     )
     intro = f"{what}: click, or move with the arrow keys and press Enter; Escape closes it."
     return Section("map", "Map", fill("map.html"), data=data, intro=intro)
+
+
+def _experts(table: Table) -> Section | None:
+    grid = expert_grid(table.layers)
+    if not grid:
+        return None
+    numbers = {layer.first.layer_name: i for i, layer in enumerate(table.layers)}
+    placed = [(*place, numbers[layer.first.layer_name]) for p in grid.places.values() for place, layer in p.items()]
+    rows, experts, layers = zip(*placed, strict=True)
+    data = {
+        "rows": list(grid.rows), "columns": grid.columns, "row": packed(rows, "u4"), "expert": packed(experts, "u4"),
+        "layer": packed(layers, "u4"),
+    }  # fmt: skip
+    intro = (
+        "One row per block, one cell per expert: point at one, or move with the arrow keys; a click or Enter opens its "
+        "layer. Right: from smallest to largest of each block, thick between its quartiles, a mark at its median."
+    )
+    return Section("experts", "Experts", fill("experts.html"), data=data, intro=intro)
 
 
 def _layers() -> Section:

@@ -31,6 +31,23 @@ def block_index(layer_name: str) -> int | None:
     return None
 
 
+def expert_place(layer_name: str) -> tuple[str, int] | None:
+    """Return (path of the block, number of the expert) of a routed expert, None where the name has no such number.
+
+    Examples:
+        >>> expert_place("model.layers.3.mlp.experts.17.down_proj"), expert_place("model.layers.3.mlp.down_proj")
+        (('model.layers.3', 17), None)
+    """
+    path = layer_name.split(".")
+    numbers = [i for i, part in enumerate(path) if part.isdigit()]
+    inside = [i for i in numbers if i and _BLOCKS.match(path[i - 1])][:1]
+    others = [i for i in numbers if i not in inside]
+    if not others:
+        return None
+    end = inside[0] + 1 if inside else others[-1]
+    return ".".join(path[:end]), int(path[others[-1]])
+
+
 def short_name(layer_name: str) -> str:
     """Return the part of a layer name that tells it from the others of its block.
 

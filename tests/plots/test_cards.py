@@ -125,7 +125,7 @@ def test_experts_show_medians_with_whiskers() -> None:
     figure, (alpha, _) = bar_card(Table.from_rows(rows, THREE), "moe_expert_up")
     (line,) = [line for line in alpha.lines if line.get_label() == "fp32"]
     assert list(line.get_ydata()) == pytest.approx([4.4, 5.4, 6.4, 7.4])
-    assert "median of each block, from smallest to largest" in words(figure)
+    assert "median of each block, quartiles, smallest to largest" in words(figure)
 
 
 def test_heat_map_prints_short_values_with_blocks_along_x() -> None:

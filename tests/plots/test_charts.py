@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from alpha_callbacks.plots import (
     plot_batch,
     plot_category,
     plot_distribution,
+    plot_experts,
     plot_heatmap,
     plot_layer,
     precision_colors,
@@ -186,14 +188,23 @@ def test_category_names_layers_outside_blocks_and_lost_alphas() -> None:
     assert any("no alpha: 6 non_finite" in text for text in words(figure))
 
 
-def test_category_of_experts_shows_medians() -> None:
+def mixture(kinds: Sequence[str] = ("up",)) -> Table:
+    """Return 4 blocks of 9 experts, whose alphas grow by 1 with the block and by 0.1 with the expert."""
     rows = [
-        make_row(f"model.layers.{b}.mlp.experts.{e}.up_proj", p, 4.0 + b + 0.1 * e)
+        make_row(f"model.layers.{b}.mlp.experts.{e}.{kind}_proj", p, 4.0 + b + 0.1 * e)
         for b in range(4)
         for e in range(9)
+        for kind in kinds
         for p in THREE
     ]
-    figure, (alpha, drift) = plot_category(Table.from_rows(rows, THREE), "moe_expert_up")
+    return Table.from_rows(rows, THREE)
+
+
+def test_category_of_experts_shows_medians_and_quartiles() -> None:
+    figure, (alpha, drift) = plot_category(mixture(), "moe_expert_up")
+    ends = [[tuple(segment[:, 1]) for segment in lines.get_segments()] for lines in alpha.collections]
+    assert any(one == [pytest.approx((4.2 + b, 4.6 + b)) for b in range(4)] for one in ends), "quartiles"
+    assert any(one == [pytest.approx((4.0 + b, 4.8 + b)) for b in range(4)] for one in ends), "smallest and largest"
     medians = [line for line in alpha.lines if line.get_label() == "fp32"]
     assert list(medians[0].get_ydata()) == pytest.approx([4.4, 5.4, 6.4, 7.4])
     assert not alpha.containers
@@ -427,3 +438,43 @@ def test_thousands_of_experts_have_no_chart_each() -> None:
     router = replace(row, layer_name="layers.0.router", category="moe_router")
     assert [layer.first for layer in with_own_chart(Table.from_rows([*experts, router], ("fp32",)))] == [router]
     assert len(with_own_chart(Table.from_rows(experts[:50], ("fp32",)))) == 50
+
+
+def test_experts_by_block_have_a_cell_each_and_their_spread_beside_it() -> None:
+    table = mixture(("gate", "down"))
+    figure, (gate, spread, down, _, bar) = plot_experts(table)
+    for cells in (gate, down):
+        values = np.asarray(cells.images[0].get_array())
+        assert values == pytest.approx(np.array([[4.0 + b + 0.1 * e for e in range(9)] for b in range(4)]))
+    assert [gate.get_title(loc="left"), down.get_title(loc="left")] == ["moe_expert_gate", "moe_expert_down"]
+    ranges = [tuple(line.get_xdata()) for line in spread.lines]
+    assert ranges[:3] == [pytest.approx((4.0, 4.8)), pytest.approx((4.2, 4.6)), pytest.approx((4.4,))]
+    assert any("72 layers, 4 blocks, up to 9 experts" in text for text in words(figure))
+    assert bar.get_ylabel() == "alpha (no unit)"
+    ratio, _ = plot_experts(table, "alpha_ratio", "bf16")
+    assert any("alpha of noise" in text and "bf16" in text for text in words(ratio))
+
+
+def test_experts_without_alpha_are_grey_and_told() -> None:
+    rows = [lost(row) if ".2.mlp.experts.5." in row.layer_name else row for row in mixture()]
+    figure, (cells, *_) = plot_experts(Table.from_rows(rows, THREE))
+    assert np.ma.getmaskarray(cells.images[0].get_array()).sum() == 1
+    assert any("no usable alpha" in text for text in words(figure))
+    figure, _ = plot_experts(Table.from_rows([lost(row) for row in mixture()], THREE))
+    assert "no usable alpha" in words(figure)
+    with pytest.raises(OptionError, match="expected a table with at least 5 routed experts"):
+        plot_experts(computed())
+
+
+def test_a_mixture_is_drawn_by_expert_too(tmp_path: Path) -> None:
+    table = Table.from_rows([row for row in mixture() if row.precision == "fp32"], ("fp32",))
+    seen: list[tuple[int, int]] = []
+    paths = draw_all(table, tmp_path, on_progress=lambda *step: seen.append(step))
+    assert {"experts_alpha_fp32.png", "experts_alpha_ratio_fp32.png"} <= {path.name for path in paths}
+    assert seen[-1] == (len(paths), len(paths))
+
+
+def test_a_cell_of_experts_has_their_quartiles() -> None:
+    figure, (cells, _) = plot_heatmap(mixture())
+    assert {f"{4.4 + b:.3f} [{4.2 + b:.3f}–{4.6 + b:.3f}]" for b in range(4)} <= set(words(cells))
+    assert any("median [quartiles] of up to 9 layers per cell" in text for text in words(figure))

@@ -57,7 +57,7 @@ def focused(it: Opened) -> str:
 
 def test_sections(it: Opened) -> None:
     assert it.page.locator(".card-head h2").all_inner_texts() == [
-        "Findings", "Map", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
+        "Findings", "Map", "Experts", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
     ]  # fmt: skip
     text = it.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
@@ -212,6 +212,24 @@ def test_experts_share_a_cell(it: Opened) -> None:
     assert members.count() == 12
     it.page.keyboard.press("Escape")
     assert focused(it).startswith("block 1, moe_expert_up")
+
+
+def test_experts_by_keys_and_mouse(it: Opened, scan: Scan) -> None:
+    canvas, told = it.page.locator("#experts-map"), it.page.locator("#experts-now")
+    assert it.page.locator("#experts-tools [aria-label='Projection'] button").all_inner_texts() == ["up"]
+    canvas.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp"):
+        it.page.keyboard.press(key)
+    assert told.inner_text() == f"Block 1, expert 1: alpha {alpha(scan, EXPERTS[1], 'fp32'):.5f}, {EXPERTS[1]}"
+    it.page.keyboard.press("Enter")
+    assert it.page.inner_text("#panel-title") == EXPERTS[1]
+    it.page.keyboard.press("Escape")
+    assert canvas.evaluate("one => one === document.activeElement")
+    choose(it, "#experts-tools", "alpha / noise")
+    assert "alpha / noise" in told.inner_text() and "alpha / noise" in str(canvas.get_attribute("aria-label"))
+    box = canvas.bounding_box()
+    it.page.mouse.click(box["x"] + box["width"] - 5, box["y"] + 5)  # in the spread: no layer is there
+    assert it.page.locator("#panel").is_hidden()
 
 
 def test_table(it: Opened, scan: Scan) -> None:

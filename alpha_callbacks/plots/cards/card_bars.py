@@ -57,7 +57,7 @@ def bar_card(table: Table, category: str, title: str = "") -> tuple[Figure, Sequ
     bars, others = ([name for name in shown if (name == table.reference) == bar] for bar in (True, False))
     remarks = shared_remarks(layers, table)
     if any(len(group.layers) > 1 for group in groups):
-        remarks.append("median of each block, from smallest to largest")
+        remarks.append("median of each block, quartiles, smallest to largest")
     measured = any(drift_of(layer, name, table.reference).kind == "measured" for name in others for layer in layers)
     crosses = any(not group.alphas(name) for group in groups for name in (shown if measured else bars))
     colors = precision_colors(shown)

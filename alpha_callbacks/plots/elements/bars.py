@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -92,10 +93,13 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], series: Series, merged: bool
 
 
 def _draw_whiskers(axes: Axes, groups: Sequence[Group], series: Series) -> None:
-    """Draw the median of each group with a whisker from its smallest to its largest."""
+    """Draw the median of each group, a thick line between its quartiles, a thin one from smallest to largest."""
     alphas = {i + series.offset: group.alphas(series.precision) for i, group in enumerate(groups)}
     found = {x: values for x, values in alphas.items() if values}
     axes.vlines(list(found), list(map(min, found.values())), list(map(max, found.values())), color=series.color, lw=1)
+    quartiles = [np.percentile(values, (25, 75)) for values in found.values()]
+    axes.vlines(list(found), [q[0] for q in quartiles], [q[1] for q in quartiles], color=series.color, alpha=0.45,
+                lw=min(7.0, 0.8 * series.inches * 72))  # fmt: skip
     axes.plot(list(found), list(map(median, found.values())), "o", color=series.color, label=series.precision,
               markersize=min(4.0, 0.6 * series.inches * 72))  # fmt: skip
     draw_crosses(axes, [x for x, values in alphas.items() if not values], series.color)

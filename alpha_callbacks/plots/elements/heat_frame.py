@@ -1,7 +1,7 @@
 """The frame of a heat map: rows down, categories across, the colour bar at the right, a note below."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -42,12 +42,13 @@ class HeatFrame:
         self.figure.text(0.14 / width, 0.1 / height, fit(note, width - 0.28, 8.0), size=8, color=GREY)
 
 
-def heat_frame(grid: Grid) -> HeatFrame:
-    """Return a frame that is as large as the grid needs, with every row and column labelled."""
+def heat_frame(grid: Grid, texts: Iterable[str] = ()) -> HeatFrame:
+    """Return a frame that is as large as the grid and the texts of its cells need, every row and column labelled."""
     names = [fit(name, 3.0, 8.5) for name in labels(list(map(str, grid.rows)))] if grid.named else []
     left = max([_LEFT, *(text_width(name, 8.5) + 0.4 for name in names)])
     cell_height = min(_CELL_HEIGHT, _TALLEST / max(1, len(grid.rows)))
-    cell_width = max([_CELL_WIDTH, *(text_width(name, 8.5) + 0.14 for name in grid.columns)])
+    wanted = [*(text_width(name, 8.5) for name in grid.columns), *(text_width(text, 7.0) for text in texts)]
+    cell_width = max([_CELL_WIDTH, *(width + 0.14 for width in wanted)])
     width = max(_NARROWEST - left - _RIGHT, cell_width * len(grid.columns))
     height = max(1.4, cell_height * len(grid.rows))
     figure = new_figure(left + width + _RIGHT, _BOTTOM + height + (_TOP if any(grid.columns) else _HEADING))

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+
 from alpha_callbacks.plots.elements.drift import drift_of, row_of, usable_alpha
-from alpha_callbacks.plots.elements.layer_groups import median
+from alpha_callbacks.plots.elements.layer_groups import MOST_PER_BLOCK, median
 from alpha_callbacks.tables.number_text import bound_text
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.tables.vocabulary import LABELS, in_order
@@ -90,13 +92,25 @@ def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference
     """Return the cell of these layers: their median, or the bound of a drift that was not measured."""
     if value != "drift":
         middle = median(_number(layer, value, precision) for layer in layers)
-        text = f"{middle:.2%}" if value in ("relative_error", "relative_size") else f"{middle:.3f}"
-        return Cell(middle, text if math.isfinite(middle) else LOST)
+        return Cell(middle, _text(middle, value) if math.isfinite(middle) else LOST)
     known = [drift for layer in layers if (drift := drift_of(layer, precision, reference)).kind != "none"]
     if any(drift.kind == "bounded" for drift in known):  # no colour: it would claim a measurement
         return Cell(math.nan, bound_text(max(abs(drift.value) for drift in known)))
     middle = median(drift.value for drift in known)
     return Cell(middle, LOST if math.isnan(middle) else f"{middle:+.1e}" if middle else "0")
+
+
+def with_quartiles(cell: Cell, layers: Sequence[LayerRows], value: Value, precision: str) -> Cell:
+    """Return the cell of many layers (experts) with their quartiles in its text."""
+    numbers = [number for layer in layers if math.isfinite(number := _number(layer, value, precision))]
+    if len(numbers) <= MOST_PER_BLOCK:
+        return cell
+    low, high = (_text(float(quartile), value) for quartile in np.percentile(numbers, (25, 75)))
+    return Cell(cell.value, f"{cell.text} [{low}–{high}]")
+
+
+def _text(number: float, value: Value) -> str:
+    return f"{number:.2%}" if value in ("relative_error", "relative_size") else f"{number:.3f}"
 
 
 def _number(layer: LayerRows, value: Value, precision: str) -> float:

@@ -11,7 +11,7 @@ from alpha_callbacks.plots.elements.drift import Drift, drift_of, status_text, u
 from alpha_callbacks.tables.table import LayerRows
 from alpha_callbacks.weights.layer_names import short_name
 
-_MOST_PER_BLOCK = 4  # layers of one category in one block that get a bar each; more show their median
+MOST_PER_BLOCK = 4  # layers of one category in one block that get a bar each; more show their median
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Group:
 def group_layers(layers: Sequence[LayerRows]) -> list[Group]:
     """Return the groups of one category in the order of the table."""
     per_block = Counter(layer.first.block for layer in layers)
-    many = max((count for block, count in per_block.items() if block is not None), default=0) > _MOST_PER_BLOCK
+    many = max((count for block, count in per_block.items() if block is not None), default=0) > MOST_PER_BLOCK
     grouped: dict[int | str, list[LayerRows]] = {}
     for layer in layers:
         block = layer.first.block

@@ -73,11 +73,13 @@ const AH = (() => {
 
   const count = (n, noun) => `${n.toLocaleString("en-US")} ${noun}${n === 1 ? "" : "s"}`;
 
-  function median(values) {
-    const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
-    const half = sorted.length >> 1;
-    return !sorted.length ? NaN : sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+  /** A quantile of sorted numbers, between neighbours in proportion, as NumPy has it. */
+  function quantile(sorted, share) {
+    const at = share * (sorted.length - 1), below = Math.floor(at);
+    return sorted.length ? sorted[below] + (at - below) * ((sorted[below + 1] ?? sorted[below]) - sorted[below]) : NaN;
   }
+
+  const median = (values) => quantile(values.filter(Number.isFinite).sort((a, b) => a - b), 0.5);
 
   /* Theme: the reader's choice, else the preference of the system. */
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -135,7 +137,7 @@ const AH = (() => {
   system.addEventListener("change", () => choose(chosen));
 
   return {
-    data, unpack, decode, el, plain, breakable, number, signed, count, median, bound, percent, choice, dark, words,
+    data, unpack, decode, el, plain, breakable, number, signed, count, quantile, median, bound, percent, choice, dark, words,
     /** Call `act` whenever the theme changes. */
     onTheme: (act) => listeners.push(act),
     /** The value of a CSS variable in this theme: token("ink"). */

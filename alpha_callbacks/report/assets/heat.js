@@ -1,7 +1,7 @@
 "use strict";
 /* The map: one cell per block and category; layers outside blocks as tiles below it. */
 (() => {
-  const L = AH.layers, READABLE = 35; // pixels that a cell needs for its text
+  const L = AH.layers, READABLE = 35, MANY = 4; // pixels that a cell needs for its text; layers without quartiles
   const [heat, strip] = [document.getElementById("heat"), document.getElementById("strip")];
   const [legend, note] = [document.getElementById("map-legend"), document.getElementById("map-note")];
 
@@ -20,8 +20,10 @@
   function valueOf(mine, key, p) {
     const metric = AH.metrics[key];
     if (mine.length === 1) return {value: metric.value(mine[0], p), text: AH.metricText(key, mine[0], p)};
-    const value = AH.median(mine.map((i) => metric.value(i, p)));
-    if (Number.isFinite(value)) return {value, text: `median ${metric.text(value)} of ${AH.count(mine.length, "layer")}`};
+    const found = mine.map((i) => metric.value(i, p)).filter(Number.isFinite).sort((a, b) => a - b);
+    const [low, first, value, third, high] = [0, 0.25, 0.5, 0.75, 1].map((share) => AH.quantile(found, share));
+    const spread = found.length > MANY ? `, quartiles ${metric.text(first)} and ${metric.text(third)}, ${metric.text(low)} to ${metric.text(high)}` : "";
+    if (found.length) return {value, text: `median ${metric.text(value)} of ${AH.count(mine.length, "layer")}${spread}`};
     return {value: NaN, text: `${AH.metricText(key, mine[0], p)} (first of ${AH.count(mine.length, "layer")})`};
   }
 
@@ -59,6 +61,7 @@
   function buildHeat() {
     const grid = [], elements = [];
     heat.style.setProperty("--columns", blocks.length);
+    heat.style.setProperty("--names", `${Math.max(128, 16 + 7.2 * Math.max(...kinds.map((kind) => kind.length)))}px`);
     heat.setAttribute("role", "grid");
     const every = blocks.length > 40 ? (blocks.length > 90 ? 10 : 5) : 1;
     heat.append(AH.el("div", {role: "row", class: "row"}, AH.el("div", {role: "columnheader", class: "corner", text: "block"}),
@@ -139,17 +142,7 @@
   }
 
   document.getElementById("map-tools").append(
-    AH.el("span", {class: "tool"}, "Value", metricChoice()), AH.el("span", {class: "tool"}, "Precision", AH.view.precisions()));
-  function metricChoice() {
-    const {group, show} = AH.choice("Value", Object.entries(AH.metrics).map(([key, {title, about}]) => [key, title, about]), AH.view.now.metric,
-      (metric) => {
-        const {precision: p} = AH.view.now; // the reference has no drift from itself
-        const lossy = L.precisions.map((_, at) => at).filter((at) => at !== L.reference);
-        AH.view.set(metric === "drift" && p === L.reference && lossy.length ? {metric, precision: lossy.at(-1)} : {metric});
-      });
-    AH.view.on(({metric}) => show(metric));
-    return group;
-  }
+    AH.el("span", {class: "tool"}, "Value", AH.view.metrics()), AH.el("span", {class: "tool"}, "Precision", AH.view.precisions()));
   if (inside.length) buildHeat();
   if (outside.length) buildStrip();
   AH.view.on(paint);

@@ -40,6 +40,17 @@ AH.view = (() => {
       for (const act of listeners) act(now);
     },
     on: (act) => listeners.push(act),
+    /** Buttons for the value, in step with all others of the page. */
+    metrics(label = "Value") {
+      const {layers: L} = AH;
+      const {group, show} = AH.choice(label, Object.entries(AH.metrics).map(([key, {title, about}]) => [key, title, about]), now.metric,
+        (metric) => { // the reference has no drift from itself
+          const lossy = L.precisions.map((_, at) => at).filter((at) => at !== L.reference);
+          AH.view.set(metric === "drift" && now.precision === L.reference && lossy.length ? {metric, precision: lossy.at(-1)} : {metric});
+        });
+      listeners.push(() => show(now.metric));
+      return group;
+    },
     /** Buttons for the precision, in step with all others of the page. */
     precisions(label = "Precision") {
       const {group, show} = AH.choice(label, AH.layers.precisions.map((name, p) => [String(p), name]), String(now.precision),
