@@ -3,7 +3,8 @@
     python -m benchmarks.layerwise_control --text TEXT --device cuda --processes 8 --budget-seconds 220 --out FOLDER
 
 TEXT is any English text of some MB. First the learning rate and then the weight decay are tuned for the baseline
-(AdamW, one value for all layers), on seeds of their own. Then every arm is trained with exactly these settings and the
+(AdamW, one value for all layers), on seeds of their own; as long as the best learning rate is the lowest or highest one
+that was tried, half or twice of it is tried too. Then every arm is trained with exactly these settings and the
 same weights and batches per seed: the baseline and the three rules. The number of steps is chosen such that all of it
 fits into the budget. FOLDER/layerwise_control.json is written after each run, the table at the end.
 """
@@ -202,8 +203,16 @@ def main() -> None:
             print(f"{part} {run} {outcome}", flush=True)
         return done
 
-    tuned = finish("tuning", [Run("baseline", lr, DECAYS[0], seed, steps) for lr in RATES for seed in TUNING_SEEDS])
-    record["lr"] = lr = best(tuned, "lr")
+    tuned, rates = list[tuple[Run, Outcome]](), set[float]()
+    further = set(RATES)
+    while further:
+        done = finish(
+            "tuning", [Run("baseline", lr, DECAYS[0], seed, steps) for lr in sorted(further) for seed in TUNING_SEEDS]
+        )
+        tuned, rates = tuned + done, rates | further
+        lr = best(tuned, "lr")
+        further = ({lr / 2} if lr == min(rates) else {lr * 2} if lr == max(rates) else set()) if done else set()
+    record["lr"] = lr
     tuned = [(run, outcome) for run, outcome in tuned if run.lr == lr]
     tuned += finish("tuning", [Run("baseline", lr, wd, seed, steps) for wd in DECAYS[1:] for seed in TUNING_SEEDS])
     record["weight_decay"] = decay = best(tuned, "weight_decay")

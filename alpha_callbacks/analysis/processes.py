@@ -4,7 +4,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -67,11 +67,18 @@ class ScanShare:
 
 
 class Ranks:
-    """Processes that work on the same model; a single one needs no torch.distributed."""
+    """Processes that work on the same model; a single one needs no torch.distributed.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: number of processes.
+        left: True after `leave`.
+    """
 
     def __init__(self, rank: int = 0, size: int = 1, group: Any = None) -> None:
         """Take the rank, the number of processes, and the process group (None: the default one)."""
         self.rank, self.size, self._group = rank, size, group
+        self.left = False
 
     def from_first(self, value: Any) -> Any:
         """Return the value that rank 0 holds. Collective."""
@@ -85,6 +92,8 @@ class Ranks:
         """
         if self.size == 1:
             return [value]
+        if self.left:
+            raise PeerError(f"rank {self.rank}: this rank has left the others")
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.size
@@ -93,10 +102,24 @@ class Ranks:
         except RuntimeError as error:  # gloo's; it comes at once when the process at the other end is gone
             raise PeerError(
                 f"rank {self.rank}: expected an answer from every rank, but the connection to one is lost. "
-                f"Look for the first error in the output of the other ranks. ({error})"
+                "Look for the first error in the output of the other ranks; without one, it had fewer states. "
+                f"({error})"
             ) from error
         time.sleep(_LET_GO)
         return values
+
+    def leave(self) -> None:
+        """Close the connections to the others: who still expects an answer from here gets an error at once.
+
+        Not collective; may be called twice. The default group is not touched.
+        """
+        group, self._group = self._group, None
+        self.left = True
+        if group is not None:
+            import torch.distributed as dist
+
+            with suppress(AssertionError, ValueError):  # the training has closed all of its groups before
+                dist.destroy_process_group(group)
 
     def expect_same(self, facts: Mapping[str, object], what_to_do: str) -> None:
         """Raise the same error on every rank if a fact differs between them. Collective.

@@ -40,6 +40,8 @@ def print_history(history: AlphaHistory, precision: str | None = None) -> None:
     out = Console(highlight=False, soft_wrap=True)
     for sentence in history_findings(history, precision):
         out.print(f"• {escape(sentence)}")
+    if history.lacking:
+        out.print(f"• An earlier version wrote the file, without {', '.join(history.lacking)}.")
 
 
 def _categories(comparison: Comparison) -> RichTable:

@@ -1,18 +1,20 @@
 """alpha_hill_history.csv -> the history of a run."""
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.errors import ResultsError
-from alpha_callbacks.tables.history_columns import HEADER, HISTORY
+from alpha_callbacks.tables.history_columns import HEADER, HISTORY, LATER
 
 _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "stored_dtype", "reason")
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
             "stable_rank")  # fmt: skip
 _WHOLE = ("k_used", "n_eigs")
-_LATER = ("alerts", "modality", "tail", "tail_reason")  # columns that older files lack
+_LATER_NUMBERS = ("relative_size", "alpha_spread")
+_LATER_WORDS = tuple(name for name in LATER if name not in _LATER_NUMBERS)
 _KEY = ("step", "layer_name", "precision")
 
 
@@ -23,7 +25,10 @@ class AlphaHistory(RunHistory):
     Attributes:
         frame: the rows of the file, by step.
         path: the file.
+        lacking: columns that it lacks because an earlier version wrote it; empty in the frame.
     """
+
+    lacking: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
@@ -49,17 +54,18 @@ def read_history(path: str | Path) -> AlphaHistory:
     try:
         content = file.read_bytes()
         content = content[: content.rfind(b"\n") + 1]
-        kinds = {**dict.fromkeys(_WORDS, "str"), **dict.fromkeys(_NUMBERS, "float64")}
+        kinds = dict.fromkeys((*_WORDS, *_LATER_WORDS), "str")
+        kinds |= dict.fromkeys((*_NUMBERS, *_LATER_NUMBERS), "float64")
         columns = pandas.read_csv(io.BytesIO(content), nrows=0).columns
         missing = [name for name in ("step", *_WORDS, *_NUMBERS, *_WHOLE) if name not in columns]
         if missing:
             raise ResultsError(f"{file}: expected the columns {','.join(HEADER)}, {', '.join(missing)} are missing.")
         frame = pandas.read_csv(
             io.BytesIO(content),
-            usecols=lambda name: name in ("step", *_WORDS, *_NUMBERS, *_WHOLE, *_LATER),
-            dtype={**kinds, "step": "int64", **dict.fromkeys(_WHOLE, "int64"), **dict.fromkeys(_LATER, "str")},
+            usecols=lambda name: name in ("step", *_WORDS, *_NUMBERS, *_WHOLE, *LATER),
+            dtype={**kinds, "step": "int64", **dict.fromkeys(_WHOLE, "int64")},
             keep_default_na=False,
-            na_values={name: [""] for name in _NUMBERS},
+            na_values={name: [""] for name in (*_NUMBERS, *_LATER_NUMBERS)},
         )
     except FileNotFoundError as error:
         raise ResultsError(f"{file}: expected the history of a training run, found nothing there.") from error
@@ -73,9 +79,10 @@ def read_history(path: str | Path) -> AlphaHistory:
             f"{file}: expected the history of one run, whose steps grow, got some steps again. Two runs wrote to this "
             "file, and their states cannot be told apart; give each its own output_dir."
         )
-    for name in _LATER:
-        frame[name] = frame.get(name, "")
-    return AlphaHistory(frame.astype(dict.fromkeys((*_WORDS, *_LATER), "category")), file)
+    lacking = tuple(name for name in LATER if name not in frame)
+    for name in lacking:
+        frame[name] = "" if name in _LATER_WORDS else math.nan
+    return AlphaHistory(frame.astype(dict.fromkeys((*_WORDS, *_LATER_WORDS), "category")), file, lacking)
 
 
 def find_history(path: Path) -> Path:

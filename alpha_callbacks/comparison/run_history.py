@@ -148,6 +148,7 @@ def _row(record: dict[Any, Any]) -> Row:
         },
         **{name: record[name] for name in ("tail", "tail_reason")},
         **{name: record[name] for name in ("reason", "alpha", "alpha_error_bound", "stderr", "ks_distance")},
+        relative_size=record["relative_size"],
         spectral_norm=norm,
         k_used=record["k_used"],
         n_eigs=record["n_eigs"],

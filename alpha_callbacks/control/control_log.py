@@ -72,6 +72,8 @@ class ControlLog:
         except BaseException:
             self.close()
             raise
+        finally:
+            ranks.leave()
 
     def write(self, decision: Decision) -> None:
         """Write one decision."""

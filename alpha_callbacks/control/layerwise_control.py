@@ -175,9 +175,10 @@ class LayerwiseControl(AbstractContextManager["LayerwiseControl"]):
             part.restore()
 
     def close(self) -> None:
-        """Let go of the optimizers; may be called twice."""
+        """Let go of the optimizers and of the other ranks; may be called twice."""
         for part in self._parts:
             part.close()
+        self._ranks.leave()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

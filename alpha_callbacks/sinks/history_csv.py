@@ -9,7 +9,7 @@ from typing import Any
 
 from alpha_callbacks.sinks.alert import rules_by_row
 from alpha_callbacks.sinks.snapshot import Snapshot
-from alpha_callbacks.tables.history_columns import HEADER, ROW_COLUMNS
+from alpha_callbacks.tables.history_columns import HEADER, LATER, ROW_COLUMNS
 from alpha_callbacks.tables.results_csv import DIGITS, cell, csv_text
 from alpha_callbacks.utils.atomic_files import write_text
 
@@ -61,6 +61,10 @@ class History:
             return "", [], None
         text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
         header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        if lacking := _lacking(header):
+            lines, header = _with_empty(lines, header), HEADER
+            said = "%s has no %s: an earlier version wrote it; these cells stay empty for its steps."
+            _log.warning(f"alpha-Hill: {said}", self._path, ", ".join(lacking))
         rows = [line for line in lines if header == HEADER and _is_row(line)]
         again = [row for row in rows if int(row[0]) == step]
         expected = [(row.layer_name, row.precision) for layer in snapshot.table.layers for row in layer.rows]
@@ -83,6 +87,21 @@ class History:
         aside.write_bytes(data)
         _log.warning("alpha-Hill: %s: %s; the old file is kept as %s.", self._path, why, aside.name)
         return csv_text(earlier), again, aside
+
+
+def _lacking(header: list[str]) -> list[str]:
+    """Return the columns that the file of an earlier version lacks; none if it is something else."""
+    lacking = [name for name in LATER if name not in header]
+    return lacking if lacking and header == [name for name in HEADER if name not in lacking] else []
+
+
+def _with_empty(lines: list[list[str]], header: list[str]) -> list[list[str]]:
+    """Return the lines with an empty cell for each column that is not in the header; damaged ones as they are."""
+    places = [header.index(name) if name in header else None for name in HEADER]
+    return [
+        ["" if place is None else line[place] for place in places] if len(line) == len(header) else line
+        for line in lines
+    ]
 
 
 def _same_values(rows: list[list[str]], text: str) -> bool:

@@ -17,3 +17,5 @@ ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
     )
 }  # fmt: skip
 HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound", "alerts"]
+# Columns that files of earlier versions lack.
+LATER = ("modality", "relative_size", "alpha_spread", "tail", "tail_reason", "alerts")

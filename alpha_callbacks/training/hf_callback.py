@@ -99,21 +99,29 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
             due = "end"
         model, folder = kwargs["model"], _checkpoint_folder(args, state)
         if due is not None:
-            _after_the_others(lambda: self._look(args, state, control, model, due, folder))
+            _after_the_others("on_save", lambda: self._look(args, state, control, model, due, folder))
         else:
-            _after_the_others(lambda: self._tell_saved(model, state.global_step, [folder]))
+            _after_the_others("on_save", lambda: self._tell_saved(model, state.global_step, [folder]))
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Measure the last state if no earlier hook recognised it, and close the sinks."""
-        if args.load_best_model_at_end and state.best_model_checkpoint:  # these are not the last weights
-            why = f"it has those of the best checkpoint, {state.best_model_checkpoint}"
-            self._warn_if_replaced(kwargs["model"], state.global_step, why)
+        """Measure the last state if no earlier hook recognised it, close the sinks, see what others leave behind."""
+        model, step = kwargs["model"], state.global_step
+        best = state.best_model_checkpoint if args.load_best_model_at_end else None
+        if best:  # the weights are no longer the last ones
+            self._warn_if_replaced(model, step, f"it has those of the best checkpoint, {best}")
         else:
-            self._look(args, state, control, kwargs["model"], "end")
+            self._look(args, state, control, model, "end")
         self._warn_if_nothing_measured()
-        self.monitor.close()
+        self.monitor.finish()  # before another callback ends the run of a logger
+
+        def leave() -> None:
+            if not best:
+                self._warn_if_replaced(model, step)
+            self.monitor.close()
+
+        _after_the_others("on_train_end", leave)
 
     def _when_saved(
         self,
@@ -182,26 +190,31 @@ class _Last(TrainerCallback):
 
     def __init__(self, handler: CallbackHandler) -> None:
         self._handler = handler
-        self.tasks: list[Callable[[], None]] = []
+        self.tasks: list[tuple[str, Callable[[], None]]] = []  # with the hook that each belongs to
 
     def on_save(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Do the tasks of this call."""
-        tasks, self.tasks = self.tasks, []
-        for task in tasks:
-            task()
+        """Do the tasks of this hook."""
+        self._go("on_save")
 
     def on_train_end(
         self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
     ) -> None:
-        """Leave."""
+        """Do the tasks of this hook, not those of a save that an error broke off, and leave."""
         if self._handler.callbacks[-1] is self:
             self._handler.callbacks.pop()
+        self._go("on_train_end")
+
+    def _go(self, hook: str) -> None:
+        tasks, self.tasks = self.tasks, []
+        for of, task in tasks:
+            if of == hook:
+                task()
 
 
-def _after_the_others(task: Callable[[], None]) -> None:
-    """Do a task when every callback has had this call of `on_save`: some write an average over the saved weights."""
+def _after_the_others(hook: str, task: Callable[[], None]) -> None:
+    """Do a task when every callback has had the hook under way: some put an average over the saved weights, or in."""
     handler = of_a_caller(_handler)
     if handler is None:
         task()
@@ -210,4 +223,4 @@ def _after_the_others(task: Callable[[], None]) -> None:
         handler.callbacks.append(_Last(handler))
     last = handler.callbacks[-1]
     assert isinstance(last, _Last)
-    last.tasks.append(task)
+    last.tasks.append((hook, task))

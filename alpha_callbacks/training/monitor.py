@@ -267,10 +267,13 @@ class Monitor(AbstractContextManager["Monitor"]):
                 run.tell_checkpoint(lambda: self._listed(model)(run.baseline), step, checkpoint)
 
     def is_replaced(self, model: nn.Module, step: int) -> bool:
-        """Return True if the rows of a step, the newest of the run, are of other bits than the model. Collective."""
+        """Return True if the rows of a step, the newest of the run, are of other bits than the model; until `close`.
+
+        Collective.
+        """
         with self._turn:
             run = self._run
-            if run is None or not self.running:
+            if run is None:
                 return False
             return run.is_replaced(lambda: self._listed(model)(run.baseline), step)
 
@@ -290,8 +293,18 @@ class Monitor(AbstractContextManager["Monitor"]):
     def close(self, *, wait: bool = True) -> None:
         """End the run: wait for the worker (or ask it to stop), close the sinks. May be called twice.
 
-        Collective with `background=True`: the state that came last may still have to be analysed.
+        Collective with `background=True`: the state that came last may still have to be analysed. A rank that logs
+        another state after this one has closed gets an error at once.
         """
+        with self._turn:
+            try:
+                self.finish(wait=wait)
+            finally:
+                if self._run is not None:
+                    self._run.leave()
+
+    def finish(self, *, wait: bool = True) -> None:
+        """Like `close`, but stay with the other ranks until then: `is_replaced` can still be asked."""
         with self._turn:
             if self._run is not None and self.running:
                 self._run.close(wait=wait)

@@ -104,6 +104,11 @@ class MonitoredRun:
         told = ("last_snapshot", "last_step", "last_due", "dropped", "should_stop", "output_dir")
         return {name: getattr(self, name) for name in told} | {"closed": True}
 
+    @property
+    def _knows_bits(self) -> bool:
+        """False in a copy."""
+        return hasattr(self, "_measurer")
+
     def measure(self, find: Callable[[], Inventory], moment: Moment) -> Snapshot | None:
         """Measure the state whose weights `find` lists. Collective.
 
@@ -148,7 +153,7 @@ class MonitoredRun:
         """Return True if the rows of this step, the newest, are of other bits of the model. Collective."""
         with self._errors:
             snapshot = self.last_snapshot
-            if snapshot is not None and snapshot.step == step:
+            if snapshot is not None and snapshot.step == step and self._knows_bits and not self._ranks.left:
                 return self._measurer.is_replaced(find)
         return False
 
@@ -172,13 +177,19 @@ class MonitoredRun:
             if wait:
                 self._attempt(self._measure_held, errors)
         finally:  # no sink stays open, whatever is raised
-            if self._worker is not None:
+            if self._worker is not None and self._worker_ranks is not None:
+                if not self._worker.busy:  # else its thread may be in an exchange
+                    self._worker_ranks.leave()
                 self._worker.abandon()
             self._forget_held()
             for task in (*(sink.close for sink in self._sinks), *self._at_end):
                 self._attempt(task, errors)
         if errors:
             raise errors[0]
+
+    def leave(self) -> None:
+        """Let go of the other ranks, after `close`: one that comes to a state more is told so, and does not wait."""
+        self._ranks.leave()
 
     def _attempt(self, task: Callable[[], object], errors: list[Exception]) -> None:
         """Run a task; an error that the policy would raise is kept for later."""
@@ -230,7 +241,7 @@ class MonitoredRun:
         all weights of the start.
         """
         earlier, self._earlier = self._earlier, None
-        if earlier is None or self.baseline or moment.event != "start" or not hasattr(earlier, "_measurer"):
+        if earlier is None or self.baseline or moment.event != "start" or not earlier._knows_bits:
             return None
         last = earlier.last_snapshot
         if last is None or last.step != moment.step:

@@ -46,7 +46,8 @@ def claim(wanted: Path) -> RunFolder:
         folder = _locked(path)
         if folder is not None:
             if path != wanted:
-                _log.warning("alpha-Hill: another run writes to %s; the results of this one go to %s.", wanted, path)
+                said = "another run writes to %s; the results of this one go to %s. In a logger that both use, their"
+                _log.warning(f"alpha-Hill: {said} values have the same names.", wanted, path)
             return folder
     raise OptionError(f"output_dir {wanted}: expected a folder that no other run writes to. Name another.")
 

@@ -25,6 +25,14 @@ def test_layers_are_divided_by_cost_and_each_is_taken_once() -> None:
     assert share(weights[:1], 1, 2) == []
 
 
+def test_a_rank_that_has_left_expects_no_answers() -> None:
+    ranks = Ranks(0, 2)
+    ranks.leave()
+    ranks.leave()
+    with pytest.raises(PeerError, match="rank 0: this rank has left"):
+        ranks.gather(1)
+
+
 class Peer(Ranks):
     """Rank 0 of 2, whose peer answers with what it was told to."""
 

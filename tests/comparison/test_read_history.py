@@ -12,7 +12,7 @@ from alpha_callbacks.comparison.history_series import by_category, change, folde
 from alpha_callbacks.comparison.read_history import find_history, read_history
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.sinks.history_csv import History
-from alpha_callbacks.tables.history_columns import HISTORY
+from alpha_callbacks.tables.history_columns import HISTORY, LATER
 from alpha_callbacks.tables.table import Table
 from tests.support.rows import LAYERS, row, snapshot, table
 
@@ -43,6 +43,21 @@ def test_tables_come_back(path: Path) -> None:
         assert one.alpha_ratio == pytest.approx(other.alpha_ratio) and one.alpha_null == pytest.approx(5.0)
         assert one.stable_rank == pytest.approx(other.stable_rank)
         assert (one.out_features, one.threshold, one.solver) == (0, "", "")
+
+
+@pytest.mark.parametrize("lacking", [("relative_size",), ("relative_size", "alerts"), LATER])
+def test_a_file_of_an_earlier_version_is_read_and_says_what_it_lacks(path: Path, lacking: tuple[str, ...]) -> None:
+    pandas.read_csv(path, dtype=str, keep_default_na=False).drop(columns=list(lacking)).to_csv(path, index=False)
+    history = read_history(path)
+    assert history.lacking == lacking and read_history(written(path.parent / "new", snapshot(1))).lacking == ()
+    assert [row.alpha for row in history.table(20)] == pytest.approx([row.alpha for row in table(shift=0.02)])
+    assert all(math.isnan(row.relative_size) for row in history.table(20))
+
+
+def test_sizes_of_updates_come_back(tmp_path: Path) -> None:
+    rows = [row("lm_head", "fp32", 3.0), row("lm_head (update)", "fp32", 2.5, relative_size=0.25)]
+    found = read_history(written(tmp_path, snapshot(5, Table.from_rows(rows, ("fp32",))))).table(5)
+    assert [one.relative_size for one in found if not math.isnan(one.relative_size)] == [0.25]
 
 
 def test_series_against_pandas(path: Path) -> None:

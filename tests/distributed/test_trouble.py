@@ -71,6 +71,15 @@ def test_ranks_that_call_for_different_states_are_the_same_error_on_all(reports:
         assert told["first"]["status"] == told["after"]["status"] == {"first": "ok", "gate": "ok"}
 
 
+def test_a_rank_with_a_state_more_is_told_and_not_kept_waiting(reports: Reports) -> None:
+    more, fewer = (report["fewer_calls"]["told"] for report in reports)
+    assert len(more) == 3 and len(fewer) == 2 and not any(attempt["warnings"] for attempt in [*more[:2], *fewer])
+    assert "the connection to one is lost" in more[2]["warnings"][0] and "fewer states" in more[2]["warnings"][0]
+    assert more[2]["status"] is None and more[2]["seconds"] < 3
+    for report in reports:
+        assert report["fewer_calls"]["again"]["status"] == {"first": "ok", "gate": "ok"}, "the next run is in order"
+
+
 def test_the_last_state_of_a_busy_worker_is_analysed_on_all(reports: Reports) -> None:
     for rank, told in enumerate(report["last_state_of_a_busy_worker"] for report in reports):
         assert told == {"steps": [] if rank else [0, 2], "dropped": 1, "same": True}

@@ -174,6 +174,17 @@ def different_calls() -> dict[str, Any]:
     return told
 
 
+def fewer_calls() -> dict[str, Any]:
+    """Rank 1 has one state less, closes its monitor and goes on to wait for rank 0 in the group of the training."""
+    with watch() as monitor:
+        told = [attempt(lambda step=step: monitor.log(OnlyGates(), step)) for step in range(3 - RANK)]
+    monitor.close()
+    everyone = dist.new_group(backend="gloo", timeout=timedelta(seconds=20))
+    dist.all_reduce(torch.zeros(1), group=everyone)
+    with watch() as monitor:
+        return {"told": told, "again": attempt(lambda: monitor.log(OnlyGates(), 9))}
+
+
 def last_state_of_a_busy_worker() -> dict[str, Any]:
     """The loop ends while the worker is at an earlier state: of a sharded model, and one with a changed layer."""
     model, memory = Tiny(), MemorySink()
@@ -270,6 +281,7 @@ SURVIVED = (
     different_layers,
     different_options,
     different_calls,
+    fewer_calls,
     last_state_of_a_busy_worker,
     broken_sink,
     result_that_cannot_be_sent,

@@ -4,6 +4,7 @@ import csv
 import logging
 from pathlib import Path
 
+import pandas
 import pytest
 
 from alpha_callbacks.sinks.history_csv import History
@@ -107,6 +108,16 @@ def test_an_error_in_mid_write_loses_only_its_own_rows(path: Path, monkeypatch: 
     found = [int(r["step"]) for r in rows_of(path)]
     assert [found.count(step) for step in (0, 10, 20, 30)] == [8, 0, 8, 8]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_run_goes_on_in_a_file_of_an_earlier_version(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    History(path).append(snapshot(0))
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    frame.drop(columns=["relative_size", "alerts"]).to_csv(path, index=False)
+    History(path).append(snapshot(10))
+    assert "has no relative_size, alerts: an earlier version wrote it" in caplog.text
+    pandas.testing.assert_frame_equal(pandas.read_csv(path, dtype=str, keep_default_na=False)[: len(frame)], frame)
+    assert steps_of(path) == [0, 10] and list(path.parent.iterdir()) == [path], "nothing is kept aside"
 
 
 def test_a_damaged_line_costs_only_itself(path: Path) -> None:

@@ -308,6 +308,27 @@ def test_the_best_model_is_not_taken_for_the_last(best: bool, tmp_path: Path, ca
     assert got == pytest.approx({r.layer_name: r.alpha for r in last}, rel=1e-12)
 
 
+class SwapsAtTheEnd(transformers.TrainerCallback):
+    """Leaves an average in the model when training ends, as callbacks that keep one do."""
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            kwargs["model"].lm_head.weight.mul_(0.5)
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_what_another_callback_puts_into_the_model_at_the_end_is_told(
+    after: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = AlphaHillTrainerCallback(precisions=("fp32",), sinks=[])
+    run = trainer(tmp_path, [ours, SwapsAtTheEnd()] if after else [SwapsAtTheEnd(), ours])
+    count = len(run.callback_handler.callbacks)
+    run.train()
+    told = [r.getMessage() for r in caplog.records if "the rows of step 6 are not of the weights" in r.getMessage()]
+    assert len(told) == 1 and "callback.run_now(module, 7)" in told[0]
+    assert len(run.callback_handler.callbacks) == count and not ours.monitor.running
+
+
 def test_training_is_bit_for_bit_the_same(tmp_path: Path) -> None:
     plain = trainer(tmp_path / "a", [])
     plain.train()
