@@ -106,7 +106,7 @@ class MonitoredRun:
 
     @property
     def _knows_bits(self) -> bool:
-        """False in a copy."""
+        """False in a copy, which holds results alone."""
         return hasattr(self, "_measurer")
 
     def measure(self, find: Callable[[], Inventory], moment: Moment) -> Snapshot | None:
@@ -189,7 +189,8 @@ class MonitoredRun:
 
     def leave(self) -> None:
         """Let go of the other ranks, after `close`: one that comes to a state more is told so, and does not wait."""
-        self._ranks.leave()
+        if self._knows_bits:
+            self._ranks.leave()
 
     def _attempt(self, task: Callable[[], object], errors: list[Exception]) -> None:
         """Run a task; an error that the policy would raise is kept for later."""

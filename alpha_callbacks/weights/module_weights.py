@@ -6,11 +6,11 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.beside_base import Chosen
+from alpha_callbacks.weights.computed_weight import computed_weight, is_computed, parts_of_weight
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
 from alpha_callbacks.weights.moving_weights import moving_inventory
@@ -108,7 +108,7 @@ def _own_modules(unit: nn.Module) -> dict[str, nn.Module]:
 
 @dataclass
 class _OfModule:
-    """The tensors of one module: its own, the weight that parametrizations compute, and texts about quantized ones."""
+    """The tensors of one module: its own, the weight that it computes, and texts about quantized ones."""
 
     held: list[StoredTensor]
     computed: list[StoredTensor]
@@ -136,7 +136,7 @@ def _stored_all(
                 tensors.append(stored)
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
-        computed = [_parametrized(prefix, child, sharded)] if has_parametrized_weight(child) else []
+        computed = [_computed(prefix, child, sharded)] if is_computed(child) else []
         found[prefix] = _OfModule(tensors, computed, texts)
     return found
 
@@ -201,40 +201,19 @@ def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
     )
 
 
-def has_parametrized_weight(module: nn.Module) -> bool:
-    """Return True where the weight is computed on access (weight_norm, spectral_norm, ...)."""
-    return nn.utils.parametrize.is_parametrized(module, "weight")
-
-
-def _parametrized(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> StoredTensor:
-    """Describe a weight that weight_norm, spectral_norm, ... compute on access."""
+def _computed(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> StoredTensor:
+    """Describe a weight that the module computes."""
     name = f"{prefix}.weight" if prefix else "weight"
-    originals = list(module.parametrizations.parameters())  # type: ignore[union-attr]
+    originals = list(parts_of_weight(module).values())
     if any(is_zero3(original) for original in originals):
         stored = _stored(name, originals[-1], kind_of(module, "weight"))  # the first may be a norm
         return replace(stored, sharded=None, packed="computed from parameters that ZeRO-3 has partitioned")
-    stored = _stored(name, _computed_weight(module), kind_of(module, "weight"))
+    stored = _stored(name, computed_weight(module), kind_of(module, "weight"))
     if sharded is not None:
-        return _of_unit(stored, sharded, partial(_computed_weight, module))
+        return _of_unit(stored, sharded, partial(computed_weight, module))
     if stored.sharded is not None:  # computed from DTensors by all ranks, so not again by one of them
         return stored
-    return replace(stored, read=lambda start, stop: _computed_weight(module)[start:stop])
-
-
-def _computed_weight(module: nn.Module) -> Tensor:
-    """Return the weight that parametrizations give, without the update that spectral_norm makes while training."""
-    parametrizations = list(module.parametrizations.weight.modules())  # type: ignore[union-attr]
-    modes = [part.training for part in parametrizations]
-    try:
-        for part in parametrizations:
-            part.training = False
-        with torch.no_grad():
-            weight = module.weight
-            assert isinstance(weight, Tensor)
-            return weight
-    finally:
-        for part, mode in zip(parametrizations, modes, strict=True):
-            part.training = mode
+    return replace(stored, read=lambda start, stop: computed_weight(module)[start:stop])
 
 
 def config_of(module: nn.Module) -> Mapping[str, Any]:

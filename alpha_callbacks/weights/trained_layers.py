@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from alpha_callbacks.weights.computed_weight import is_computed, parts_of_weight
 from alpha_callbacks.weights.inventory import matrices_of
-from alpha_callbacks.weights.module_weights import config_of, has_parametrized_weight, kind_of
+from alpha_callbacks.weights.module_weights import config_of, kind_of
 from alpha_callbacks.weights.saved_names import SavedNames
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
@@ -61,14 +62,15 @@ class _HeldWeight:
 
 def _weights(module: nn.Module) -> Iterator[_HeldWeight]:
     for prefix, child in module.named_modules():
-        own = list(child.named_parameters(recurse=False))
+        made_of = parts_of_weight(child) if is_computed(child) else {}
+        own = [(name, p) for name, p in child.named_parameters(recurse=False) if name not in made_of]
         matrices = [(name, parameter) for name, parameter in own if parameter.ndim > 1 and parameter.requires_grad]
         small = tuple(parameter for _, parameter in own if parameter.ndim < 2 and parameter.requires_grad)
         for name, parameter in matrices:
             beside = small if len(matrices) == 1 else ()
             yield _HeldWeight(_described(f"{prefix}.{name}".strip("."), child, name, parameter), (parameter, *beside))
-        if has_parametrized_weight(child):
-            parts = tuple(p for p in child.parametrizations.weight.parameters() if p.requires_grad)
+        if made_of:
+            parts = tuple(p for p in made_of.values() if p.requires_grad)
             largest = max(parts, key=Tensor.numel, default=None)
             if largest is not None:
                 tensor = _described(f"{prefix}.weight".strip("."), child, "weight", largest)

@@ -1,8 +1,9 @@
 """Hugging Face's Trainer and those derived from it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -59,7 +60,13 @@ def tokenizer() -> Any:
 
 
 def _run(
-    folder: Path, attached: bool, copies: Copies, make: Callable[[Common, list[Any]], Any], *, wandb: bool = False
+    folder: Path,
+    attached: bool,
+    copies: Copies,
+    make: Callable[[Common, list[Any]], Any],
+    *,
+    wandb: bool = False,
+    tied: Mapping[str, str] = MappingProxyType({}),
 ) -> Trained:
     """Train 4 steps with a checkpoint at every second one.
 
@@ -69,8 +76,9 @@ def _run(
         copies: to make.
         make: (arguments, callbacks) -> a trainer.
         wandb: report to W&B too.
+        tied: heads whose rows have their own name, and the table that the file has in their place.
     """
-    os.environ["WANDB_DIR"] = str(folder)
+    os.environ["WANDB_DIR"] = str(folder.parent)  # wandb reads it once, for both runs of this process
     ours = AlphaHillTrainerCallback(precisions=PRECISIONS)
     common: Common = dict(
         output_dir=str(folder), max_steps=4, save_steps=2, logging_steps=1, per_device_train_batch_size=2, seed=3,
@@ -80,7 +88,9 @@ def _run(
     if attached:
         copies.make("before", ours)
     trainer.train()
-    saved = {step: read_safetensors(folder / f"checkpoint-{step}") for step in (2, 4)}
+    saved = {step: {**read_safetensors(folder / f"checkpoint-{step}")} for step in (2, 4)}
+    for tensors in saved.values():
+        tensors |= {head: tensors[table] for head, table in tied.items()}
     state = trainer.model.state_dict()
     if wandb:
         import wandb as package
@@ -89,7 +99,7 @@ def _run(
     if not attached:
         return Trained(state, saved)
     copies.make("after", ours)
-    heard = {"TensorBoard": tensorboard_steps(folder), **({"W&B": wandb_steps(folder)} if wandb else {})}
+    heard = {"TensorBoard": tensorboard_steps(folder), **({"W&B": wandb_steps(folder.parent)} if wandb else {})}
     return Trained(state, saved, ours.monitor.output_dir, heard)
 
 
@@ -114,8 +124,7 @@ def seq2seq(folder: Path, attached: bool, copies: Copies) -> Trained:
 
     torch.manual_seed(0)
     config = T5Config(
-        vocab_size=128, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0,
-        tie_word_embeddings=False,
+        vocab_size=128, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2, decoder_start_token_id=0
     )  # fmt: skip
 
     def make(common: Common, callbacks: list[Any]) -> Any:
@@ -127,7 +136,7 @@ def seq2seq(folder: Path, attached: bool, copies: Copies) -> Trained:
             callbacks=callbacks,
         )  # fmt: skip
 
-    return _run(folder, attached, copies, make)
+    return _run(folder, attached, copies, make, tied={"lm_head.weight": "shared.weight"})
 
 
 def sentence_transformers(folder: Path, attached: bool, copies: Copies) -> Trained:

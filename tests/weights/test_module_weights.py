@@ -1,6 +1,5 @@
 """A live module and its checkpoint list the same layers with the same values."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,15 +161,40 @@ def test_embeddings_on_request() -> None:
     assert [n for n in names(tied) if "layers" not in n] == ["lm_head"], "one storage is one row"
 
 
-@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
-def test_parametrized_layers_are_all_there_and_stay_as_they_are(norm: Callable[[nn.Module], nn.Module]) -> None:
-    module = nn.Sequential(*(norm(nn.Linear(20, 20)) for _ in range(12))).train()
+def pruned(module: nn.Linear) -> nn.Module:
+    nn.utils.prune.random_unstructured(module, "weight", amount=0.25)
+    nn.utils.prune.l1_unstructured(module, "weight", amount=0.5)
+    return module
+
+
+COMPUTED = {
+    "weight_norm": nn.utils.parametrizations.weight_norm,
+    "spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "weight_norm, as a hook": nn.utils.weight_norm,
+    "spectral_norm, as a hook": nn.utils.spectral_norm,
+    "prune": pruned,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_computed_weights_are_those_of_the_next_forward_pass_and_change_nothing(kind: str) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(*(COMPUTED[kind](nn.Linear(20, 20)) for _ in range(12))).train()
+    with torch.no_grad():
+        for parameter in module.parameters():  # a hook has set the weight before
+            parameter.mul_(1.5)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     inventory = module_inventory(module, OPTIONS)
+    assert [weight.layer_name for weight in inventory.weights] == [str(i) for i in range(12)]
     assert len(list(analyze_weights(inventory.weights, OPTIONS))) == 12
     assert not any(skipped.shared for skipped in inventory.skipped)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert all(child.training for child in module.modules())
+    found = [weight.rows(0, 20) for weight in inventory.weights]
+    module.eval()
+    for child, weight in zip(module, found, strict=True):
+        torch.testing.assert_close(child(torch.eye(20)) - child.bias, weight.T)
 
 
 class Tied(nn.Module):
