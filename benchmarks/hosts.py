@@ -31,7 +31,7 @@ from pathlib import Path
 from benchmarks.training_hosts.all_hosts import HOSTS
 from benchmarks.training_hosts.host import Host, Outcome, outcome
 
-LIMIT = 600.0  # seconds
+LIMIT = 1800.0  # seconds
 PACKAGES = ("torch", "lightning", "transformers", "accelerate", "trl", "sentence-transformers", "ray", "wandb")
 HEADER = (
     f"{'host':26} {'attached by':41} {'rows':>5} {'worst':>8} {'states':>7} {'bits':>6} {'copies':>7}  heard"

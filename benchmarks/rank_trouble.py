@@ -157,6 +157,7 @@ def line(name: str, held: bool, outcomes: list[dict[str, Any] | None], hanging: 
     said = {f"{rank}": (o["ended"] or next(iter(o["told"]), "")) for rank, o in enumerate(outcomes) if o}
     if len(said) == 2 and said["0"] == said["1"]:
         said = {"both": said["0"]} if said["0"] else {}
+    said = {rank: words.partition(" ([")[0] for rank, words in said.items()}  # without gloo's own words
     return "\n".join([text, *(f"    {rank}: {words[:200]}" for rank, words in said.items() if words)])
 
 
