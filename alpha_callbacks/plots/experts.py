@@ -93,7 +93,7 @@ def _frame(grid: ExpertGrid, panels: int) -> tuple[Figure, list[tuple[Axes, Axes
     """Return a figure with a map and a spread for each projection, and the axes of the colour bar."""
     left = 0.62 + max(text_width(fit(name, 2.0, 8.0), 8.0) for name in grid.rows)
     wide = min(_MOST_WIDE, max(_LEAST_WIDE, _CELL * grid.columns))
-    tall = min(_TALLEST, max(_LOWEST, _ROW * len(grid.rows)))
+    tall = _height(len(grid.rows))
     height = _BOTTOM + panels * tall + (panels - 1) * _BETWEEN + _TOP
     figure = new_figure(left + wide + _GAP + _SPREAD + _RIGHT, height)
     found = []
@@ -110,6 +110,11 @@ def _frame(grid: ExpertGrid, panels: int) -> tuple[Figure, list[tuple[Axes, Axes
     return figure, found, bar
 
 
+def _height(rows: int) -> float:
+    """Return the height of a panel in inches."""
+    return min(_TALLEST, max(_LOWEST, _ROW * rows))
+
+
 def _draw_map(axes: Axes, values: np.ndarray, colors: ScalarMappable | None, grid: ExpertGrid) -> None:
     rows, columns = values.shape
     axes.set_facecolor(HOLE)
@@ -117,12 +122,12 @@ def _draw_map(axes: Axes, values: np.ndarray, colors: ScalarMappable | None, gri
         say(axes, LABELS["no_alpha"])
     else:
         axes.imshow(
-            np.ma.masked_invalid(values), cmap=colors.cmap, norm=colors.norm, aspect="auto", interpolation="nearest",
-            extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
+            np.ma.masked_invalid(values), cmap=colors.cmap, aspect="auto", interpolation="nearest",
+            norm=colors.norm, extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),  # type: ignore[arg-type]
         )  # fmt: skip
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
-    every = max(1, math.ceil(0.13 * rows / (axes.get_position().height * axes.figure.get_size_inches()[1])))
+    every = max(1, math.ceil(0.13 * rows / _height(rows)))
     axes.set_yticks(range(0, rows, every), [fit(name, 2.0, 8.0) for name in grid.rows[::every]], size=8)
     axes.tick_params(length=0, pad=3)
     axes.set_ylabel("block")
@@ -141,7 +146,7 @@ def _draw_spread(axes: Axes, values: np.ndarray, color: str, known: np.ndarray) 
         low, high = float(known.min()), float(known.max())
         room = 0.06 * (high - low) or 0.1
         axes.set_xlim(low - room, high + room)
-    thick = min(6.0, 0.45 * 72 * axes.get_position().height * axes.figure.get_size_inches()[1] / max(rows, 1))
+    thick = min(6.0, 0.45 * 72 * _height(rows) / max(rows, 1))
     for row, line in enumerate(values):
         usable = line[np.isfinite(line)]
         if usable.size:

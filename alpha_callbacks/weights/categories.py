@@ -62,27 +62,31 @@ VAGUE = frozenset(("attn_position", "modulation", "adapter", "input_proj", "proj
 BY_CATEGORY: Mapping[str, tuple[str, ...]] = {
     "attn_q": ("q_proj", "wq", "query", "attn_q", "q_lin", "to_q", "q_a_proj", "q_b_proj", "attn_q_a", "attn_q_b", "q",
         "self_attn_q", "time_mix_receptance", "query_proj", "linear_q", "q_head", "projection_query", "add_q_proj",
-        "Wq", "project_q", "queries", "query_global", "layout_query", "to_query",
+        "Wq", "project_q", "queries", "query_global", "layout_query", "to_query", "wq_a", "wq_b",
+        "wq_du", "query_net",
     ),
     "attn_k": (
         "k_proj", "wk", "key", "attn_k", "k_lin", "to_k", "k", "attn_k_b", "self_attn_k", "time_mix_key", "key_proj",
         "linear_k", "k_head", "projection_key", "add_k_proj", "Wk", "project_k", "key_global", "layout_key", "to_key",
+        "wk_dv", "key_net",
     ),
     "attn_v": (
         "v_proj", "wv", "value", "attn_v", "v_lin", "to_v", "v", "attn_v_b", "self_attn_v", "time_mix_value",
         "value_proj", "linear_v", "v_head", "projection_value", "add_v_proj", "Wv", "project_v", "value_global",
-        "layout_value",
+        "layout_value", "wv_dv", "value_net",
     ),
     "attn_o": (
         "o_proj", "out_proj", "wo", "Wo", "attn_output", "out_lin", "to_out", "o", "attn_o", "attn_out",
         "self_attn_out", "vis_attn_output", "time_mix_output", "to_add_out", "o_a_proj", "o_b_proj", "attention_out",
+        "wo_a", "wo_b", "wo_ud", "out_projection",
     ),
     "attn_qkv": (
         "qkv_proj", "c_attn", "query_key_value", "Wqkv", "wqkv", "in_proj", "attn_qkv", "qkv", "W_pack",
         "vis_attn_qkv", "att_proj", "queries_keys_values",
     ),
     "attn_kv": (
-        "kv_a_proj_with_mqa", "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "kv_proj", "to_kv", "keys_values",
+        "kv_a_proj_with_mqa", "kv_b_proj", "attn_kv_a_mqa", "attn_kv_b", "kv_proj", "to_kv", "keys_values", "wkv",
+        "wkv_b", "wkv_a_with_mqa",
     ),
     "attn_gate": ("attn_gate", "time_mix_gate"),
     "cross_attn_q": ("cross_attn_q",),
@@ -93,10 +97,11 @@ BY_CATEGORY: Mapping[str, tuple[str, ...]] = {
     "mlp_up": (
         "up_proj", "w3", "ffn_up", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "wi", "wi_1", "lin1", "ffn_up_1", "vis_up",
         "channel_mix_key", "intermediate_dense", "pwconv1", "pointwise_conv1", "proj_mlp",
+        "dense_in",
     ),
     "mlp_down": (
         "down_proj", "w2", "ffn_down", "fc2", "dense_4h_to_h", "fc_out", "lin2", "output_linear", "ffn_down_1",
-        "vis_down", "channel_mix_value", "pwconv2", "pointwise_conv2", "ffn_output",
+        "vis_down", "channel_mix_value", "pwconv2", "pointwise_conv2", "ffn_output", "dense_out", "w2_weight",
     ),
     "mlp_gate_up": ("gate_up_proj", "gate_and_up_proj", "dense_h_to_4h_swiglu", "Wi"),
     "moe_router": ("router", "ffn_gate_inp", "shared_expert_gate", "ffn_gate_inp_shexp"),
@@ -126,7 +131,7 @@ BY_CATEGORY: Mapping[str, tuple[str, ...]] = {
     ),
     "lm_head": (
         "lm_head", "embed_out", "output_projection", "shared_head_head", "vocab_projector", "generator_lm_head",
-        "lm_loss", "lm_heads",
+        "lm_loss", "lm_heads", "unembed",
     ),
     "conv": ("conv", "ssm_conv1d", "ssm_conv1d_q", "ssm_conv1d_k", "ssm_conv1d_v", "conv_dw", "conv_pw1", "conv_pw2"),
 }  # fmt: skip
@@ -161,10 +166,10 @@ _IN_ATTENTION = {
     **_words("attn_q", "q_attn", "vision_proj"),  # the last of two that look at each other (Grounding DINO)
     **_words("attn_k", "text_proj"),
     **_words("attn_v", "values_vision_proj", "values_text_proj"),
-    **_words("attn_gate", "gate_proj", "g_proj", "g_a_proj", "g_b_proj", "output_gate", "q_gate_proj"),
+    **_words("attn_gate", "gate_proj", "g_proj", "g_a_proj", "g_b_proj", "output_gate", "q_gate_proj", "gate_attn"),
     **_words(
         "attn_position", "linear_pos", "relative_k_proj", "pos_proj", "pos_key_proj", "pos_query_proj", "pos_q_proj",
-        "r_proj", "relative_pos_embeddings", "gru_rel_pos_linear",
+        "r_proj", "wr_du", "relative_pos_embeddings", "gru_rel_pos_linear",
     ),
     **_words("attn_sampling", "sampling_offsets", "attention_weights"),
     **_words("ssm_gate", "b_proj", "f_proj", "f_a_proj", "f_b_proj"),  # linear attention
@@ -173,12 +178,12 @@ _IN_MLP = {
     **_words("mlp_gate", "gate", "w_0"),
     **_words(
         "mlp_up", "proj_in", "linear_fc1", "linear1", "linear_1", "ffw_layer_1", "intermediate", "in_proj", "linear_in",
-        "layer_1", "linear_up", "w_1", "up", "proj_up",
+        "layer_1", "linear_up", "w_1", "dense1", "up", "proj_up",
     ),
     **_words(
         "mlp_down", "proj_out", "linear_fc2", "linear2", "linear_2", "ffw_layer_2", "output_dense", "out_proj",
-        "linear_out", "layer_2", "linear_down", "w_out", "down", "proj_down", "c_proj", "dense", "output", "wo", "Wo",
-        "proj", "out",
+        "linear_out", "layer_2", "linear_down", "w_out", "dense2", "down", "proj_down", "c_proj", "dense",
+        "output", "wo", "Wo", "proj", "out",
     ),
     **_words("mlp_gate_up", "input_linear", "proj_up_gate"),
 }  # fmt: skip
@@ -201,7 +206,10 @@ CONTEXTS = (
         "mamba2?|mixer|ssm|linear_attn|mlstm_layer|temporal_block",
         _IN_STATE_SPACE, ("attn_", "mlp_", "moe_", "ssm_", "conv"),
     ),
-    Context("conv|shortconv|short_conv", {"in_proj": "conv_in", "out_proj": "conv_out"}, ("conv",)),
+    Context(
+        "conv|shortconv|short_conv|lconv1d",
+        {"in_proj": "conv_in", "out_proj": "conv_out", "linear_start": "conv_in", "linear_end": "conv_out"}, ("conv",),
+    ),
     Context(
         r"(\w+_)?(cross)?(attn|attention|att)\d?|SelfAttention|EncDecAttention",
         _IN_ATTENTION, ("attn_", "cross_", "embedding", "conv", "moe_"),
@@ -236,7 +244,8 @@ CONTEXTS = (
 )  # fmt: skip
 
 CROSS_ATTENTION = (
-    r"(\w+_)?cross_?attn|(\w+_)?cross_?attention|encoder_attn|EncDecAttention|multi_head_cross_attn|visual_attention"
+    r"(\w+_)?cross_?attn|(\w+_)?cross_?attention|encoder_attn|EncDecAttention|multi_head_cross_attn|visual_attention|"
+    r"second_sub_layer"
 )
 SHARED_EXPERTS = "shared_experts?|shared_mlp"
 EXPERTS = "experts?|block_sparse_moe|local_experts"

@@ -1,5 +1,6 @@
 """One architecture: are the rows of its live model those of its saved folder, and the matrices that it multiplies?"""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Agreement:
         unknown: tensors of two or more dimensions that no rule of the scan recognises.
         multiplied: of the rows with the same name, those that a forward pass multiplied with, as the scan reads them;
             convolutions and tied heads apart.
-        not_multiplied: those of layers that ran whose matrix it did not multiply with.
+        not_multiplied: those of layers that ran whose matrix it did not multiply with; experts that got no token apart.
         reason: why there is no model, or no forward pass.
         other_names: the names of the rows in `other`.
         only: the names that only one of both has, those of the model first.
@@ -137,9 +138,19 @@ def _held_against_forward(
     else:
         return 0, 0, "no forward pass: it wants other inputs"
     modules = dict(model.named_modules())
-    missed = [w for w in weights if not products.has(w.rows(0, w.out_features))]
-    wrong = [w.layer_name for w in missed if _nearest(modules, paths[w.layer_name]) in ran]
-    return len(weights) - len(missed), len(wrong), ""
+    found = {w.layer_name: products.has(w.rows(0, w.out_features)) for w in weights}
+    chosen = {_without_number(name) for name, has in found.items() if has}
+    wrong = [
+        name
+        for name, has in found.items()
+        if not has and _nearest(modules, paths[name]) in ran and _without_number(name) not in chosen
+    ]
+    return sum(found.values()), len(wrong), ""
+
+
+def _without_number(layer: str) -> str:
+    """Return the name of an expert without its number: all of a block are read alike, and few get a token."""
+    return re.sub(r"\bexperts\.\d+\.", "experts.", layer)
 
 
 def _is_product(weight: Weight) -> bool:

@@ -27,6 +27,8 @@ class _Recorder(TorchFunctionMode):
             self._keep(right.mT if right.ndim > 1 else right)  # x @ W
         elif function in (torch.addmm, torch.baddbmm):
             self._keep(args[2].mT)
+        elif function is nn.functional.multi_head_attention_forward:  # what it calls, no mode sees
+            self.matrices += [matrix for matrix in (args[5], args[11]) if matrix is not None]
         elif function is torch.einsum:
             self._einsum(args[0], *args[1:])
         return function(*args, **kwargs)
@@ -50,8 +52,13 @@ class Multiplied:
     """The matrices of one forward pass."""
 
     def __init__(self, forward: Callable[[], Any]) -> None:
-        with torch.no_grad(), _Recorder() as recorder:
-            forward()
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)  # it multiplies where no mode sees it
+        try:
+            with torch.no_grad(), _Recorder() as recorder:
+                forward()
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
         self._rows: dict[int, list[set[bytes]]] = {}
         for matrix in recorder.matrices:
             self._rows.setdefault(matrix.shape[1], []).append(_row_bytes(matrix))

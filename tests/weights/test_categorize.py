@@ -130,6 +130,11 @@ from tests.conftest import REPOSITORY
         ("transformer_blocks.0.ff.net.0.proj", "other"),  # half of it is a gate in some models, and nothing tells
         ("layers.0.linear1", "mlp_up"),  # nn.TransformerEncoderLayer
         ("linear1", "other"),
+        ("model.layers.0.attn.wq_b", "attn_q"),  # DeepSeek's own names
+        ("model.layers.0.attn.compressor.wkv", "other"),
+        ("layers.0.attention.wkv_a_with_mqa", "attn_kv"),  # Mistral's own
+        ("transf_decoder.layers.0.second_sub_layer.query_net", "cross_attn_q"),  # NeMo's
+        ("conformer.0.lconv1d.linear_start", "conv_in"),
         ("transformer_blocks.0.norm1.linear", "modulation"),
         ("layers.0.feed_forward.gate_up_proj_adapter_list.0.0", "adapter"),
     ],
