@@ -61,13 +61,18 @@ def _categories(comparison: Comparison) -> RichTable:
 
 
 def _movers(comparison: Comparison, room: int) -> RichTable:
-    words = ("layer", "alpha A", "alpha B", "change", "/ stderr")
-    grid = RichTable(*words, title="Layers that moved most", title_justify="left")
+    words = ("layer", "alpha A", "alpha B", "change", "/ spread")
+    grid = RichTable(*words, title="Layers that changed most", title_justify="left")
     for column in grid.columns[1:]:
         column.justify = "right"
     for pair in movers(comparison, _MOST):
         assert pair.a is not None and pair.b is not None
-        numbers = (f"{pair.a.alpha:.4f}", f"{pair.b.alpha:.4f}", signed(pair.delta, 3), signed(pair.delta_in_stderr))
+        numbers = (
+            f"{pair.a.alpha:.4f}",
+            f"{pair.b.alpha:.4f}",
+            signed(pair.delta, 3),
+            signed(pair.delta / pair.spread),
+        )
         grid.add_row(_name(pair, room), *numbers)
     return grid
 

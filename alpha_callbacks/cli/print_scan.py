@@ -46,7 +46,7 @@ def _summary(table: Table) -> RichTable:
 
 
 def _outstanding(table: Table) -> RichTable:
-    """Return the heaviest tails for their shape and the largest drifts in one table."""
+    """Return the heaviest clear tails for their shape and the largest drifts in one table."""
     grid = RichTable("layer", "shape", "alpha", "/ noise", "why", title="Layers that stand out", title_justify="left")
     grid.columns[0].overflow = "fold"
     for column in grid.columns[2:4]:

@@ -32,15 +32,17 @@ _PAIR: dict[str, Callable[[Pair], Any]] = {
     "relative_error": lambda pair: pair.relative_error,
     "sqnr_db": lambda pair: pair.sqnr_db,
     "reason": lambda pair: pair.reason,
+    "delta_spread": lambda pair: pair.spread,
+    "moved": lambda pair: {True: "yes", False: "no"}[pair.moved] if pair.ok else "",
 }
 _BOTH: dict[str, Callable[[Row], Any]] = {
     name: (lambda row, name=name: getattr(row, name))  # type: ignore[misc]
     for name in (
         "out_features", "in_features", "precision", "status", "method", "k_used", "n_eigs", "threshold", "stderr",
-        "ks_distance", "spectral_norm", "stable_rank", "stored_dtype", "tied_to", "layer_name",
+        "ks_distance", "spectral_norm", "stable_rank", "stored_dtype", "tied_to", "layer_name", "tail",
     )
 }  # fmt: skip
-_FEW = {"delta_error": 3, "delta_in_stderr": 4}
+_FEW = {"delta_spread": 4, "delta_error": 3, "delta_in_stderr": 4}
 _UNKNOWN = {"out_features": 0, "in_features": 0}  # of a history, whose file has no shapes
 
 

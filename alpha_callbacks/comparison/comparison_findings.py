@@ -26,7 +26,14 @@ def comparison_findings(comparison: PairedLayers) -> list[str]:
         told = f"{counted(whole.count, 'layer')} compared: {one_by_one(map(_change, comparison.compared))}"
     else:
         told = _levels(whole)
-    sentences = [told, _weights(comparison), _against_stderr(comparison), _storage(comparison), _left_out(comparison)]
+    sentences = [
+        told,
+        _weights(comparison),
+        _beyond_noise(comparison),
+        _verdicts(comparison),
+        _storage(comparison),
+        _left_out(comparison),
+    ]
     if not whole.few:
         sentences[2:2] = [_order(whole), _categories(comparison), _farthest(comparison)]
     return [sentence for sentence in sentences if sentence]
@@ -85,7 +92,7 @@ def _counts(comparison: PairedLayers) -> str:
 
 def _change(pair: Pair) -> tuple[str, str]:
     """Return the name of a layer, and how its alpha changed."""
-    delta = f", {signed(pair.delta)}" if pair.moved else ", no resolved change"
+    delta = f", {signed(pair.delta)}" if pair.resolved else ", no resolved change"
     return pair.row.layer_name, _both(pair) + delta
 
 
@@ -137,14 +144,27 @@ def _both(pair: Pair) -> str:
     return " to ".join(f"{getattr(row, 'alpha', math.nan):.4f}" for row in (pair.a, pair.b))
 
 
-def _against_stderr(comparison: PairedLayers) -> str:
-    known = [pair for pair in comparison.compared if math.isfinite(pair.delta_in_stderr)]
-    if not known or not any(pair.moved for pair in known):
+def _beyond_noise(comparison: PairedLayers) -> str:
+    """Say how many changes are larger than what other noise in the matrices would make."""
+    known = [pair for pair in comparison.compared if math.isfinite(pair.spread)]
+    if not known or not any(pair.resolved for pair in known):
         return ""
-    beyond = sum(abs(pair.delta_in_stderr) > 1 for pair in known)
+    moved = sum(pair.moved for pair in known)
     return (
-        f"{beyond} of {counted(len(known), 'layer')} change by more than the standard error of the fit. This error "
-        "assumes independent samples, so it is too wide for two states of one network."
+        f"{moved} of {counted(len(known), 'layer')} moved: alpha changes by more than 1.96 times the spread that new "
+        "noise in both matrices would give it. Smaller changes are exact, but other noise would make them too."
+    )
+
+
+def _verdicts(comparison: PairedLayers) -> str:
+    """Say where a tail appeared or went."""
+    judged = [(pair.a.tail, pair.b.tail) for pair in comparison.compared if pair.a and pair.b]
+    if not all(a and b for a, b in judged) or all(a == b for a, b in judged):
+        return ""
+    came, gone = (sum((one == "clear", other == "clear") == both for one, other in judged)
+                  for both in ((False, True), (True, False)))  # fmt: skip
+    return (
+        f"Verdicts on the tails differ in {sum(a != b for a, b in judged)}: {came} became clear, {gone} no longer are."
     )
 
 

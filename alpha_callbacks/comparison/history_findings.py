@@ -7,6 +7,7 @@ import numpy as np
 from alpha_callbacks.comparison.history_alerts import alert_findings
 from alpha_callbacks.comparison.history_series import Series, change, of_weights
 from alpha_callbacks.comparison.run_history import RunHistory
+from alpha_callbacks.estimators.spread import TWO_SIDED, alpha_spread
 from alpha_callbacks.tables.findings import one_by_one
 from alpha_callbacks.tables.number_text import counted, signed
 from alpha_callbacks.tables.statistics import TOO_FEW
@@ -20,11 +21,11 @@ def history_findings(history: RunHistory, precision: str | None = None) -> list[
     steps, name = series.steps, precision or history.reference
     states = f"{len(steps)} states, step {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"one state, step {steps[0]}"
     told = [f"{counted(len(series), 'layer')}, {states}; alpha at {name}."]
-    changes = _changes(series) if len(steps) > 1 else []
+    changes = _changes(series, history) if len(steps) > 1 else []
     return [*told, *alert_findings(history), *changes, *_holes(history, series.values)]
 
 
-def _changes(series: Series) -> list[str]:
+def _changes(series: Series, history: RunHistory) -> list[str]:
     """Say how far alpha moved from the first state to the last."""
     last = np.array([_last(row) for row in change(series).values])
     known = last[np.isfinite(last)]
@@ -48,7 +49,24 @@ def _changes(series: Series) -> list[str]:
     still = int((known == 0).sum())
     if 0 < still < len(series):
         told.append(f"{counted(still, 'layer')} did not change at all (frozen, or measured once).")
-    return told
+    return told + _moved(history, series)
+
+
+def _moved(history: RunHistory, series: Series) -> list[str]:
+    """Say how many layers moved by more than other noise in their first and last state would make them."""
+    tails = history.tails
+    ends = [(name, row[np.isfinite(row)]) for name, row in zip(series.layers, series.values, strict=True)]
+    spans = [(*tails[name], float(row[0]), float(row[-1])) for name, row in ends if row.size and name in tails]
+    moved = sum(
+        abs(last - first) > TWO_SIDED * math.hypot(alpha_spread(first, k, n), alpha_spread(last, k, n))
+        for k, n, first, last in spans
+    )
+    if not spans:
+        return []
+    return [
+        f"{moved} of {counted(len(spans), 'layer')} moved from the first state to the last, by more than 1.96 times "
+        "the spread that new noise would give alpha."
+    ]
 
 
 def failed(history: RunHistory) -> list[str]:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from alpha_callbacks.estimators.spread import TWO_SIDED
 from alpha_callbacks.tables.table import Row
 
 SAME = 1e-11  # relative; below it two exact alphas are equal: a results CSV carries 12 digits of each
@@ -63,14 +64,24 @@ class Pair:
         return self.ok and any(row is not None and row.method == "bounded" for row in (self.a, self.b))
 
     @property
-    def moved(self) -> bool:
-        """True if the two alphas differ by more than `delta_error`."""
+    def resolved(self) -> bool:
+        """True if the two alphas differ by more than `delta_error`, so that their difference is a number."""
         return abs(self.delta) > self.delta_error
+
+    @property
+    def spread(self) -> float:
+        """What new noise in both matrices would give delta, as a standard deviation (`estimators.spread`)."""
+        return math.hypot(self.a.alpha_spread, self.b.alpha_spread) if self.ok and self.a and self.b else math.nan
+
+    @property
+    def moved(self) -> bool:
+        """True if delta is resolved and beyond 1.96 spreads: more than other noise would do in 95 % of cases."""
+        return self.resolved and abs(self.delta) > TWO_SIDED * self.spread
 
     @property
     def known_delta(self) -> float:
         """Delta, 0 where the two alphas cannot be told apart: for charts, which would blow up rounding."""
-        return 0.0 if self.ok and not self.moved else self.delta
+        return 0.0 if self.ok and not self.resolved else self.delta
 
     @property
     def sqnr_db(self) -> float:

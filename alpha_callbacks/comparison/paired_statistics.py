@@ -12,7 +12,7 @@ from alpha_callbacks.tables.vocabulary import in_order
 
 COMPARISON_COLUMNS = (
     "layers", "count", "median", "mean", "min", "q05", "q25", "q75", "q95", "max", "median_abs", "rises", "falls",
-    "unmoved", "spread", "spearman_alpha", "spearman_ratio",
+    "unmoved", "spread", "spearman_alpha", "spearman_ratio", "moved",
 )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ class DeltaSummary:
         spread: interquartile range of alpha over the layers of A: the scale to judge delta by.
         spearman_alpha: rank correlation of alpha in A and in B.
         spearman_ratio: the same for alpha_ratio, which can be compared between shapes.
+        moved: layers whose alpha changes by more than other noise would make it (`Pair.moved`).
     """
 
     layers: str
@@ -50,6 +51,7 @@ class DeltaSummary:
     spread: float
     spearman_alpha: float
     spearman_ratio: float
+    moved: int = 0
 
     @property
     def moves(self) -> bool:
@@ -72,7 +74,7 @@ def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary
         return DeltaSummary(layers, 0, nan, nan, nan, nan, nan, nan, nan, nan, nan, 0, 0, 0, nan, nan, nan)
     deltas = np.array([pair.delta for pair, _, _ in used])
     low, q25, median, q75, high = (float(q) for q in np.quantile(deltas, [0.05, 0.25, 0.5, 0.75, 0.95]))
-    moved = np.array([pair.moved for pair, _, _ in used])
+    resolved = np.array([pair.resolved for pair, _, _ in used])
     first, last = np.quantile([a.alpha for _, a, _ in used], [0.25, 0.75])
     return DeltaSummary(
         layers=layers,
@@ -86,12 +88,13 @@ def summarize_deltas(pairs: Iterable[Pair], layers: str = "all") -> DeltaSummary
         q95=high,
         max=float(deltas.max()),
         median_abs=float(np.median(np.abs(deltas))),
-        rises=int((moved & (deltas > 0)).sum()),
-        falls=int((moved & (deltas < 0)).sum()),
-        unmoved=int((~moved).sum()),
+        rises=int((resolved & (deltas > 0)).sum()),
+        falls=int((resolved & (deltas < 0)).sum()),
+        unmoved=int((~resolved).sum()),
         spread=float(last - first),
         spearman_alpha=spearman([a.alpha for _, a, _ in used], [b.alpha for _, _, b in used]),
         spearman_ratio=spearman([a.alpha_ratio for _, a, _ in used], [b.alpha_ratio for _, _, b in used]),
+        moved=sum(pair.moved for pair, _, _ in used),
     )
 
 
@@ -132,5 +135,5 @@ def movers(comparison: PairedLayers, count: int = 5, *, by_stderr: bool = False)
     def size(pair: Pair) -> float:
         return abs(pair.delta_in_stderr if by_stderr else pair.delta)
 
-    moved = [pair for pair in comparison.compared if pair.moved and math.isfinite(size(pair))]
+    moved = [pair for pair in comparison.compared if pair.resolved and math.isfinite(size(pair))]
     return sorted(moved, key=size, reverse=True)[:count]

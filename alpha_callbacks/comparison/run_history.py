@@ -107,6 +107,14 @@ class RunHistory:
         return str(sizes[sizes > 1].index[0]) if (sizes > 1).any() else ""
 
     @lazy_property
+    def tails(self) -> dict[str, tuple[int, int]]:
+        """Layer -> (tail size, number of eigenvalues), from its first row with an alpha."""
+        ok = self.frame[(self.frame["status"] == "ok") & (self.frame["k_used"] > 0)].drop_duplicates("layer_name")
+        return {
+            str(name): (int(k), int(n)) for name, k, n in zip(ok["layer_name"], ok["k_used"], ok["n_eigs"], strict=True)
+        }
+
+    @lazy_property
     def _starts(self) -> tuple[np.ndarray, np.ndarray]:
         return np.unique(self.frame["step"].to_numpy(), return_index=True)
 

@@ -55,7 +55,7 @@ def _cell(pairs: Sequence[Pair]) -> Cell:
     middle = median(pair.known_delta for pair in pairs)
     if math.isnan(middle):
         return Cell(middle, LOST)
-    unresolved = [pair.delta_error for pair in pairs if pair.ok and not pair.moved]
+    unresolved = [pair.delta_error for pair in pairs if pair.ok and not pair.resolved]
     if middle == 0 and max(unresolved, default=0.0) > _ROUNDING:  # no colour: it would claim a measurement
         return Cell(math.nan, bound_text(max(unresolved)))
     return Cell(middle, f"{middle:+.3f}" if abs(middle) >= 0.0005 else f"{middle:+.0e}" if middle else "0")

@@ -16,6 +16,7 @@ _NUMBERS: dict[str, Kind] = {
     "n_eigs": "u4",
     "x_min": "f8",
     "stderr": "f4",
+    "alpha_spread": "f4",
     "ks_distance": "f4",
     "spectral_norm": "f4",
     "frobenius_norm": "f4",
@@ -26,7 +27,7 @@ _NUMBERS: dict[str, Kind] = {
     "underflow": "u4",
     "effective_bits": "f4",
 }
-_WORDS = ("status", "method", "solver", "reason")
+_WORDS = ("status", "method", "solver", "reason", "tail", "tail_reason")
 _LAYER_WORDS = ("stored_dtype", "tied_to", "threshold")
 
 
@@ -51,9 +52,26 @@ def layer_columns(table: Table) -> dict[str, Any]:
         **{name: coded(getattr(layer.first, name) for layer in table.layers) for name in _LAYER_WORDS},
         **{name: packed([getattr(row, name) for row in rows], kind) for name, kind in _NUMBERS.items()},
         **{name: coded(getattr(row, name) for row in rows) for name in _WORDS},
+        "estimates": [_estimates(row) for row in rows] if any(row.estimates for row in rows) else [],
         "drift": packed([drift for drift, _ in drifts]),
         "drift_bound": packed([bound for _, bound in drifts]),
     }
+
+
+def _estimates(row: Row) -> list[list[Any]]:
+    """Return [estimator, alpha, eigenvalues, KS distance, low, high, reason] of each other fit of a row."""
+    return [
+        [
+            fit.estimator,
+            *(_known(value) for value in (fit.alpha, fit.n_tail, fit.ks_distance, fit.low, fit.high)),
+            fit.reason,
+        ]
+        for fit in row.estimates
+    ]
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def row_of(layer: LayerRows, precision: str) -> Row:

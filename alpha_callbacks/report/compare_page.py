@@ -112,7 +112,7 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
         "alpha_b": packed([b.alpha for _, _, b in pairs], "f8"),
         "null_a": packed([a.alpha_null for _, a, _ in pairs], "f8"),
         "null_b": packed([b.alpha_null for _, _, b in pairs], "f8"),
-        "stderr": packed([pair.stderr for pair, _, _ in pairs]),
+        "spread": packed([pair.spread for pair, _, _ in pairs]),
         "error": packed([pair.delta_error for pair, _, _ in pairs]),
     }
 

@@ -61,11 +61,12 @@ def standouts(table: Table) -> list[Standouts]:
     """Return the layers to look at first."""
     reference = table.reference
     ratios = sorted(usable(table, reference, lambda row: row.alpha_ratio), key=lambda entry: entry[1])
+    clear = [entry for entry in ratios if row_of(entry[0], reference).tail in ("clear", "")]
     if len(ratios) < TOO_FEW:  # two lists would hold the same layers
         found = [Standouts("Tails relative to their shape, heaviest first", _of(ratios, reference, "{:.3f} of noise"))]
     else:
         found = [
-            Standouts("Heaviest tails relative to their shape", _of(ratios[:_FEW], reference, "{:.3f} of noise")),
+            Standouts("Heaviest clear tails relative to their shape", _of(clear[:_FEW], reference, "{:.3f} of noise")),
             Standouts("Closest to noise", _of(ratios[: -_FEW - 1 : -1], reference, "{:.3f} of noise")),
         ]
     drifts = [

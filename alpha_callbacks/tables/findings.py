@@ -10,6 +10,14 @@ from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.weight import ADDED, CAST
 
+# What the reason of a doubtful tail holds -> how a count of such reasons is told.
+_DOUBTS = {
+    "no plateau": "without a plateau of the Hill plot",
+    "no power law": "too far from a power law",
+    "beyond the edge": "within the edge of noise",
+    "too small": "of too few eigenvalues",
+    "is the bulk": "of most of the spectrum",
+}
 _PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
 
 
@@ -27,7 +35,7 @@ def one_by_one(values: Iterable[tuple[str, str]]) -> str:
 def findings(table: Table) -> list[str]:
     """Return what was learned, a sentence each."""
     weights = table.weights
-    about = [*_about_storage(weights), *_about_noise(weights)] if weights.layers else []
+    about = [*_about_storage(weights), *_about_noise(weights), *_about_tails(weights)] if weights.layers else []
     return [*about, *_about_updates(table), *_about_failures(table)]
 
 
@@ -87,6 +95,22 @@ def _about_noise(table: Table) -> list[str]:
     return [
         f"alpha / alpha of pure noise: median {float(np.median(ratios)):.2f}; {noisy} of {len(ratios)} layers are "
         "within 10 % of noise (or above it)."
+    ]
+
+
+def _about_tails(table: Table) -> list[str]:
+    """Say how many layers have a tail, and why the others are doubtful."""
+    rows = [layer[table.reference] for layer in table.layers if layer[table.reference].tail]
+    if not rows:
+        return []
+    counts = Counter(row.tail for row in rows)
+    reasons = Counter(
+        words for row in rows if row.tail == "doubtful" for short, words in _DOUBTS.items() if short in row.tail_reason
+    )
+    why = f" ({', '.join(f'{count} {words}' for words, count in reasons.most_common())})" if reasons else ""
+    return [
+        f"Tails: {counts['clear']} of {len(rows)} layers have a clear one, {counts['doubtful']} a doubtful one{why}, "
+        f"{counts['none']} none (alpha like that of noise)."
     ]
 
 

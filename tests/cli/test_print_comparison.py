@@ -44,7 +44,7 @@ def test_names_are_whole_or_break_between_words(capsys: pytest.CaptureFixture[st
     long = "encoder.stage0.a_bottleneck_projection_of_the_residual_stream.weight_of_it"
     names = ("model.layers.10.self_attn.q_proj", long)
     print_comparison(compare(table(names), table(names, shift=0.5)))
-    moved = capsys.readouterr().out.split("Layers that moved most")[1].split("•")[0]
+    moved = capsys.readouterr().out.split("Layers that changed most")[1].split("•")[0]
     cells = [line.split("│")[1].strip() for line in moved.splitlines() if line.startswith("│")]
     assert names[0] in cells
     lines = [cell for cell in cells if cell != names[0]]

@@ -173,11 +173,24 @@ def test_bounds_and_the_solver_say_what_is_resolved() -> None:
     shared = row("lm_head", "fp32", 4.0, method="bounded", alpha_error_bound=1e-3)
     a = Table.from_rows([shared], ("fp32",))
     near, far = (Table.from_rows([row("lm_head", "fp32", 4.0 + d)], ("fp32",)) for d in (5e-4, 5e-3))
-    assert not compare(a, near).pairs[0].moved and compare(a, far).pairs[0].moved
+    assert not compare(a, near).pairs[0].resolved and compare(a, far).pairs[0].resolved
     fast = Table.from_rows([row("lm_head", "fp32", 4.0 + 1e-5, solver="gram_fp32")], ("fp32",))
     exact = Table.from_rows([row("lm_head", "fp32", 4.0)], ("fp32",))
-    assert not compare(exact, fast).pairs[0].moved
-    assert compare(exact, near).pairs[0].moved
+    assert not compare(exact, fast).pairs[0].resolved
+    assert compare(exact, near).pairs[0].resolved
+
+
+def test_moved_is_more_than_other_noise_would_do() -> None:
+    sizes = {"k_used": 50, "n_eigs": 500}
+    a = Table.from_rows([row("lm_head", "fp32", 4.0, tail="clear", **sizes)], ("fp32",))
+    spread = math.hypot(*(3.0 / 50 * (0.70 + 0.15 * math.log(50)) * (1 + 0.3 * 50 / 500),) * 2)
+    for delta, moved in ((1.8 * spread, False), (2.2 * spread, True)):
+        b = Table.from_rows([row("lm_head", "fp32", 4.0 + delta, tail="doubtful", **sizes)], ("fp32",))
+        (pair,) = compare(a, b).pairs
+        assert pair.resolved and pair.moved == moved and pair.spread == pytest.approx(spread, rel=0.1)
+        told = " ".join(comparison_findings(compare(a, b)))
+        assert f"{int(moved)} of 1 layer moved" in told
+        assert "Verdicts on the tails differ in 1: 0 became clear, 1 no longer are." in told
 
 
 def test_most_moved_by_size_and_by_stderr() -> None:
@@ -224,7 +237,7 @@ def test_words() -> None:
     told = " ".join(comparison_findings(compare(a, b)))
     assert "24 layers compared: the median change of alpha is +0.01" in told and "24 rise, 0 fall." in told
     assert "levels barely move" in told and "Rank correlation of the layers: 1 for alpha" in told
-    assert "0 of 24 layers change by more than the standard error" in told
+    assert "0 of 24 layers moved: alpha changes by more than 1.96 times the spread" in told
     assert "A in float32, B in Q4_1" in told
     same = comparison_findings(compare(a, a))
     assert same[0] == "24 layers compared: alpha is the same in every layer, within its error bounds."

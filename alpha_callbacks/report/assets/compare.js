@@ -2,7 +2,7 @@
 /* The page of a comparison: alphas against each other, the map of changes, the table. */
 (() => {
   const source = AH.data("alphas");
-  const numbers = Object.fromEntries(["alpha_a", "alpha_b", "null_a", "null_b", "stderr", "error"].map((key) => [key, AH.unpack(source[key])]));
+  const numbers = Object.fromEntries(["alpha_a", "alpha_b", "null_a", "null_b", "spread", "error"].map((key) => [key, AH.unpack(source[key])]));
   const category = AH.decode(source.category), kinds = source.kinds, names = source.name, count = names.length;
   const all = [...Array(count).keys()];
   const VALUES = {
@@ -68,7 +68,7 @@
   const SHOWN = {
     change: {label: "Change", title: "B − A", of: delta},
     ratio: {label: `Change of ${VALUES.ratio.title}`, title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
-    stderr: {label: "Change / stderr", title: "change / stderr", of: (i) => delta(i) / numbers.stderr[i]},
+    spread: {label: "Change / spread", title: "change / spread", of: (i) => delta(i) / numbers.spread[i]},
   };
   const heat = document.getElementById("compare-heat");
   const inside = all.filter((i) => source.block[i] !== null), outside = all.filter((i) => source.block[i] === null);
@@ -137,7 +137,7 @@
       size("alpha B", (i) => numbers.alpha_b[i], 6),
       size("|change|", (i) => Math.abs(delta(i)), 3),
       size("change", delta, 3, {text: deltaText, tone}),
-      size("/ stderr", (i) => delta(i) / numbers.stderr[i], 2, {text: (i) => AH.signed(delta(i) / numbers.stderr[i], 2)}),
+      size("/ spread", (i) => delta(i) / numbers.spread[i], 2, {text: (i) => AH.signed(delta(i) / numbers.spread[i], 2)}),
       size("ratio A", VALUES.ratio.a, 4),
       size("ratio B", VALUES.ratio.b, 4),
     ],

@@ -2,6 +2,7 @@
 /* The map: one cell per block and category; layers outside blocks as tiles below it. */
 (() => {
   const L = AH.layers, READABLE = 35, MANY = 4; // pixels that a cell needs for its text; layers without quartiles
+  const HATCHED = ["alpha", "alpha_ratio"]; // what a tail must be clear for
   const [heat, strip] = [document.getElementById("heat"), document.getElementById("strip")];
   const [legend, note] = [document.getElementById("map-legend"), document.getElementById("map-note")];
 
@@ -117,20 +118,24 @@
       const share = finite && ends ? (value - ends.low) / (ends.high - ends.low) : 0.5;
       const {fill, ink} = finite ? AH.color(metric.scale, share) : {fill: "", ink: ""};
       Object.assign(element.style, {background: fill, color: ink});
+      const tails = layers.map((i) => L.tail(i, p));
+      const unsure = finite && HATCHED.includes(key) && tails.every((tail) => tail === "doubtful" || tail === "none");
+      element.style.backgroundImage = unsure ? AH.hatch : "";
       const known = finite || Boolean(metric.tells && metric.tells(layers[0], p) !== null);
       element.classList.toggle("lost", !known);
       element.classList.toggle("bounded", known && !finite);
       const place = element.querySelector(".outside-value");
       const short = finite ? metric.short(value) : known ? (/^[≤0]/.test(text) ? "≤" : "·") : AH.words.labels.lost;
       (place || element).textContent = place ? text : short;
-      element.title = element.ariaLabel = `${where}: ${metric.title} ${text} at ${L.precisions[p]}`;
+      element.title = element.ariaLabel = `${where}: ${metric.title} ${text} at ${L.precisions[p]}${unsure ? (layers.length > 1 ? ", no clear tail" : `, ${AH.tails[tails[0]]}`) : ""}`;
     }
     heat.setAttribute("aria-label", `${metric.title} at ${L.precisions[p]}, categories down, blocks across`);
     legend.replaceChildren(...(ends && cells.length ? [
       AH.el("span", {class: "end", text: `${metric.ends[0]}  ${metric.end(ends.low)}`}),
       AH.el("span", {class: "gradient", style: {background: AH.gradient(metric.scale)}}),
       AH.el("span", {class: "end", text: `${metric.end(ends.high)}  ${metric.ends[1]}`}),
-    ] : []), AH.el("span", {class: "about", text: metric.about}));
+    ] : []), ...(HATCHED.includes(key) && L.all.some((i) => ["doubtful", "none"].includes(L.tail(i, p))) ? [AH.el("span", {class: "swatch", style: {backgroundImage: AH.hatch}}), "no clear tail"] : []),
+    AH.el("span", {class: "about", text: metric.about}));
     const lost = cells.filter(({element}) => element.classList.contains("lost")).length;
     note.textContent = [
       lost ? `${AH.words.labels.lost}: no ${metric.title} for this layer; its panel gives the reason.` : "",

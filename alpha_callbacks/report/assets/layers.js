@@ -29,6 +29,10 @@ AH.layers = (() => {
     shape: (i) => `${numbers.out_features[i]} × ${numbers.in_features[i]}`,
     /** The number of a layer, or undefined. */
     find: (name) => places.get(name),
+    /** The other fits of a row: [estimator, alpha, eigenvalues, KS distance, low, high, reason]. */
+    estimates: (i, p) => source.estimates[i * width + p] ?? [],
+    /** The verdict on the tail: "clear", "doubtful", "none"; "" of results that say nothing of it. */
+    tail: (i, p) => word("tail", i, p),
     /** alpha where it is usable, else nan. */
     alpha: (i, p) => (ok(i, p) ? number("alpha", i, p) : NaN),
   };

@@ -68,3 +68,8 @@ AH.metricText = (key, i, p) => {
   const told = metric.tells ? metric.tells(i, p) : null;
   return told || (AH.layers.ok(i, p) ? "–" : AH.layers.word("status", i, p));
 };
+
+/** A verdict in words, as a badge, and the stripes on the cells of tails that are not clear. */
+AH.tails = {clear: "clear tail", doubtful: "doubtful tail", none: "no tail"};
+AH.badge = (tail) => AH.el("span", {class: `badge badge-${tail}`, text: AH.tails[tail]});
+AH.hatch = "repeating-linear-gradient(135deg, rgb(255 255 255 / 38%) 0 2px, transparent 2px 6px)";

@@ -9,14 +9,30 @@
     const ratio = AH.metrics.alpha_ratio.value(i, p);
     const reason = L.word("reason", i, p);
     const lost = ok ? null : AH.el("p", {class: "banner", role: "note"}, AH.el("strong", {text: L.word("status", i, p)}), `: ${reason || "no alpha"}`);
+    const tail = L.tail(i, p), why = L.word("tail_reason", i, p);
+    const verdict = tail && tail !== "clear" ? AH.el("p", {class: "verdict", role: "note"}, AH.badge(tail), ` ${why}`) : null;
     const tiles = [
-      tile(ok ? AH.number(L.number("alpha", i, p), 5) : "–", ok ? `alpha ± ${at("stderr", 2)} (i.i.d. guide)` : "alpha"),
+      tile(ok ? AH.number(L.number("alpha", i, p), 5) : "–", ok ? `alpha ± ${at("alpha_spread", 2)} (spread by noise)` : "alpha"),
       tile(AH.number(ratio, 3), `of noise, which has alpha ${AH.number(L.number("alpha_null", i), 4)}`, ratio > 0.9),
       tile(AH.metricText("drift", i, p), p === L.reference ? "reference for drift" : `drift from ${L.precisions[L.reference]}`),
       tile(AH.metricText("relative_error", i, p), "relative error"),
     ];
-    return [lost, AH.el("div", {class: "tiles panel-tiles"}, ...tiles), AH.el("h3", {class: "below", text: "alpha at each precision"}), bars(i, p)].filter(Boolean);
+    return [lost, verdict, AH.el("div", {class: "tiles panel-tiles"}, ...tiles), fits(i, p), AH.el("h3", {class: "below", text: "alpha at each precision"}), bars(i, p)].filter(Boolean);
   };
+
+  /** What other estimators make of the same eigenvalues, where they were asked for. */
+  function fits(i, p) {
+    const found = L.estimates(i, p);
+    if (!found.length) return null;
+    const cell = (value, digits) => AH.el("td", {class: "number", text: value === null ? "–" : AH.number(value, digits)});
+    const row = ([name, alpha, count, distance, low, high, reason]) => AH.el("tr", {title: reason || null},
+      AH.el("th", {scope: "row", text: name}), cell(alpha, 5), cell(count, 6), cell(distance, 3),
+      AH.el("td", {class: "number soft", text: low === null ? (reason ? "no fit" : "") : `${AH.number(low, 3)} to ${AH.number(high, 3)}`}));
+    const hill = ["hill", L.ok(i, p) ? L.number("alpha", i, p) : null, L.number("k_used", i, p), L.ok(i, p) ? L.number("ks_distance", i, p) : null, null, null, ""];
+    return AH.el("div", {}, AH.el("h3", {class: "below", text: "Estimators"}), AH.el("table", {class: "fits"},
+      AH.el("thead", {}, AH.el("tr", {}, ...["estimator", "alpha", "eigenvalues", "KS", "range"].map((text, at) => AH.el("th", {scope: "col", class: at ? "number" : null, text})))),
+      AH.el("tbody", {}, ...[hill, ...found].map(row))));
+  }
 
   /** One bar per precision from 0, the value of noise as a line, and the drift as text. */
   function bars(i, chosen) {
@@ -45,7 +61,8 @@
   const FIELDS = [
     ["status", word("status")], ["alpha", (i, p) => (L.ok(i, p) ? L.number("alpha", i, p).toPrecision(8) : "–")],
     ["alpha of noise", size("alpha_null", 6)], [AH.metrics.alpha_ratio.title, (i, p) => AH.number(AH.metrics.alpha_ratio.value(i, p), 5)],
-    ["drift", (i, p) => AH.metricText("drift", i, p)], ["error bound of alpha", size("alpha_error_bound", 2)], ["standard error", size("stderr")],
+    ["drift", (i, p) => AH.metricText("drift", i, p)], ["error bound of alpha", size("alpha_error_bound", 2)], ["standard error", size("stderr")], ["spread by noise", size("alpha_spread")],
+    ["tail", (i, p) => L.tail(i, p) || "–"],
     ["KS distance", size("ks_distance")], ["k of n", (i, p) => (L.number("k_used", i, p) ? `${L.number("k_used", i, p)} of ${L.number("n_eigs", i, p)}` : "–")],
     ["x_min", size("x_min", 5)], ["threshold", (i, p) => (L.word("threshold", i, p) === "last" ? "λ(k)" : "λ(k+1)")],
     ["spectral norm", size("spectral_norm", 5)], ["Frobenius norm", size("frobenius_norm", 5)], ["stable rank", size("stable_rank", 4)],

@@ -24,9 +24,10 @@
       {title: "shape", value: area, text: L.shape, number: true},
       metric("alpha"), metric("alpha_ratio"), metric("drift"), metric("relative_error"),
       field("stable_rank", "stable rank", 4, "‖W‖_F² / ‖W‖₂²"), field("ks_distance", "KS", 3, "Distance of the tail from a power law"),
+      {title: "tail", about: "Is there a power-law tail? clear, doubtful or none", value: (i) => L.tail(i, p()) || "–", tone: (i) => (L.tail(i, p()) ? `tail-${L.tail(i, p())}` : "soft")},
       {title: "status", value: (i) => L.word("status", i, p()), tone: (i) => (L.ok(i, p()) ? "soft" : "warn")},
     ],
-    filters: [{label: "category", value: L.category}, {label: "status", value: (i) => (L.precisions.every((_, at) => L.ok(i, at)) ? "ok" : "not ok")},
+    filters: [{label: "category", value: L.category}, {label: "tail", value: (i) => L.tail(i, L.reference) || "unjudged"}, {label: "status", value: (i) => (L.precisions.every((_, at) => L.ok(i, at)) ? "ok" : "not ok")},
       {label: "block", value: (i) => (L.block(i) === null ? "none" : String(L.block(i)))}],
   });
   AH.view.on(table.fill);
