@@ -15,6 +15,7 @@ def merge(
     ],
     output_dir: shared.OutputDir = None,
     plot_format: shared.PlotFormat = None,
+    plots_of: shared.PlotsOf = "main",
     no_plots: shared.NoPlots = False,
     max_layers_per_plot: shared.LayersPerPlot = 20,
     no_report: shared.NoReport = False,
@@ -38,7 +39,7 @@ def merge(
         result = merge_shards(
             directories,
             output_dir=output_dir or directories[0],
-            plots=plots(plot_format, none=no_plots, max_layers=max_layers_per_plot),
+            plots=plots(plot_format, which=plots_of, none=no_plots, max_layers=max_layers_per_plot),
             report=not no_report,
             observer=progress,
         )

@@ -28,7 +28,7 @@ def print_scan(result: ScanResult) -> None:
         f"{'spectra/, ' if (result.directory / 'spectra').is_dir() else ''}run.json"
     )
     if result.uncharted:
-        out.print(f"{result.uncharted} expert matrices have no chart of their own; see the category charts.")
+        out.print(f"{result.uncharted} layers have no chart file of their own (--plots all); report.html shows each.")
     if result.failed:
         names = ", ".join(map(escape, result.failed[:5])) + (", …" if len(result.failed) > 5 else "")
         out.print(f"[yellow]{len(result.failed)} layers have a row without alpha: {names}[/yellow]")

@@ -12,9 +12,9 @@ from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
 
 
-def plots(formats: list[str] | None, *, none: bool, max_layers: int) -> Plots:
+def plots(formats: list[str] | None, *, which: str, none: bool, max_layers: int) -> Plots:
     """Return what to draw, from the options of `scan` and `merge`."""
-    return Plots(() if none else tuple(dict.fromkeys(formats or ["png"])), max_layers)
+    return Plots(() if none else tuple(dict.fromkeys(formats or ["png"])), max_layers, every_layer=which == "all")
 
 
 def finish(result: ScanResult | None) -> None:

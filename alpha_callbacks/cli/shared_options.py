@@ -132,6 +132,17 @@ PlotFormat = Annotated[
         show_default=False,
     ),
 ]
+PlotsOf = Annotated[
+    str,
+    typer.Option(
+        "--plots",
+        parser=parsers.plots_of,
+        metavar="main|all",
+        help="all: a chart of every layer, and combined charts of them; main: of more than 40 layers only those that "
+        "stand out.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 NoPlots = Annotated[bool, typer.Option("--no-plots", metavar=FLAG, help="Draw no chart files.", rich_help_panel=OUTPUT)]
 NoReport = Annotated[
     bool, typer.Option("--no-report", metavar=FLAG, help="Do not write report.html.", rich_help_panel=OUTPUT)

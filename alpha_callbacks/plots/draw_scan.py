@@ -1,24 +1,35 @@
-"""Table -> every chart as files."""
+"""Table -> charts as files."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
 from alpha_callbacks.plots.elements.canvas import check_formats, save, style
+from alpha_callbacks.plots.esd_plot import plot_esd
 from alpha_callbacks.plots.experts import EXPERT_VALUES, plot_experts
 from alpha_callbacks.plots.heatmap import plot_heatmap
+from alpha_callbacks.plots.hill_plot import plot_hill
 from alpha_callbacks.plots.layer import LayerCharts
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.expert_grid import expert_grid
+from alpha_callbacks.tables.standing_out import standing_out
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.atomic_files import safe_file_name
 
-MOST_SINGLE = 1000  # up to so many layers, each one has its own chart
+_log = logging.getLogger(__name__)
+
+FEW = 40  # up to so many layers, every chart is drawn unasked
+MOST_SINGLE = 1000  # beyond so many layers, experts have no chart each: those of categories and experts show them
+
+_Chart = tuple[str, Callable[[], tuple[Figure, Any]]]  # name of the file, and what draws it
 
 
 def draw_all(
@@ -27,68 +38,98 @@ def draw_all(
     *,
     formats: Sequence[str] = ("png",),
     max_layers_per_plot: int = 20,
+    every_layer: bool = True,
+    spectra: Mapping[str, Mapping[str, Any]] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write every chart of a table.
+    """Write the charts of a table.
 
     Args:
         table: the rows.
         directory: made if needed; files of the same name are replaced.
         formats: some of "png", "pdf", "svg".
         max_layers_per_plot: layers in one combined chart.
+        every_layer: draw a chart of each layer, combined charts of them, and the map of alpha at each precision; else
+            only where there are at most 40 layers.
+        spectra: layer -> precision -> eigenvalues, of what is kept; layers that stand out get charts of them.
         on_progress: called with (charts written, charts in all) after each chart.
 
     Returns:
-        The files written: individual_layers/layer_001_<name>, category_<category>, combined_batch_<i>,
-        alpha_distribution_by_precision, heatmap_alpha_<precision>, heatmap_alpha_ratio_<reference>; of a mixture of
-        experts also experts_alpha_<reference> and experts_alpha_ratio_<reference>.
+        The files written: individual_layers/layer_001_<name>, combined_batch_<i>, standing_out/spectrum_<name> and
+        hill_<name>, category_<category>, alpha_distribution_by_precision, heatmap_alpha_<precision>,
+        heatmap_alpha_ratio_<reference>, heatmap_relative_error_<format below 16 bits>; of a mixture of experts also
+        experts_alpha_<reference> and experts_alpha_ratio_<reference>.
 
     Raises:
         OptionError: unknown format.
     """
     check_formats(formats)
-    single = with_own_chart(table)
-    batch_size = max(1, max_layers_per_plot)
-    categories = list(dict.fromkeys(layer.first.group for layer in table.layers))
-    batches = [single[i : i + batch_size] for i in range(0, len(single), batch_size)]
-    experts = bool(expert_grid(table.layers))
-    total = len(single) + len(categories) + len(batches) + 1 + len(table.precisions) + 1 + 2 * experts
-
-    layer_charts = LayerCharts(table)
-
-    def charts() -> Iterator[tuple[str, Callable[[], tuple[Figure, Sequence[Axes]]]]]:
-        for i, layer in enumerate(single, start=1):
-            name = f"layer_{i:03d}_{safe_file_name(layer.first.layer_name)}"
-            yield f"individual_layers/{name}", partial(layer_charts.draw, layer)
-        for category in categories:
-            yield f"category_{safe_file_name(category)}", partial(plot_category, table, category)
-        for i, batch in enumerate(batches, start=1):
-            yield f"combined_batch_{i}", partial(plot_batch, batch, table, i, len(batches))
-        yield "alpha_distribution_by_precision", partial(plot_distribution, table)
-        for precision in table.precisions:
-            yield f"heatmap_alpha_{safe_file_name(precision)}", partial(plot_heatmap, table, "alpha", precision)
-        if experts:
-            for value in EXPERT_VALUES:
-                name = f"experts_{value}_{safe_file_name(table.reference)}"
-                yield name, partial(plot_experts, table, value)
-        ratio = f"heatmap_alpha_ratio_{safe_file_name(table.reference)}"
-        yield ratio, partial(plot_heatmap, table, "alpha_ratio", table.reference)
-
+    single = with_own_chart(table, every_layer)
+    size = max(1, max_layers_per_plot)
+    batches = [single[i : i + size] for i in range(0, len(single), size)]
+    charts = [
+        *_of_layers(table, single),
+        *_of_spectra(table, spectra or {}),
+        *_of_categories(table),
+        *((f"combined_batch_{i}", partial(plot_batch, b, table, i, len(batches))) for i, b in enumerate(batches, 1)),
+        ("alpha_distribution_by_precision", partial(plot_distribution, table)),
+        *_maps(table, table.precisions if every_layer or len(table) <= FEW else [table.reference]),
+    ]
     paths: list[Path] = []
-    for done, (name, draw) in enumerate(charts(), start=1):
+    for done, (name, draw) in enumerate(charts, start=1):
         with style():  # once per chart, and never while the caller's code runs
             paths += save(draw()[0], directory / name, formats)
         if on_progress is not None:
-            on_progress(done, total)
+            on_progress(done, len(charts))
     return paths
 
 
-def with_own_chart(table: Table) -> tuple[LayerRows, ...]:
-    """Return the layers that get a chart each: all, or all but experts if there are more than 1,000 layers.
+def with_own_chart(table: Table, every_layer: bool) -> tuple[LayerRows, ...]:
+    """Return the layers that get a chart of their own.
 
-    A mixture of experts has tens of thousands of matrices; charts of each would take an hour to draw. Category charts
-    and maps show them by block and expert.
+    Charts of the hundreds of layers of a large model, or of the tens of thousands of a mixture of experts, take longer
+    to draw than the scan, and nobody looks at all of them.
     """
+    if not every_layer and len(table) > FEW:
+        return ()
     if len(table) <= MOST_SINGLE:
         return table.layers
     return tuple(layer for layer in table.layers if not layer.first.category.startswith("moe_expert_"))
+
+
+def _of_layers(table: Table, layers: Sequence[LayerRows]) -> Iterator[_Chart]:
+    charts = LayerCharts(table)
+    for i, layer in enumerate(layers, start=1):
+        yield f"individual_layers/layer_{i:03d}_{safe_file_name(layer.first.layer_name)}", partial(charts.draw, layer)
+
+
+def _of_spectra(table: Table, spectra: Mapping[str, Mapping[str, Any]]) -> Iterator[_Chart]:
+    """Yield spectrum and Hill plot of the layers that stand out, at the reference."""
+    for layer in standing_out(table):
+        name, row = layer.first.layer_name, layer[table.reference]
+        try:
+            evals = spectra[name][table.reference]
+        except KeyError:  # not kept
+            continue
+        except SpectrumError as error:
+            _log.warning("alpha-Hill: no chart of a spectrum: %s", error)
+            continue
+        yield f"standing_out/spectrum_{safe_file_name(name)}", partial(plot_esd, evals, row)
+        yield f"standing_out/hill_{safe_file_name(name)}", partial(plot_hill, evals, row)
+
+
+def _of_categories(table: Table) -> Iterator[_Chart]:
+    for category in dict.fromkeys(layer.first.group for layer in table.layers):
+        yield f"category_{safe_file_name(category)}", partial(plot_category, table, category)
+    for value in EXPERT_VALUES if expert_grid(table.layers) else ():
+        yield f"experts_{value}_{safe_file_name(table.reference)}", partial(plot_experts, table, value)
+
+
+def _maps(table: Table, precisions: Sequence[str]) -> Iterator[_Chart]:
+    for precision in precisions:
+        yield f"heatmap_alpha_{safe_file_name(precision)}", partial(plot_heatmap, table, "alpha", precision)
+    ratio = partial(plot_heatmap, table, "alpha_ratio", table.reference)
+    yield f"heatmap_alpha_ratio_{safe_file_name(table.reference)}", ratio
+    for precision in [name for name in table.precisions if get_precision(name).low_bit]:
+        error = partial(plot_heatmap, table, "relative_error", precision)
+        yield f"heatmap_relative_error_{safe_file_name(precision)}", error

@@ -32,10 +32,12 @@ class Plots:
     Attributes:
         formats: any of "png", "pdf", "svg"; empty draws none.
         max_layers: layers in one combined chart.
+        every_layer: draw every layer, however many there are; else up to 40, and of more those that stand out.
     """
 
     formats: tuple[str, ...] = ("png",)
     max_layers: int = 20
+    every_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ScanResult:
         directory: where the files are.
         coverage: outcome ("analysed", "shared", "skipped") -> number of tensors.
         seconds: wall time without charts.
-        uncharted: layers without a chart of their own (experts, where there are thousands).
+        uncharted: layers without a chart of their own; all have one in the report.
         notes: on the choice among files, and on what the results do not cover.
     """
 
@@ -114,12 +116,14 @@ def write_all(
     if plots.formats:
         from alpha_callbacks.plots.draw_scan import draw_all, with_own_chart
 
-        uncharted = len(table) - len(with_own_chart(table))
+        uncharted = len(table) - len(with_own_chart(table, plots.every_layer))
         drawn = draw_all(
             table,
             directory / "plots",
             formats=plots.formats,
             max_layers_per_plot=plots.max_layers,
+            every_layer=plots.every_layer,
+            spectra=ResultsFolder(directory).spectra,
             on_progress=on_chart,
         )
     charts = _remove_stale(directory, own, plots.formats, [str(path.relative_to(directory)) for path in drawn])

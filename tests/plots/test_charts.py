@@ -6,11 +6,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alpha_callbacks.errors import OptionError
+from alpha_callbacks.errors import OptionError, SpectrumError
 from alpha_callbacks.plots import (
     LayerCharts,
     draw_all,
@@ -24,10 +25,12 @@ from alpha_callbacks.plots import (
     safe_file_name,
     save,
 )
+from alpha_callbacks.plots.draw_scan import FEW, with_own_chart
 from alpha_callbacks.plots.elements.drift import drift_of, scale_drift_axis
 from alpha_callbacks.plots.elements.figure_text import fit, fit_title, plain, tail_text, text_width
 from alpha_callbacks.precisions import registry
 from alpha_callbacks.tables.number_text import bound_text
+from alpha_callbacks.tables.standing_out import standing_out
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from tests.support.chart_tables import THREE, all_lost, computed, lost, make_row, names, shared, words
 from tests.support.warm import run_code
@@ -428,16 +431,13 @@ def test_empty_table_and_unknown_category_draw(tmp_path: Path) -> None:
 
 
 def test_thousands_of_experts_have_no_chart_each() -> None:
-    from dataclasses import replace
-
-    from alpha_callbacks.plots.draw_scan import with_own_chart
-    from alpha_callbacks.tables.table import Table
-
     row = Row("x", "moe_expert_up", 0, 9, 9, "float32", "", "fp32", "ok", alpha=2.0)
     experts = [replace(row, layer_name=f"layers.0.experts.{i}.up_proj") for i in range(1001)]
     router = replace(row, layer_name="layers.0.router", category="moe_router")
-    assert [layer.first for layer in with_own_chart(Table.from_rows([*experts, router], ("fp32",)))] == [router]
-    assert len(with_own_chart(Table.from_rows(experts[:50], ("fp32",)))) == 50
+    assert [
+        layer.first for layer in with_own_chart(Table.from_rows([*experts, router], ("fp32",)), every_layer=True)
+    ] == [router]
+    assert len(with_own_chart(Table.from_rows(experts[:50], ("fp32",)), every_layer=True)) == 50
 
 
 def test_experts_by_block_have_a_cell_each_and_their_spread_beside_it() -> None:
@@ -478,3 +478,42 @@ def test_a_cell_of_experts_has_their_quartiles() -> None:
     figure, (cells, _) = plot_heatmap(mixture())
     assert {f"{4.4 + b:.3f} [{4.2 + b:.3f}–{4.6 + b:.3f}]" for b in range(4)} <= set(words(cells))
     assert any("median [quartiles] of up to 9 layers per cell" in text for text in words(figure))
+
+
+def test_of_many_layers_those_that_stand_out_have_charts(tmp_path: Path) -> None:
+    rows = [
+        replace(make_row(f"layers.{b}.fc", p, 4.0 + 0.01 * b + 0.001 * (p == "nf4") * (b == 20)), relative_error=0.1)
+        for b in range(FEW + 1)
+        for p in ("fp32", "nf4")
+    ]
+    table = Table.from_rows(rows, ("fp32", "nf4"))
+    names = [layer.first.layer_name for layer in standing_out(table)]
+    assert names == [f"layers.{b}.fc" for b in (0, 1, 2, 20, 38, 39, 40)]
+    evals = {"layers.20.fc": {"fp32": torch.rand(256)}}
+    draw_all(table, tmp_path / "main", every_layer=False, spectra=evals)
+    files = {path.relative_to(tmp_path / "main").as_posix() for path in (tmp_path / "main").rglob("*.png")}
+    assert files == {
+        "standing_out/spectrum_layers.20.fc.png",
+        "standing_out/hill_layers.20.fc.png",
+        "category_other.png",
+        "alpha_distribution_by_precision.png",
+        "heatmap_alpha_fp32.png",
+        "heatmap_alpha_ratio_fp32.png",
+        "heatmap_relative_error_nf4.png",
+    }
+    few = Table.from_rows(rows[: 2 * FEW], ("fp32", "nf4"))
+    assert (
+        len(with_own_chart(few, every_layer=False)) == FEW and len(with_own_chart(table, every_layer=True)) == FEW + 1
+    )
+
+
+def test_a_damaged_spectrum_costs_its_chart_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(dict[str, torch.Tensor]):
+        def __missing__(self, key: str) -> torch.Tensor:
+            raise SpectrumError("spectra/fc.npz: damaged")
+
+    rows = [make_row("layers.0.fc", p) for p in ("fp32", "bf16")]
+    drawn = draw_all(Table.from_rows(rows, ("fp32", "bf16")), tmp_path, spectra={"layers.0.fc": Damaged()})
+    assert (
+        not [path for path in drawn if "standing_out" in path.as_posix()] and "spectra/fc.npz: damaged" in caplog.text
+    )

@@ -99,6 +99,7 @@ def test_charts_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     many = charts()
     scan(output_dir=tmp_path, options=small, plots=Plots(max_layers=20))
     assert many - charts() == {f"plots/combined_batch_{i}.png" for i in (2, 3)}
+    assert {f"plots/standing_out/{kind}_model.layers.0.self_attn.q_proj.png" for kind in ("spectrum", "hill")} < many
     scan(output_dir=tmp_path, options=small, plots=Plots(formats=("svg",)))
     assert "plots/combined_batch_1.png" in charts() and "plots/combined_batch_1.svg" in charts(), "the same numbers"
     other = AnalysisOptions(include=r"layers\.1\.mlp")

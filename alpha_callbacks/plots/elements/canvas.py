@@ -47,6 +47,8 @@ _STYLE: Any = {  # matplotlib's stubs want a dict of literal keys
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "hatch.linewidth": 0.8,
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+    "svg.fonttype": "none",  # text stays text, which can be searched and edited
     "svg.hashsalt": "alpha_callbacks",
 }
 _LOCK = threading.RLock()  # rcParams are per process: two threads must not restore each other's
