@@ -54,6 +54,15 @@ QUOTED = [
         ("docs/control.md", rf"^{arm} +([\d.]+) +([\d.]+)", "layerwise_control.txt", rf"^{arm} +([\d.]+) +([\d.]+)")
         for arm in ("baseline", "tempbalance", "llr", "alphadecay")
     ),
+    *(
+        ("docs/control.md", rf"(?s)156,096 .*?\n{arm} +([\d.]+) +([\d.]+)", "layerwise_control_small.txt",
+         rf"^{arm} +([\d.]+) +([\d.]+)")
+        for arm in ("baseline", "tempbalance", "llr", "alphadecay")
+    ),
+    *(
+        (TRUST, rf"\| {quoted}.*?\| (\d+), ([\d.e-]+)", "hosts.txt", rf"^{name} .*\) +(\d+) +([\d.e-]+)")
+        for quoted, name in (("plain loop", "plain loop"), ("Hugging Face Trainer", "HF Trainer"))
+    ),
 ]  # fmt: skip
 
 

@@ -46,6 +46,22 @@ def test_the_same_table_gives_the_same_pixels() -> None:
     assert all(not np.array_equal(first[name], other[name]) for name in first)
 
 
+def test_cards_of_updates_name_layers_without_saying_update_again() -> None:
+    sizes = {"layers.0.q_proj": 1.25, "layers.0.up_proj": 0.05, "layers.1.q_proj": 0.5}
+    rows = [
+        make_row(
+            name, layer_name=f"{name} (update)", category=f"{make_row(name).category}_update", relative_size=size
+        )  # fmt: skip
+        for name, size in sizes.items()
+    ]
+    _, (cells, _) = heat_card(Table.from_rows(rows, ("fp32",)), "relative_size", "fp32")
+    assert [label.get_text() for label in cells.get_yticklabels()] == ["attn_q", "mlp_up"]
+    assert {"125", "5", "50"} <= {text.get_text() for text in cells.texts}
+    head = make_row("lm_head", layer_name="lm_head (update)", category="lm_head_update", block=None)
+    _, panels = bar_card(Table.from_rows([head], ("fp32",)), "lm_head_update")
+    assert [label.get_text() for label in panels[-1].get_xticklabels()] == ["lm_head"]
+
+
 def test_no_drift_map_unless_a_drift_was_measured() -> None:
     assert "heat_drift" not in draw_cards(shared())
     assert "heat_drift" not in draw_cards(computed(2, ("fp32",)))

@@ -46,7 +46,7 @@ class OfflineRun:
 
     def media(self, value: dict[str, Any]) -> Path:
         """Return the file of a media value of a row."""
-        return self.folder / "files" / value["path"]
+        return self.folder / "files" / str(value["path"])
 
     def table(self, value: dict[str, Any]) -> dict[str, Any]:
         """Return columns and data of a table value of a row."""

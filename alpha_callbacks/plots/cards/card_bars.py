@@ -30,6 +30,7 @@ from alpha_callbacks.plots.elements.legend import add_legend, legend_height, pre
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, METRICS, precision_colors
+from alpha_callbacks.weights.layer_names import UPDATE
 
 _DRIFT_HEIGHT, _GAP, _LINE = 0.8, 0.25, 0.18
 _NARROWEST_BAR, _MOST_DPI = 2.0, 320  # pixels
@@ -171,6 +172,6 @@ def _label_groups(panels: Sequence[Axes], groups: Sequence[Group]) -> None:
     if len(groups) > CARD_LOOK.most_printed:
         label_blocks(bottom, blocks)
     else:
-        labels = [fit(group.label, 0.95 * INNER / max(len(groups), 5), SIZE) for group in groups]
+        labels = [fit(group.label.removesuffix(UPDATE), 0.95 * INNER / max(len(groups), 5), SIZE) for group in groups]
         bottom.set_xticks(range(len(groups)), labels)
         bottom.tick_params(axis="x", length=0)

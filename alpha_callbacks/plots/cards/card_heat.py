@@ -27,8 +27,10 @@ from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Value, cell_of,
 from alpha_callbacks.plots.elements.legend import say
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import LABELS, METRICS
+from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 
 _BAR, _BAR_TEXT = 0.12, 0.5  # width of the colour bar and of its labels
+_PERCENT: tuple[Value, ...] = ("relative_error", "relative_size")
 _TEXT = 7.0  # font size of a cell, as `draw_cells` has it
 
 
@@ -42,10 +44,11 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     grid = make_grid(table, named=False)  # the cards of bars name every layer
     cells = {place: cell_of(layers, value, precision, table.reference) for place, layers in grid.places.items()}
     colors, remark = heat_colors(table, grid, value, precision)
-    unit = _unit(cells.values()) if value == "drift" else 0.01 if value == "relative_error" else 1.0
+    unit = _unit(cells.values()) if value == "drift" else 0.01 if value in _PERCENT else 1.0
     cells = {place: _short(cell, value, unit) for place, cell in cells.items()}
 
-    names = [fit(name, 1.1, SIZE) for name in grid.columns]
+    updates = UPDATE_CATEGORY if value == "relative_size" else ""  # as the heading says
+    names = [fit(name.removesuffix(updates), 1.1, SIZE) for name in grid.columns]
     left = max([LEFT, *(text_width(name, SIZE) + 0.18 for name in names)])
     inner = WIDTH - left - RIGHT - _BAR - _BAR_TEXT
     height = HEIGHT - BOTTOM - HEADING
@@ -63,7 +66,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     draw_cells(axes, grid, cells, colors, printed=longest < height / rows and inner / columns > 0.1, across=True)
     label_blocks(axes, [row for row in grid.rows if not isinstance(row, str)], start=0.5, ticks=False)
     sign = "+" if value == "drift" else ""
-    percent = "%" if value == "relative_error" else ""
+    percent = "%" if value in _PERCENT else ""
     add_color_bar(figure, bar_axes, colors, places=tick_places(6),
                   text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0",
                   clipped=bool(remark))  # fmt: skip
@@ -86,5 +89,5 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     """Return a cell with a text short enough for a card."""
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
-    form = {"drift": "+.1f", "relative_error": ".2g", "relative_size": ".1%"}.get(value, ".2f")
+    form = {"drift": "+.1f", "relative_error": ".2g", "relative_size": ".3g"}.get(value, ".2f")
     return Cell(cell.value, f"{cell.value / unit:{form}}")

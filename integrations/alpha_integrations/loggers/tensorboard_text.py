@@ -10,6 +10,7 @@ from alpha_callbacks.tables.table import Row, Table
 
 _ROWS = 10
 _LONGEST = 120  # characters of a name or reason
+_LONGEST_LIST = 600  # of the layers of an alert
 _SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
 
 
@@ -23,11 +24,12 @@ def tails_text(snapshot: Snapshot) -> str:
 def alerts_text(lines: Sequence[AlertLine]) -> str:
     """Return the new alerts of a state as a list."""
     return "\n".join(
-        f"- **{escape(line.rule)}**: {escape(line.layers)}{' Training stops.' * line.stops}" for line in lines
+        f"- **{escape(line.rule)}**: {escape(line.layers, _LONGEST_LIST)}{' Training stops.' * line.stops}"
+        for line in lines
     )
 
 
-def escape(text: str) -> str:
+def escape(text: str, longest: int = _LONGEST) -> str:
     r"""Return one line of text for a markdown table: what markdown or HTML could read as more is made an entity.
 
     Examples:
@@ -35,8 +37,8 @@ def escape(text: str) -> str:
         ('q_proj', 'a&#124;b&#96;c &#60;script&#62;', '&#95;&#95;init&#95;&#95;')
     """
     line = " ".join(text.split())
-    if len(line) > _LONGEST:
-        line = f"{line[: _LONGEST // 3]}…{line[-(_LONGEST - _LONGEST // 3) :]}"
+    if len(line) > longest:
+        line = f"{line[: longest // 3]}…{line[-(longest - longest // 3) :]}"
     line = "".join(c if _SAFE.match(c) or ord(c) > 127 else f"&#{ord(c)};" for c in line)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "&#95;", line)  # inside a word it is no emphasis
 

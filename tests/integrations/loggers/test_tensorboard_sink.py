@@ -23,12 +23,12 @@ pytest.importorskip("tensorboard", reason='needs: pip install "alpha-callbacks[t
 
 from alpha_integrations.loggers import tensorboard_sink
 from alpha_integrations.loggers.tensorboard_sink import TensorBoardSink, find_tensorboard
-from alpha_integrations.loggers.tensorboard_text import escape, tails_text
+from alpha_integrations.loggers.tensorboard_text import alerts_text, escape, tails_text
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from alpha_callbacks.errors import MissingExtraError
-from alpha_callbacks.sinks.alert import Alert
+from alpha_callbacks.sinks.alert import Alert, AlertLine
 from alpha_callbacks.sinks.sink import Host, Sink, open_sinks
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
@@ -253,6 +253,12 @@ def test_hostile_layer_names_break_neither_tables_nor_tags(logged: Callable[...,
     cells = [html.unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", page)]
     assert cells[::4] == ["a|b`c <script>"] * 3 and len(cells) == 4 + 2 * 4
     assert "<script" not in page and "<b>" not in page and "non_finite: | `x` <b>" in html.unescape(page)
+
+
+def test_an_alert_names_its_layers_whole() -> None:
+    layers = ", ".join(f"model.layers.{i}.self_attn.q_proj (1.{i}23)" for i in range(3)) + " and 18 more"
+    assert alerts_text([AlertLine("change > 0.3", layers, False)]) == (f"- **change &#62; 0.3**: {escape(layers, 600)}")
+    assert "…" not in escape(layers, 600) and "…" in escape(layers)
 
 
 def test_escape() -> None:
