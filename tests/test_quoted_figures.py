@@ -60,7 +60,7 @@ QUOTED = [
         for arm in ("baseline", "tempbalance", "llr", "alphadecay")
     ),
     *(
-        (TRUST, rf"\| {quoted}.*?\| (\d+), ([\d.e-]+)", "hosts.txt", rf"^{name} .*\) +(\d+) +([\d.e-]+)")
+        (TRUST, rf"\| {quoted}.*?\| (\d+), ([\d.e-]+)", "hosts.txt", rf"^{name} .*\)\]? +(\d+) +([\d.e-]+)")
         for quoted, name in (("plain loop", "plain loop"), ("Hugging Face Trainer", "HF Trainer"))
     ),
 ]  # fmt: skip
