@@ -193,9 +193,9 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make every measurement of a training run fail but the first; return a list with an entry per call."""
-    from alpha_callbacks.training import measured_weights
+    from alpha_callbacks.training import monitor
 
-    original, calls = measured_weights.module_inventory, list[int]()
+    original, calls = monitor.of_module, list[int]()
 
     def sometimes(*args: Any) -> Any:
         calls.append(1)
@@ -203,5 +203,5 @@ def bug_after_the_start(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise ZeroDivisionError("a bug of ours")
         return original(*args)
 
-    monkeypatch.setattr(measured_weights, "module_inventory", sometimes)
+    monkeypatch.setattr(monitor, "of_module", sometimes)
     return calls

@@ -8,9 +8,9 @@ from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.training.baseline import START, Baseline, ModelBaseline
+from alpha_callbacks.training.live_weights import LiveWeights
 from alpha_callbacks.training.start_baseline import StartBaseline
 from alpha_callbacks.weights.inventory import Inventory
-from alpha_callbacks.weights.module_weights import module_inventory
 
 
 def open_baseline(option: str | Path | None, output_dir: Path) -> Baseline | None:
@@ -20,13 +20,19 @@ def open_baseline(option: str | Path | None, output_dir: Path) -> Baseline | Non
     return StartBaseline(output_dir) if option == START else ModelBaseline(option)
 
 
-def of_module(model: nn.Module, options: AnalysisOptions, baseline: Baseline | None) -> Inventory:
+def of_module(model: nn.Module, options: AnalysisOptions, baseline: Baseline | None, listed: LiveWeights) -> Inventory:
     """Return the weights of a live model.
+
+    Args:
+        model: the model.
+        options: which layers are wanted.
+        baseline: what updates are since.
+        listed: of earlier states.
 
     Raises:
         OptionError: adapters, whose updates are those since their own base, and another one is named.
     """
-    found = module_inventory(model, options)
+    found = listed.of(model, options)
     if isinstance(baseline, ModelBaseline) and any(weight.is_update for weight in found.weights):
         raise OptionError(
             f"baseline {baseline.checkpoint.source}: expected a model without adapters, whose updates are those since "

@@ -19,6 +19,7 @@ from alpha_callbacks.training.alert_rules import AlertRule, alert_rules
 from alpha_callbacks.training.alert_watch import AlertWatch
 from alpha_callbacks.training.baseline import Baseline, checked_baseline
 from alpha_callbacks.training.error_policy import ErrorPolicy
+from alpha_callbacks.training.live_weights import LiveWeights
 from alpha_callbacks.training.measured_weights import of_checkpoint, of_module, open_baseline
 from alpha_callbacks.training.measurer import Measurer
 from alpha_callbacks.training.monitor_checks import check_monitor_options, checked_step
@@ -96,6 +97,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         self._threads = threads or (1 if background else None)
         self._rules = alert_rules(alerts, self.options.precisions)
         self._run: MonitoredRun | None = None
+        self._weights = LiveWeights()
         self._turn = threading.RLock()  # calls from several threads come one after the other
 
     def __getstate__(self) -> dict[str, Any]:
@@ -306,6 +308,7 @@ class Monitor(AbstractContextManager["Monitor"]):
     def finish(self, *, wait: bool = True) -> None:
         """Like `close`, but stay with the other ranks until then: `is_replaced` can still be asked."""
         with self._turn:
+            self._weights.forget()
             if self._run is not None and self.running:
                 self._run.close(wait=wait)
 
@@ -321,7 +324,7 @@ class Monitor(AbstractContextManager["Monitor"]):
             error.add_note(f"then, while the monitor was closed: {type(further).__name__}: {further}")
 
     def _listed(self, model: nn.Module) -> Callable[[Baseline | None], Inventory]:
-        return lambda baseline: of_module(model, self.options, baseline)
+        return lambda baseline: of_module(model, self.options, baseline, self._weights)
 
     def _measure(self, find: Callable[[Baseline | None], Inventory], moment: Moment) -> Snapshot | None:
         """Measure in the run that is open, or open one. Collective."""

@@ -8,7 +8,7 @@ from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.matching import matches
 from alpha_callbacks.weights.adapters.read_adapter import Adapter, read_adapter
 from alpha_callbacks.weights.adapters.update import Update
-from alpha_callbacks.weights.families import family_of
+from alpha_callbacks.weights.families import family_of, known_of
 from alpha_callbacks.weights.inventory import Inventory, Selects, Skipped, take_inventory
 from alpha_callbacks.weights.layer_names import UPDATE, module_order
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
@@ -193,7 +193,7 @@ def _fitted(update: Update, below: Base) -> Update:
     if len(update.shape) == 3 and update.kind == "unknown" and layer in below.shapes:
         stored, (_, out_features, in_features) = below.shapes[layer], update.shape
         flipped = stored[1:] == (in_features, out_features) != (out_features, in_features)
-        known = family_of(below.config).known(layer)
+        known = known_of(layer, below.config)
         return update.transposed() if flipped or (known and known.form == "experts_in_out") else update
     if not parts and (update.needs_base or 0 in update.shape):
         return update.refused(ABSENT if below.source else "only its base tells the change. Give it with --base")

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from alpha_callbacks.weights.layer_names import UPDATE, clean_name
 
-_FUSED_EXPERT = re.compile(r"(\.\d+)\.gate_up_proj\.(gate|up)$")
+_FUSED_EXPERT = re.compile(r"(\.(?:\d+|\*))\.gate_up_proj\.(gate|up)$")  # "*": of any index
 # What may stand in front of a module and says nothing about it: wrappers, and models inside models.
 _FRONT = re.compile(r"^((0|_?module|_?model|network|transformer|language_model|thinker|backbone|text_model)\.)+(?=.)")
 _EXPERT = re.compile(r"\.(?:(?:mlp|moe|ffn|feed_forward|block_sparse_moe)\.)?experts\.(\d+)\.(\w+)$")

@@ -11,7 +11,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 def is_computed(module: nn.Module) -> bool:
     """Return True where the weight is no parameter, but made of others (weight_norm, spectral_norm, prune, ...)."""
-    return nn.utils.parametrize.is_parametrized(module, "weight") or _hook(module) is not None
+    found = module._modules.get("parametrizations")  # asking a module for what most have not takes its time
+    return isinstance(found, nn.ModuleDict) and "weight" in found or _hook(module) is not None
 
 
 def parts_of_weight(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from alpha_callbacks.weights.categorize import categorize
-from alpha_callbacks.weights.families import Form, Known, family_of, text_config
+from alpha_callbacks.weights.families import Form, Known, known_of, text_config
 from alpha_callbacks.weights.fused_layouts import intermediate_sizes
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
@@ -30,10 +30,10 @@ def stack_forms(tensors: Iterable[StoredTensor], config: Mapping[str, Any]) -> d
     in a square one, the other stacks of the same module decide: they lie alike. Where none fits, the config does not
     say enough, and they are taken to lie as in nn.Linear.
     """
-    family, fitting, beside = family_of(config), dict[str, set[Form]](), dict[str, set[Form]]()
+    fitting, beside = dict[str, set[Form]](), dict[str, set[Form]]()
     for tensor in tensors:
         layer = layer_name_of(tensor.name)
-        if tensor.kind == "unknown" and family.known(layer) is None and is_stack(tensor, None):
+        if tensor.kind == "unknown" and is_stack(tensor, None) and known_of(layer, config) is None:
             base, _, last = layer.rpartition(".")
             role = categorize(f"experts.{last}").removeprefix("moe_expert_")
             fitting[layer] = _fitting(role, tensor.shape[1:], config) or {"experts_out_in"}

@@ -4,7 +4,7 @@ A record is read from the code that multiplies the weights, which it names. A fa
 shapes and names have it: a wrong split is worse than none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,10 +31,12 @@ class Known:
     Attributes:
         form: order of its dimensions.
         category: of the matrix; "" leaves it to the name.
+        parts: matrices of the same size fused in it, in the order of their rows ("q", "k", "v").
     """
 
     form: Form
     category: str = ""
+    parts: tuple[str, ...] = ()
 
 
 TABLE = Known("table", "embedding")
@@ -80,6 +82,26 @@ _XLNET = {
     f"rel_attn.{name}": Known("out_heads" if name == "o" else "in_heads", category)
     for name, category in (("q", "attn_q"), ("k", "attn_k"), ("v", "attn_v"), ("o", "attn_o"), ("r", "attn_position"))
 }
+
+
+def _fused(**layers: str) -> dict[str, Known]:
+    """Return end of a path (with "__" for its dots) -> what is fused in it, as "q k v"."""
+    known = {"qkv": "attn_qkv", "gateup": "mlp_gate_up", "upgate": "mlp_gate_up", "gateqkv": "attn_qkv"}
+    return {
+        name.replace("__", "."): Known("out_in", known[parts.replace(" ", "")], tuple(parts.split()))
+        for name, parts in layers.items()
+    }
+
+
+# Files whose fused matrices transformers takes apart when it loads them.
+_CONVERTED = "conversion_mapping.py"
+_DINOV2 = Family(_CONVERTED, tensors=_fused(mlp__weights_in="gate up"))
+_TIPSV2 = Family(_CONVERTED, tensors=_fused(mlp__w12="gate up", attn__qkv="q k v"))
+_MOLMO2 = Family(
+    _CONVERTED,
+    qkv="concatenated",
+    tensors={"self_attn.att_proj": Known("out_in", "attn_qkv"), **_fused(mlp__ff_proj="up gate")},
+)
 
 
 def _tables(source: str, *names: str) -> Family:
@@ -131,6 +153,8 @@ FAMILIES: Mapping[str, Family] = {
     "decision_transformer": _GPT2,
     "canary": _head("canary", "proj_out"),
     "cohere_asr": _head("cohere_asr", "proj_out"),
+    "dinov2": _DINOV2,
+    "dinov2_with_registers": _DINOV2,
     "cpmant": _tables("cpmant", "input_embedding"),
     "ctrl": _tables("ctrl", "w"),
     "eomt": _tables("eomt", "query"),
@@ -154,7 +178,27 @@ FAMILIES: Mapping[str, Family] = {
     "gpt_neox": _NEOX,
     "gpt_neox_japanese": Family("models/gpt_neox_japanese/modeling_gpt_neox_japanese.py", qkv="grouped"),
     "gpt_oss": Family("models/gpt_oss/modeling_gpt_oss.py", alternating=True, tensors=_STACKS_IN_OUT),
+    "gradium_phonon_tts": Family(_CONVERTED, tensors=_fused(self_attn__in_proj="q k v")),
+    "gte": Family(_CONVERTED, tensors=_fused(attention__qkv_proj="q k v", mlp__up_gate_proj="up gate")),
+    "hrm_text": Family(_CONVERTED, tensors=_fused(attn__gqkv_proj="gate q k v", mlp__gate_up_proj="gate up")),
     "imagegpt": _GPT2,
+    "jina_embeddings_v3": Family(_CONVERTED, tensors=_fused(mixer__Wqkv="q k v")),
+    "kimi_k25_vision": Family(_CONVERTED, tensors=_fused(wqkv="q k v")),
+    "molmo2": _MOLMO2,
+    "molmo2_text": _MOLMO2,
+    "nemo_speechlm": Family(_CONVERTED, tensors=_fused(attn__w_qkv="q k v")),
+    "nomic_bert": Family(_CONVERTED, tensors=_fused(attn__Wqkv="q k v")),
+    "qianfan_ocr_vision": Family(_CONVERTED, tensors=_fused(attn__qkv="q k v")),
+    "radio": Family(_CONVERTED, tensors=_fused(attn__qkv="q k v")),
+    "sapiens2": Family(_CONVERTED, tensors=_fused(ffn__w12="gate up")),
+    "tipsv2": _TIPSV2,
+    "tipsv2_vision_model": _TIPSV2,
+    "unlimited_ocr_vision_encoder": Family(_CONVERTED, tensors=_fused(qkv_proj="q k v")),
+    "inkling2_text": Family(
+        "models/inkling2/modeling_inkling2.py",
+        tensors=dict.fromkeys(("k_sconv.weight_proj", "v_sconv.weight_proj"), Known("out_in", "other")),
+    ),
+    "inkling_mm_model": Family(_CONVERTED, tensors={"audio.encoder": TABLE}),
     "internlm2": Family("modeling_internlm2.py of internlm/internlm2-7b", qkv="grouped"),
     "jetmoe": Family(
         "models/jetmoe/modeling_jetmoe.py",
@@ -237,6 +281,23 @@ def family_of(config: Mapping[str, Any]) -> Family:
     """Return the record of a config's model_type: of its language part, else of the whole, else one without entries."""
     types = (text_config(config).get("model_type"), config.get("model_type"))
     return next((FAMILIES[name] for name in types if isinstance(name, str) and name in FAMILIES), _NOTHING)
+
+
+def known_of(layer: str, config: Mapping[str, Any]) -> Known | None:
+    """Return what is known of a layer by the families in a config."""
+    return known_in(layer, families_of(config))
+
+
+def known_in(layer: str, families: Sequence[Family]) -> Known | None:
+    """Return what the first of these families that knows a layer says of it."""
+    return next((known for family in families if (known := family.known(layer)) is not None), None)
+
+
+def families_of(config: Mapping[str, Any]) -> tuple[Family, ...]:
+    """Return the records that know layers: of the language part, of the whole, and of other parts in it."""
+    inner = [part.get("model_type") for part in config.values() if isinstance(part, Mapping)]
+    types = dict.fromkeys((text_config(config).get("model_type"), config.get("model_type"), *inner))
+    return tuple(FAMILIES[name] for name in types if isinstance(name, str) and name in FAMILIES)
 
 
 def table_of(layer: str, config: Mapping[str, Any]) -> Known | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.families import family_of, text_config
 
 Ranges = tuple[tuple[int, int], ...]
@@ -118,6 +119,14 @@ def intermediate_sizes(config: Mapping[str, Any]) -> list[int]:
 def split_equally(out_features: int, count: int) -> tuple[Part, ...]:
     """Return parts of equal size, one after the other, without names and categories of their own."""
     return _concatenated((("", "", out_features // count),) * count)
+
+
+def split_named(out_features: int, layer: str, names: tuple[str, ...]) -> tuple[Part, ...]:
+    """Return parts of equal size with these names, which are of the same module as the fused layer."""
+    size, odd = divmod(out_features, len(names))
+    module, attention = layer.rpartition(".")[0], ("q", "k", "v")
+    categories = [f"attn_{n}" if n in attention else categorize(f"{module}.{n}_proj") for n in names]
+    return () if odd else _concatenated(tuple((n, c, size) for n, c in zip(names, categories, strict=True)))
 
 
 def split_halves(out_features: int, prefix: str) -> tuple[Part, ...]:

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
 from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
-from alpha_callbacks.weights.families import Known, family_of, table_of
+from alpha_callbacks.weights.families import Known, families_of, known_in, table_of
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.modalities import modality_of
+from alpha_callbacks.weights.normalized_weights import with_computed
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
-from alpha_callbacks.weights.unpack import weights_of
+from alpha_callbacks.weights.unpack import unpacked
 from alpha_callbacks.weights.weight import Weight
 
 Selects = Callable[[str, str], bool]  # (layer name, name in the source or "") -> wanted
@@ -98,7 +100,7 @@ def take_inventory(
     Raises:
         CheckpointError: two tensors have the same layer name.
     """
-    inventory, seen, ties = Inventory(), dict[str, StoredTensor](), ties or {}
+    inventory, seen, ties, tensors = Inventory(), dict[str, StoredTensor](), ties or {}, with_computed(tensors)
     plain = tensors if named else without_wrapper(tensors)
     entries = _examine_all(plain, config, selects, include_embeddings)
     groups: dict[str, list[_Entry]] = {}
@@ -166,15 +168,15 @@ def _examine_all(
     selects: Selects,
     include_embeddings: bool,
 ) -> list[_Entry]:
-    family, forms = family_of(config), stack_forms(tensors, config)
+    forms, families = stack_forms(tensors, config), families_of(config)
     found = []
     for tensor in tensors:
         layer = layer_name_of(tensor.name)
-        known = forms.get(layer) or family.known(layer)
+        known = forms.get(layer) or (known_in(layer, families) if families else None)
         if known is None and tensor.kind == "unknown":
             known = table_of(layer, config)
         why = _why_not(tensor, known, include_embeddings)
-        weights = () if why else tuple(weights_of(tensor, config, known))
+        weights = () if why else tuple(unpacked(tensor, config, known))
         wanted = tuple(weight for weight in weights if selects(weight.layer_name, weight.source_name))
         if wanted and (modality := modality_of(wanted[0].layer_name, config)):
             wanted = tuple(replace(weight, modality=modality) for weight in wanted)
@@ -219,28 +221,47 @@ _NAMED = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What the name of a tensor says: that it is no weight and why, scales, biases, or the weight of a layer."""
+
+    reason: str
+    scales: bool
+    bias: bool
+    weight: bool
+
+
+@lru_cache(2**16)
+def _of_name(parameter: str) -> _Said:
+    name, reason = clean_name(parameter), ""
+    if _OPTIMIZER.match(name):
+        reason = "optimizer state, not a weight"
+    elif place_of(name) is not None:
+        reason = "factor of an adapter, not a weight by itself"
+    elif name.endswith(".original_module.weight"):
+        reason = "replaced by a trained copy"
+    bias = re.search(r"(^|[._])bias$", name) is not None
+    return _Said(reason, name.endswith("_scales"), bias, _NAMED.search(name) is not None)
+
+
 def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool) -> str:
     """Return why this tensor is no weight to analyse, or an empty string."""
     if tensor.companion:
         return tensor.companion
-    name, ndim = clean_name(tensor.name), len(tensor.shape)
-    if _OPTIMIZER.match(name):
-        return "optimizer state, not a weight"
-    if place_of(name) is not None:
-        return "factor of an adapter, not a weight by itself"
-    if name.endswith(".original_module.weight"):
-        return "replaced by a trained copy"
-    if name.endswith("_scales") or tensor.dtype is None and not tensor.packed and not _NAMED.search(name):
+    said, ndim = _of_name(tensor.name), len(tensor.shape)
+    if said.reason:
+        return said.reason
+    if said.scales or tensor.dtype is None and not tensor.packed and not said.weight:
         return f"{tensor.stored_dtype} codes, scales or indices, not weights"
     if ndim < 2:
         return f"{ndim}-D, has no spectrum"
-    if re.search(r"(^|[._])bias$", name):
+    if said.bias:
         return "biases of several matrices"
-    if not _NAMED.search(name) and not (known or is_stack(tensor, None)) and tensor.kind == "unknown":
+    if not said.weight and not (known or is_stack(tensor, None)) and tensor.kind == "unknown":
         return UNKNOWN
     if ndim > 5:
         return f"{ndim}-D, expected 2 to 5"
-    layer = layer_name_of(name)
+    layer = layer_name_of(tensor.name)
     told = tensor.kind not in ("linear", "transposed", "conv")  # what a live module is counts more than its name
     named = known.form == "table" if known else ndim == 2 and categorize(layer) == "embedding"
     table = tensor.kind == "embedding" and ndim == 2 or told and named

@@ -67,7 +67,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     texts = {name: text for stored in kept for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
     adapted = any(is_adapted(child) for _, child in modules)
-    saved = SavedNames.of(module)
+    saved = SavedNames.of(module, modules)
     if adapted and options.adapters != "auto":
         tensors = (with_adapters if options.adapters == "merged" else without_adapters)(tensors, module)
     named = [saved.tensor(tensor) for tensor in tensors]
@@ -123,7 +123,9 @@ def _stored_all(
     found = {}
     for prefix, child in modules:
         tensors, texts = list[StoredTensor](), dict[str, str]()
-        for own_name, tensor in chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False)):
+        for own_name, tensor in chain(child._parameters.items(), child._buffers.items()):  # 3x as fast as the methods
+            if tensor is None:
+                continue
             name = f"{prefix}.{own_name}" if prefix else own_name
             codes = live_codes(child, prefix, own_name, tensor)
             if codes is not None:
@@ -183,10 +185,11 @@ def kind_of(module: nn.Module, name: str) -> Kind:
     return "linear" if isinstance(module, nn.Linear) else "unknown"
 
 
-def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
-    def read(start: int, stop: int) -> Tensor:
-        return tensor.detach()[start:stop] if tensor.ndim else tensor.detach()
+def _rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
+    return tensor.detach()[start:stop] if tensor.ndim else tensor.detach()
 
+
+def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
     shape = tuple(getattr(tensor, "ds_shape", tensor.shape))  # ZeRO-3 leaves a parameter empty
     sharded = DTensorParameter(tensor) if is_dtensor(tensor) else Zero3Parameter(tensor) if is_zero3(tensor) else None
     return StoredTensor(
@@ -194,7 +197,7 @@ def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
         shape=shape,
         dtype=tensor.dtype if tensor.is_floating_point() else None,
         stored_dtype=str(tensor.dtype).removeprefix("torch."),
-        read=sharded.read if sharded else read,
+        read=sharded.read if sharded else partial(_rows_of, tensor),
         kind=kind,
         packed="on the meta device, so it has no values" if tensor.device.type == "meta" else "",
         sharded=sharded,
@@ -219,6 +222,8 @@ def _computed(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> Stor
 def config_of(module: nn.Module) -> Mapping[str, Any]:
     """Return the HF config of the module or of the first child that has one, as a dict."""
     for child in module.modules():
+        if "config" not in child.__dict__ and not hasattr(type(child), "config"):
+            continue
         to_dict = getattr(getattr(child, "config", None), "to_dict", None)
         if callable(to_dict):
             found = to_dict()

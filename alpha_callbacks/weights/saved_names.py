@@ -1,6 +1,6 @@
 """Under which names a live module saves its tensors, where these are not its own paths."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -9,6 +9,8 @@ from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.sharded import fsdp1_units
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 from alpha_callbacks.weights.transformers_names import Rules, rules_of
+
+Modules = Sequence[tuple[str, nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,15 @@ class SavedNames:
     rules: Mapping[str, Rules]
 
     @classmethod
-    def of(cls, module: nn.Module) -> "SavedNames":
-        """Look at a module."""
-        return cls(saved_paths(module), rules_of(module))
+    def of(cls, module: nn.Module, modules: Modules | None = None) -> "SavedNames":
+        """Look at a module; `modules` are its `named_modules()`, where these are there already."""
+        listed = list(module.named_modules()) if modules is None else modules
+        return cls(saved_paths(module, listed), rules_of(listed))
 
     def tensor(self, tensor: StoredTensor) -> StoredTensor:
         """Return a tensor of the module, or decoded from some, under the name that it is saved under."""
+        if not (self.rules or self.paths):
+            return tensor
         root = next((path for path in self.rules if not path or tensor.name.startswith(f"{path}.")), None)
         above, name = (root, tensor.name[len(root) :].lstrip(".")) if root is not None else ("", tensor.name)
         if root is None or self._further(root, tensor.name):
@@ -37,7 +42,8 @@ class SavedNames:
         else:
             above = saved_name(_joined(root, "_"), self.paths)[:-1]
             saved = self.rules[root].saved(tensor, clean_name(name))
-            saved = replace(saved, name=above + saved.name, saved_as=tuple(above + each for each in saved.saved_as))
+            if above:
+                saved = replace(saved, name=above + saved.name, saved_as=tuple(above + each for each in saved.saved_as))
         return saved if saved.name == tensor.name else replace(saved, source=tensor.name)
 
     def _further(self, root: str, name: str) -> bool:
@@ -46,13 +52,14 @@ class SavedNames:
         return any(path.startswith(start) and path != root and name.startswith(f"{path}.") for path in self.paths)
 
 
-def saved_paths(module: nn.Module) -> dict[str, str]:
+def saved_paths(module: nn.Module, modules: Modules) -> dict[str, str]:
     """Return path of a child -> path that its tensors have in a checkpoint of the module, where the two differ.
 
     Known are modules that override `state_dict` (Fabric's wrapper, value heads, a user's own), which are asked, and
     sentence-transformers models, whose parts are saved one by one.
     """
-    return {path: saved for path, saved in (*_of_state_dict(module), *_of_sentences(module)) if path != saved}
+    found = (*_of_state_dict(module, modules), *_of_sentences(modules))
+    return {path: saved for path, saved in found if path != saved}
 
 
 def saved_name(name: str, paths: Mapping[str, str]) -> str:
@@ -76,9 +83,9 @@ def saved_name(name: str, paths: Mapping[str, str]) -> str:
     return name
 
 
-def _of_state_dict(module: nn.Module) -> Iterator[tuple[str, str]]:
+def _of_state_dict(module: nn.Module, modules: Modules) -> Iterator[tuple[str, str]]:
     """Match the entries of an overridden `state_dict` with the parameters whose memory they share."""
-    if all(type(child).state_dict is nn.Module.state_dict for child in module.modules()) or fsdp1_units(module):
+    if all(type(child).state_dict is nn.Module.state_dict for _, child in modules) or fsdp1_units(module):
         return  # the state_dict of FSDP1 gathers all parameters
     try:
         saved = module.state_dict()
@@ -88,7 +95,7 @@ def _of_state_dict(module: nn.Module) -> Iterator[tuple[str, str]]:
     for name, tensor in saved.items():
         if _is_plain(tensor):
             names.setdefault(_place(tensor), []).append(name)
-    for path, child in module.named_modules():
+    for path, child in modules:
         for own_name, tensor in child.named_parameters(recurse=False):
             found = names.get(_place(tensor), []) if _is_plain(tensor) else []
             name = found.pop(0) if found else ""  # of tied ones in the same order
@@ -104,9 +111,9 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.dtype
 
 
-def _of_sentences(module: nn.Module) -> Iterator[tuple[str, str]]:
+def _of_sentences(modules: Modules) -> Iterator[tuple[str, str]]:
     """Name the parts of a sentence-transformers model as its folder does: the first in the root, others `2_Dense`."""
-    for path, child in module.named_modules():
+    for path, child in modules:
         parts = list(child.named_children()) if isinstance(child, nn.Sequential) else []
         if not parts or not hasattr(parts[0][1], "save_in_root"):
             continue

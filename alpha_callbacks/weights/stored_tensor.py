@@ -17,7 +17,7 @@ from alpha_callbacks.weights.sharded import ShardedParameter
 Kind = Literal["unknown", "linear", "transposed", "conv", "embedding", "in_proj", "stack"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """A tensor of a checkpoint or a live module, not read yet.
 

@@ -16,7 +16,6 @@ from alpha_callbacks.weights.fused_layouts import split_equally, split_halves
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 
 _INDEX = "987654321"  # stands for the index of an expert while names are rewritten: no name has it
-_OUT_ROWS = {2: ("gate", "up"), 3: ("q", "k", "v")}  # what a file has fused, in the order of its rows
 _ORDER_OF_ROWS = {"PermuteForRope", "Interleave"}  # operations that leave the singular values as they are
 
 
@@ -48,10 +47,11 @@ class Rules:
         for converter in self.converters:
             found, pattern = converter.rename_source_key(name)
             if pattern is not None:
-                return self._converted(tensor, name, found, converter, converter.source_patterns.index(pattern))
-        return replace(tensor, name=self.renamed(name))
+                return self._converted(tensor, name, found, converter)
+        renamed = self.renamed(name)
+        return tensor if renamed == tensor.name else replace(tensor, name=renamed)
 
-    def _converted(self, tensor: StoredTensor, name: str, first: str, converter: Any, position: int) -> StoredTensor:
+    def _converted(self, tensor: StoredTensor, name: str, first: str, converter: Any) -> StoredTensor:
         """Return a tensor that a converter takes, unconverted where what it does is not known here.
 
         Args:
@@ -59,7 +59,6 @@ class Rules:
             name: its parameter path.
             first: the name of the (first) tensor that comes out.
             converter: of transformers, reversed.
-            position: of the tensor among those that go in.
         """
         sources, targets = converter.source_patterns, converter.target_patterns
         operations = [(type(op).__name__, getattr(op, "dim", None)) for op in converter.operations]
@@ -71,8 +70,9 @@ class Rules:
             return self._stack(plain, names) if len(tensor.shape) == 3 else plain
         if len(sources) == 1 and done == [("Chunk", 0)] and len(names) > 1:
             return replace(plain, parts=split_equally(tensor.shape[0], len(names)), saved_as=tuple(names))
-        if len(targets) == 1 and done == [("Concatenate", 0)] and len(sources) in _OUT_ROWS:
-            return replace(plain, saved_as=(f"{names[0]}.{_OUT_ROWS[len(sources)][position]}",))
+        if len(targets) == 1 and done == [("Concatenate", 0)]:
+            part = layer_name_of(name).rpartition(".")[2].removesuffix("_proj")
+            return replace(plain, saved_as=(f"{names[0].removesuffix('_weight')}.{part}",))
         if len(sources) == len(targets) == 1 and all(op[0] == "Transpose" for op in done):
             return replace(plain, name=self.renamed(first))
         return plain
@@ -85,13 +85,17 @@ class Rules:
         return layer_name_of(self.renamed(name.replace("*", _INDEX)).replace(_INDEX, "*"))
 
 
-def rules_of(module: nn.Module) -> dict[str, Rules]:
-    """Return path -> rules of each model of transformers that is not inside another; nothing is imported for it."""
+def rules_of(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Rules]:
+    """Return path -> rules of each model of transformers that is not inside another; nothing is imported for it.
+
+    Args:
+        modules: what `named_modules()` gives of a model.
+    """
     loaded = sys.modules.get("transformers.modeling_utils")
     kind = getattr(loaded, "PreTrainedModel", None)
     found: dict[str, Rules] = {}
-    for path, child in module.named_modules() if kind is not None else ():
-        inside = any(not above or path.startswith(f"{above}.") for above in found)
+    for path, child in modules if kind is not None else ():
+        inside = isinstance(child, kind) and any(not above or path.startswith(f"{above}.") for above in found)
         if isinstance(child, kind) and not inside:
             found[path] = _rules(child)
     return found

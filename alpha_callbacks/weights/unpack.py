@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,19 +12,29 @@ from torch import Tensor
 from alpha_callbacks.weights.canonical_names import canonical_name
 from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
-from alpha_callbacks.weights.families import Form, Known, family_of, stack_size
-from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_qkv, split_thirds
+from alpha_callbacks.weights.families import Form, Known, known_of, stack_size
+from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_named, split_qkv, split_thirds
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import RowReader, Weight
 
 
-def weights_of(tensor: StoredTensor, config: Mapping[str, Any], known: Known | None = None) -> Iterable[Weight]:
-    """Yield the matrices inside one tensor.
+def weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weight]:
+    """Yield the matrices inside one tensor, of which no more is known than its family and its own shape tell.
 
     Args:
         tensor: at least 2-D.
         config: the model's config.json as a dict, or empty; decides how fused tensors are split.
-        known: what it is, where other tensors tell (`stack_forms`); None: what its family or its own shape tells.
+    """
+    return unpacked(tensor, config, known_of(layer_name_of(tensor.name), config))
+
+
+def unpacked(tensor: StoredTensor, config: Mapping[str, Any], known: Known | None) -> Iterable[Weight]:
+    """Yield the matrices inside one tensor.
+
+    Args:
+        tensor: at least 2-D.
+        config: as for `weights_of`.
+        known: what is known of it.
     """
     layer, shape = layer_name_of(tensor.name), tensor.shape
     if tensor.dtype is None or tensor.packed:
@@ -32,7 +42,6 @@ def weights_of(tensor: StoredTensor, config: Mapping[str, Any], known: Known | N
             tensor, layer, tensor.packed or f"stored as {tensor.stored_dtype} codes, which are not weights"
         )
         return
-    known = known or family_of(config).known(layer)
     if is_stack(tensor, known):
         yield from _stack(tensor, layer, known or stack_forms([tensor], config).get(layer), config)
         return
@@ -48,41 +57,31 @@ def weights_of(tensor: StoredTensor, config: Mapping[str, Any], known: Known | N
         layer, parts = layer.removesuffix("_weight"), split_thirds(out_features)
     elif tensor.parts is not None:
         parts = tensor.parts
+    elif known and known.parts and not tensor.saved_as:
+        parts = split_named(out_features, layer, known.parts)
     else:
-        parts = _parts(category, out_features, config)
+        parts = () if tensor.saved_as else _parts(category, out_features, config)
     whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
-    yield from _split(whole, parts, _Names.of(tensor, layer))
+    yield from _split(whole, parts, _names(tensor, layer, parts))
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Names of the matrices in one tensor.
+def _names(
+    tensor: StoredTensor, layer: str, parts: tuple[Part, ...], *, stacked: bool = False
+) -> list[tuple[str, str]]:
+    """Return (layer name, that in the source if it is another) of each part; "*" is the index in a stack."""
+    source = layer_name_of(tensor.source).removesuffix("_weight") if tensor.source else layer
+    if stacked:
+        layer, source = _numbered(layer), _numbered(source)
+    found = []
+    for position, suffix in enumerate([f".{part.suffix}" if part.suffix else "" for part in parts] or [""]):
+        name = tensor.saved_as[position] if tensor.saved_as else canonical_name(layer + suffix)
+        found.append((name, "" if name == source + suffix else source + suffix))
+    return found
 
-    Attributes:
-        layer: of the tensor.
-        source: of the tensor, as its source has it.
-        saved_as: of the matrices, where known (see `StoredTensor`).
-    """
 
-    layer: str
-    source: str
-    saved_as: tuple[str, ...]
-
-    @classmethod
-    def of(cls, tensor: StoredTensor, layer: str) -> "_Names":
-        source = layer_name_of(tensor.source) if tensor.source else layer
-        return cls(layer, source.removesuffix("_weight") if source == f"{layer}_weight" else source, tensor.saved_as)
-
-    def numbered(self, number: int) -> "_Names":
-        """Return the names of one matrix of a stack."""
-        saved = tuple(name.replace("*", str(number)) for name in self.saved_as)
-        return _Names(_numbered(self.layer, number), _numbered(self.source, number), saved)
-
-    def part(self, position: int, suffix: str) -> tuple[str, str]:
-        """Return the layer name of a part, and that of its source where it is another."""
-        source = f"{self.source}{suffix}"
-        name = self.saved_as[position] if self.saved_as else canonical_name(f"{self.layer}{suffix}")
-        return name, "" if name == source else source
+def _numbered(layer: str) -> str:
+    base, _, last = layer.rpartition(".")
+    return f"{base}.*.{last}" if base else f"{last}.*"
 
 
 def _matrix(tensor: StoredTensor, form: Form) -> tuple[RowReader, int, int]:
@@ -104,23 +103,25 @@ def _parts(category: str, out_features: int, config: Mapping[str, Any]) -> tuple
     return ()
 
 
-def _split(whole: Weight, parts: tuple[Part, ...], names: _Names) -> Iterable[Weight]:
-    """Yield the parts of a fused matrix, or the matrix itself when there are none."""
+def _split(whole: Weight, parts: tuple[Part, ...], names: list[tuple[str, str]], number: str = "") -> Iterable[Weight]:
+    """Yield the parts of a fused matrix, or the matrix itself when there are none, under these names."""
     if not parts:
-        name, source = names.part(0, "")
-        yield whole if (name, source) == (whole.layer_name, "") else replace(whole, layer_name=name, source_name=source)
-    for position, part in enumerate(parts):
-        name, source = names.part(position, f".{part.suffix}" if part.suffix else "")
-        category = f"cross_{part.category}" if whole.category.startswith("cross_") else part.category
+        name, source = names[0]
+        if name != whole.layer_name:  # a copy for each matrix of a large model takes its time
+            whole = replace(whole, layer_name=name.replace("*", number), source_name=source.replace("*", number))
+        yield whole
+    for part, (name, source) in zip(parts, names, strict=True) if parts else ():
+        crosses = part.category and whole.category.startswith("cross_")
+        category = f"cross_{part.category}" if crosses else part.category
         yield Weight(
-            name,
-            category or categorize(name),
+            name.replace("*", number),
+            category or (whole.category if whole.category == "conv" else categorize(name)),
             sum(stop - start for start, stop in part.ranges),
             whole.in_features,
             whole.dtype,
             whole.stored_dtype,
             partial(_picked_rows, whole.rows, part.ranges),
-            source_name=source,
+            source_name=source.replace("*", number),
         )
 
 
@@ -131,16 +132,16 @@ def _stack(tensor: StoredTensor, layer: str, known: Known | None, config: Mappin
     if known is None and tensor.kind == "unknown":
         yield _unsupported(tensor, layer, UNCLEAR)
         return
-    names = _Names.of(tensor, layer)
     last = layer.rpartition(".")[2]
     category = (known.category if known else "") or categorize(f"experts.{last}")
     flipped = tensor.kind == "unknown" and known is not None and known.form == "experts_in_out"
     out_features, in_features = (b, a) if flipped else (a, b)
     parts = _parts(category, out_features, config) if tensor.parts is None else tensor.parts
+    names = _names(tensor, layer, parts, stacked=True)
     for number in range(count):
         rows = partial(_expert_rows, tensor.read, number, flipped)
-        whole = Weight(layer, category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
-        yield from _split(whole, parts, names.numbered(number))
+        whole = Weight("", category, out_features, in_features, tensor.dtype, tensor.stored_dtype, rows)
+        yield from _split(whole, parts, names, str(number))
 
 
 def _rows_stack(tensor: StoredTensor, layer: str, known: Known, config: Mapping[str, Any]) -> Iterable[Weight]:
@@ -150,19 +151,14 @@ def _rows_stack(tensor: StoredTensor, layer: str, known: Known, config: Mapping[
     if not count or length % count:
         yield _unsupported(tensor, layer, f"{length} rows of several experts, whose number the config does not say")
         return
-    names, each, flipped = _Names.of(tensor, layer), length // count, known.form == "rows_in_out"
+    names, each, flipped = _names(tensor, layer, (), stacked=True), length // count, known.form == "rows_in_out"
     shape = (columns, each) if flipped else (each, columns)
     for number in range(count):
         rows: RowReader = partial(_offset_rows, tensor.read, number * each)
         if flipped:
             rows = partial(_transposed_rows, rows, each)
-        whole = Weight(layer, known.category, *shape, tensor.dtype, tensor.stored_dtype, rows)
-        yield from _split(whole, (), names.numbered(number))
-
-
-def _numbered(layer: str, number: int) -> str:
-    base, _, last = layer.rpartition(".")
-    return f"{base}.{number}.{last}" if base else f"{last}.{number}"
+        whole = Weight("", known.category, *shape, tensor.dtype, tensor.stored_dtype, rows)
+        yield from _split(whole, (), names, str(number))
 
 
 def _unsupported(tensor: StoredTensor, layer: str, reason: str) -> Weight:

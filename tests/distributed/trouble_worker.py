@@ -90,10 +90,10 @@ def in_one_layer() -> dict[str, Any]:
 
 
 def outside_the_layers() -> dict[str, Any]:
-    model, find = Tiny(), alpha_callbacks.training.measured_weights.module_inventory
+    model, find = Tiny(), alpha_callbacks.training.monitor.of_module
     with watch() as monitor:
         monitor.log(model, 1)
-        with patch.object(alpha_callbacks.training.measured_weights, "module_inventory", failing_on_rank_1(find)):
+        with patch.object(alpha_callbacks.training.monitor, "of_module", failing_on_rank_1(find)):
             second = attempt(lambda: monitor.log(change(model), 2))
         parallelism = alpha_callbacks.training.measurer.choose_parallelism
         with patch.object(alpha_callbacks.training.measurer, "choose_parallelism", failing_on_rank_1(parallelism)):

@@ -420,7 +420,7 @@ def test_an_error_of_ours_in_mid_training_costs_a_warning(
         raise ZeroDivisionError("a bug")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr("alpha_callbacks.training.measured_weights.module_inventory", broken)
+        patch.setattr("alpha_callbacks.training.monitor.of_module", broken)
         assert monitor.log(module, 1) is None
     assert "ZeroDivisionError: a bug" in caplog.text
     assert same(monitor.log(module, 2), module)

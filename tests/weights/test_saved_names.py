@@ -98,4 +98,4 @@ def test_a_state_dict_that_fails_leaves_the_paths() -> None:
             raise RuntimeError("not now")
 
     model = Broken(nn.Linear(12, 12))
-    assert saved_paths(model) == {} and names(module_inventory(model, OPTIONS)) == ["0"]
+    assert saved_paths(model, list(model.named_modules())) == {} and names(module_inventory(model, OPTIONS)) == ["0"]
