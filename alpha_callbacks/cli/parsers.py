@@ -103,7 +103,8 @@ def option_names(name: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         from alpha_callbacks.options import AnalysisOptions
 
-        return ",".join(getattr(AnalysisOptions(**{name: text}), name))
+        given: dict[str, Any] = {name: text}
+        return ",".join(getattr(AnalysisOptions(**given), name))
 
     return parse
 

@@ -67,7 +67,7 @@ def draw_all(
     single = with_own_chart(table, every_layer)
     size = max(1, max_layers_per_plot)
     batches = [single[i : i + size] for i in range(0, len(single), size)]
-    charts = [
+    charts: list[_Chart] = [
         *_of_layers(table, single),
         *_of_spectra(table, spectra or {}),
         *_of_categories(table),
@@ -84,7 +84,7 @@ def draw_all(
     return paths
 
 
-def with_own_chart(table: Table, every_layer: bool) -> tuple[LayerRows, ...]:
+def with_own_chart(table: Table, every_layer: bool = True) -> tuple[LayerRows, ...]:
     """Return the layers that get a chart of their own.
 
     Charts of the hundreds of layers of a large model, or of the tens of thousands of a mixture of experts, take longer

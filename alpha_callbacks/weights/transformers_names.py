@@ -92,9 +92,9 @@ def rules_of(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Rules]:
         modules: what `named_modules()` gives of a model.
     """
     loaded = sys.modules.get("transformers.modeling_utils")
-    kind = getattr(loaded, "PreTrainedModel", None)
+    kind: Any = getattr(loaded, "PreTrainedModel", ())
     found: dict[str, Rules] = {}
-    for path, child in modules if kind is not None else ():
+    for path, child in modules if kind else ():
         inside = isinstance(child, kind) and any(not above or path.startswith(f"{above}.") for above in found)
         if isinstance(child, kind) and not inside:
             found[path] = _rules(child)
