@@ -20,6 +20,7 @@ SEGMENTS = frozenset(_BY_SEGMENT)  # all that decide a category wherever they st
 
 _CONTEXTS = [(re.compile(context.segment), context) for context in CONTEXTS]
 _CROSS, _SHARED, _EXPERTS = (re.compile(pattern) for pattern in (CROSS_ATTENTION, SHARED_EXPERTS, EXPERTS))
+_NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")
 _NUMBERED_EXPERT = re.compile(r"\.ffn_(gate|up|down)\.\d+$")  # GGUF files of 2023, before experts were stacked
 _ALONE = {"output": "lm_head", "fc": "head"}  # in GGUF and Meta's files; in networks of torchvision
 _PLAIN_MLP = {"linear1": "mlp_up", "linear2": "mlp_down"}  # of a layer of torch's own transformer
@@ -43,8 +44,12 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
         >>> categorize("layers.0.cross_attn.q_proj"), categorize("layers.0.mlp.shared_expert.up_proj")
         ('cross_attn_q', 'moe_shared_up')
     """
-    if ndim > 2:
-        return "conv"
+    return "conv" if ndim > 2 else _of_name(_NUMBERS.sub("0", layer_name))
+
+
+@lru_cache(_REMEMBERED)
+def _of_name(layer_name: str) -> str:
+    """Return the category of a layer whose blocks and experts all have the number 0: few names in a large model."""
     path = layer_name.split(".")
     number = ""
     while len(path) > 1 and (path[-1].isdigit() or path[-1] in _INSIDE_OTHERS and _is_word(path[-2])):
