@@ -10,15 +10,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.linalg import eigvalsh_tridiagonal
 
+from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.estimators.all_estimators import OF_SPECTRA
 from alpha_callbacks.estimators.hill import Hill, hill_alpha
 from alpha_callbacks.estimators.spread import TWO_SIDED, alpha_spread
 from alpha_callbacks.estimators.verdict import Verdict, judge
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.weights.module_weights import module_inventory
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -157,35 +161,48 @@ def print_spread() -> None:
 
 
 def print_costs() -> None:
-    """Print CPU seconds beside those of a solve on one thread."""
-    print("\nCPU time on one thread, ms: of the eigenvalues of a Gram matrix, then of what is made from them\n")
-    names = ("judge", *OF_SPECTRA)
-    print(
-        f"{'n':<8}{'solve':>10}"
-        + "".join(f"{name:>12}" for name in names)
-        + f"{'all / solve':>13}{'judge / solve':>15}"
-    )
+    """Print CPU time beside that of a solve, and of the verdict beside that of a row at three precisions."""
+    print("\nCPU time on one thread, ms: of the eigenvalues of a Gram matrix, then of what is made from them;")
+    print("row: `analyze_weight` at fp32, fp16 and bf16 (three decompositions), verdict / row: its three verdicts\n")
+    names = ("verdict", *OF_SPECTRA)
+    titles = "".join(f"{name:>12}" for name in names)
+    print(f"{'n':<8}{'solve':>10}{titles}{'all / solve':>13}{'row':>10}{'verdicts / row':>16}")
     torch.set_num_threads(1)
-    for n in (192, 576, 1024, 2048, 4096):
-        matrix = torch.from_numpy(np.random.default_rng(0).standard_t(3, (n, n)))
-        start = time.process_time()
+    for n in (64, 192, 576, 1024, 2048, 4096):
+        linear = torch.nn.Linear(n, n, bias=False)
+        torch.nn.init.trunc_normal_(linear.weight, std=0.02)
+        matrix = linear.weight.detach().double()
         evals = torch.linalg.eigvalsh(matrix @ matrix.T).flip(0).clamp(min=0).numpy().copy()
-        solve = time.process_time() - start
-        makers: list[Callable[[np.ndarray], object]] = [
-            lambda e: verdict_of(e, (len(e), len(e)))[0],
-            *OF_SPECTRA.values(),
-        ]
-        times = []
-        for make in makers:
-            make(evals)
-            tries = []
-            for _ in range(3):
-                start = time.process_time()
-                make(evals)
-                tries.append(time.process_time() - start)
-            times.append(min(tries))
+        solve = _cpu(partial(_solve, matrix))
+        k = Hill().tail_size(n)
+        # Values with which nothing is decided early.
+        verdict = _cpu(partial(judge, evals, alpha=2.0, k=k, ks_distance=0.1, null=7.0, shape=(n, n)))
+        times = [verdict, *(_cpu(partial(fit, evals)) for fit in OF_SPECTRA.values())]
         cells = "".join(f"{1e3 * seconds:>12.2f}" for seconds in times)
-        print(f"{n:<8}{1e3 * solve:>10.1f}{cells}{sum(times) / solve:>13.1%}{times[0] / solve:>15.2%}", flush=True)
+        line = f"{n:<8}{1e3 * solve:>10.1f}{cells}{sum(times) / solve:>13.1%}"
+        if n <= 1024:
+            options = AnalysisOptions()
+            weight = module_inventory(torch.nn.Sequential(linear), options).weights[0]
+            row = _cpu(partial(analyze_weight, weight, options))
+            line += f"{1e3 * row:>10.1f}{3 * verdict / row:>16.2%}"
+        print(line, flush=True)
+
+
+def _solve(matrix: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = torch.linalg.eigvalsh(matrix @ matrix.T)
+    return found
+
+
+def _cpu(make: Callable[[], object]) -> float:
+    """Return the least CPU time of a few calls, s."""
+    tries = []
+    for _ in range(5):
+        start = time.process_time()
+        make()
+        tries.append(time.process_time() - start)
+        if tries[0] > 1:
+            break
+    return min(tries)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 from alpha_callbacks.estimators.csn import best_start
 from alpha_callbacks.estimators.tail_estimate import TailEstimate, resolved
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(256)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _NEGLIGIBLE = 45.0  # in logs: exp(-45) of the peak is nothing to fp64
 _STEPS = 200
 

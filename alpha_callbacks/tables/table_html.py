@@ -67,7 +67,7 @@ def table_html(
     more = f", the first {_FEW}" if len(lost) > _FEW else ""
     tables = [
         SmallTable("", ("precision", "count", "mean", "std", "min", "median", "max"), figures),
-        SmallTable("Heaviest tails for their shape", ("layer", "category", "alpha", "of noise"), heaviest),
+        SmallTable("Heaviest clear tails for their shape", ("layer", "category", "alpha", "of noise"), heaviest),
         SmallTable(f"{len(lost):,} without alpha{more}", ("layer", "precision", "status", "reason"), lost[:_FEW]),
     ]
     return notebook_html(title, extent, tables, notes=[note] if note else [])

@@ -113,7 +113,7 @@ def test_words(tmp_path: Path) -> None:
     assert "layers with a precision without alpha" in [tile.what for tile in tiles(whole) if tile.warn]
     assert any(text.startswith("nf4 (8 bits per weight): rounding changes") for text in sentences(whole))
     titles = [group.title for group in standouts(whole)]
-    assert titles[:2] == ["Heaviest tails relative to their shape", "Closest to noise"] and "nf4" in titles[3]
+    assert titles[:2] == ["Heaviest clear tails relative to their shape", "Closest to noise"] and "nf4" in titles[3]
     assert reasons_of(whole) == [("non_finite", f"3 weights overflow {NASTY}", [f"{LOST} at nf4"])]
 
 

@@ -57,7 +57,7 @@ def _moves(snapshot: Snapshot) -> str:
 def _heaviest(table: Table) -> str:
     rows = [layer[table.reference] for layer in table.heaviest(_ROWS)]
     return _section(
-        f"Heaviest tails for their shape ({escape(table.reference)})",
+        f"Heaviest clear tails for their shape ({escape(table.reference)})",
         ("layer", "alpha", "alpha of noise", "alpha / noise"),
         [(row.layer_name, f"{row.alpha:#.6g}", f"{row.alpha_null:#.4g}", f"{row.alpha_ratio:.3f}") for row in rows],
     )
