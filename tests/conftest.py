@@ -32,6 +32,11 @@ CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "re
 LONGEST = ("distributed", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation", "report")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let fuzzing take longer than in CI, whose 8 minutes are for all tests."""
+    parser.addoption("--fuzz-seconds", type=float, default=15.0, help="of tests/fuzz, all formats together")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Let the garbage collector pass over the modules of torch and transformers: what is imported once stays."""

@@ -1,12 +1,14 @@
 """What lies beside the weights: config.json, and what quantizers and PEFT say in files of their own."""
 
-import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.checkpoints.checkpoint import ADAPTER_CONFIG
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.json_text import read_json
+from alpha_callbacks.utils.regular_files import reason_of
 
 # Beside a config.json that says nothing: file -> the quantizer that writes it, unless it names another.
 QUANTIZER_CONFIGS = {
@@ -35,13 +37,14 @@ def read_config(file: Path) -> Mapping[str, Any]:
     """Return the JSON object of a file, empty where there is none.
 
     Raises:
-        CheckpointError: damaged; names it.
+        CheckpointError: damaged, not readable, or a link to nothing, as a broken download leaves; names it.
     """
-    if not file.is_file():
+    if not os.path.lexists(file):
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        what = "one nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(f"{file}: expected JSON, got {what}.") from error
+        content = read_json(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file}: expected JSON, got {reason_of(error)}. Download it again, or remove it."
+        ) from error
     return content if isinstance(content, dict) else {}

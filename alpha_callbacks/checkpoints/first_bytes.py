@@ -2,11 +2,11 @@
 
 import codecs
 import os
-import stat
 import zipfile
 from pathlib import Path
 
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.regular_files import odd_kind
 
 _SAVE = "Save the weights as safetensors."
 _AGAIN = "Download it again."
@@ -87,9 +87,7 @@ def _head(file: Path) -> tuple[int, bytes]:
     """Return the size and the first bytes of a regular file."""
     try:
         found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-            what = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+        if what := odd_kind(found.st_mode):
             raise CheckpointError(f"{file}: expected a file of weights, got {what}. Name a regular file.")
         with file.open("rb") as handle:
             return found.st_size, handle.read(_ENOUGH)

@@ -1,6 +1,5 @@
 """What lies in a folder beside weights of its own: components, a hub cache, checkpoints further down, or no weights."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeGuard
 from alpha_callbacks.checkpoints.file_names import sets_of
 from alpha_callbacks.checkpoints.first_bytes import format_of
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.json_text import read_json
 
 PIPELINE, MODULES = "model_index.json", "modules.json"  # of diffusers and sentence-transformers
 METADATA = ".metadata"  # in a folder of torch.distributed.checkpoint
@@ -41,9 +41,13 @@ def component_folders(folder: Path) -> dict[str, Path] | None:
 
     The components of a diffusers pipeline, or the modules of a sentence-transformers model. The prefix of a module in
     the folder itself is "". Components without weights (tokenizer, scheduler) are left out.
+
+    Raises:
+        CheckpointError: a component cannot be listed.
     """
     pipeline, modules = json_of(folder / PIPELINE), json_of(folder / MODULES)
-    found = {f"{n}.": folder / n for n in component_names(pipeline, modules) if _holds_weights(folder / n)}
+    present = [name for name in component_names(pipeline, modules) if (folder / name).is_dir()]
+    found = {f"{n}.": folder / n for n in present if _are_weights(file_names(folder / n))}
     root = {"": folder} if isinstance(modules, list) and _holds_weights(folder) else {}
     return {**root, **found} if found else None
 
@@ -151,19 +155,29 @@ def _newest_first(path: Path) -> tuple[str, int, str]:
 
 def _holds_weights(folder: Path) -> bool:
     try:
-        names = file_names(folder)
-        return bool(sets_of(names)) or METADATA in names
+        return _are_weights(file_names(folder))
     except CheckpointError:
         return False
 
 
+def _are_weights(names: list[str]) -> bool:
+    return bool(sets_of(names)) or METADATA in names
+
+
 def json_of(file: Path) -> Any:
-    """Return what a description holds, or None if it is not there or damaged: the weights are what is wanted."""
+    """Return what a description holds, or None if it is not there or damaged: the weights are what is wanted.
+
+    Raises:
+        CheckpointError: it may not be read.
+    """
     try:
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        return read_json(file)
+    except PermissionError as error:
+        raise CheckpointError(f"{file}: expected permission to read it, got none. Change its owner or mode.") from error
+    except (OSError, ValueError):
         return None
 
 
 def _is_plain(name: Any) -> TypeGuard[str]:
-    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
+    plain = isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
+    return plain and not any("\ud800" <= character <= "\udfff" for character in name)  # which no file has

@@ -1,10 +1,11 @@
 """The index of a sharded checkpoint: which tensor lies in which file."""
 
-import json
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.safetensors_header import without_duplicates
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.json_text import parsed_json
+from alpha_callbacks.utils.regular_files import read_regular
 
 
 def read_index(index: Path) -> dict[str, str]:
@@ -14,11 +15,9 @@ def read_index(index: Path) -> dict[str, str]:
         CheckpointError: not JSON, no weight_map of texts, or a file outside the folder.
     """
     try:
-        if not index.is_file():
-            raise ValueError("no regular file")
-        text = index.read_bytes()
-    except (OSError, ValueError) as error:
-        raise _unreadable(str(index), error) from error
+        text = read_regular(index)
+    except OSError as error:
+        raise _unreadable(str(index), error.strerror) from error
     return weight_map_of(text, str(index))
 
 
@@ -29,13 +28,13 @@ def weight_map_of(text: bytes, where: str) -> dict[str, str]:
         CheckpointError: as for `read_index`; `where` names the index.
     """
     try:
-        weight_map = json.loads(text.decode("utf-8"), object_pairs_hook=without_duplicates)["weight_map"]
+        weight_map = parsed_json(text, without_duplicates)["weight_map"]
         odd = [file for file in weight_map.values() if not isinstance(file, str)]
         if not weight_map:
             raise ValueError("an empty one")
         if odd:
             raise ValueError(f"{str(odd[0])[:40]!r} as the name of a file")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(where, error) from error
     for name in set(weight_map.values()):
         if Path(name).name != name or name in ("", ".", "..") or "\\" in name or "\0" in name:
@@ -43,6 +42,5 @@ def weight_map_of(text: bytes, where: str) -> dict[str, str]:
     return dict(weight_map)
 
 
-def _unreadable(where: str, error: Exception) -> CheckpointError:
-    what = "JSON nested too deep" if isinstance(error, RecursionError) else error
+def _unreadable(where: str, what: object) -> CheckpointError:
     return CheckpointError(f"{where}: expected JSON with a weight_map of tensor to file, got {what}.")

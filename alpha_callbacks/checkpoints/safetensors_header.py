@@ -3,7 +3,6 @@
 The format: 8 bytes of length (little endian), so many bytes of JSON, then the data without gaps.
 """
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.json_text import parsed_json
 
 BITS = {  # of one element, by the names of the format
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -78,14 +78,13 @@ def parse_header(read: Callable[[int], bytes], size: int, where: str) -> Header:
     """
     try:
         return _checked(read, size)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _unreadable(where, error) from error
 
 
 def _unreadable(where: str, error: Exception) -> CheckpointError:
-    what = "a header nested too deep" if isinstance(error, RecursionError) else error
     return CheckpointError(
-        f"{where}: expected a whole safetensors file, got {what}. Download it again or save it again."
+        f"{where}: expected a whole safetensors file, got {error}. Download it again or save it again."
     )
 
 
@@ -95,7 +94,7 @@ def _checked(read: Callable[[int], bytes], size: int) -> Header:
         raise ValueError(f"{size:,} bytes, which is less than {'a header takes' if size < 8 else 'its header'}")
     if length > _MOST_BYTES:
         raise ValueError(f"a header of {length:,} bytes, more than the {_MOST_BYTES:,} that the format allows")
-    content = json.loads(read(length).decode("utf-8"), object_pairs_hook=without_duplicates)
+    content = parsed_json(read(length), without_duplicates)
     if not isinstance(content, dict):
         raise ValueError(f"a header that is a JSON {type(content).__name__}, not an object")
     metadata = content.pop(_METADATA, {})
@@ -107,7 +106,7 @@ def _checked(read: Callable[[int], bytes], size: int) -> Header:
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs of a JSON object as a dict, for `json.loads(object_pairs_hook=...)`.
+    """Return the pairs of a JSON object as a dict, for `parsed_json`.
 
     Raises:
         ValueError: a key comes twice.

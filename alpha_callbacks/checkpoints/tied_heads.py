@@ -55,7 +55,7 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
         config: config.json as a dict, or empty: without a class that has a head there is none.
     """
     inner = text_config(config)
-    said = {part.get("tie_word_embeddings") for part in (config, inner)}  # the class of the model decides which counts;
+    said = [part.get("tie_word_embeddings") for part in (config, inner)]  # the class of the model decides which counts;
     if False in said and True not in said:  # if it is the one that says no, the file has the head
         return
     architectures = config.get("architectures") or inner.get("architectures")

@@ -1,6 +1,5 @@
 """Files that the commands about plans read and write."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from alpha_callbacks.planning.layer_config import expand, layers_of
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_json import read_plan
 from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.json_text import read_json
+from alpha_callbacks.utils.regular_files import reason_of
 
 
 def plan_for(model: Path, file: Path) -> Plan:
@@ -23,11 +24,15 @@ def plan_for(model: Path, file: Path) -> Plan:
         PlanError: the file is neither.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (ValueError, OSError) as error:
-        raise PlanError(f"{file}: expected a plan or a layer config as JSON, got {error}.") from error
+        raise PlanError(f"{file}: expected a plan or a layer config as JSON, got {reason_of(error)}.") from error
     if isinstance(content, dict) and "format" not in content and {"default", "overrides"} & content.keys():
-        return expand(content, layers_of(open_checkpoint(model).inventory(AnalysisOptions()).weights))
+        layers = layers_of(open_checkpoint(model).inventory(AnalysisOptions()).weights)
+        try:
+            return expand(content, layers)
+        except PlanError as error:
+            raise PlanError(f"{file}: {error}") from error
     return read_plan(file)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.tables.history_columns import HEADER, HISTORY, LATER
+from alpha_callbacks.utils.regular_files import read_regular, reason_of
 
 _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "stored_dtype", "reason")
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
@@ -52,7 +53,7 @@ def read_history(path: str | Path) -> AlphaHistory:
 
     file = find_history(Path(path))
     try:
-        content = file.read_bytes()
+        content = read_regular(file)
         content = content[: content.rfind(b"\n") + 1]
         kinds = dict.fromkeys((*_WORDS, *_LATER_WORDS), "str")
         kinds |= dict.fromkeys((*_NUMBERS, *_LATER_NUMBERS), "float64")
@@ -69,8 +70,10 @@ def read_history(path: str | Path) -> AlphaHistory:
         )
     except FileNotFoundError as error:
         raise ResultsError(f"{file}: expected the history of a training run, found nothing there.") from error
-    except (OSError, ValueError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        raise ResultsError(f"{file}: expected the history of a training run ({HISTORY}), got {error}.") from error
+    except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        raise ResultsError(
+            f"{file}: expected the history of a training run ({HISTORY}), got {reason_of(error)}."
+        ) from error
     if frame.empty:
         raise ResultsError(f"{file}: expected at least one measured step, found none.")
     back = frame["step"].diff() < 0

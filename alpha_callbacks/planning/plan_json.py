@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks._version import __version__
-from alpha_callbacks.errors import OptionError, PlanError
+from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.json_text import read_json
+from alpha_callbacks.utils.regular_files import reason_of
 
 FORMAT, VERSION = "alpha-callbacks-plan", 1
 
@@ -45,9 +47,9 @@ def read_plan(path: str | Path) -> Plan:
         PlanError: not a plan, of a later version, or with a layer that is incomplete.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
     except (ValueError, OSError) as error:
-        raise PlanError(f"{path}: expected a plan as JSON, got {error}.") from error
+        raise PlanError(f"{path}: expected a plan as JSON, got {reason_of(error)}.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PlanError(f'{path}: expected "format": "{FORMAT}". Make a plan with `alpha-hill recommend`.')
     if content.get("version") != VERSION:
@@ -55,12 +57,17 @@ def read_plan(path: str | Path) -> Plan:
     try:
         choices = tuple(_choice(entry) for entry in content["layers"])
         return Plan(choices, str(content["policy"]), dict(content["settings"]), str(content["model"]))
-    except (KeyError, TypeError, AttributeError, OptionError) as error:
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # OptionError is a ValueError
         raise PlanError(f"{path}: expected layers as `alpha-hill recommend` writes them, got {error}.") from error
 
 
 def _choice(entry: dict[str, Any]) -> Choice:
     choice = Choice(**{name: value for name, value in entry.items() if name != "effective_bits"})
-    if not all(isinstance(size, int) and size >= 0 for size in (choice.out_features, choice.in_features)):
+    texts = choice.layer_name, choice.category, choice.reason, choice.tied_to
+    if not all(isinstance(text, str) for text in texts) or not isinstance(choice.budgeted, bool):
+        raise TypeError(f"{choice.layer_name!r} with a name, category, reason or mark of another kind")
+    if not all(type(size) is int and size >= 0 for size in (choice.out_features, choice.in_features)):
         raise TypeError(f"{choice.layer_name} with {choice.out_features!r} x {choice.in_features!r} weights")
     return choice

@@ -18,6 +18,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.sealed_lines import sealed, unsealed, without_seal
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.regular_files import read_regular
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class _Part:
 
 
 def _read_part(file: Path) -> _Part:
-    first, *rest = file.read_bytes().split(b"\n")[:-1] or [b""]
+    first, *rest = read_regular(file).split(b"\n")[:-1] or [b""]
     header = unsealed(first) or _of_earlier_format(first)
     if header is None:
         return _Part(damaged=len(rest) + bool(first))

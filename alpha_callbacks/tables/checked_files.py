@@ -1,12 +1,14 @@
 """JSON and CSV files of a results folder: absent is None, damaged is a ResultsError that says what to do."""
 
 import csv
-import json
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.utils.json_text import read_json
+from alpha_callbacks.utils.regular_files import read_regular, reason_of
 
 
 def read_json_object(path: Path, *, remedy: str) -> dict[str, Any] | None:
@@ -20,11 +22,11 @@ def read_json_object(path: Path, *, remedy: str) -> dict[str, Any] | None:
         ResultsError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise ResultsError(f"{path}: expected a JSON object, got {error}. {remedy}") from error
+        raise ResultsError(f"{path}: expected a JSON object, got {reason_of(error)}. {remedy}") from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: expected a JSON object, got {type(content).__name__}. {remedy}")
     return content
@@ -42,13 +44,12 @@ def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> 
         ResultsError: the file cannot be read, lacks a column, or has a line that is too short or too long.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            lines, columns = list(reader), reader.fieldnames or ()
+        reader = csv.DictReader(io.StringIO(read_regular(path).decode("utf-8-sig"), newline=""))
+        lines, columns = list(reader), reader.fieldnames or ()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ResultsError(f"{path}: expected CSV, got {error}. {remedy}") from error
+        raise ResultsError(f"{path}: expected CSV, got {reason_of(error)}. {remedy}") from error
     if absent := [name for name in required if name not in columns]:
         got = ", ".join(columns) or "an empty file"
         raise ResultsError(f"{path}: expected the column {absent[0]}, got {got}. {remedy}")

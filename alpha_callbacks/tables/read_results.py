@@ -15,6 +15,7 @@ _SHARED = (
     "layer_name", "category", "out_features", "in_features", "stored_dtype", "block", "modality", "tied_to",
     "threshold", "source_name",
 )  # fmt: skip
+_LARGEST = 1e100  # of an alpha, so that the statistics are numbers
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
 
 
@@ -57,9 +58,15 @@ def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
         if text is not None:
             values[name] = _parsed(text, kind, f"{path}, {line.get('layer_name')}, {name}")
     try:
-        return Row(**values)
+        row = Row(**values)
     except TypeError as error:
         raise ResultsError(f"{path}: expected the columns of this version, got {error}. Scan again.") from error
+    if row.ok and not abs(row.alpha) < _LARGEST:
+        raise ResultsError(
+            f"{path}, {row.layer_name}: expected a number as alpha of {precision}, whose status is ok, got "
+            f"{row.alpha}. Scan again."
+        )
+    return row
 
 
 def _parsed(text: str, kind: Any, where: str) -> Any:

@@ -17,6 +17,8 @@ from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils.atomic_files import safe_file_name
+from alpha_callbacks.utils.json_text import parsed_json
+from alpha_callbacks.utils.regular_files import open_regular
 from alpha_callbacks.weights.weight import Weight
 
 FOLDER = "spectra"
@@ -106,13 +108,24 @@ class LayerSpectra(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        index = json.loads(str(self._read(_INDEX)))
-        self.layer_name: str = index["layer"]
-        self._places: dict[str, str] = index["precisions"]
+        try:
+            index = parsed_json(str(self._read(_INDEX)).encode())
+            self.layer_name = str(index["layer"])
+            self._places = {str(precision): str(place) for precision, place in index["precisions"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._refusal(f"an index that is none ({error})") from error
 
     def __getitem__(self, precision: str) -> Tensor:
-        """Return the eigenvalues after the round trip through this precision."""
-        return torch.from_numpy(self._read(self._places[precision]))
+        """Return the eigenvalues after the round trip through this precision.
+
+        Raises:
+            KeyError: there are none.
+            SpectrumError: the file is damaged.
+        """
+        evals = self._read(self._places[precision])
+        if evals.ndim != 1 or evals.dtype != np.float64:
+            raise self._refusal(f"an array of shape {evals.shape} in {evals.dtype}")
+        return torch.from_numpy(evals)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the precisions that have eigenvalues."""
@@ -129,13 +142,18 @@ class LayerSpectra(Mapping[str, Tensor]):
     def _read(self, name: str) -> np.ndarray:
         try:
             # Opened here: numpy leaves the file of a damaged archive open.
-            with self._path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            with open_regular(self._path) as opened, np.load(opened, allow_pickle=False) as file:
+                if any(info.compress_type for info in file.zip.infolist()):  # a few bytes may stand for gigabytes
+                    raise ValueError("a compressed archive")
                 return np.asarray(file[name])
         except Exception as error:  # numpy raises whatever zipfile, zlib and its own parser do
-            raise SpectrumError(
-                f"{self._path}: expected eigenvalues kept by `scan`, got {type(error).__name__}: {error}. "
-                "Scan again with --save-spectra --no-resume."
-            ) from error
+            raise self._refusal(f"{type(error).__name__}: {error}") from error
+
+    def _refusal(self, what: str) -> SpectrumError:
+        return SpectrumError(
+            f"{self._path}: expected eigenvalues kept by `scan`, got {what}. "
+            "Scan again with --save-spectra --no-resume."
+        )
 
 
 class Spectra(Mapping[str, LayerSpectra]):

@@ -203,7 +203,7 @@ def test_a_config_that_is_odd_is_no_traceback(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"architectures": architectures}))
         assert layers(tmp_path)[0] == "block.0.fc1"
     (tmp_path / "config.json").write_text('{"a":' * 100_000)
-    with pytest.raises(CheckpointError, match="expected JSON, got one nested too deep"):
+    with pytest.raises(CheckpointError, match="expected JSON, got JSON that is nested too deep"):
         open_checkpoint(tmp_path)
 
 

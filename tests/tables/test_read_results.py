@@ -69,3 +69,13 @@ def test_a_layer_twice_is_refused(tmp_path: Path) -> None:
     path.write_text(f"{header}\n{line}\n{line}\n")
     with pytest.raises(ResultsError, match="expected each layer once, got 'fc' 2 times"):
         read_results(path)
+
+
+@pytest.mark.parametrize("alpha", ["inf", "-inf", "1e308", ""])
+def test_an_alpha_that_is_ok_and_no_number_is_refused(alpha: str, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        "layer_name,category,out_features,in_features,stored_dtype,block,tied_to,alpha_fp32,status_fp32\n"
+        f"a,other,8,8,float32,,,{alpha},ok\n"
+    )
+    with pytest.raises(ResultsError, match=r"r.csv, a: expected a number as alpha of fp32, whose status is ok"):
+        read_results(tmp_path / "r.csv")

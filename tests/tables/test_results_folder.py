@@ -34,7 +34,7 @@ def test_a_damaged_file_is_named(content: bytes, name: str, tmp_path: Path) -> N
 def test_a_file_that_cannot_be_opened_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     folder = ResultsFolder(tmp_path)
-    with pytest.raises(ResultsError, match=f"{name}: expected .* directory"):
+    with pytest.raises(ResultsError, match=f"{name}: expected .*, got a folder, no regular file\\."):
         _ = (folder.run, folder.coverage)
 
 

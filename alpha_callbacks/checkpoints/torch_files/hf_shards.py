@@ -1,6 +1,5 @@
 """Safetensors that the ranks of torch.distributed.checkpoint wrote (HuggingFaceStorageWriter): boxes of each tensor."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.safetensors_reader import read_safetensors
 from alpha_callbacks.checkpoints.torch_files.chunks import Chunk, Chunked, require_whole
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.json_text import parsed_json
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 SHARD = re.compile(r"^shard-(\d{5})-model-\d{5}-of-\d{5}\.safetensors$")
@@ -65,9 +65,9 @@ def _joined(boxes: list[tuple[tuple[int, ...], StoredTensor]]) -> StoredTensor:
 
 def _offsets(file: Path, metadata: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
     try:
-        content = json.loads(metadata.get(_OFFSETS, ""))
+        content = parsed_json(metadata.get(_OFFSETS, "").encode())
         return {name: entry for name, entry in content.items() if isinstance(entry, dict)}
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{file}: expected {_OFFSETS} in its header, got {error}.") from error
 
 

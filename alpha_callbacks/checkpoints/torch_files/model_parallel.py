@@ -4,7 +4,6 @@ Each piece holds a part of every matrix, as fairscale divides them: wq, wk, wv, 
 columns, embeddings by columns (Llama 1 and 2) or by rows (Llama 3); norms are in all.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 
 from alpha_callbacks.checkpoints.torch_files.chunks import Chunk, Chunked
+from alpha_callbacks.utils.json_text import read_json
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 _PIECE = re.compile(r"^consolidated\.\d+\.pth$")
@@ -58,12 +58,11 @@ def join_pieces(pieces: Sequence[Sequence[StoredTensor]], folder: Path) -> list[
 def _heads(folder: Path, width: int) -> Mapping[str, int]:
     """Return the rows of wq, wk and wv, where `params.json` says them."""
     try:
-        file = folder / "params.json"
-        params = json.loads(file.read_text(encoding="utf-8") if file.is_file() else "{}")
+        params = read_json(folder / "params.json")
         count = int(params["n_heads"])
         size = int(params.get("head_dim") or width // count)
         keys = int(params.get("n_kv_heads") or count) * size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         return {}
     return {"wq": count * size, "wk": keys, "wv": keys}
 
