@@ -6,7 +6,7 @@ shapes and names have it: a wrong split is worse than none.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from alpha_callbacks.weights.categories import TABLES_OF_TRANSFORMERS
 
@@ -296,8 +296,12 @@ def known_in(layer: str, families: Sequence[Family]) -> Known | None:
 def families_of(config: Mapping[str, Any]) -> tuple[Family, ...]:
     """Return the records that know layers: of the language part, of the whole, and of other parts in it."""
     inner = [part.get("model_type") for part in config.values() if isinstance(part, Mapping)]
-    types = dict.fromkeys((text_config(config).get("model_type"), config.get("model_type"), *inner))
-    return tuple(FAMILIES[name] for name in types if isinstance(name, str) and name in FAMILIES)
+    types = (text_config(config).get("model_type"), config.get("model_type"), *inner)
+    return tuple(FAMILIES[name] for name in dict.fromkeys(filter(_is_text, types)) if name in FAMILIES)
+
+
+def _is_text(name: Any) -> TypeGuard[str]:
+    return isinstance(name, str)
 
 
 def table_of(layer: str, config: Mapping[str, Any]) -> Known | None:
