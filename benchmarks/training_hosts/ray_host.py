@@ -18,7 +18,8 @@ def trainer(folder: Path, attached: bool, copies: Copies) -> Trained:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "integrations"), os.environ.get("PYTHONPATH", "")])
     ray.init(
         num_cpus=3, include_dashboard=False, log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}},
