@@ -1,6 +1,8 @@
 """The language head that a file leaves out because it is the embedding, under the name that the model has for it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from alpha_callbacks.weights.families import text_config
@@ -20,6 +22,7 @@ _NAMES = {  # model_type, of the text part too -> name of the head, "lm_head" in
     "canary": "proj_out",
     "flaubert": "pred_layer.proj",
     "cohere_asr": "proj_out",
+    "gpt_neox": "embed_out",
     "gpt_neox_japanese": "embed_out",
     "moonshine": "proj_out",
     "moonshine_streaming": "proj_out",
@@ -27,11 +30,19 @@ _NAMES = {  # model_type, of the text part too -> name of the head, "lm_head" in
     "xlm": "pred_layer.proj",
     "xlnet": "lm_loss",
 }
-_CAUSAL = ("ForCausalLM", "LMHeadModel", "DoubleHeadsModel", "FunnelForMaskedLM")
+_CAUSAL = (
+    "ForCausalLM", "LMHeadModel", "DoubleHeadsModel", "FunnelForMaskedLM", "NeoMMEForMaskedLM",
+    "BertGenerationDecoder",
+)  # fmt: skip
+_OF_TWO = ("EncoderDecoderModel",)  # and SpeechEncoderDecoderModel, VisionEncoderDecoderModel
+_CODEBOOK = re.compile(r"^(?P<owner>.*)input_embeds_layers\.(?P<number>[1-9]\d*)$")  # of Bark, one head for each
+_NESTED = re.compile(r"^(.*language_model\.)model\.")
 _MASKED = (*_CAUSAL, "ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "BlipForQuestionAnswering")
 _SEQUENCE_TO_SEQUENCE = ("ForConditionalGeneration", "ForTextToText", "ForSpeechToText", "MTModel")
 _OF_CLASSES = {  # beginning of the class's name -> name of the head
+    "BertGenerationDecoder": "lm_head.decoder",
     "Blip2ForConditionalGeneration": "language_model.lm_head",
+    "HyperCLOVAXVisionV2": "model.language_model.lm_head",
     "InstructBlip": "language_model.lm_head",
     "Kosmos2": "text_model.lm_head",
     "Llama4ForConditionalGeneration": "language_model.lm_head",
@@ -54,13 +65,24 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
         tensors: all of the model's.
         config: config.json as a dict, or empty: without a class that has a head there is none.
     """
-    inner = text_config(config)
-    said = [part.get("tie_word_embeddings") for part in (config, inner)]  # the class of the model decides which counts;
-    if False in said and True not in said:  # if it is the one that says no, the file has the head
-        return
+    inner, decoder = text_config(config), config.get("decoder")
     architectures = config.get("architectures") or inner.get("architectures")
     listed = [str(name) for name in (architectures if isinstance(architectures, list) else [architectures])]
     by_layer = {layer_name_of(tensor.name): tensor for tensor in tensors}
+    if isinstance(decoder, Mapping) and any(name.endswith(_OF_TWO) for name in listed):
+        inside = [t for t in tensors if t.name.startswith("decoder.")]
+        short = [replace(t, name=t.name.removeprefix("decoder.")) for t in inside]
+        for head, table in tied_heads(short, {**decoder, "architectures": ["ForCausalLM"]}):
+            yield f"decoder.{head}", replace(table, name=f"decoder.{table.name}")
+        return
+    if any(name.startswith("Bark") for name in listed):
+        for match, table in ((_CODEBOOK.match(layer), table) for layer, table in by_layer.items()):
+            if match and f"{match['owner']}lm_heads.0" not in by_layer:
+                yield f"{match['owner']}lm_heads.{int(match['number']) - 1}.weight", table
+        return
+    said = [part.get("tie_word_embeddings") for part in (config, inner)]  # the class of the model decides which counts;
+    if False in said and True not in said:  # if it is the one that says no, the file has the head
+        return
     if any(part.startswith("lm_head") and part != "lm_head" for layer in by_layer for part in layer.split(".")):
         return  # several heads, as of Musicgen
     model_type = str(inner.get("model_type", config.get("model_type")))
@@ -87,8 +109,8 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
     else:
         return
     head = next((name for start, name in _OF_CLASSES.items() if any(one.startswith(start) for one in listed)), head)
-    if table is not None and table.name.startswith("language_model.model.") and "." not in head:
-        head = f"language_model.{head}"  # a language model inside another, under the names that its files have
+    if table is not None and (outer := _NESTED.match(table.name)) and "." not in head:
+        head = outer[1] + head  # a language model inside another, under the names that its files have
     if table is not None and head not in by_layer:
         yield f"{head}.weight", table
 

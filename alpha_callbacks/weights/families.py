@@ -4,8 +4,8 @@ A record is read from the code that multiplies the weights, which it names. A fa
 shapes and names have it: a wrong split is worse than none.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeGuard
 
 from alpha_callbacks.weights.categories import TABLES_OF_TRANSFORMERS
@@ -161,8 +161,11 @@ FAMILIES: Mapping[str, Family] = {
     "eomt_dinov3": _tables("eomt_dinov3", "query"),
     "kosmos-2.5": _tables("kosmos2_5", "row_embedder", "column_embedder"),
     "mask2former": _tables("mask2former", "queries_features"),
+    "pi0": Family(
+        "conversion_mapping.py: of the action expert only the table", tensors={"gemma_expert.lm_head": TABLE}
+    ),
     "pix2struct": _tables("pix2struct", "row_embedder", "column_embedder"),
-    "rf_detr": _tables("rf_detr", "query_feat"),
+    "rf_detr": _tables("rf_detr", "query_feat", "refpoint_embed"),
     "sam3": _tables("sam3", "reference_points"),
     "sam3_lite_text": _tables("sam3_lite_text", "reference_points"),
     "speecht5": _tables("speecht5", "embed_positions.pe_k"),
@@ -231,7 +234,11 @@ FAMILIES: Mapping[str, Family] = {
     "pe_video_encoder": _PE,
     "persimmon": Family("models/persimmon/modeling_persimmon.py", qkv="grouped"),
     "phi3": _PHI,
-    "phi4_multimodal": _PHI,
+    "phi4_multimodal": replace(
+        _PHI,
+        source="models/phi4_multimodal/modeling_phi4_multimodal.py",
+        tensors={"relative_attention_bias_layer.bias_values": TABLE},
+    ),
     "qwen": Family(
         "modeling_qwen.py of Qwen/Qwen-7B: w1(x) * silu(w2(x))",
         qkv="concatenated",
@@ -258,6 +265,7 @@ FAMILIES: Mapping[str, Family] = {
         "models/t5gemma2/modeling_t5gemma2.py", tensors={"mm_input_projection_weight": Known("in_out", "projector")}
     ),
     "whisper": _head("whisper", "proj_out"),
+    "wavlm": _tables("wavlm", "rel_attn_embed"),
     "xlnet": Family("models/xlnet/modeling_xlnet.py", tensors=_XLNET),
     "zamba": Family(
         "models/zamba/modeling_zamba.py",
@@ -295,13 +303,20 @@ def known_in(layer: str, families: Sequence[Family]) -> Known | None:
 
 def families_of(config: Mapping[str, Any]) -> tuple[Family, ...]:
     """Return the records that know layers: of the language part, of the whole, and of other parts in it."""
-    inner = [part.get("model_type") for part in config.values() if isinstance(part, Mapping)]
-    types = (text_config(config).get("model_type"), config.get("model_type"), *inner)
+    types = (text_config(config).get("model_type"), *_types_in(config))
     return tuple(FAMILIES[name] for name in dict.fromkeys(filter(_is_text, types)) if name in FAMILIES)
 
 
 def _is_text(name: Any) -> TypeGuard[str]:
     return isinstance(name, str)
+
+
+def _types_in(config: Mapping[str, Any], depth: int = 3) -> Iterator[object]:
+    """Yield the types of a model, of the models in it, and of those in them."""
+    yield config.get("model_type")
+    for part in config.values():
+        if isinstance(part, Mapping) and depth > 1:
+            yield from _types_in(part, depth - 1)
 
 
 def table_of(layer: str, config: Mapping[str, Any]) -> Known | None:

@@ -1,7 +1,7 @@
 """Stored tensors -> weights to analyse, and every other tensor with the reason why not: the same for all sources."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -85,6 +85,7 @@ def take_inventory(
     include_embeddings: bool = False,
     ties: Mapping[str, str] | None = None,
     named: bool = False,
+    left_out: Collection[str] = (),
 ) -> Inventory:
     """Sort tensors into weights and the rest.
 
@@ -94,7 +95,8 @@ def take_inventory(
         selects: layer filter; sees the name of a weight, and what its source calls it.
         include_embeddings: analyse embedding tables too.
         ties: tensor name -> name of the tensor that owns the same storage. Of those that share one, a single tensor is
-            analysed: the language head if it passes the filter, else the last that does.
+            analysed: the language head if it passes the filter, else the last that does and is written to files.
+        left_out: names of tensors that files leave out.
         named: the names are final; else the prefix of DistributedDataParallel is dropped where all have it.
 
     Raises:
@@ -108,7 +110,7 @@ def take_inventory(
     for key, entry in zip(keys, entries, strict=True):
         groups.setdefault(key, []).append(entry)
     for entry, group in zip(entries, (groups[key] for key in keys), strict=True):
-        shown = _representative(group)
+        shown = _representative(group, left_out)
         if shown is not None and shown is not entry:
             reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
             inventory.skipped.append(_skip(entry.tensor, reason, shared=True))
@@ -186,11 +188,16 @@ def _examine_all(
     return found
 
 
-def _representative(group: Sequence[_Entry]) -> _Entry | None:
+def _representative(group: Sequence[_Entry], left_out: Collection[str]) -> _Entry | None:
     """Return the entry that is analysed for all that share its storage."""
     usable = [entry for entry in group if entry.weights]
-    heads = [entry for entry in usable if entry.weights[0].category == "lm_head"]
+    usable = [entry for entry in usable if entry.tensor.name not in left_out or _is_head(entry)] or usable
+    heads = [entry for entry in usable if _is_head(entry)]
     return (heads or usable)[-1] if usable else None
+
+
+def _is_head(entry: _Entry) -> bool:
+    return entry.weights[0].category == "lm_head"
 
 
 def without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:

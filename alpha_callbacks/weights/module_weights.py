@@ -73,6 +73,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     named = [saved.tensor(tensor) for tensor in tensors]
     final = {tensor.source or tensor.name: tensor.name for tensor in named}
     ties = {final.get(name, name): final.get(owner, owner) for name, owner in ties.items()}
+    left_out = {final.get(name, name) for name in saved.left_out()}
     if adapted and options.adapters == "auto":
         chosen = Chosen(options.selects, options.include_embeddings)
         return moving_inventory(sort_tensors(tensors, named, module), module, config, chosen, ties)
@@ -82,6 +83,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         selects=options.selects,
         include_embeddings=options.include_embeddings,
         ties=ties,
+        left_out=left_out,
     )
 
 

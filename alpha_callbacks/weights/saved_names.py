@@ -31,6 +31,10 @@ class SavedNames:
         listed = list(module.named_modules()) if modules is None else modules
         return cls(saved_paths(module, listed), rules_of(listed))
 
+    def left_out(self) -> set[str]:
+        """Return the names in the module of tensors that transformers does not write, since another name has them."""
+        return {_joined(root, name) for root, rules in self.rules.items() for name in rules.left_out}
+
     def tensor(self, tensor: StoredTensor) -> StoredTensor:
         """Return a tensor of the module, or decoded from some, under the name that it is saved under."""
         if not (self.rules or self.paths):

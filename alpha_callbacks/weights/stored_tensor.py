@@ -70,6 +70,17 @@ def read_columns(tensor: StoredTensor, start: int, stop: int) -> Tensor:
     return tensor.columns(start, stop) if tensor.columns else tensor.read(0, tensor.shape[0])[:, start:stop]
 
 
+def numbered(layer: str) -> str:
+    """Return the names of the matrices in a stack, with "*" for their index.
+
+    Examples:
+        >>> numbered("layers.0.experts.up_proj"), numbered("gates")
+        ('layers.0.experts.*.up_proj', 'gates.*')
+    """
+    base, _, last = layer.rpartition(".")
+    return f"{base}.*.{last}" if base else f"{last}.*"
+
+
 @lru_cache(2**16)
 def layer_name_of(parameter: str) -> str:
     """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.

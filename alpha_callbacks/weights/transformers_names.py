@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from alpha_callbacks.weights.fused_layouts import split_equally, split_halves
-from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, numbered
 
 _INDEX = "987654321"  # stands for the index of an expert while names are rewritten: no name has it
 _ORDER_OF_ROWS = {"PermuteForRope", "Interleave"}  # operations that leave the singular values as they are
@@ -26,10 +26,12 @@ class Rules:
     Attributes:
         renamings: each is applied.
         converters: at most one is applied, before.
+        left_out: parameter paths that are not written, since they share the storage of another.
     """
 
     renamings: Sequence[Any]
     converters: Sequence[Any]
+    left_out: frozenset[str] = frozenset()
 
     def renamed(self, name: str) -> str:
         """Return a name after all renamings."""
@@ -68,7 +70,9 @@ class Rules:
         plain = replace(tensor, name=self.renamed(name))
         if len(sources) == 1 and done in ([("SplitModulelist", 0)], [("Chunk", 1), ("SplitModulelist", 0)]):
             return self._stack(plain, names) if len(tensor.shape) == 3 else plain
-        if len(sources) == 1 and done == [("Chunk", 0)] and len(names) > 1:
+        if len(sources) == 1 and done == [("Chunk", 1)] and len(tensor.shape) == 3:  # stacks of gate and of up
+            return self._stack(plain, [numbered(each) for each in names])
+        if len(sources) == 1 and done == [("Chunk", 0)] and len(names) > 1 and tensor.shape[0] % len(names) == 0:
             return replace(plain, parts=split_equally(tensor.shape[0], len(names)), saved_as=tuple(names))
         if len(targets) == 1 and done == [("Concatenate", 0)]:
             part = layer_name_of(name).rpartition(".")[2].removesuffix("_proj")
@@ -106,15 +110,19 @@ def _rules(model: Any) -> Rules:
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import PrefixChange, WeightConverter
-
+    except ImportError:
+        return Rules((), ())
+    try:
         found = getattr(model, "_weight_conversions", None)  # of a model that was read from files
         if found is None:
             found = get_model_conversion_mapping(model, add_legacy=False)
             found = [rule for rule in found if not isinstance(rule, PrefixChange)]
         turned = [rule.reverse_transform() for rule in found[::-1]]
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return Rules((), ())
+    except (AttributeError, TypeError, ValueError):
+        turned = []
+    left_out = getattr(model, "all_tied_weights_keys", None)  # name -> name of the one that is written
     return Rules(
         [rule for rule in turned if not isinstance(rule, WeightConverter)],
         [rule for rule in turned if isinstance(rule, WeightConverter)],
+        frozenset(left_out if isinstance(left_out, dict) else ()),
     )

@@ -14,7 +14,7 @@ from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
 from alpha_callbacks.weights.families import Form, Known, known_of, stack_size
 from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_named, split_qkv, split_thirds
-from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, numbered
 from alpha_callbacks.weights.weight import RowReader, Weight
 
 
@@ -71,17 +71,12 @@ def _names(
     """Return (layer name, that in the source if it is another) of each part; "*" is the index in a stack."""
     source = layer_name_of(tensor.source).removesuffix("_weight") if tensor.source else layer
     if stacked:
-        layer, source = _numbered(layer), _numbered(source)
+        layer, source = numbered(layer), numbered(source)
     found = []
     for position, suffix in enumerate([f".{part.suffix}" if part.suffix else "" for part in parts] or [""]):
         name = tensor.saved_as[position] if tensor.saved_as else canonical_name(layer + suffix)
         found.append((name, "" if name == source + suffix else source + suffix))
     return found
-
-
-def _numbered(layer: str) -> str:
-    base, _, last = layer.rpartition(".")
-    return f"{base}.*.{last}" if base else f"{last}.*"
 
 
 def _matrix(tensor: StoredTensor, form: Form) -> tuple[RowReader, int, int]:

@@ -244,10 +244,71 @@ EMBEDDING = "model.language_model.embed_tokens.weight"
         ({"architectures": ["Llama4ForCausalLM"]}, ("model.embed_tokens.weight",), ["lm_head.weight"]),
         ({"architectures": ["Blip2ForConditionalGeneration"]}, (EMBEDDING,), ["language_model.lm_head.weight"]),
         ({"architectures": ["Llama4ForConditionalGeneration"]}, (EMBEDDING,), ["language_model.lm_head.weight"]),
+        (
+            {"architectures": ["Gemma3ForConditionalGeneration"]},
+            ("language_model.model.embed_tokens.weight",),
+            ["language_model.lm_head.weight"],
+        ),
+        (
+            {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox"},
+            ("gpt_neox.embed_in.weight",),
+            ["embed_out.weight"],
+        ),
+        (
+            {"architectures": ["BertGenerationDecoder"]},
+            ("bert.embeddings.word_embeddings.weight", "lm_head.bias"),
+            ["lm_head.decoder.weight"],
+        ),
+        (
+            {"architectures": ["VisionEncoderDecoderModel"], "decoder": {"model_type": "gpt2"}},
+            ("encoder.embed_tokens.weight", "decoder.transformer.wte.weight"),
+            ["decoder.lm_head.weight"],
+        ),
+        (
+            {"architectures": ["EncoderDecoderModel"], "decoder": {"tie_word_embeddings": False}},
+            ("decoder.transformer.wte.weight",),
+            [],
+        ),
+        (
+            {"architectures": ["BarkModel"], "model_type": "bark"},
+            tuple(f"fine_acoustics.input_embeds_layers.{i}.weight" for i in range(3)),
+            ["fine_acoustics.lm_heads.0.weight", "fine_acoustics.lm_heads.1.weight"],
+        ),
     ],
 )
 def test_which_head_a_file_leaves_out(config: dict[str, Any], names: tuple[str, ...], heads: list[str]) -> None:
     assert head_of(config, *names) == heads
+
+
+def test_of_shared_layers_the_one_that_files_have_is_shown(tmp_path: Path) -> None:
+    config = transformers.ZambaConfig(
+        num_hidden_layers=4, layers_block_type=["mamba", "hybrid", "mamba", "hybrid"], n_mamba_heads=2,
+        mamba_dt_rank=8, hidden_size=32, attention_hidden_size=64, attention_head_dim=16, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=48, vocab_size=40, use_mamba_kernels=False,
+    )  # fmt: skip
+    model = transformers.ZambaForCausalLM(config)
+    model.save_pretrained(tmp_path)
+    live = {weight.layer_name for weight in module_inventory(model, OPTIONS).weights}
+    assert live == {weight.layer_name for weight in open_checkpoint(tmp_path).inventory(OPTIONS).weights}
+    assert "model.layers.1.shared_transf.self_attn.q_proj" in live
+
+
+FUSED = [
+    ("jina_embeddings_v3", "roberta.encoder.layers.0.mixer.Wqkv", ("q", "k", "v"), ["attn_q", "attn_k", "attn_v"]),
+    ("gte", "encoder.layer.0.mlp.up_gate_proj", ("up", "gate"), ["mlp_up", "mlp_gate"]),
+    ("dinov2", "encoder.layer.0.mlp.weights_in", ("gate", "up"), ["mlp_gate", "mlp_up"]),
+]
+
+
+@pytest.mark.parametrize(("model_type", "name", "parts", "categories"), FUSED)
+def test_parts_of_equal_size(model_type: str, name: str, parts: tuple[str, ...], categories: list[str]) -> None:
+    config = {"model_type": "some_composite", "vision_config": {"model_type": model_type}}
+    fused = stack(f"{name}.weight", 12, 8)
+    for about in ({"model_type": model_type}, config):
+        weights = take_inventory([fused], about).weights
+        assert [weight.layer_name for weight in weights] == [f"{name}.{part}" for part in parts]
+        assert [weight.category for weight in weights] == categories
+    assert len(take_inventory([fused], {"model_type": "another"}).weights) == 1
 
 
 def test_each_record_says_where_it_was_read() -> None:
