@@ -31,7 +31,7 @@ class Module(L.LightningModule):
 
     def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
         """Return the loss, and log it."""
-        loss = self.net(batch[0]).square().mean()
+        loss: torch.Tensor = self.net(batch[0]).square().mean()
         self.log("loss", loss)
         return loss
 
@@ -116,7 +116,8 @@ def cli(folder: Path, attached: bool, copies: Copies) -> Trained:
     done = LightningCLI(Module, Data, args=["fit", "--config", str(folder / "config.yaml")])
     if not attached:
         return _trained(folder, done.model, None, {})
-    (callback,) = [each for each in done.trainer.callbacks if isinstance(each, AlphaHillCallback)]
+    run: Any = done.trainer
+    (callback,) = [each for each in run.callbacks if isinstance(each, AlphaHillCallback)]
     copies.make("after", callback)
     return _trained(folder, done.model, callback.monitor.output_dir, {"TensorBoard": tensorboard_steps(folder)})
 

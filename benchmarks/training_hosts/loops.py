@@ -83,7 +83,7 @@ def like_nanogpt(folder: Path, attached: bool, copies: Copies) -> Trained:
 def fabric(folder: Path, attached: bool, copies: Copies) -> Trained:
     """Fabric's loop, with its logger."""
     import lightning as L
-    from lightning.fabric.loggers import TensorBoardLogger
+    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
     logger = TensorBoardLogger(folder)
     runner = L.Fabric(accelerator="cpu", devices=1, loggers=[logger])
@@ -147,8 +147,8 @@ def fsdp2(folder: Path, attached: bool, copies: Copies) -> Trained:
 
     def work(rank: int, told: Callable[[str], object]) -> None:
         import torch.distributed as dist
-        import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import get_model_state_dict
+        from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -170,7 +170,7 @@ def fsdp2(folder: Path, attached: bool, copies: Copies) -> Trained:
                 monitor,
                 net,
                 step,
-                lambda step: dcp.save(get_model_state_dict(net), checkpoint_id=folder / str(step)),
+                lambda step: save_distributed(get_model_state_dict(net), checkpoint_id=folder / str(step)),
                 mine,
             )
         if monitor:
