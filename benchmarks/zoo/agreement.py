@@ -2,12 +2,12 @@
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from alpha_callbacks.analysis.parallel import analyze_weights
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
@@ -84,9 +84,8 @@ def agreement(architecture: str) -> Agreement:
         ours, theirs = _rows(live), _rows(file)
         both = ours.keys() & theirs.keys()
         others = [weight.layer_name for weight in file.weights if weight.category == "other"]
-        paths = {w.layer_name: w.source_name or w.layer_name for w in live.weights}
         multiplied, not_multiplied, reason = _held_against_forward(
-            model, [w for w in file.weights if w.layer_name in both and _is_product(w)], paths
+            model, [w for w in file.weights if w.layer_name in both and _is_product(w)], live
         )
         return Agreement(
             architecture,
@@ -116,16 +115,8 @@ def _same(one: Row, other: Row) -> bool:
     return not one.ok or abs(one.alpha - other.alpha) <= 1e-12 * abs(one.alpha)
 
 
-def _held_against_forward(
-    model: nn.Module, weights: Sequence[Weight], paths: Mapping[str, str]
-) -> tuple[int, int, str]:
-    """Return (matrices multiplied with, those of layers that ran but not so, why there was no forward pass).
-
-    Args:
-        model: the model.
-        weights: to look for.
-        paths: layer name -> what the model calls the layer.
-    """
+def _held_against_forward(model: nn.Module, weights: Sequence[Weight], live: Inventory) -> tuple[int, int, str]:
+    """Return (matrices multiplied with, those of layers that ran but not so, why there was no forward pass)."""
     ran: set[nn.Module] = set()
     for part in model.modules():
         part.register_forward_pre_hook(lambda module, _: ran.add(module))
@@ -137,13 +128,13 @@ def _held_against_forward(
             ran.clear()
     else:
         return 0, 0, "no forward pass: it wants other inputs"
-    modules = dict(model.named_modules())
+    owners = {_storage(p): module for module in model.modules() for p in module.parameters(recurse=False)}
+    owner = {w.layer_name: owners.get(_storage(w.rows(0, 1))) for w in live.weights}  # None: its rows are a copy
+    idle = {name for name, module in owner.items() if module is not None and module not in ran}
     found = {w.layer_name: products.has(w.rows(0, w.out_features)) for w in weights}
     chosen = {_without_number(name) for name, has in found.items() if has}
     wrong = [
-        name
-        for name, has in found.items()
-        if not has and _nearest(modules, paths[name]) in ran and _without_number(name) not in chosen
+        name for name, has in found.items() if not has and name not in idle and _without_number(name) not in chosen
     ]
     return sum(found.values()), len(wrong), ""
 
@@ -157,8 +148,5 @@ def _is_product(weight: Weight) -> bool:
     return weight.category != "conv" and not weight.unsupported and not weight.tied_to
 
 
-def _nearest(modules: dict[str, nn.Module], path: str) -> nn.Module | None:
-    """Return the innermost module on the path of a layer."""
-    while path and path not in modules:
-        path = path.rpartition(".")[0]
-    return modules.get(path)
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
