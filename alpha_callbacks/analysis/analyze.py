@@ -240,7 +240,12 @@ class _Matrix:
     def _solved(self, found: Spectrum, stored: StoredMatrix, precision: Precision | None) -> _Solved:
         """Fit the tail of a decomposition, judge it, and add what else was asked for."""
         fit = self.estimator.fit(found.evals, found.frobenius_norm**2, stored)
-        return _Solved(found, fit, stored, look_further(self.weight, precision, self.sizes, found, fit, self.options))
+        return _Solved(
+            found,
+            fit,
+            stored,
+            look_further(self.weight, precision, stored, self.sizes.largest, found, fit, self.options),
+        )
 
     def blank(self, precision: str, status: Status, reason: str) -> Row:
         """Return a row without alpha."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis.quantization_error import Sizes, through
+from alpha_callbacks.analysis.quantization_error import through
 from alpha_callbacks.estimators.all_estimators import ESTIMATORS, OF_MATRICES, OF_SPECTRA
-from alpha_callbacks.estimators.estimator import TailFit
+from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.spectral_measures import bulk_measures, norm_measures, trap_measures
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.estimators.verdict import UNJUDGED, Verdict, judge
@@ -38,14 +38,21 @@ class Further:
 
 
 def look_further(
-    weight: Weight, precision: Precision | None, sizes: Sizes, found: Spectrum, fit: TailFit, options: AnalysisOptions
+    weight: Weight,
+    precision: Precision | None,
+    stored: StoredMatrix,
+    largest: float,
+    found: Spectrum,
+    fit: TailFit,
+    options: AnalysisOptions,
 ) -> Further:
     """Return the verdict on a fit, and what `options` asks for besides.
 
     Args:
         weight: what was decomposed.
         precision: the format that it went through; None: as stored.
-        sizes: of its entries.
+        stored: what is known of its digits.
+        largest: max |w|.
         found: the decomposition; only "farms" and "traps" make another one.
         fit: Hill's.
         options: name the estimators and the groups of measures.
@@ -57,12 +64,17 @@ def look_further(
     verdict = judge(evals, alpha=fit.alpha, k=fit.k, ks_distance=fit.ks_distance, null=null, shape=shape)
 
     def entries() -> Tensor:
-        change = through(precision, sizes.largest) if precision else None
+        change = through(precision, largest) if precision else None
         blocks = (block if change is None else change(block) for block in weight.row_blocks())
         wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
         return torch.cat([block.to("cpu", wide, copy=True) for block in blocks])
 
-    estimates = tuple(_estimate(name, evals, entries) for name in options.estimators if name not in ESTIMATORS)
+    names = [name for name in options.estimators if name not in ESTIMATORS]
+    if fit.status == "degenerate":  # what differs between equal eigenvalues is rounding, and every fit would be of that
+        estimates = tuple(TailEstimate(name, reason="all eigenvalues are equal but for rounding") for name in names)
+    else:
+        floor = options.estimator.rank_floor(found.frobenius_norm**2, stored) if fit.status != "ok" else 0.0
+        estimates = tuple(_estimate(name, evals[evals > floor], entries) for name in names)
     measures: dict[str, float] = {}
     if "norms" in options.measures:
         measures |= norm_measures(evals, shape)
@@ -93,6 +105,7 @@ def kurtosis(entries: np.ndarray) -> float:
         1.0
     """
     flat = entries.ravel()
+    flat = flat / (float(np.abs(flat).max()) or 1.0)  # fourth powers stay in range
     mean = float(flat.mean(dtype=np.float64))
     second = fourth = 0.0
     for first, last in spans(len(flat), 1):

@@ -72,5 +72,8 @@ class Estimator(Protocol):
     def fit(self, evals: Tensor, frobenius_sq: float, matrix: StoredMatrix) -> TailFit:
         """Fit the tail of a matrix with this ||W||_F^2."""
 
+    def rank_floor(self, frobenius_sq: float, matrix: StoredMatrix) -> float:
+        """Return the eigenvalue that cannot be told from zero in the stored digits of a matrix with this ||W||_F^2."""
+
     def error_bound(self, evals: Tensor, fit: TailFit, change: Perturbation, matrix: StoredMatrix) -> float:
         """Return a proved bound on |alpha(W) - alpha(W - E)| from the norms of E; inf where nothing is proved."""

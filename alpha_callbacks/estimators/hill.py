@@ -93,6 +93,10 @@ class Hill:
         summed = matrix.out_features + matrix.in_features
         return hill_error_bound(evals, fit, change, anchor=self._tail(matrix).anchor, summed=summed)
 
+    def rank_floor(self, frobenius_sq: float, matrix: StoredMatrix) -> float:
+        """Return the eigenvalue that cannot be told from zero in the stored digits of a matrix with this ||W||_F^2."""
+        return self._tail(matrix).rank_floor(frobenius_sq)
+
     def _tail(self, matrix: StoredMatrix) -> "Tail":
         return tail_of(
             matrix.out_features,

@@ -154,7 +154,7 @@ def _fit(
             break
         gained = found[0] - value
         eta, (value, gradient, curvature, normalizer) = tried, found
-        if gained < 1e-15 * max(1.0, abs(value)):
+        if gained < 1e-14 * max(1.0, abs(value)):
             break
     return eta, normalizer
 

@@ -15,7 +15,7 @@ KS_LIMIT = 1.36  # / sqrt(k): the 5 % level of Kolmogorov and Smirnov
 NOISE_LIMIT = 3.0  # standard deviations below the alpha of noise
 FLATTEST_EDGE = -1 / 3  # slope of the Hill plot: half-way between a power law (0) and the edge of a bulk (-2/3)
 FEWEST = 8  # eigenvalues in a tail that can be judged
-LARGEST_SHARE = 0.5  # of the spectrum: a larger "tail" is the bulk
+LARGEST_SHARE = 0.5  # of the spectrum: a "tail" of that or more is the bulk
 BEYOND = 0.1  # share of the tail that must lie beyond what noise with the same median has
 
 
@@ -68,7 +68,7 @@ def judge(
     doubts = []
     if k < FEWEST:
         doubts.append(f"a tail of {k} is too small to judge")
-    elif k > LARGEST_SHARE * n:
+    elif k >= LARGEST_SHARE * n:
         doubts.append(f"the tail is {k} of {n} eigenvalues, so most of it is the bulk")
     limit = KS_LIMIT / math.sqrt(k)
     if ks_distance > limit:

@@ -74,6 +74,21 @@ def test_kurtosis_is_three_for_a_normal_law_and_larger_for_heavy_entries() -> No
 def test_without_a_tail_there_is_no_verdict() -> None:
     rows = analyze_weight(weight_of(torch.eye(40)), AnalysisOptions(precisions=("fp32",), estimators=("csn",)))
     assert rows[0].status == "degenerate" and rows[0].tail == "" and "equal" in rows[0].estimates[0].reason
+    q = torch.linalg.qr(noise(40, 40))[0]
+    (row,) = analyze_weight(weight_of(q), AnalysisOptions(precisions=("fp32",), estimators=("csn", "farms")))
+    assert [fit.reason for fit in row.estimates] == ["all eigenvalues are equal but for rounding"] * 2
+
+
+def test_what_lies_below_the_rank_is_rounding_and_takes_no_part() -> None:
+    low = noise(60, 12) @ noise(12, 80)
+    (row,) = analyze_weight(weight_of(low), AnalysisOptions(precisions=("fp32",), k_min=20, estimators=("csn", "half")))
+    assert row.status == "rank_deficient" and row.tail == ""
+    assert row.estimates[1].n_tail == 6 and row.estimates[0].n_tail <= 12
+
+
+def test_huge_weights_have_a_kurtosis() -> None:
+    w = np.random.default_rng(0).standard_normal((20, 30))
+    assert further.kurtosis(w * 1e90) == pytest.approx(further.kurtosis(w))
 
 
 @pytest.mark.parametrize("name", ["estimators", "measures"])

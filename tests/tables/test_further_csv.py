@@ -66,3 +66,35 @@ def test_names_of_weightwatcher() -> None:
         table().to_frame(style="weightwatcher")
     with pytest.raises(OptionError, match='style: expected "" or "weightwatcher"'):
         table().to_frame(style="ww")  # type: ignore[arg-type]
+
+
+def test_a_scan_with_estimators_leaves_files_that_a_report_and_a_resume_read(tmp_path: Path) -> None:
+    from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.scanning.scan import scan
+    from alpha_callbacks.scanning.write_results import Plots
+    from alpha_callbacks.tables.results_folder import ResultsFolder
+
+    options = AnalysisOptions(
+        precisions=("fp32",), estimators=("csn", "half"), measures=("norms",), include=r"layers\.0\.self_attn\.k_proj"
+    )
+    rows = []
+    for _ in range(2):  # the second time from the journal
+        found = scan(output_dir=tmp_path, options=options, plots=Plots(formats=()), report=False, workers=1)
+        assert found is not None
+        rows.append(list(found.table)[0])
+    again = list(ResultsFolder(tmp_path).table)[0]
+    assert repr(rows[0].estimates) == repr(rows[1].estimates)  # nan is not equal to itself
+    assert [fit.estimator for fit in again.estimates] == ["csn", "half"]
+    assert again.estimates[0].alpha == pytest.approx(rows[0].estimates[0].alpha, rel=1e-11)
+    assert again.measures["entropy"] == pytest.approx(rows[0].measures["entropy"], rel=1e-11)
+    assert again.tail == rows[0].tail != "" and again.tail_reason == rows[0].tail_reason
+
+
+def test_a_state_of_a_run_has_the_files_too(tmp_path: Path) -> None:
+    from alpha_callbacks.sinks.csv_sink import CsvSink
+    from alpha_callbacks.sinks.sink import Host
+    from tests.support.rows import snapshot
+
+    sink = CsvSink(Host(output_dir=tmp_path))
+    sink.log(snapshot(5, fitted()))
+    assert (tmp_path / "step_00000005" / ESTIMATES).is_file() and (tmp_path / "step_00000005" / MEASURES).is_file()
