@@ -72,4 +72,4 @@ AH.metricText = (key, i, p) => {
 /** A verdict in words, as a badge, and the stripes on the cells of tails that are not clear. */
 AH.tails = {clear: "clear tail", doubtful: "doubtful tail", none: "no tail"};
 AH.badge = (tail) => AH.el("span", {class: `badge badge-${tail}`, text: AH.tails[tail]});
-AH.hatch = "repeating-linear-gradient(135deg, color-mix(in srgb, var(--card) 32%, transparent) 0 2px, transparent 2px 6px)";
+AH.hatch = "repeating-linear-gradient(135deg, color-mix(in srgb, currentColor 30%, transparent) 0 2px, transparent 2px 6px)";
