@@ -18,6 +18,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.sealed_lines import sealed, unsealed, without_seal
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.full_disk import naming
 from alpha_callbacks.utils.regular_files import read_regular
 
 _log = logging.getLogger(__name__)
@@ -124,9 +125,10 @@ class JournalWriter:
         self._append(sealed(content) + b"\n")
 
     def _append(self, data: bytes) -> None:
-        self._file.write(data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(Path(self._file.name)):
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def __enter__(self) -> "JournalWriter":
         """Return itself."""
@@ -136,7 +138,8 @@ class JournalWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the part."""
-        self._file.close()
+        with naming(Path(self._file.name)):
+            self._file.close()
 
 
 @dataclass
