@@ -145,5 +145,8 @@ def pick_device(name: str) -> str:
     if kind not in ("cpu", "cuda") or not (index == "" or index.isdigit()):
         raise OptionError(f"device: expected cpu, cuda, cuda:<n> or auto, got {name!r}.")
     if kind == "cuda" and int(index or 0) >= count:
-        raise OptionError(f"device: expected one of {count} CUDA devices, got {name!r}. Use --device cpu.")
+        there = f"one of the {count} CUDA devices of this machine" if count else "cpu, for torch sees no CUDA device"
+        raise OptionError(
+            f"device: expected {there}, got {name!r}. Use --device cpu, or auto for CUDA where there is one."
+        )
     return name

@@ -177,6 +177,7 @@ def _filtered(side: "Side", options: "AnalysisOptions") -> "Table":
     from dataclasses import replace
 
     from alpha_callbacks.errors import OptionError
+    from alpha_callbacks.utils.labels import some_names
 
     layers = tuple(
         layer for layer in side.table.layers if options.selects(layer.first.layer_name, layer.first.source_name)
@@ -184,7 +185,8 @@ def _filtered(side: "Side", options: "AnalysisOptions") -> "Table":
     if not layers:
         wanted = f"that match {options.include!r}" if options.include else "in it"
         rest = f" once {options.exclude!r} is excluded" if options.exclude else ""
-        raise OptionError(f"{side.label}: expected layers {wanted}{rest}, got none. Loosen the regular expression.")
+        names = some_names([layer.first.layer_name for layer in side.table.layers])
+        raise OptionError(f"{side.label}: expected layers {wanted}{rest}, got none. {names}")
     return replace(side.table, layers=layers)
 
 

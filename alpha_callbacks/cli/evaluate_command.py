@@ -113,9 +113,11 @@ def evaluate(
     from alpha_callbacks.cli.progress import StepProgress
     from alpha_callbacks.evaluation.evaluate import evaluate as score
     from alpha_callbacks.evaluation.language_model import load_language_model
+    from alpha_callbacks.planning.plan_checks import check_model
     from alpha_callbacks.utils.atomic_files import write_text
 
-    wanted = plan_for(locate(model), plan)
+    wanted = plan_for(model, plan)
+    check_model(wanted, locate(model))
     language_model = load_language_model(model, device=device, dtype=dtype)
     windows = language_model.windows(text, tokens=tokens, context=context)
     with StepProgress("Evaluating", hidden=hide_progress) as progress:

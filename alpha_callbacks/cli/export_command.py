@@ -1,5 +1,6 @@
 """`alpha-hill export`: a plan -> the config of a quantizer."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,9 +33,22 @@ def export(
             rich_help_panel=shared.OUTPUT,
         ),
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            parser=parsers.model,
+            metavar="MODEL",
+            help="The model, whose modules give the names. \\[default: the one that was scanned, if it is on disk]",
+            show_default=False,
+        ),
+    ] = None,
     log_level: shared.LogLevel = "info",
 ) -> None:
     """Export a plan as a quantizer's config. What the quantizer cannot represent is refused, never rounded.
+
+    Names are those that transformers gives the modules of the model; how much of it the quantizer will really quantize
+    is printed.
 
     Examples:
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
@@ -45,5 +59,6 @@ def export(
     from alpha_callbacks.cli.plan_files import write_export
     from alpha_callbacks.planning.plan_json import read_plan
 
-    write_export(read_plan(plan), target, output)
+    wanted = read_plan(plan)
+    write_export(replace(wanted, model=model) if model else wanted, target, output)
     typer.echo(f"Written to {output}")

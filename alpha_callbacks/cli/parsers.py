@@ -45,11 +45,13 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def number(text: str) -> float:
-    """Return a number; a percentage is none."""
+    """Return a number; a percentage is none, but what it would be is said."""
     try:
         return float(text)
     except ValueError:
-        raise typer.BadParameter(f"expected a number such as 0.1, got {text!r}.") from None
+        share = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+        meant = f" {text.strip()} is {float(share[1]) / 100:g}." if share else ""
+        raise typer.BadParameter(f"expected a number such as 0.1, got {text!r}.{meant}") from None
 
 
 def whole(*, at_least: int) -> Callable[[str], int]:

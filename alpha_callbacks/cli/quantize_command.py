@@ -1,5 +1,6 @@
 """`alpha-hill quantize`: a checkpoint and a plan -> a quantized checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,7 @@ def quantize(
     """
     shared.start_logging(log_level)
     from alpha_callbacks.checkpoints.locate import locate
-    from alpha_callbacks.cli.plan_files import plan_for, print_notes
+    from alpha_callbacks.cli.plan_files import check_target, plan_for, print_notes
     from alpha_callbacks.cli.print_plan import print_plan
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.planning.plan_checks import check_plan
@@ -73,15 +74,17 @@ def quantize(
 
     if output_dir is None and not dry_run:
         raise OptionError("output_dir: expected a folder for the checkpoint, got none. Give --output-dir or --dry-run.")
+    wanted = plan_for(model, plan)
+    if not dry_run:
+        check_target(wanted, target)
     path = locate(model)
-    wanted = plan_for(path, plan)
     check_plan(wanted, path)
     print_plan(wanted)
     if save_plan is not None:
         write_plan(wanted, save_plan)
         typer.echo(f"Plan written to {save_plan}")
     if dry_run or output_dir is None:
-        print_notes(_foreseen(wanted, target))
+        print_notes(_foreseen(replace(wanted, model=str(path)), target))
         return
     print_notes(write_model(path, wanted, output_dir, target))
     typer.echo(f"Checkpoint written to {output_dir}")
@@ -93,6 +96,7 @@ def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:
     from alpha_callbacks.planning.export_plan import export_plan
 
     try:
-        return export_plan(plan, target).notes
+        export = export_plan(plan, target)
+        return (*((str(export.coverage),) if export.coverage else ()), *export.notes)
     except PlanError as error:
         return (f"it would be refused: {error}",)

@@ -26,7 +26,7 @@ def recommend(
             parser=parsers.one_of("measured", "alphaq", "thresholds"),
             metavar="NAME",
             help="measured: least error at these bits. alphaq: layers with a low alpha get more bits. thresholds: "
-            "alpha against two bounds. \\[default: measured if a low-bit precision was scanned, else thresholds]",
+            "alpha against two bounds, no budget. \\[default: measured]",
             rich_help_panel=_POLICY,
             show_default=False,
         ),
@@ -49,7 +49,8 @@ def recommend(
             "--candidates",
             parser=parsers.precision_list,
             metavar="LIST",
-            help="Low-bit formats to choose from, comma-separated. \\[default: all that were scanned]",
+            help="Low-bit formats to choose from, comma-separated. \\[default: all that were scanned and that --format "
+            "can store]",
             rich_help_panel=_POLICY,
             show_default=False,
         ),
@@ -201,12 +202,13 @@ def recommend(
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.fisher_sensitivities import fisher_of
-    from alpha_callbacks.cli.plan_files import write_export
+    from alpha_callbacks.cli.plan_files import candidates_for, write_export
     from alpha_callbacks.cli.print_plan import print_recommendation
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.planning.recommend import recommend as make
     from alpha_callbacks.planning.recommend_options import RecommendOptions
     from alpha_callbacks.planning.recommendation_files import PLAN, RECOMMENDATIONS, write_recommendation
+    from alpha_callbacks.planning.takers import say_plan
     from alpha_callbacks.tables.read_results import read_results
 
     if calibration is not None and sensitivity == "none":
@@ -229,6 +231,8 @@ def recommend(
         quantize_head=quantize_head,
     )
     table = read_results(results)
+    if target is not None and options.candidates is None:
+        options = replace(options, candidates=candidates_for(target, table))
     folder = results if results.is_dir() else results.parent
     source = model or _scanned(folder)
     fisher = None
@@ -242,6 +246,8 @@ def recommend(
         exported = f"; {target or 'plan'} in {export_config}"
     write_recommendation(found, output_dir or folder)
     print_recommendation(found, every_layer=every_layer)
+    sentence, taken = say_plan(found.plan)
+    typer.secho(f"• {sentence}", fg=None if taken else typer.colors.YELLOW)
     typer.echo(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")
     if (folder / "run.json").exists() and output_dir in (None, folder):
         typer.echo(f"To see it beside the spectra: alpha-hill report {folder}")

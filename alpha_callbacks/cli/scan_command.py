@@ -176,7 +176,7 @@ def scan(
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.analysis.processes import ScanShare
     from alpha_callbacks.cli.progress import ScanProgress
-    from alpha_callbacks.cli.scan_output import finish, plots, result_name
+    from alpha_callbacks.cli.scan_output import finish, plots, print_takers, result_name
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.scanning.scan import scan as scan_checkpoint
 
@@ -196,6 +196,7 @@ def scan(
         device=device,
     )
     folder = output_dir or Path("results") / result_name(model)
+    print_takers(options.precisions, model)
     with ScanProgress(hidden=hide_progress) as progress:
         result = scan_checkpoint(
             model,

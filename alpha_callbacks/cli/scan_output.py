@@ -1,5 +1,6 @@
 """Where the results of `scan` and `merge` go, what is drawn, and how the commands end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from alpha_callbacks.checkpoints.remote.redirects import shown
 from alpha_callbacks.cli.parsers import EXAMPLE_MODEL
 from alpha_callbacks.cli.print_scan import print_scan
+from alpha_callbacks.planning.takers import say_formats
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.scanning.write_results import Plots, ScanResult
 from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
@@ -22,6 +25,20 @@ def finish(result: ScanResult | None) -> None:
     if result is not None:
         print_scan(result)
         raise typer.Exit(1 if result.failed else 0)
+
+
+def print_takers(precisions: Sequence[str], model: str | None) -> None:
+    """Say at the start of a scan which targets a plan of its low-bit formats can go to, rather than at the end."""
+    low = [name for name in precisions if get_precision(name).low_bit]
+    if low:
+        sentence, taken = say_formats(low, gguf=_is_gguf(model))
+        typer.secho(sentence, fg=None if taken else typer.colors.YELLOW, err=True)
+
+
+def _is_gguf(model: str | None) -> bool:
+    path = Path(model or "")
+    inside = {file.suffix.lower() for file in path.iterdir()} if model and path.is_dir() else {path.suffix.lower()}
+    return ".gguf" in inside and ".safetensors" not in inside
 
 
 def result_name(model: str | None) -> str:

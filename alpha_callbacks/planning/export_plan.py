@@ -12,6 +12,32 @@ _OWN = "plan"  # our own format, which needs no plugin
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """How much of a model a quantizer will really quantize.
+
+    Attributes:
+        consumer: who reads the export.
+        reached: number of weights that it will quantize.
+        planned: number that the plan puts below 16 bits.
+        total: number in the plan.
+        why: one clause on those that it leaves, "" if there are none.
+    """
+
+    consumer: str
+    reached: int
+    planned: int
+    total: int
+    why: str = ""
+
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        share = f"{self.consumer} quantizes {self.reached / max(self.total, 1):.1%} of the weights"
+        if self.reached == self.planned:
+            return f"{share}, all that the plan puts below 16 bits."
+        return f"{share}, where the plan puts {self.planned / max(self.total, 1):.1%} below 16 bits: {self.why}."
+
+
+@dataclass(frozen=True)
 class Export:
     """A plan as a quantizer reads it.
 
@@ -19,11 +45,13 @@ class Export:
         text: content of the file.
         suffix: of the file, with the dot.
         notes: where the quantizer's result will differ from what was measured, one sentence each.
+        coverage: how much of the model it will quantize; None where the model could not be looked at.
     """
 
     text: str
     suffix: str
     notes: tuple[str, ...] = ()
+    coverage: Coverage | None = None
 
 
 class Exporter(Protocol):

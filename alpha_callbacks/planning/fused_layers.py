@@ -1,13 +1,13 @@
 """Which layers a server holds in one parameter, so that they take one scheme of quantization.
 
-Read from vLLM 0.33.0: `packed_modules_mapping`, `stacked_params_mapping` and `orig_to_new_stacked` of its models, all of
-them (tests/golden/vllm_fused_layers.txt). Which model has which is not asked: layers of these names beside each other
-share a format everywhere, which costs little where they would not have to.
+Read from vLLM 0.33.0: `packed_modules_mapping`, `stacked_params_mapping` and `orig_to_new_stacked` of all its models
+(tests/golden/vllm_fused_layers.txt). Which model has which is not asked: layers of these names beside each other share
+a format everywhere, which costs little where they would not have to.
 """
 
 from collections.abc import Iterable, Sequence
 
-from alpha_callbacks.weights.layer_names import categorize
+from alpha_callbacks.weights.categorize import categorize
 
 # Names relative to the module that holds them. A layer in several sets joins them: q, k and v and all their companions.
 _TOGETHER = (

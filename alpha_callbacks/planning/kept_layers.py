@@ -2,10 +2,12 @@
 
 import re
 
+from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.plan import Choice
 from alpha_callbacks.planning.recommend_options import RecommendOptions
 from alpha_callbacks.planning.tied_groups import units
 from alpha_callbacks.tables.table import LayerRows, Table
+from alpha_callbacks.utils.labels import some_names
 
 _KEPT = {"embedding": "an embedding", "lm_head": "the language head", "moe_router": "a router", "conv": "a convolution"}
 _BY_OPTION = "kept by --keep"
@@ -13,7 +15,14 @@ _HALF = {"float16", "F16"}
 
 
 def all_kept(table: Table, options: RecommendOptions) -> dict[str, str]:
-    """Return layer name -> why it is outside the budget; --keep also keeps every layer that shares a format."""
+    """Return layer name -> why it is outside the budget; --keep also keeps every layer that shares a format.
+
+    Raises:
+        PlanError: --keep matches no layer.
+    """
+    names = [layer.first.layer_name for layer in table.layers]
+    if options.keep and not any(re.search(options.keep, name) for name in names):
+        raise PlanError(f"keep: expected layers that match {options.keep!r}, got none. {some_names(names)}")
     choices = [choice_of(layer, sixteen_bit_format(layer)) for layer in table.layers]
     kept = {layer.first.layer_name: why for layer in table.layers if (why := _kept(layer, options))}
     for group in units(choices, tied=not options.untied):

@@ -98,6 +98,11 @@ class Plan:
         return sum(c.numel * c.effective_bits for c in counted) / weights if weights else float("nan")
 
     @property
+    def numel(self) -> int:
+        """Number of weights of all its matrices; one that shares another's storage counts once."""
+        return sum(choice.numel for choice in self.choices if not choice.tied_to)
+
+    @property
     def nbytes(self) -> float:
         """Bytes of all its matrices; one that shares another's storage counts once."""
         return sum(c.numel * c.effective_bits for c in self.choices if not c.tied_to) / 8

@@ -45,14 +45,21 @@ class PlanProblem:
         precision = get_precision(self.format_of(i, candidate))
         return precision.effective_bits(row.out_features, row.in_features) * row.out_features * row.in_features
 
+    def fits(self, i: int, candidate: str) -> bool:
+        """Return False for a format whose blocks do not divide the rows of a layer.
+
+        They can be measured, the last block filled with zeros, but quantizers refuse, skip or misread such rows.
+        """
+        precision = get_precision(candidate)
+        block = precision.encoding.size if precision.encoding is not None else None
+        return self.layers[i].first.in_features % math.lcm(block or 1, precision.column_multiple) == 0
+
     def possible(self, i: int, candidate: str) -> bool:
-        """Return False for a format that cannot store the layer, or in which it was scanned and has no alpha."""
+        """Return False for a format that does not fit a layer, or in which it was scanned and has no alpha."""
         if candidate == HIGH:
             return True
         row = next((row for row in self.layers[i].rows if row.precision == candidate), None)
-        if row is not None:
-            return self.usable[i] and row.ok
-        return self.usable[i] and self.layers[i].first.in_features % get_precision(candidate).column_multiple == 0
+        return self.usable[i] and self.fits(i, candidate) and (row is None or row.ok)
 
     @lazy_property
     def stuck(self) -> dict[int, str]:
@@ -66,8 +73,14 @@ class PlanProblem:
             elif (
                 not any(all(self.possible(i, c) for i in group) for c in self.candidates[:-1]) and self.candidates[:-1]
             ):
-                reasons.update(dict.fromkeys(group, "no candidate is possible here, so it stays at 16 bits"))
+                reasons.update({i: self._why_none(i) for i in group})
         return reasons
+
+    def _why_none(self, i: int) -> str:
+        if not any(self.fits(i, name) for name in self.candidates[:-1]):
+            columns = self.layers[i].first.in_features
+            return f"no candidate has blocks that divide its {columns} columns, so it stays at 16 bits"
+        return "no candidate is possible here, so it stays at 16 bits"
 
     def _why_not(self, i: int) -> str:
         row = self.layers[i][self.reference]

@@ -1,7 +1,8 @@
 """Results -> a plan, what speaks for it, and what other policies would have done."""
 
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def recommend(
         model: where the weights came from, for the plan; "": what the run.json of the folder says.
 
     Raises:
-        PlanError: the results lack what the policy needs, are about quantized weights, or the budget cannot be met.
+        PlanError: the results lack what the policy needs, are about quantized weights, no candidate fits the columns of
+            any layer, or the budget cannot be met.
         OptionError: neither a table nor a path.
         ResultsError: a path without results, or with a damaged file.
     """
@@ -60,14 +62,9 @@ def recommend(
             "--base."
         )
     _refuse_quantized(table)
-    problem = _Problem.of(table, options, fisher)
-    policy = options.policy or ("measured" if problem.measured else "thresholds")
+    problem = _Problem.of(table, options, fisher, model)
+    policy = options.policy or "measured"
     problem.require(policy)
-    if policy == "thresholds" and options.avg_bits is not None:
-        raise PlanError(
-            "avg_bits: expected low-bit formats to spend it on, the results have none. Scan with e.g. --precisions "
-            "bf16,fp8,int4, or leave it out for the policy thresholds."
-        )
     budget = None if policy == "thresholds" else problem.budget()
     chosen, reasons = problem.decide(policy, budget)
     plan = problem.plan(policy, budget, chosen, reasons, model)
@@ -98,6 +95,20 @@ def _refuse_quantized(table: Table) -> None:
         )
 
 
+def _require_fit(about: PlanProblem) -> None:
+    """Refuse candidates none of which divides the columns of any layer: every layer would stay at 16 bits."""
+    candidates, columns = about.candidates[:-1], sorted({layer.first.in_features for layer in about.layers})
+    if candidates and not any(about.fits(i, name) for i in range(len(about.layers)) for name in candidates):
+        size = math.gcd(*columns)
+        size &= -size  # the largest power of two that divides all
+        shown = ", ".join(map(str, columns[:4])) + (", ..." if len(columns) > 4 else "")
+        raise PlanError(
+            f"candidates: expected a format whose blocks divide the columns of a layer ({shown}), got "
+            f"{', '.join(candidates)}. No quantizer stores such rows; scan "
+            f"with {'int4:g' + str(size) if size >= 16 else 'int4:channel'} or a format with one scale per row."
+        )
+
+
 @dataclass(frozen=True)
 class _Problem:
     """The table, divided into layers that are decided about and layers that are kept by rule."""
@@ -108,9 +119,10 @@ class _Problem:
     kept: Mapping[str, str]  # layer name -> why
     about: PlanProblem
     measured: tuple[str, ...]  # low-bit formats that were scanned and are candidates
+    model: str  # where the weights came from, for messages
 
     @classmethod
-    def of(cls, table: Table, options: RecommendOptions, fisher: Mapping[str, float] | None) -> "_Problem":
+    def of(cls, table: Table, options: RecommendOptions, fisher: Mapping[str, float] | None, model: str) -> "_Problem":
         scanned = [name for name in table.precisions if get_precision(name).low_bit]
         names = options.candidates if options.candidates is not None else tuple(scanned)
         kept = all_kept(table, options)
@@ -125,7 +137,8 @@ class _Problem:
         ]
         groups = units(choices, tied=not options.untied)
         about = PlanProblem(layers, groups, (*names, HIGH), table.reference, usable, highs)
-        return cls(table, options, fisher, kept, about, measured)
+        _require_fit(about)
+        return cls(table, options, fisher, kept, about, measured, model)
 
     @lazy_property
     def _by_name(self) -> dict[str, LayerRows]:
@@ -147,16 +160,21 @@ class _Problem:
                 else ""
             )
         if not candidates:
-            return "low-bit formats to choose from. Scan with e.g. --precisions bf16,fp8,int4, or name --candidates"
+            return f"low-bit formats to choose from, the results have none. {self._scan(('fp8', 'int4'))}"
         if policy == "alphaq":
             return ""
         if absent := [name for name in candidates if name not in self.measured]:
-            return f"a column of {absent[0]}. Scan with --precisions {','.join([*self.table.precisions, *absent])}"
+            return f"a column of {absent[0]}, the results have none. {self._scan(absent)}"
         return (
             "sensitivities. Give --sensitivity fisher --calibration FILE"
             if policy == "fisher" and not self.fisher
             else ""
         )
+
+    def _scan(self, absent: Sequence[str]) -> str:
+        """Say how to measure formats that were not scanned."""
+        precisions = ",".join([*self.table.precisions, *absent])
+        return f"Run: alpha-hill scan {shlex.quote(self.model) if self.model else 'MODEL'} -p {precisions}"
 
     def require(self, policy: str) -> None:
         if lacking := self.lacks(policy):

@@ -17,8 +17,7 @@ class RecommendOptions:
     """How a plan is made.
 
     Attributes:
-        policy: "measured", "fisher" (measured, weighted by sensitivities), "alphaq" or "thresholds"; None: "measured"
-            if the results have a low-bit column, else "thresholds".
+        policy: "measured" (None too), "fisher" (measured, weighted by sensitivities), "alphaq" or "thresholds".
         avg_bits: mean of effective bits over the layers that are decided about; None: half way between the coarsest and
             the finest low-bit candidate. Not for "thresholds", which has no budget.
         candidates: low-bit formats to choose from; None: all that were scanned.

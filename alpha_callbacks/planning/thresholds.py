@@ -64,7 +64,7 @@ class Thresholds:
             pick, reason = ends[0], f"alpha {alpha:.2f} below {low:g}"
         else:
             pick, reason = self.middle, f"alpha {alpha:.2f} from {low:g} to {high:g}"
-        return (pick, reason) if about.possible(i, pick) else (HIGH, f"{reason}, but {pick} failed here")
+        return (pick, reason) if about.possible(i, pick) else (HIGH, f"{reason}, but {pick} is not possible here")
 
     @staticmethod
     def _spread(layer: LayerRows) -> float:

@@ -32,7 +32,9 @@ from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
 from alpha_callbacks.tables.spectra_files import clear_spectra, copy_spectra, has_spectra, kept_layers, write_spectra
 from alpha_callbacks.utils.atomic_files import make_folder, write_text
+from alpha_callbacks.utils.labels import some_names
 from alpha_callbacks.weights.inventory import FILTERED, Inventory
+from alpha_callbacks.weights.stored_tensor import layer_name_of
 from alpha_callbacks.weights.weight import Weight
 
 
@@ -254,7 +256,9 @@ def _kept(directory: Path, own: Identity, clear: str, with_spectra: Collection[s
 
 
 def _why_empty(inventory: Inventory, options: AnalysisOptions) -> str:
-    if any(tensor.reason == FILTERED for tensor in inventory.skipped):
-        return f"no layer passes the filter (include={options.include!r}, exclude={options.exclude!r}). Loosen it."
+    if names := [layer_name_of(tensor.name) for tensor in inventory.skipped if tensor.reason == FILTERED]:
+        wanted = f"that match {options.include!r}" if options.include else "in it"
+        rest = f" once {options.exclude!r} is excluded" if options.exclude else ""
+        return f"expected layers {wanted}{rest}, got none. {some_names(names)}"
     reasons = ", ".join(sorted({tensor.reason for tensor in inventory.skipped})[:4])
     return f"expected weights to analyse, found none ({reasons}). Name the folder that holds the model's weights."

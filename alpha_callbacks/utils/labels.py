@@ -67,3 +67,14 @@ def middle_out(text: str, most: int) -> str:
     """
     head = most // 3
     return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return a sentence with up to three names that exist, for a message about one that does not.
+
+    Examples:
+        >>> some_names(["a.0", "a.1", "a.2", "a.3", "b"])
+        'Names are for example a.0, a.2, b.'
+    """
+    picked = dict.fromkeys(names[i] for i in (0, len(names) // 2, -1)) if names else {}
+    return f"Names are for example {', '.join(picked)}." if len(names) > 3 else f"Names are {', '.join(names)}."

@@ -105,6 +105,14 @@ def rules_of(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Rules]:
     return found
 
 
+def _turned(rule: Any) -> Any:
+    """Return a rule of loading as one of saving; None for one that cannot be turned back, as quantizers bring them."""
+    try:
+        return rule.reverse_transform()
+    except NotImplementedError:
+        return None
+
+
 def _rules(model: Any) -> Rules:
     """Read the rules of one model; none where this version of transformers keeps them in another way."""
     try:
@@ -117,7 +125,7 @@ def _rules(model: Any) -> Rules:
         if found is None:
             found = get_model_conversion_mapping(model, add_legacy=False)
             found = [rule for rule in found if not isinstance(rule, PrefixChange)]
-        turned = [rule.reverse_transform() for rule in found[::-1]]
+        turned = [rule for rule in map(_turned, found[::-1]) if rule is not None]
     except (AttributeError, TypeError, ValueError):
         turned = []
     left_out = getattr(model, "all_tied_weights_keys", None)  # name -> name of the one that is written

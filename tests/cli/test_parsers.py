@@ -62,7 +62,8 @@ BAD = {
     "--filter-layers": REGEX,
     "--exclude-layers": REGEX,
     "--keep": REGEX,
-    "--device": [("cuda:77", r"expected one of \d+ CUDA devices, got 'cuda:77'\. Use --device cpu\."),
+    "--device": [("cuda:77", r"expected (one of the \d+ CUDA devices|cpu, for torch sees no CUDA device).*"
+                             r", got 'cuda:77'\. Use --device cpu"),
                  ("tpu", r"expected cpu, cuda, cuda:<n> or auto, got 'tpu'\.")],
     "--shard": [("3/2", r"expected i/n with 1 <= i <= n, got '3/2'\. For example: 2/8\.")],
     "--output-dir": [("", r"expected a folder, got an empty name\. Name one; the current folder is '\.'\."),

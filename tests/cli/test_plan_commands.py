@@ -31,7 +31,8 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scan")
-    run("scan", "-p", "fp32,bf16,fp8,int8,int4", "--no-plots", "-o", folder)
+    output = run("scan", "-p", "fp32,bf16,fp8,int8,int4", "--no-plots", "-o", folder)
+    assert "A plan of fp8_e4m3, int8 and int4_g32 can be exported to compressed-tensors, " in output
     return folder
 
 
@@ -84,8 +85,10 @@ def test_alphas_of_a_low_bit_format_are_called_so(scanned: Path, tmp_path: Path)
 
 def test_export_config_takes_the_words_of_a_quantizer(scanned: Path, tmp_path: Path) -> None:
     target = tmp_path / "config.json"
-    run("recommend", scanned, "--candidates", "int8,int4", "-o", tmp_path, "--export-config", target, "--format",
-        "compressed-tensors")  # fmt: skip
+    output = run("recommend", scanned, "--candidates", "int8,int4", "-o", tmp_path, "--export-config", target,
+                 "--format", "compressed-tensors")  # fmt: skip
+    assert "This plan can be exported to compressed-tensors, " in output and "quantize --format` writes" in output
+    assert "Coverage: transformers quantizes " in output and "of the weights, all that the plan puts" in output
     config = json.loads(target.read_text())
     assert config["quant_method"] == "compressed-tensors" and config["ignore"] == ["lm_head"]
     again = tmp_path / "again.json"
@@ -143,6 +146,19 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
         ),
         (("recommend", "SCAN", "--format", "gguf"), "--export-config: expected a file for --format, got none"),
         (("recommend", "SCAN", "--sensitivity", "fisher", "--calibration", "nowhere", "--avg-bits", 2), "a mean"),
+        (
+            ("recommend", "SCAN", "--keep", "q_proyect"),
+            "--keep: expected layers that match 'q_proyect', got none. Names are",
+        ),
+        (("recommend", "SCAN", "--candidates", "nf4"), "a column of nf4, the results have none. Run: alpha-hill scan "),
+        (
+            ("recommend", "SCAN", "--export-config", "x", "--format", "bitsandbytes"),
+            "bitsandbytes: expected a format that it can store, got fp8_e4m3, int8, int4_g32. A plan of",
+        ),
+        (
+            ("recommend", "SCAN", "--avg-bits", "50%"),
+            "--avg-bits: expected a number such as 0.1, got '50%'. 50% is 0.5.",
+        ),
         (("recommend", "SCAN", "--policy", "thresholds", "--candidates", "int4"), "expected a candidate of 8 bits"),
         (("recommend", "SCAN", "--export-config", "x", "--format", "onnx"), "--format: expected one of plan, "),
         (("export", "SCAN/run.json", "--format", "plan", "-o", "x"), "Make a plan with `alpha-hill recommend`"),
@@ -175,7 +191,7 @@ def test_a_plan_of_another_model_is_refused(
     plan["layers"][0]["in_features"] = 7
     (tmp_path / "other.json").write_text(json.dumps(plan))
     error = refused(capsys, monkeypatch, "quantize", EMBEDDED, "--plan", tmp_path / "other.json", "--dry-run")
-    assert "expected shape 192x7 as in the plan, got 192x192" in error
+    assert "expected shape 192x7 as in the plan of " in error and ", got 192x192 in " in error
     plan["layers"][0]["layer_name"] = "model.layers.99.mlp.up_proj"
     (tmp_path / "other.json").write_text(json.dumps(plan))
     error = refused(capsys, monkeypatch, "quantize", EMBEDDED, "--plan", tmp_path / "other.json", "--dry-run")

@@ -8,7 +8,9 @@ from alpha_callbacks.planning.fused_layers import fused_sets
 
 LISTS = [
     tuple(line.split()[:-1])
-    for line in (Path(__file__).parents[1] / "golden" / "vllm_fused_layers.txt").read_text(encoding="utf-8").splitlines()
+    for line in (Path(__file__).parents[1] / "golden" / "vllm_fused_layers.txt")
+    .read_text(encoding="utf-8")
+    .splitlines()
     if not line.startswith("#")
 ]
 

@@ -102,7 +102,9 @@ def test_thresholds_as_documented() -> None:
 
 def test_thresholds_need_no_low_bit_column() -> None:
     table = low_bit_table({LAYERS[3]: 2.4, LAYERS[6]: 2.7}, precisions=("fp32", "bf16"))
-    found = recommend(table)
+    with pytest.raises(PlanError, match=r"results have none\. Run: alpha-hill scan MODEL -p fp32,bf16,fp8,int4"):
+        recommend(table)  # the disputed rule is never chosen by itself
+    found = recommend(table, RecommendOptions(policy="thresholds"))
     assert found.plan.policy == "thresholds"
     assert list(chosen(found).values()) == ["int4_g32", "fp8_e4m3"]
     assert math.isnan(found.alternatives[0].error) and all(math.isnan(advice.relative_error) for advice in found.layers)
@@ -259,9 +261,11 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
     [
         (
             RecommendOptions(policy="measured", candidates=("nf4",)),
-            "a column of nf4. Scan with --precisions fp32,bf16,.*nf4",
+            "a column of nf4, the results have none. Run: alpha-hill scan MODEL -p fp32,bf16,.*nf4",
         ),
+        (RecommendOptions(candidates=("int8",)), "a column of int8, the results have none"),
         (RecommendOptions(policy="fisher", avg_bits=5), "expected sensitivities"),
+        (RecommendOptions(keep="nowhere"), f"keep: expected layers that match 'nowhere', got none.*{LAYERS[0]}"),
         (RecommendOptions(keep="."), "all are kept by rule"),
     ],
 )
@@ -271,7 +275,7 @@ def test_what_the_results_lack_is_said(options: RecommendOptions, message: str) 
 
 
 def test_a_budget_is_never_ignored() -> None:
-    with pytest.raises(PlanError, match="avg_bits: expected low-bit formats to spend it on"):
+    with pytest.raises(PlanError, match="policy measured: expected low-bit formats to choose from"):
         recommend(low_bit_table(precisions=("fp32", "bf16")), RecommendOptions(avg_bits=5))
 
 
@@ -370,3 +374,33 @@ def test_quantized_weights_have_no_plan(stored: str) -> None:
         PlanError, match=r"expected float weights, 4 of 28 layers are quantized \(model\.layers\.0\.self_attn"
     ):
         recommend(table)
+
+
+def narrow(columns: int, *precisions: str) -> Table:
+    """Return a table whose down projections have so many columns and all other layers 192."""
+    rows = [
+        low_bit_row(name, precision, 3.0, error=0.1, in_features=columns if name.endswith("down_proj") else 192)
+        for name in LAYERS
+        for precision in ("fp32", *precisions)
+    ]
+    return Table.from_rows(rows, ("fp32", *precisions))
+
+
+def test_a_group_that_does_not_divide_the_columns_is_not_chosen() -> None:
+    found = recommend(narrow(256, "int8", "int4_g128"), RecommendOptions())
+    wanted = {name: "int4_g128" if name.endswith("down_proj") else "int8" for name in LAYERS}
+    assert chosen(found) == wanted and not found.kept
+
+
+def test_a_layer_that_no_candidate_fits_stays_at_16_bits_and_says_so() -> None:
+    found = recommend(narrow(256, "int4_g128"), RecommendOptions())
+    assert {name.rpartition(".")[2] for name, precision in chosen(found).items() if precision == "int4_g128"} == {
+        "down_proj"
+    }
+    reasons = {choice.reason for choice in found.kept}
+    assert reasons == {"no candidate has blocks that divide its 192 columns, so it stays at 16 bits"}
+
+
+def test_candidates_that_fit_no_layer_are_refused_with_one_that_does() -> None:
+    with pytest.raises(PlanError, match=r"divide the columns of a layer \(192\), got int4_g128\. .* with int4:g64 or"):
+        recommend(narrow(192, "int4_g128"))

@@ -192,7 +192,9 @@ def test_merge_of_nothing(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_lets_nothing_through(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no layer passes the filter \(include='nowhere'"):
+    with pytest.raises(
+        CheckpointError, match=r"expected layers that match 'nowhere', got none. Names are for example "
+    ):
         scan(output_dir=tmp_path, options=AnalysisOptions(include="nowhere"))
 
 

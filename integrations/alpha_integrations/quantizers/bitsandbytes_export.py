@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.encoding import Encoding
-from alpha_integrations.quantizers.plan_modules import refuse_unheld, split_modules
+from alpha_integrations.quantizers.plan_modules import name_notes, refuse_unheld, require_modules, split_modules
 
 _TARGET = "bitsandbytes"
 _NF4 = Encoding("nf4", 4, "group", 64, scale="fp32")
@@ -23,7 +23,8 @@ def export(plan: Plan) -> Export:
     Raises:
         PlanError: a layer has another low-bit format than NF4.
     """
-    modules = split_modules(plan, _TARGET)
+    modules = split_modules(plan, _TARGET, takes=lambda place: place.module in ("Linear", "Conv1D"))
+    require_modules(_TARGET, modules)
     refuse_unheld(_TARGET, modules.low, lambda encoding: encoding == _NF4, _HOLDS)
     skipped = list(modules.wide)
     notes = ["bitsandbytes quantizes every linear layer that the list does not name, even one that is not in the plan."]
@@ -36,7 +37,8 @@ def export(plan: Plan) -> Export:
         "bnb_4bit_compute_dtype": "bfloat16",
         "llm_int8_skip_modules": skip_patterns(skipped, list(modules.low)),
     }
-    return Export(json.dumps(content, indent=1) + "\n", ".json", tuple(notes))
+    text, notes = json.dumps(content, indent=1) + "\n", (*notes, *name_notes(modules))
+    return Export(text, ".json", notes, modules.coverage("transformers with bitsandbytes"))
 
 
 def skip_patterns(skipped: Sequence[str], quantized: Sequence[str]) -> list[str]:

@@ -2,16 +2,19 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alpha_callbacks.planning.export_plan import Export
-from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.plan import Choice, Plan, module_name
+from alpha_callbacks.planning.tied_groups import units
 from alpha_callbacks.precisions.encoding import Encoding, Sharing
+from alpha_integrations.quantizers.loaded_model import LoadedModel, Place
 from alpha_integrations.quantizers.plan_modules import (
     Modules,
     encoding_of,
     fused_notes,
+    name_notes,
     refuse_ragged,
     refuse_unheld,
     split_modules,
@@ -29,11 +32,6 @@ _SMALL_SCALES = {
 _REAL_SCALES = {"int": ("int", "pack-quantized"), "e4m3": ("float", "naive-quantized")}
 _STRATEGIES: dict[Sharing, str] = {"tensor": "tensor", "channel": "channel", "group": "group", "tile": "block"}
 _HOLDS = "int2 to int8, fp8_e4m3 (not :none), mxfp8_e4m3, mxfp6_e2m3, mxfp4 (default scale rules) and nvfp4"
-_FUSED = (
-    {"attn_q", "attn_k", "attn_v"},
-    {"cross_attn_q", "cross_attn_k", "cross_attn_v"},
-    *({f"{kind}_gate", f"{kind}_up"} for kind in ("mlp", "moe_expert", "moe_shared")),
-)
 
 
 def export(plan: Plan) -> Export:
@@ -43,30 +41,52 @@ def export(plan: Plan) -> Export:
         PlanError: a layer has a format that compressed-tensors lacks, or rows that do not divide into its blocks.
     """
     modules = checked_modules(plan, _TARGET)
-    return Export(json.dumps(quantization_config(modules), indent=1) + "\n", ".json", _notes(modules.low))
+    served = modules.low | {name: choice for name, (choice, _) in modules.stacked.items()}
+    # vLLM knows most modules by both names, that of the files and that of transformers, but some by one alone.
+    low = served | {module_name(c.layer_name): c for c in modules.low.values()}
+    kept = (*modules.wide, *(name for name, choice in plan.modules().items() if not choice.low_bit))
+    config = quantization_config(low, tuple(dict.fromkeys(kept)))
+    notes = (*_notes(served), *differing_notes(plan), *fused_notes(served), *name_notes(modules), *_stacks(modules))
+    return Export(json.dumps(config, indent=1) + "\n", ".json", notes, modules.coverage("transformers"))
 
 
-def checked_modules(plan: Plan, target: str) -> Modules:
+def checked_modules(plan: Plan, target: str, model: LoadedModel | None = None) -> Modules:
     """Return the modules of a plan, all of which compressed-tensors can hold.
+
+    Args:
+        plan: as a scan of files gives it.
+        target: name of the format, for messages.
+        model: the loaded model, see `split_modules`.
 
     Raises:
         PlanError: it cannot hold one.
     """
-    modules = split_modules(plan, target)
-    refuse_unheld(target, modules.low, lambda encoding: scheme_of(encoding) is not None, _HOLDS)
-    refuse_ragged(target, modules.low)
+    modules = split_modules(plan, target, model, takes=_takes)
+    low = {**modules.low, **{name: choice for name, (choice, _) in modules.stacked.items()}}
+    refuse_unheld(target, low, lambda encoding: scheme_of(encoding) is not None, _HOLDS)
+    refuse_ragged(target, low)
     return modules
 
 
-def quantization_config(modules: Modules) -> dict[str, Any]:
-    """Return the whole configuration; targets are exact names, and none is in two groups."""
-    groups = config_groups(modules.low)
+def _takes(place: Place) -> bool:
+    """Return True for a linear layer, but for that of nn.MultiheadAttention, which reads its weight past the layer."""
+    return place.kind == "linear" and place.module != "NonDynamicallyQuantizableLinear"
+
+
+def quantization_config(low: Mapping[str, Choice], wide: Sequence[str]) -> dict[str, Any]:
+    """Return the whole configuration; targets are exact names, and none is in two groups.
+
+    Args:
+        low: path -> choice, those to be quantized.
+        wide: paths of all others.
+    """
+    groups = config_groups(low)
     formats = list(dict.fromkeys(group["format"] for group in groups.values()))
     return {
         "quant_method": "compressed-tensors",
         "format": formats[0] if len(formats) == 1 else "mixed-precision",
         "quantization_status": "compressed",
-        "ignore": list(modules.wide),
+        "ignore": list(wide),
         "kv_cache_scheme": None,
         "config_groups": groups,
     }
@@ -127,19 +147,22 @@ def _notes(low: Mapping[str, Choice]) -> tuple[str, ...]:
         )
     if not all(encoding.symmetric for encoding in encodings):
         notes.append("asym: transformers cannot load packed zero points; other runtimes were not tried.")
-    if differing := _differing(low):
-        notes.append(
-            f"vLLM fuses q, k, v and gate, up, and needs one scheme per fused group: {len(differing)} groups have "
-            f"several, e.g. that of {differing[0]}."
-        )
-    return (*notes, *fused_notes(low))
+    return tuple(notes)
 
 
-def _differing(low: Mapping[str, Choice]) -> list[str]:
-    """Return one module of each set that a runtime fuses although its members differ in precision."""
-    found: dict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
-    for name, choice in low.items():
-        for i, together in enumerate(_FUSED):
-            if choice.category in together:
-                found[name.rpartition(".")[0], i].append((name, choice.precision))
-    return [members[0][0] for members in found.values() if len({precision for _, precision in members}) > 1]
+def differing_notes(plan: Plan) -> tuple[str, ...]:
+    """Say which layers that a server fuses differ in precision."""
+    groups = [[plan.choices[i] for i in group] for group in units(plan.choices)]
+    differing = [group[0].layer_name for group in groups if len({choice.precision for choice in group}) > 1]
+    if not differing:
+        return ()
+    return (
+        f"vLLM needs one scheme for layers that it fuses (q, k and v; gate and up; experts): {len(differing)} groups "
+        f"have several, e.g. that of {differing[0]}. Recommend without --untied.",
+    )
+
+
+def _stacks(modules: Modules) -> tuple[str, ...]:
+    if not modules.stacked:
+        return ()
+    return (f"{len(modules.stacked)} matrices of experts have the names of the files, which vLLM reads.",)

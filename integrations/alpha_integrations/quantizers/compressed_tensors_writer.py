@@ -10,10 +10,13 @@ from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.minifloat import E2M1, E4M3, power_of_two_below
 from alpha_integrations.quantizers.compressed_tensors_export import checked_modules, quantization_config
+from alpha_integrations.quantizers.loaded_model import LoadedModel
 from alpha_integrations.quantizers.model_folder import (
     check_layers,
+    check_loads,
     load_model,
     planned_dtype,
+    refuse_left,
     save_companions,
     whole_folder,
 )
@@ -36,7 +39,8 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         PlanError: a format that cannot be held, a plan of another model, or scales that the model's dtype cannot hold.
         MissingExtraError: compressed-tensors or transformers is not installed.
     """
-    modules = checked_modules(plan, _TARGET)
+    modules = checked_modules(plan, _TARGET, LoadedModel.of(str(model)))
+    refuse_left(_TARGET, modules)
     refuse_unheld(_TARGET, modules.low, lambda encoding: encoding.symmetric, _LOADS)
     try:
         from compressed_tensors.compressors import ModelCompressor, compress_module
@@ -45,12 +49,21 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         raise MissingExtraError(f"{_TARGET}: writing a checkpoint", _EXTRA) from error
     with whole_folder(output_dir) as folder:
         loaded = load_model(model, _EXTRA)
-        check_layers(loaded, plan, frozenset(modules.low))
+        places = LoadedModel(loaded)
+        if stacked := next((c.layer_name for c in plan.choices if places.is_stacked(c.layer_name)), None):
+            raise PlanError(
+                f"{_TARGET}: expected a model without stacked experts, got {stacked}, part of a stack in transformers, "
+                "which cannot load such a checkpoint (5.23), even where experts stay at 16 bits. Use --format "
+                "torchao, or export the plan for vLLM or llm-compressor."
+            )
+        modules = checked_modules(plan, _TARGET, places)
+        refuse_left(_TARGET, modules)
+        check_layers(loaded, modules)
         weights = {name: loaded.get_submodule(name).weight.detach() for name in modules.low}  # before a cast
         stored, dtype = loaded.dtype, planned_dtype(plan.choices)
         if dtype is not None and dtype.itemsize < stored.itemsize:
             loaded.to(dtype)
-        settings = {**quantization_config(modules), "quantization_status": "initialized"}
+        settings = {**quantization_config(modules.low, modules.wide), "quantization_status": "initialized"}
         apply_quantization_config(loaded, QuantizationConfig.model_validate(settings), show_progress=False)
         for name in modules.low:
             module = loaded.get_submodule(name)
@@ -60,7 +73,10 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         loaded.save_pretrained(folder)
         compressor.update_config(str(folder))
         save_companions(model, folder)
-    return (*_notes(stored, loaded.dtype, dtype), *fused_notes(modules.low))
+        stayed, family = loaded.dtype, type(loaded)
+        del loaded, places, compressor, module  # so that the memory is that of one model
+        check_loads(folder, family, _TARGET)
+    return (*_notes(stored, stayed, dtype), *fused_notes(modules.low))
 
 
 def _fill(module: Any, weight: Tensor, name: str) -> None:

@@ -2,9 +2,9 @@
 
 import re
 
-from alpha_callbacks.planning.export_plan import Export
-from alpha_callbacks.planning.plan import Plan
-from alpha_integrations.quantizers.gguf_names import TIES, tensor_types
+from alpha_callbacks.planning.export_plan import Coverage, Export
+from alpha_callbacks.planning.plan import Plan, module_name
+from alpha_integrations.quantizers.gguf_names import TIES, left_out, tensor_types
 
 _EMBEDDING = "token_embd.weight"
 _NOTES = (
@@ -25,4 +25,12 @@ def export(plan: Plan) -> Export:
     kinds.setdefault(_EMBEDDING, "bf16")
     lines = [f"^{re.escape(tensor.lower())}$={kind}" for tensor, kind in kinds.items()]
     notes = _NOTES + ((TIES,) if "mxfp4" in kinds.values() else ())
-    return Export("\n".join(lines) + "\n", ".txt", notes)
+    return Export("\n".join(lines) + "\n", ".txt", notes, _coverage(plan))
+
+
+def _coverage(plan: Plan) -> Coverage:
+    other = set(left_out(plan))
+    low = [(module_name(choice.layer_name) in other, choice.numel) for choice in plan.choices if choice.low_bit]
+    planned, left = sum(numel for _, numel in low), sum(numel for outside, numel in low if outside)
+    why = f"{len(other)} layers of a vision or audio model are in a file of their own (mmproj)"
+    return Coverage("llama-quantize", planned - left, planned, plan.numel, why if left else "")

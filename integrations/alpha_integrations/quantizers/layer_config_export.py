@@ -7,7 +7,13 @@ from fnmatch import fnmatchcase
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.precisions.encoding import Encoding
-from alpha_integrations.quantizers.plan_modules import encoding_of, refuse_unheld, split_modules
+from alpha_integrations.quantizers.plan_modules import (
+    encoding_of,
+    name_notes,
+    refuse_unheld,
+    require_modules,
+    split_modules,
+)
 
 _TARGET = "layer-config"
 _GROUP = 32  # the group size of the pipeline's kernels and of OCP MX
@@ -30,14 +36,14 @@ def export(plan: Plan) -> Export:
         PlanError: a layer has a format without a name there.
     """
     modules = split_modules(plan, _TARGET)
+    require_modules(_TARGET, modules)
     refuse_unheld(_TARGET, modules.low, lambda encoding: _entry(encoding) is not None, _HOLDS)
-    overrides: list[dict[str, object]] = []
-    for name in plan.modules():
-        choice = modules.low.get(name)
-        entry = {"skip": True} if choice is None else _entry(encoding_of(choice, _TARGET))
-        overrides.append({"pattern": escape(name), **(entry or {})})
+    entries = {name: _entry(encoding_of(choice, _TARGET)) or {} for name, choice in modules.low.items()}
+    entries |= dict.fromkeys(modules.wide, {"skip": True})
+    overrides = [{"pattern": escape(name), **entry} for name, entry in entries.items()]
     content = {"default": {"wq": "bf16", "aq": "bf16", "group_size": _GROUP}, "overrides": overrides}
-    return Export(json.dumps(content, indent=1) + "\n", ".json", _notes(modules.low.values()))
+    notes = (*_notes(modules.low.values()), *name_notes(modules))
+    return Export(json.dumps(content, indent=1) + "\n", ".json", notes, modules.coverage("the pipeline"))
 
 
 def escape(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What transformers makes of a checkpoint: which of its modules holds each matrix of the files, found without weights."""
+"""What transformers makes of a checkpoint: which of its modules holds each matrix of the files. No weights are read."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +20,15 @@ class Place:
 
     Attributes:
         path: of the module; of a stack the module that holds the experts.
-        kind: "linear": nn.Linear, which quantizers take; "stack": a part of one parameter with all experts of a block;
-            "other": any other module.
+        kind: "linear": nn.Linear or a class of it, which quantizers take; "stack": a part of one parameter with all
+            experts of a block; "other": any other module.
+        module: name of the module's class.
         bias: it has one.
     """
 
     path: str
     kind: Literal["linear", "stack", "other"]
+    module: str = "Linear"
     bias: bool = False
 
 
@@ -44,8 +46,8 @@ class LoadedModel:
     def of(cls, source: str) -> "LoadedModel | None":
         """Return the model of a folder, or of a model id that is on disk, as transformers would load it.
 
-        Its code is not run. None where it cannot be known: transformers or the folder is not there, or the model is none
-        of those that transformers has.
+        Its code is not run. None where it cannot be known: transformers or the folder is not there, or the model is
+        none of those that transformers has.
         """
         folder = on_disk(source) if source else None
         folder = folder if folder is None or folder.is_dir() else folder.parent
@@ -74,22 +76,25 @@ class LoadedModel:
             self._found[name] = parameter and self._place(parameter)
         return self._found[name]
 
-    def linear_modules(self) -> list[str]:
-        """Return the paths of all modules that quantizers take."""
-        return [path for path, module in self._modules.items() if isinstance(module, nn.Linear)]
+    def is_stacked(self, layer_name: str) -> bool:
+        """Return True for a part of one parameter that holds all experts of a block."""
+        place = self.place(layer_name)
+        return place is not None and place.kind == "stack"
 
     def _place(self, parameter: str) -> Place:
         path, _, last = parameter.rpartition(".")
         module = self._modules[path]
         if last == "weight" and isinstance(module, nn.Linear):
-            return Place(path, "linear", module.bias is not None)
-        return Place(path, "stack" if self._state[parameter].ndim == 3 and "expert" in path else "other")
+            return Place(path, "linear", type(module).__name__, module.bias is not None)
+        stack = last != "weight" and self._state[parameter].ndim == 3 and "expert" in path
+        return Place(path, "stack" if stack else "other", type(module).__name__ if last == "weight" else "")
 
 
 def _keys(name: str, expert: re.Match[str] | None) -> Iterator[str]:
     """Yield the names that the tensor of a layer may have in the files."""
     yield f"{name}.weight"
     yield name
+    yield f"{name}_weight"  # of nn.MultiheadAttention
     if expert:  # a stack in the files too; gate and up by themselves are parts of one
         yield f"{expert[1]}.{expert[2]}"
         yield re.sub(r"\.(gate|up)_proj$", ".gate_up_proj", f"{expert[1]}.{expert[2]}")

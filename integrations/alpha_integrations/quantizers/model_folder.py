@@ -1,5 +1,6 @@
 """Models that transformers loads, for the writers: read from a folder or GGUF file, checked, saved whole."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
-from alpha_callbacks.planning.plan import Choice, Plan, module_name
+from alpha_callbacks.planning.plan import Choice, module_name
+from alpha_integrations.quantizers.plan_modules import Modules
 
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")  # tokenizer and its kin; no code, no weights
 
@@ -55,47 +57,68 @@ def load_model(path: Path, extra: str, **options: Any) -> Any:
     return model.eval()
 
 
-def check_layers(model: nn.Module, plan: Plan, low: frozenset[str]) -> None:
-    """Check that a plan is of this model.
+def refuse_left(target: str, modules: Modules) -> None:
+    """Raise if the loaded model has matrices to quantize in something else than linear layers.
+
+    Raises:
+        PlanError: it has, or the plan is of another model.
+    """
+    absent = [name for name, path in modules.odd.items() if not path]
+    if absent:
+        raise PlanError(
+            f"{absent[0]}: expected a module of the model, found none of this name ({len(absent)} layers). "
+            "Make the plan from a scan of this checkpoint."
+        )
+    if left := modules.left():
+        keep = r"\.experts\." if modules.stacked else "|".join(map(re.escape, sorted(modules.odd)[:3]))
+        raise PlanError(
+            f"{target}: expected linear layers to quantize, got others: {left}. Recommend again with --keep '{keep}', "
+            "or export the plan (vLLM and llm-compressor take experts one by one)."
+        )
+
+
+def check_layers(model: nn.Module, modules: Modules) -> None:
+    """Check that the modules to quantize have the shapes of the plan and share no storage.
 
     Args:
         model: as loaded.
-        plan: with module paths as layer names.
-        low: paths of those to be quantized.
+        modules: of the plan, in this model.
 
     Raises:
-        PlanError: a layer is not there, has another shape, or is to be quantized but no nn.Linear.
+        PlanError: one has not, or does.
     """
-    modules, parameters = dict(model.named_modules()), {name for name, _ in model.named_parameters()}
-    rows: dict[str, int] = {}
-    for choice in plan.choices:
-        name = module_name(choice.layer_name)
-        rows[name] = rows.get(name, 0) + choice.out_features
-    absent = [name for name in rows if name not in modules and f"{name}_weight" not in parameters]
-    if absent:
-        # transformers stacks the experts of many families in one tensor, and cannot load those back beside other
-        # modules that are quantized (5.23).
-        moe = any(c.category.startswith("moe_") and module_name(c.layer_name) in absent for c in plan.choices)
-        why = "transformers stacks the experts of this model" if moe else "Make the plan from a scan of this checkpoint"
-        raise PlanError(
-            f"{absent[0]}: expected a module of the model, found none of this name ({len(absent)} layers). {why}."
-        )
     embeddings = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
-    for name, choice in plan.modules().items():
-        if name in low:
-            _check_linear(modules[name], name, (rows[name], choice.in_features))
-            if any(modules[name].weight is weight for weight in embeddings):
-                raise PlanError(f"{name}: shares its weight with the embedding, as config.json says. Keep it at bf16.")
+    for name, choice in modules.low.items():
+        rows = modules.weights[module_name(choice.layer_name)] // max(choice.in_features, 1)
+        weight: Any = model.get_submodule(name).weight
+        if tuple(weight.shape) != (rows, choice.in_features):
+            raise PlanError(
+                f"{name}: expected shape {(rows, choice.in_features)} as in the plan, got {tuple(weight.shape)}. "
+                "Make the plan from a scan of this checkpoint."
+            )
+        if any(weight is shared for shared in embeddings):
+            raise PlanError(f"{name}: shares its weight with the embedding, as config.json says. Keep it at bf16.")
 
 
-def _check_linear(module: nn.Module, name: str, shape: tuple[int, int]) -> None:
-    if not isinstance(module, nn.Linear):
-        raise PlanError(f"{name}: expected nn.Linear, got {type(module).__name__}. Keep it at bf16.")
-    if tuple(module.weight.shape) != shape:
+def check_loads(folder: Path, family: type[Any], target: str) -> None:
+    """Load what was written, as its user will: transformers cannot load some of what it saves.
+
+    Args:
+        folder: the checkpoint.
+        family: class of the model.
+        target: name of the format, for the message.
+
+    Raises:
+        PlanError: it cannot be loaded.
+    """
+    try:
+        family.from_pretrained(folder, local_files_only=True)
+    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise PlanError(
-            f"{name}: expected shape {shape} as in the plan, got {tuple(module.weight.shape)}. "
-            "Make the plan from a scan of this checkpoint."
-        )
+            f"{target}: expected a checkpoint that transformers loads, but it cannot load these layers when they are "
+            f"quantized ({error}). Keep layers of a vision or audio model at 16 bits (recommend --keep), or use "
+            "--format torchao."
+        ) from error
 
 
 def planned_dtype(choices: tuple[Choice, ...]) -> torch.dtype | None:

@@ -1,4 +1,4 @@
-"""torchao: an `FqnToConfig` as JSON, for transformers' TorchAoConfig and for vLLM."""
+"""torchao: an `FqnToConfig` as JSON, for transformers' TorchAoConfig."""
 
 import json
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.encoding import Encoding
+from alpha_integrations.quantizers.loaded_model import LoadedModel
 from alpha_integrations.quantizers.plan_modules import (
     Modules,
     encoding_of,
     fused_notes,
+    name_notes,
     refuse_ragged,
     refuse_unheld,
-    renamed_notes,
+    require_modules,
     split_modules,
 )
 
@@ -36,20 +38,23 @@ def export(plan: Plan) -> Export:
     notes = ["Weights are quantized in the model's own dtype: in bf16 scales and quotients are rounded to 8 bits."]
     if any(choice.category == "lm_head" for choice in modules.low.values()):
         notes.append("The language head is in the plan: TorchAoConfig needs modules_to_not_convert=[] to reach it.")
-    return Export(
-        json.dumps(fqn_to_config(modules), indent=1) + "\n",
-        ".json",
-        (*notes, *fused_notes(modules.low), *renamed_notes(modules.low)),
-    )
+    notes += [*fused_notes(modules.low), *name_notes(modules), *_served(modules)]
+    text = json.dumps(fqn_to_config(modules), indent=1) + "\n"
+    return Export(text, ".json", tuple(notes), modules.coverage("transformers with torchao"))
 
 
-def checked_modules(plan: Plan) -> Modules:
+def checked_modules(plan: Plan, model: LoadedModel | None = None) -> Modules:
     """Return the modules of a plan, all of which torchao can hold.
+
+    Args:
+        plan: as a scan of files gives it.
+        model: the loaded model, see `split_modules`.
 
     Raises:
         PlanError: it cannot hold one.
     """
-    modules = split_modules(plan, _TARGET)
+    modules = split_modules(plan, _TARGET, model)
+    require_modules(_TARGET, modules)
     refuse_unheld(_TARGET, modules.low, lambda encoding: _config(encoding) is not None, _HOLDS)
     refuse_ragged(_TARGET, modules.low)
     ragged = {name: choice for name, choice in modules.low.items() if choice.out_features % _NVFP4.size}
@@ -57,10 +62,24 @@ def checked_modules(plan: Plan) -> Modules:
     return modules
 
 
+def _served(modules: Modules) -> list[str]:
+    fused = next((name for name in modules.low if name.endswith((".q_proj", ".gate_proj"))), "")
+    if not fused:
+        return []
+    return [
+        "vLLM looks for fused layers under their own names (qkv_proj, gate_up_proj) and finds none here (e.g. "
+        f"{fused}): export to compressed-tensors for it."
+    ]
+
+
 def fqn_to_config(modules: Modules) -> dict[str, Any]:
-    """Return the configuration; every name is exact, since JSON files may sort their keys."""
-    entries = {name: _config(encoding_of(choice, _TARGET)) for name, choice in modules.low.items()}
-    entries |= dict.fromkeys(modules.wide)
+    """Return the configuration; every name is exact, since JSON files may sort their keys.
+
+    A layer with a bias is named by its weight: transformers 5 would take the bias for a matrix to quantize, too. What
+    stays as it is has no entry, because transformers would look at each of its parameters (5.23).
+    """
+    keys = {name: f"{name}.weight" if name in modules.biased else name for name in modules.low}
+    entries = {keys[name]: _config(encoding_of(choice, _TARGET)) for name, choice in modules.low.items()}
     return _object("FqnToConfig", 1, fqn_to_config=entries, module_fqn_to_config=entries)
 
 

@@ -1,13 +1,15 @@
-"""A torchao checkpoint, read by plain `from_pretrained` and by vLLM."""
+"""A torchao checkpoint, read by plain `from_pretrained`."""
 
 from pathlib import Path
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
+from alpha_integrations.quantizers.loaded_model import LoadedModel
 from alpha_integrations.quantizers.model_folder import (
     check_layers,
     load_model,
     planned_dtype,
+    refuse_left,
     save_companions,
     whole_folder,
 )
@@ -29,7 +31,8 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         PlanError: a format that cannot be held, or a plan of another model.
         MissingExtraError: torchao or transformers is not installed.
     """
-    modules = checked_modules(plan)
+    modules = checked_modules(plan, LoadedModel.of(str(model)))
+    refuse_left(_TARGET, modules)
     if model.suffix.lower() == ".gguf":
         raise PlanError(
             f"{model}: expected a checkpoint folder, got a GGUF file, which transformers quantizes no more."
@@ -45,7 +48,7 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         config = TorchAoConfig(config_from_dict(fqn_to_config(modules)), modules_to_not_convert=[])
         dtype = planned_dtype(plan.choices)
         loaded = load_model(model, _EXTRA, quantization_config=config, **({"dtype": dtype} if dtype else {}))
-        check_layers(loaded, plan, frozenset(modules.low))
+        check_layers(loaded, modules)
         for name in modules.low:
             if not isinstance(loaded.get_submodule(name).weight, TorchAOBaseTensor):
                 raise PlanError(f"{name}: expected torchao to quantize it, but it did not. Keep it at bf16.")

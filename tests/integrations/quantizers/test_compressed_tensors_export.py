@@ -83,8 +83,8 @@ def test_each_layer_gets_its_own_scheme() -> None:
 
 def test_notes() -> None:
     plan = plan_of({"l.0.q_proj": "int4", "l.0.k_proj": "fp8", "l.1.q_proj": "mxfp8", "l.1.k_proj": "mxfp8"})
-    fp8, mxfp8, fused = export(plan).notes
+    fp8, mxfp8, fused, unseen = export(plan).notes
     assert "vLLM's FP8 kernels quantize activations too" in fp8 and "exactly 1.75 * 2^n" in mxfp8
-    assert fused.endswith("1 groups have several, e.g. that of l.0.q_proj.")
-    assert export(plan_of({"a": "int4"})).notes == ()
+    assert "1 groups have several, e.g. that of l.0.q_proj. Recommend without --untied." in fused
+    assert export(plan_of({"a": "int4"})).notes == (unseen,) and "is not at hand" in unseen
     assert "zero points" in export(plan_of({"a": "int4:asym"})).notes[0]
