@@ -22,7 +22,7 @@ PRECISIONS = [
 FILES = [("folder", r"expected a file to write, got the folder 'folder'\. Name a file in it\."),
          ("file/x.csv", r"expected a folder, got 'file' \(file is a file\)\. Name another\.")]  # fmt: skip
 WHOLE = r"expected a whole number of at least {}, got {}\."
-NUMBER = [("10%", r"expected a number such as 0\.1, got '10%'\.")]
+NUMBER = [("10%", r"expected a number such as 0\.1, got '10%'\. 10% is 0\.1\.")]
 REGEX = [("(", r"expected a regular expression, got '\(' \(.*\)\.")]
 
 
@@ -63,7 +63,7 @@ BAD = {
     "--exclude-layers": REGEX,
     "--keep": REGEX,
     "--device": [("cuda:77", r"expected (one of the \d+ CUDA devices|cpu, for torch sees no CUDA device).*"
-                             r", got 'cuda:77'\. Use --device cpu"),
+                             r", got 'cuda:77'\. Use --device cpu, or auto.*"),
                  ("tpu", r"expected cpu, cuda, cuda:<n> or auto, got 'tpu'\.")],
     "--shard": [("3/2", r"expected i/n with 1 <= i <= n, got '3/2'\. For example: 2/8\.")],
     "--output-dir": [("", r"expected a folder, got an empty name\. Name one; the current folder is '\.'\."),
