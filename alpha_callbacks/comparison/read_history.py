@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alpha_callbacks.comparison.run_history import RunHistory
-from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.errors import OptionError, ResultsError
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.history_columns import HEADER, HISTORY, LATER
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
 
@@ -76,6 +77,11 @@ def read_history(path: str | Path) -> AlphaHistory:
         ) from error
     if frame.empty:
         raise ResultsError(f"{file}: expected at least one measured step, found none.")
+    try:
+        for name in frame["precision"].unique():
+            get_precision(name)
+    except OptionError as error:
+        raise ResultsError(f"{file}: {error}") from error
     back = frame["step"].diff() < 0
     if back.any() or frame.duplicated(list(_KEY)).any():
         raise ResultsError(

@@ -517,6 +517,7 @@ def results() -> Iterator[Case]:
         "empty": "",
         "header": history.split("\n")[0],
         "cut": history[:-30],
+        "precision": history.replace("fp32", "fp99"),
         "no-columns": "a,b\n1,2\n",
         "twice": history + history.split("\n", 1)[1],
         "letters": history.replace(",0,", ",x,"),
