@@ -73,7 +73,7 @@ class LoadedModel:
         if name not in self._found:
             keys = map(self._rename, _keys(name, expert))
             parameter = next((key for key in keys if key in self._state), None)
-            self._found[name] = parameter and self._place(parameter)
+            self._found[name] = self._place(parameter) if parameter else None
         return self._found[name]
 
     def is_stacked(self, layer_name: str) -> bool:
