@@ -156,7 +156,11 @@ _HOMES = {
     "write_report": "report.scan_page",
 }
 
-__all__ = sorted(_HOMES)
+# Callbacks are imported by name only: `import *` would load Lightning and Transformers with all that they bring, and
+# these set environment variables and touch the random state.
+_CALLBACKS = {name for name, home in _HOMES.items() if home.rpartition(".")[2].startswith(("hf_", "lightning_"))}
+
+__all__ = sorted(_HOMES.keys() - _CALLBACKS)
 
 
 def __getattr__(name: str) -> Any:
@@ -166,3 +170,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those that are not imported yet."""
+    return sorted({*globals(), *_HOMES})

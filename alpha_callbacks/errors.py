@@ -1,8 +1,14 @@
 """Every exception that this package raises on purpose."""
 
+from alpha_callbacks.foreign_text import visible
+
 
 class AlphaCallbacksError(Exception):
     """Base of all errors of alpha_callbacks; its text says where, what was expected, what came, and what to do."""
+
+    def __str__(self) -> str:
+        """Return the text as one line: names in it may come from anywhere."""
+        return visible(super().__str__())
 
 
 class OptionError(AlphaCallbacksError, ValueError):

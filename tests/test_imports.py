@@ -40,7 +40,30 @@ def test_help_does_not_wait_for_torch() -> None:
     assert "torch" not in loaded_after("import alpha_callbacks.cli.app")
 
 
-@pytest.mark.parametrize("name", alpha_callbacks.__all__)
+STAR = """
+import os, random, sys
+import numpy, torch
+kept = {**os.environ}, random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+from alpha_callbacks import *
+now = {**os.environ}, random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+assert now == kept and (threads, dtype) == (torch.get_num_threads(), torch.get_default_dtype())
+assert scan and Monitor and plot_layer and write_report
+"""
+
+
+def test_a_star_loads_no_framework_and_changes_nothing() -> None:
+    frameworks = {"lightning", "pytorch_lightning", "transformers", "accelerate", "bitsandbytes", "peft", "torchao"}
+    assert not loaded_after(STAR).intersection({*frameworks, "wandb", "tensorboard", "huggingface_hub", "gguf"})
+
+
+def test_callbacks_are_imported_by_name_only() -> None:
+    left_out = alpha_callbacks._HOMES.keys() - {*alpha_callbacks.__all__}
+    assert left_out == {f"Alpha{what}Callback" for what in ("Hill", "HillTrainer", "Control", "ControlTrainer")}
+    assert left_out <= {*dir(alpha_callbacks)}
+
+
+@pytest.mark.parametrize("name", alpha_callbacks._HOMES)
 def test_public_names(name: str) -> None:
     assert getattr(alpha_callbacks, name).__doc__
 
@@ -50,7 +73,7 @@ def test_static_checkers_read_the_same_names_from_the_same_places() -> None:
     (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
     lines = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     read = {name.asname: str(line.module).partition(".")[2] for line in lines for name in line.names}
-    assert read == alpha_callbacks._HOMES and list(alpha_callbacks._HOMES) == alpha_callbacks.__all__
+    assert read == alpha_callbacks._HOMES and list(read) == sorted(read)
 
 
 def test_unknown_name() -> None:

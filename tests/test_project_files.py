@@ -50,7 +50,7 @@ def test_hooks_are_the_pinned_tools_that_contributors_are_told_to_run() -> None:
     hooks = {hook["entry"] for repo in read(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]}
     assert hooks == {"ruff format", "ruff check", "mypy", "lint-imports"}
     pinned = {re.split("==", item)[0] for item in PROJECT["optional-dependencies"]["lint"] if "==" in item}
-    assert pinned == {"ruff", "mypy", "import-linter"}
+    assert pinned == {"ruff", "mypy", "import-linter", "pip-licenses"}
     told = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert "ruff format . && ruff check . && lint-imports && mypy && pytest" in told
 

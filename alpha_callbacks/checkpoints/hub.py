@@ -1,6 +1,5 @@
 """A model id -> a local folder with its weights and config, and nothing else, through huggingface_hub's cache."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from alpha_callbacks.checkpoints.folders import (
 from alpha_callbacks.checkpoints.hub_errors import TRANSPORT, code_of, first_line, refusal
 from alpha_callbacks.checkpoints.index_file import read_index
 from alpha_callbacks.errors import CheckpointError
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 _CONFIGS = (  # of a model, of an adapter, of quantizers
     *("config.json", "adapter_config.json", "hf_quant_config.json"),

@@ -1,6 +1,5 @@
 """The base of a checkpoint or an adapter: named by the user, or found where the adapter's config says."""
 
-import logging
 from pathlib import Path
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
@@ -8,8 +7,9 @@ from alpha_callbacks.checkpoints.locate import locate, on_disk
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.checkpoints.remote.redirects import without_secrets
 from alpha_callbacks.errors import CheckpointError, OptionError
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 def open_base(checkpoint: Checkpoint, base: str | Path | None, *, download: bool = True) -> Checkpoint | None:
@@ -49,7 +49,7 @@ def _named_base(adapter: Checkpoint) -> Path | None:
     path = on_disk(named, revision if isinstance(revision, str) else None)
     if path is None:
         _log.warning(
-            "%s: its base %r is not on disk, so only the update is analysed. For the weights with the update, give "
+            "%s: its base '%s' is not on disk, so only the update is analysed. For the weights with the update, give "
             "--base PATH, or the model id to download it.",
             adapter.source,
             named,

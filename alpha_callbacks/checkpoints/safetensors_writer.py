@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from alpha_callbacks.utils.drafts import draft_of
 from alpha_callbacks.weights.weight import Weight
 
 _NAMES = {
@@ -40,23 +40,17 @@ def write_weights(weights: Sequence[Weight], path: Path) -> str:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.blake2b(digest_size=16)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("wb") as file:
-            for piece in (len(text).to_bytes(8, "little"), text):
-                digest.update(piece)
-                file.write(piece)
-            for weight, dtype in zip(weights, dtypes, strict=True):
-                for block in weight.held().row_blocks():
-                    content = _bytes(block.to(dtype))
-                    digest.update(content)
-                    file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:  # a full disk must not fill further with drafts
-        draft.unlink(missing_ok=True)
-        raise
+    with draft_of(path) as draft, draft.open("wb") as file:
+        for piece in (len(text).to_bytes(8, "little"), text):
+            digest.update(piece)
+            file.write(piece)
+        for weight, dtype in zip(weights, dtypes, strict=True):
+            for block in weight.held().row_blocks():
+                content = _bytes(block.to(dtype))
+                digest.update(content)
+                file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     return digest.hexdigest()
 
 

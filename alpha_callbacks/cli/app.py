@@ -1,6 +1,7 @@
 """The command alpha-hill: its commands, and what becomes of errors."""
 
 import logging
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Annotated
@@ -19,7 +20,9 @@ from alpha_callbacks.cli.quantize_command import quantize
 from alpha_callbacks.cli.recommend_command import recommend
 from alpha_callbacks.cli.report_command import report
 from alpha_callbacks.cli.scan_command import scan
+from alpha_callbacks.cli.terminal import print_in_any_encoding, say
 from alpha_callbacks.errors import AlphaCallbacksError, OptionError, PlanError
+from alpha_callbacks.foreign_text import visible
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Workflow: scan -> recommend -> evaluate -> quantize": (scan, recommend, evaluate, quantize),
@@ -80,6 +83,7 @@ app = _build()
 
 def main() -> None:
     """Run the command. What a user can correct ends with code 2 and one clear line, an internal error with 3."""
+    print_in_any_encoding()
     try:
         code = app(prog_name="alpha-hill", standalone_mode=False)
     except _UsageError as error:
@@ -88,7 +92,7 @@ def main() -> None:
         logging.getLogger(__name__).debug("details", exc_info=True)
         message = _as_typed(error)
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(visible(traceback.format_exc(), keep="\n"))
         _complain("internal error in alpha_callbacks (the traceback is above). Please report it.")
         raise SystemExit(3) from None
     else:
@@ -99,8 +103,7 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    line = "".join(c if c.isprintable() else " " for c in message)  # a file may have any name
-    typer.secho(f"alpha-hill: {line}", fg=typer.colors.RED, err=True)
+    say(f"alpha-hill: {message}".replace("\n", " "), color=typer.colors.RED, err=True)
 
 
 def _usage_message(error: Exception) -> str:

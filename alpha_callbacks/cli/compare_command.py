@@ -8,6 +8,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 if TYPE_CHECKING:  # --help must not wait for torch
     from alpha_callbacks.checkpoints.checkpoint import Checkpoint
@@ -128,8 +129,8 @@ def compare(
     written = _write(comparison, folder, model="" if b else source_name(a), formats=_formats(plot_format, no_plots))
     print_comparison(comparison)
     if note:
-        typer.echo(note)
-    typer.echo(f"Written to {folder}: {written}")
+        say(note)
+    say(f"Written to {folder}: {written}")
     raise typer.Exit(1 if comparison.left_out else 0)
 
 
@@ -201,7 +202,7 @@ def _chosen(names: tuple[str, ...], sides: "tuple[Side, Side]", b: str | None) -
 
 def _default_name(a: str, b: str | None, steps: str | None) -> str:
     from alpha_callbacks.comparison.inputs import source_name
-    from alpha_callbacks.utils.atomic_files import safe_file_name
+    from alpha_callbacks.foreign_text import safe_file_name
 
     first, *rest = (safe_file_name(source_name(source).replace("/", "--")) for source in (a, b) if source)
     which = "-".join(["--steps", *re.findall(r"\d+", steps)]) if steps else ""  # so that another pair has its own

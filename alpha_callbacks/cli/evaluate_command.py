@@ -7,6 +7,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 _TEXT, _PLANS = "Text", "Random plans"
 
@@ -125,4 +126,4 @@ def evaluate(
     print_scores(scores, tokens=windows.numel())
     if output is not None:
         write_text(output, scores_text(scores))
-        typer.echo(f"Written to {output}")
+        say(f"Written to {output}")

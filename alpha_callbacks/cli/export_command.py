@@ -8,6 +8,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 
 def export(
@@ -61,4 +62,4 @@ def export(
 
     wanted = read_plan(plan)
     write_export(replace(wanted, model=model) if model else wanted, target, output)
-    typer.echo(f"Written to {output}")
+    say(f"Written to {output}")

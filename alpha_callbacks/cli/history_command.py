@@ -7,6 +7,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 
 def history(
@@ -59,5 +60,5 @@ def history(
 
         draw_history(run, folder / "plots", precision=precision, formats=plot_format or ["png"])
     print_history(run, precision)
-    typer.echo(f"Written to {folder}: {HISTORY_PAGE}{'' if no_plots else ', plots/'}")
+    say(f"Written to {folder}: {HISTORY_PAGE}{'' if no_plots else ', plots/'}")
     raise typer.Exit(1 if failed(run) else 0)

@@ -8,6 +8,7 @@ import typer
 
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.cli.terminal import say
 from alpha_callbacks.errors import PlanError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.export_plan import export_plan, targets
@@ -87,4 +88,4 @@ def write_export(plan: Plan, target: str, file: Path) -> None:
 def print_notes(notes: Sequence[str]) -> None:
     """Print sentences on how a quantizer differs from what was measured."""
     for note in notes:
-        typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
+        say(f"note: {note}", color=typer.colors.YELLOW, err=True)

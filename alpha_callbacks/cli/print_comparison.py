@@ -3,26 +3,30 @@
 import math
 import re
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 
+from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import by_category, movers, summarize_deltas
 from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.number_text import signed
+from alpha_callbacks.utils.labels import middle_out
 
 _MOST = 8  # layers listed
+_LONGEST = 400  # characters of a name
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print statistics per category, the layers that moved most, those left out, and what was learned."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     sides = zip("AB", comparison.labels, comparison.precisions, strict=True)
-    out.print("\n".join(f"{side}: [bold]{escape(label)}[/bold], {precision}" for side, label, precision in sides))
+    out.print(
+        "\n".join(f"{side}: [bold]{escape(label)}[/bold], {escape(precision)}" for side, label, precision in sides)
+    )
     if comparison.compared:
         out.print(_categories(comparison))
     if movers(comparison, 1):
@@ -37,7 +41,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 def print_history(history: AlphaHistory, precision: str | None = None) -> None:
     """Print what was learned of a run."""
-    out = Console(highlight=False, soft_wrap=True)
+    out = console()
     for sentence in history_findings(history, precision):
         out.print(f"• {escape(sentence)}")
     if history.lacking:
@@ -104,11 +108,11 @@ def _left_out(comparison: Comparison, room: int) -> RichTable:
 def _name(pair: Pair, room: int) -> str:
     """Return a name in lines that fit, each of which ends after a dot or an underscore, not inside a word."""
     lines = [""]
-    for part in re.split(r"(?<=[._])", pair.row.layer_name):
+    for part in re.split(r"(?<=[._])", middle_out(visible(pair.row.layer_name), _LONGEST)):
         if lines[-1] and len(lines[-1]) + len(part) > room:
             lines.append("")
         lines[-1] += part
-    return escape("\n".join(lines))
+    return "\n".join(map(escape, lines))
 
 
 def _short(pair: Pair) -> str:

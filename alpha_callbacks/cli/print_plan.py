@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console as RichConsole
-from rich.markup import escape
 from rich.table import Table as RichTable
 
+from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.evaluation.evaluate import Score
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.recommendation import Advice, Recommendation
 from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
-from alpha_callbacks.tables.results_csv import cell, csv_text
+from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.tables.results_csv import cell
 
 _SHAPE = (4096, 4096)  # for which effective bits are quoted
 
@@ -33,14 +33,16 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
         found: the plan and the evidence for it.
         every_layer: print a line per layer first.
     """
-    out, plan = RichConsole(highlight=False, soft_wrap=True), found.plan
+    out, plan = console(), found.plan
     decided = [advice for advice in found.layers if advice.choice.budgeted]
     if every_layer:
         for advice in found.layers:
             out.print(_line(advice))
     out.print(_categories(found))
     protect = plan.settings.get("protect")
-    out.print(f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {protect}' if protect else ''}.")
+    out.print(
+        f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {escape(str(protect))}' if protect else ''}."
+    )
     rest = len(found.layers) - len(decided)
     out.print(
         f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} quantizable matrices"
@@ -62,7 +64,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
 
 def print_plan(plan: Plan) -> None:
     """Print how many layers get which format."""
-    out = RichConsole(highlight=False, soft_wrap=True)
+    out = console()
     counts = Counter(choice.precision for choice in plan.choices)
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
@@ -71,7 +73,7 @@ def print_plan(plan: Plan) -> None:
 
 def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
     """Print what each plan does to the model; random plans as mean and standard deviation."""
-    out = RichConsole(highlight=False)
+    out = console(wrap=True)
     grid = RichTable("plan", "bits", "KL", "perplexity", title=f"On {tokens} tokens", title_justify="left")
     for column in grid.columns[1:]:
         column.justify = "right"
@@ -173,7 +175,7 @@ def print_precisions() -> None:
             lines[family.name] = (
                 f"{family.name}; options: {family.options}; not available: needs the extra {family.extra}"
             )
-    out = RichConsole(highlight=False, soft_wrap=True)
+    out = console()
     out.print(grid)
     out.print(f"bits: average per weight of a {_SHAPE[0]}x{_SHAPE[1]} matrix, scales included.")
     out.print("bit for bit: the implementation whose results it matches exactly.\n")

@@ -2,10 +2,9 @@
 
 import math
 
-from rich.console import Console as RichConsole
-from rich.markup import escape
 from rich.table import Table as RichTable
 
+from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.scanning.write_results import ScanResult
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.findings import findings
@@ -14,7 +13,7 @@ from alpha_callbacks.tables.table import LayerRows, Table
 
 def print_scan(result: ScanResult) -> None:
     """Print the summary, the outstanding layers, what was learned, the coverage, and where the files are."""
-    table, out = result.table, RichConsole(highlight=False, soft_wrap=True)
+    table, out = result.table, console()
     out.print(_summary(table))
     out.print(_outstanding(table))
     for sentence in (*result.notes, *findings(table)):

@@ -4,15 +4,16 @@ import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console as RichConsole
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
 from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_cost
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
 from alpha_callbacks.checkpoints.locate import EMBEDDED
+from alpha_callbacks.cli.terminal import console, escape
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.scanning.scan import Observer
 from alpha_callbacks.weights.weight import Weight
 
@@ -24,14 +25,14 @@ class ScanProgress(Observer):
 
     def __init__(self, *, hidden: bool = False) -> None:
         """Show nothing if hidden; ranks other than the first are always hidden."""
-        self._err = RichConsole(stderr=True, highlight=False, quiet=hidden or os.environ.get("RANK", "0") != "0")
+        self._err = console(stderr=True, quiet=hidden or os.environ.get("RANK", "0") != "0", wrap=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("[dim]{task.fields[note]}", table_column=Column(overflow="ellipsis", no_wrap=True)),
+            _note(overflow="ellipsis", no_wrap=True),
             console=self._err,
         )
         self._task: TaskID | None = None
@@ -79,7 +80,7 @@ class ScanProgress(Observer):
         """Advance by the cost of the layer."""
         assert self._task is not None
         self._done += 1
-        note = f"{escape(result.layer_name)} {result.seconds:.1f} s"
+        note = f"{visible(result.layer_name)} {result.seconds:.1f} s"
         if self._origin is not None:
             note = f"{_bytes(self._origin.traffic.received)} read, {_bytes(self._origin.traffic.rate)}/s; {note}"
         count = f"{self._done}/{len(self._costs)}"
@@ -97,18 +98,17 @@ class ScanProgress(Observer):
         """Print a line now and then if stderr is no terminal, where no bar can be shown."""
         if not self._err.is_terminal and time.monotonic() - self._spoke > _PLAIN_INTERVAL:
             self._spoke = time.monotonic()
-            self._err.print(line)
+            self._err.print(line, markup=False)
 
 
 class StepProgress:
     """A progress bar for work in equal steps; it is called with (done, total, note)."""
 
     def __init__(self, title: str, *, hidden: bool = False) -> None:
-        self._console = RichConsole(stderr=True, highlight=False, quiet=hidden)
+        self._console = console(stderr=True, quiet=hidden, wrap=True)
         columns = (BarColumn(bar_width=20), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-        note = TextColumn("[dim]{task.fields[note]}")
         self._progress = Progress(
-            TextColumn("{task.description}"), *columns, TimeRemainingColumn(), note, console=self._console
+            TextColumn("{task.description}"), *columns, TimeRemainingColumn(), _note(), console=self._console
         )
         self._task = self._progress.add_task(title, total=None, note="")
 
@@ -125,7 +125,11 @@ class StepProgress:
 
     def __call__(self, done: int, total: int, note: str) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=done, total=total, note=escape(note))
+        self._progress.update(self._task, completed=done, total=total, note=visible(note))
+
+
+def _note(**column: Any) -> TextColumn:
+    return TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=Column(**column))
 
 
 def _label(checkpoint: Checkpoint) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 if TYPE_CHECKING:  # --help must not wait for torch
     from alpha_callbacks.planning.plan import Plan
@@ -82,12 +83,12 @@ def quantize(
     print_plan(wanted)
     if save_plan is not None:
         write_plan(wanted, save_plan)
-        typer.echo(f"Plan written to {save_plan}")
+        say(f"Plan written to {save_plan}")
     if dry_run or output_dir is None:
         print_notes(_foreseen(replace(wanted, model=str(path)), target))
         return
     print_notes(write_model(path, wanted, output_dir, target))
-    typer.echo(f"Checkpoint written to {output_dir}")
+    say(f"Checkpoint written to {output_dir}")
 
 
 def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:

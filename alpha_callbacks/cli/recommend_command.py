@@ -8,6 +8,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 _POLICY, _SENSITIVITY, _RULES = "Policy", "Sensitivities", "Policies based on alpha"
 
@@ -247,10 +248,10 @@ def recommend(
     write_recommendation(found, output_dir or folder)
     print_recommendation(found, every_layer=every_layer)
     sentence, taken = say_plan(found.plan)
-    typer.secho(f"• {sentence}", fg=None if taken else typer.colors.YELLOW)
-    typer.echo(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")
+    say(f"• {sentence}", color=None if taken else typer.colors.YELLOW)
+    say(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")
     if (folder / "run.json").exists() and output_dir in (None, folder):
-        typer.echo(f"To see it beside the spectra: alpha-hill report {folder}")
+        say(f"To see it beside the spectra: alpha-hill report {folder}")
 
 
 def _scanned(folder: Path) -> str:

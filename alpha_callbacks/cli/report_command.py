@@ -7,6 +7,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 
 def report(
@@ -37,4 +38,4 @@ def report(
     shared.start_logging(log_level)
     from alpha_callbacks.report.scan_page import write_report
 
-    typer.echo(f"Written to {write_report(directory, output=output)}")
+    say(f"Written to {write_report(directory, output=output)}")

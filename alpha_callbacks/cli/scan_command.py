@@ -7,6 +7,7 @@ import typer
 
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
+from alpha_callbacks.cli.terminal import say
 
 _STORAGE = "Storage"
 
@@ -215,5 +216,5 @@ def scan(
             observer=progress,
         )
     if shard and result is None:
-        typer.echo(f"Share {shard} is finished. When all are, run: alpha-hill merge {folder}")
+        say(f"Share {shard} is finished. When all are, run: alpha-hill merge {folder}")
     finish(result)

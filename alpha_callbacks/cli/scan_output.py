@@ -8,10 +8,10 @@ import typer
 from alpha_callbacks.checkpoints.remote.redirects import shown
 from alpha_callbacks.cli.parsers import EXAMPLE_MODEL
 from alpha_callbacks.cli.print_scan import print_scan
+from alpha_callbacks.foreign_text import legal_folder_name, safe_file_name
 from alpha_callbacks.planning.takers import say_formats
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.scanning.write_results import Plots, ScanResult
-from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
 
 
@@ -46,4 +46,4 @@ def result_name(model: str | None) -> str:
     if model and "://" in model:
         return safe_file_name(shown(model).partition("://")[2])
     path = Path(model or EXAMPLE_MODEL)
-    return (model_name(path) if path.exists() else str(path)).replace("/", "--")
+    return legal_folder_name((model_name(path) if path.exists() else path.as_posix()).replace("/", "--"))

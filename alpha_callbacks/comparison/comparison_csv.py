@@ -7,7 +7,8 @@ from typing import Any
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import COMPARISON_COLUMNS, by_category, summarize_deltas
-from alpha_callbacks.tables.results_csv import cell, csv_text
+from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.tables.results_csv import cell
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.atomic_files import write_text
 

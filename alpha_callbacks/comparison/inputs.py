@@ -8,13 +8,13 @@ from typing import Any
 
 from alpha_callbacks.comparison.read_history import AlphaHistory, find_history, read_history
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.foreign_text import safe_file_name
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import RESULTS
 from alpha_callbacks.tables.results_folder import ResultsFolder
 from alpha_callbacks.tables.table import Table
-from alpha_callbacks.utils.atomic_files import safe_file_name
 from alpha_callbacks.utils.model_names import model_name
 
 CACHE = "scans"  # folder of scans made for a comparison

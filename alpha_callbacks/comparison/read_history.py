@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.errors import OptionError, ResultsError
+from alpha_callbacks.foreign_text import from_csv_cell
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.history_columns import HEADER, HISTORY, LATER
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
@@ -91,6 +92,8 @@ def read_history(path: str | Path) -> AlphaHistory:
     lacking = tuple(name for name in LATER if name not in frame)
     for name in lacking:
         frame[name] = "" if name in _LATER_WORDS else math.nan
+    for name in (*_WORDS, *_LATER_WORDS):
+        frame[name] = frame[name].map({cell: from_csv_cell(cell) for cell in frame[name].unique()})
     return AlphaHistory(frame.astype(dict.fromkeys((*_WORDS, *_LATER_WORDS), "category")), file, lacking)
 
 

@@ -1,8 +1,5 @@
 """Decisions of layer-wise control -> a CSV file and loggers."""
 
-import csv
-import io
-import logging
 import re
 import statistics
 from collections.abc import Sequence
@@ -11,16 +8,18 @@ from typing import Any
 
 from alpha_callbacks.analysis.processes import training_ranks
 from alpha_callbacks.control.layerwise_control import Decision
+from alpha_callbacks.foreign_text import distinct
 from alpha_callbacks.sinks.sink import Host, Sink, ValueSink, open_sinks
-from alpha_callbacks.tables.results_csv import csv_text
+from alpha_callbacks.tables.csv_lines import csv_rows, csv_text
 from alpha_callbacks.training.error_policy import ErrorPolicy
 from alpha_callbacks.training.run_folder import RunFolder, claim
 from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.own_logger import own_logger
 
 FILE = "layerwise_control.csv"
 HEADER = ["step", "rule", "setting", "layer_name", "category", "alpha", "n_eigs", "value", "multiplier"]
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 class ControlLog:
@@ -126,7 +125,7 @@ def _earlier(path: Path, step: int) -> list[list[str]]:
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
-    header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))) or [[]]
+    header, *rows = list(csv_rows(text[: text.rfind("\n") + 1])) or [[]]
     whole = [row for row in rows if header == HEADER and len(row) == len(HEADER) and row[0].isdecimal()]
     earlier = [row for row in whole if int(row[0]) < step]
     if len(earlier) < len(rows) or header != HEADER:
@@ -147,5 +146,6 @@ def _values(decision: Decision) -> dict[str, float]:
 
 def _layer_values(decision: Decision) -> dict[str, float]:
     """Return key -> multiplier; W&B sorts and filters names of letters, digits and underscores."""
-    group = f"alpha_control_{decision.rule.sets}"
-    return {f"{group}/{re.sub(r'[^A-Za-z0-9_]', '_', name)}": value for name, value in decision.multipliers.items()}
+    group, multipliers = f"alpha_control_{decision.rule.sets}", decision.multipliers
+    keys = distinct(multipliers, lambda name: re.sub(r"[^A-Za-z0-9_]", "_", name))
+    return {f"{group}/{keys[name]}": value for name, value in multipliers.items()}

@@ -5,7 +5,6 @@ computes, from its own base values or from the last one, is multiplied once. Wha
 themselves, under a key of their own, so that it is saved and restored with the optimizer by every framework.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,8 +14,9 @@ from torch.optim import Optimizer, Rprop
 from alpha_callbacks.control.parameter_groups import STATES, Group, undecided
 from alpha_callbacks.control.rules import Rule, ramped
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 _IN_USE: "WeakKeyDictionary[Optimizer, set[str]]" = WeakKeyDictionary()
 
 

@@ -1,6 +1,5 @@
 """What a plan does to the predictions of a model: KL divergence and perplexity, beside uniform and random plans."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +15,9 @@ from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils.machine import available_memory
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 Progress = Callable[[int, int, str], None]
 

@@ -9,7 +9,8 @@ from alpha_callbacks.errors import PlanError, ResultsError
 from alpha_callbacks.planning.plan_json import read_plan, write_plan
 from alpha_callbacks.planning.recommendation import Recommendation
 from alpha_callbacks.tables.checked_files import read_csv_lines
-from alpha_callbacks.tables.results_csv import cell, csv_text
+from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.tables.results_csv import cell
 from alpha_callbacks.utils.atomic_files import make_folder, write_text
 
 PLAN = "plan.json"

@@ -4,6 +4,7 @@ Each function returns a figure and its axes. None uses pyplot or changes a setti
 `%matplotlib inline` once, and make the figure the last value of a cell.
 """
 
+from alpha_callbacks.foreign_text import safe_file_name
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
@@ -15,7 +16,6 @@ from alpha_callbacks.plots.heatmap import plot_heatmap
 from alpha_callbacks.plots.hill_plot import plot_hill
 from alpha_callbacks.plots.layer import LayerCharts, plot_layer
 from alpha_callbacks.tables.vocabulary import precision_colors
-from alpha_callbacks.utils.atomic_files import safe_file_name
 
 __all__ = [
     "LayerCharts",

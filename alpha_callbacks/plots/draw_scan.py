@@ -1,6 +1,5 @@
 """Table -> charts as files."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from alpha_callbacks.errors import SpectrumError
+from alpha_callbacks.foreign_text import distinct, safe_file_name
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
 from alpha_callbacks.plots.distribution import plot_distribution
@@ -22,9 +22,9 @@ from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.expert_grid import expert_grid
 from alpha_callbacks.tables.standing_out import standing_out
 from alpha_callbacks.tables.table import LayerRows, Table
-from alpha_callbacks.utils.atomic_files import safe_file_name
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 FEW = 40  # up to so many layers, every chart is drawn unasked
 MOST_SINGLE = 1000  # beyond so many layers, experts have no chart each: those of categories and experts show them
@@ -105,7 +105,9 @@ def _of_layers(table: Table, layers: Sequence[LayerRows]) -> Iterator[_Chart]:
 
 def _of_spectra(table: Table, spectra: Mapping[str, Mapping[str, Any]]) -> Iterator[_Chart]:
     """Yield spectrum and Hill plot of the layers that stand out, at the reference."""
-    for layer in standing_out(table):
+    layers = standing_out(table)
+    files = distinct((layer.first.layer_name for layer in layers), safe_file_name)
+    for layer in layers:
         name, row = layer.first.layer_name, layer[table.reference]
         try:
             evals = spectra[name][table.reference]
@@ -114,8 +116,8 @@ def _of_spectra(table: Table, spectra: Mapping[str, Mapping[str, Any]]) -> Itera
         except SpectrumError as error:
             _log.warning("alpha-Hill: no chart of a spectrum: %s", error)
             continue
-        yield f"standing_out/spectrum_{safe_file_name(name)}", partial(plot_esd, evals, row)
-        yield f"standing_out/hill_{safe_file_name(name)}", partial(plot_hill, evals, row)
+        yield f"standing_out/spectrum_{files[name]}", partial(plot_esd, evals, row)
+        yield f"standing_out/hill_{files[name]}", partial(plot_hill, evals, row)
 
 
 def _of_categories(table: Table) -> Iterator[_Chart]:
@@ -126,10 +128,11 @@ def _of_categories(table: Table) -> Iterator[_Chart]:
 
 
 def _maps(table: Table, precisions: Sequence[str]) -> Iterator[_Chart]:
+    names = distinct(table.precisions, safe_file_name)
     for precision in precisions:
-        yield f"heatmap_alpha_{safe_file_name(precision)}", partial(plot_heatmap, table, "alpha", precision)
+        yield f"heatmap_alpha_{names[precision]}", partial(plot_heatmap, table, "alpha", precision)
     ratio = partial(plot_heatmap, table, "alpha_ratio", table.reference)
-    yield f"heatmap_alpha_ratio_{safe_file_name(table.reference)}", ratio
+    yield f"heatmap_alpha_ratio_{names[table.reference]}", ratio
     for precision in [name for name in table.precisions if get_precision(name).low_bit]:
         error = partial(plot_heatmap, table, "relative_error", precision)
-        yield f"heatmap_relative_error_{safe_file_name(precision)}", error
+        yield f"heatmap_relative_error_{names[precision]}", error

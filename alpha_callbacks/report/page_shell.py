@@ -31,6 +31,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from alpha_callbacks._version import __version__
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.vocabulary import page_vocabulary, theme_css
 
 _CORE = ("core.js", "colors.js", "plot.js")
@@ -123,7 +124,7 @@ def breakable(name: str) -> Markup:
         >>> str(breakable("mlp.up_proj"))
         'mlp.<wbr>up_<wbr>proj'
     """
-    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(visible(name)))))
 
 
 def json_text(value: Any) -> Markup:
@@ -133,10 +134,19 @@ def json_text(value: Any) -> Markup:
         >>> str(json_text({"layer": "</script>"}))
         '{"layer":"\\u003c/script\\u003e"}'
     """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_shown(value), allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _shown(value: Any) -> Any:
+    """Return a value for a page with every text in it visible; HTML that was made here stays."""
+    if type(value) is str:
+        return visible(value)
+    if isinstance(value, dict):
+        return {_shown(key): _shown(each) for key, each in value.items()}
+    return [_shown(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 @cache
@@ -152,6 +162,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("alpha_callbacks.report", "assets"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,6 +1,5 @@
 """A results folder -> report.html."""
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,9 @@ from alpha_callbacks.tables.results_folder import Coverage, ResultsFolder
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.model_names import model_name
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 T = TypeVar("T")
 
 REPORT = "report.html"

@@ -1,8 +1,6 @@
 """Finished layers on disk, one line each, so that a killed run can continue and shards can be merged."""
 
-import fcntl
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,9 +17,10 @@ from alpha_callbacks.scanning.sealed_lines import sealed, unsealed, without_seal
 from alpha_callbacks.tables.number_text import counted
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.full_disk import naming
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.utils.regular_files import read_regular
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 _FORMAT = 3  # 2 had no checksums
 FOLDER = "journal"
@@ -74,33 +73,14 @@ def _row(content: Mapping[str, Any]) -> Row:
     return Row(**{**content, "estimates": tuple(TailEstimate(**fit) for fit in content.get("estimates", ()))})
 
 
-def clear_journal(folder: Path, part: str = "*") -> None:
-    """Remove one part, or all."""
-    for file in folder.glob(f"{part}.jsonl"):
-        file.unlink()
-
-
 class JournalWriter:
-    """Appends to one part; each layer is on disk before `add` returns."""
+    """Appends to one part, whose `only_writer` its caller is; each layer is on disk before `add` returns."""
 
     def __init__(self, folder: Path, part: str, header: Identity) -> None:
-        """Open (and lock) `folder/part.jsonl`.
-
-        Raises:
-            JournalError: another process is writing this part.
-        """
+        """Open `folder/part.jsonl`."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{part}.jsonl"
         self._file: BinaryIO = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise JournalError(
-                f"{path}: expected to be the only writer, another scan is at work here. Wait for it."
-            ) from error
-        except OSError:
-            _log.warning("%s: this file system has no locks; run no second scan here.", path)
         if not self._sound_lines(path):
             self._line(header)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from alpha_callbacks.scanning.journal import (
     NOTES,
     Identity,
     JournalWriter,
-    clear_journal,
     identity,
     read_journal,
 )
+from alpha_callbacks.scanning.journal_parts import clear_journal, only_writer
 from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
@@ -100,7 +100,7 @@ def scan(
 
     Raises:
         CheckpointError: the source cannot be read, has no weights to analyse, or has changed during the scan.
-        JournalError: output_dir holds the journal of another run.
+        JournalError: output_dir holds the journal of another run, or another scan is at work there.
         OptionError: output_dir cannot be a folder.
     """
     options, observer = options or AnalysisOptions(), observer or Observer()
@@ -117,59 +117,67 @@ def scan(
     prints, base_prints = fingerprint(checkpoint), fingerprint(below) if below else {}
     identified = {**prints, **{f"base/{name}": digest for name, digest in base_prints.items()}}
     own = identity(options, identified, [w.layer_name for w in inventory.weights])
-    with Torchrun() as ranks:
-        if ranks.from_first(own) != own:
-            raise CheckpointError(
-                f"{checkpoint.source}: expected the same checkpoint on all ranks, rank {ranks.rank} has another one "
-                "than rank 0. Of a model on the hub, name a commit with --revision."
-            )
-        part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
-        clear = "" if resume else f"{part}*" if shard else "*"
-        with_spectra = kept_layers(inventory.weights, options, save_spectra)
-        again = with_spectra if save_spectra else frozenset()
-        kept = ranks.from_first(_kept(directory, own, clear, again) if ranks.rank == 0 else None)
-        weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
-        mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
-        parallelism = choose_parallelism(mine, workers=workers, threads=threads, device=options.device)
-        if checkpoint.origin is not None:
-            observer.fetching(checkpoint.origin, checkpoint.origin.size(inventory, mine))
-        observer.opened(checkpoint, mine, len(kept), parallelism)
-        done = dict[str, Result]()
-        own_part = f"{part}{ranks.rank}"
-        journals = directory / FOLDER
-        part_file = journals / f"{own_part}.jsonl"
-        with (
-            watched(checkpoint, prints, part_file) as look,
-            watched(below, base_prints, part_file) if below else nullcontext(look) as look_below,
-            JournalWriter(journals, own_part, {**own, NOTES: notes}) as journal,
-            _reading(checkpoint) as ahead,
-        ):
-            for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra, ahead=ahead):
-                look()
-                look_below()
-                write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
-                journal.add(result)  # after its spectra, so that a kill in between loses neither
-                done[result.layer_name] = result.light
-                observer.finished(result)
-        everything = {**kept, **{name: r for results in ranks.gather(done) for name, r in results.items()}}
-    if ranks.rank == 0:
-        results_csv.write_coverage(inventory, directory / results_csv.COVERAGE)
-    if ranks.rank != 0 or shard:
-        return None
-    seconds = time.perf_counter() - started
-    record = {
-        "source": checkpoint.source,
-        **({"base": below.source} if below else {}),
-        "parallelism": asdict(parallelism),
-        "device": options.device,
-        "ranks": ranks.size,
-        "seconds": round(seconds, 3),
-        "notes": notes,
-        **_provenance(checkpoint),
-    }
-    plots = plots or Plots()
-    on_chart = observer.drawing
-    return write_all(own, everything, directory, plots, record, report=report, seconds=seconds, on_chart=on_chart)
+    with ExitStack() as held:  # until the files are written: who starts over would remove spectra that they show
+        with Torchrun() as ranks:
+            if ranks.from_first(own) != own:
+                raise CheckpointError(
+                    f"{checkpoint.source}: expected the same checkpoint on all ranks, rank {ranks.rank} has another "
+                    "one than rank 0. Of a model on the hub, name a commit with --revision."
+                )
+            part = (f"shard-{shard.index}-of-{shard.count}-" if shard else "") + "rank-"
+            own_part, journals = f"{part}{ranks.rank}", directory / FOLDER
+            clear = "" if resume else f"{part}*" if shard else "*"
+            with_spectra = kept_layers(inventory.weights, options, save_spectra)
+            again = with_spectra if save_spectra else frozenset()
+            if ranks.rank == 0:
+                held.enter_context(only_writer(journals, own_part))
+                if clear:
+                    clear_journal(journals, clear, own=own_part)
+                if clear == "*":
+                    clear_spectra(directory / SPECTRA)
+            kept = ranks.from_first(_kept(directory, own, again) if ranks.rank == 0 else None)
+            if ranks.rank != 0:  # not before the first has removed old parts
+                held.enter_context(only_writer(journals, own_part))
+            weights = share(inventory.weights, shard.index - 1, shard.count) if shard else inventory.weights
+            mine = share([w for w in weights if w.layer_name not in kept], ranks.rank, ranks.size)
+            parallelism = choose_parallelism(mine, workers=workers, threads=threads, device=options.device)
+            if checkpoint.origin is not None:
+                observer.fetching(checkpoint.origin, checkpoint.origin.size(inventory, mine))
+            observer.opened(checkpoint, mine, len(kept), parallelism)
+            done = dict[str, Result]()
+            part_file = journals / f"{own_part}.jsonl"
+            with (
+                watched(checkpoint, prints, part_file) as look,
+                watched(below, base_prints, part_file) if below else nullcontext(look) as look_below,
+                JournalWriter(journals, own_part, {**own, NOTES: notes}) as journal,
+                _reading(checkpoint) as ahead,
+            ):
+                for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra, ahead=ahead):
+                    look()
+                    look_below()
+                    write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
+                    journal.add(result)  # after its spectra, so that a kill in between loses neither
+                    done[result.layer_name] = result.light
+                    observer.finished(result)
+            everything = {**kept, **{name: r for results in ranks.gather(done) for name, r in results.items()}}
+        if ranks.rank == 0:
+            results_csv.write_coverage(inventory, directory / results_csv.COVERAGE)
+        if ranks.rank != 0 or shard:
+            return None
+        seconds = time.perf_counter() - started
+        record = {
+            "source": checkpoint.source,
+            **({"base": below.source} if below else {}),
+            "parallelism": asdict(parallelism),
+            "device": options.device,
+            "ranks": ranks.size,
+            "seconds": round(seconds, 3),
+            "notes": notes,
+            **_provenance(checkpoint),
+        }
+        plots = plots or Plots()
+        on_chart = observer.drawing
+        return write_all(own, everything, directory, plots, record, report=report, seconds=seconds, on_chart=on_chart)
 
 
 def _open(source: str | Path | None, revision: str | None, remote: bool) -> Checkpoint:
@@ -237,15 +245,11 @@ def merge(
     return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)
 
 
-def _kept(directory: Path, own: Identity, clear: str, with_spectra: Collection[str]) -> dict[str, Result]:
-    """Return the layers that the journal has, after removing the parts of `clear`.
+def _kept(directory: Path, own: Identity, with_spectra: Collection[str]) -> dict[str, Result]:
+    """Return the layers that the journal has.
 
     Failed ones are tried again, and those of `with_spectra` that have an alpha but no eigenvalues on disk.
     """
-    if clear:
-        clear_journal(directory / FOLDER, clear)
-    if clear == "*":
-        clear_spectra(directory / SPECTRA)
 
     def complete(result: Result) -> bool:
         wanted = result.layer_name in with_spectra and any(row.ok for row in result.rows)

@@ -1,7 +1,6 @@
 """Finished layers -> tables, charts, run.json and the report."""
 
 import json
-import logging
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -21,8 +20,9 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.machine import peak_memory
 from alpha_callbacks.utils.model_names import model_name
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def write_all(
             spectra=ResultsFolder(directory).spectra,
             on_progress=on_chart,
         )
-    charts = _remove_stale(directory, own, plots.formats, [str(path.relative_to(directory)) for path in drawn])
+    charts = _remove_stale(directory, own, plots.formats, [path.relative_to(directory).as_posix() for path in drawn])
     provenance = {**record, **_provenance(own, results), "charts": charts}
     write_text(directory / RUN, json.dumps(provenance, indent=1) + "\n")
     if report:

@@ -7,16 +7,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.history_columns import HISTORY
+from alpha_callbacks.utils.own_logger import own_logger
 
 _KEPT = 20  # states that wait for a place on the disk
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 class CsvSink:
@@ -89,7 +91,7 @@ class CsvSink:
             line = f"alpha-Hill: {states} state{'s' * (states > 1)} in {self._directory}. To see them as a page: "
             # A closed stream is no reason to fail; and the line of a progress bar may not have ended yet.
             with suppress(OSError, ValueError):
-                print(f"\n{line}alpha-hill history {shlex.quote(str(self._directory))}", file=sys.stderr)
+                print("\n" + visible(f"{line}alpha-hill history {shlex.quote(str(self._directory))}"), file=sys.stderr)
 
     def _move_later(self, step: int, to: Path) -> None:
         for folder in sorted(self._directory.glob("step_*")):

@@ -1,19 +1,18 @@
 """alpha_hill_history.csv: all snapshots of a run, one row per step, layer and precision; safe to resume."""
 
-import csv
-import io
-import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.sinks.alert import rules_by_row
 from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.tables.csv_lines import csv_rows, csv_text
 from alpha_callbacks.tables.history_columns import HEADER, LATER, ROW_COLUMNS
-from alpha_callbacks.tables.results_csv import DIGITS, cell, csv_text
+from alpha_callbacks.tables.results_csv import DIGITS, cell
 from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 class History:
@@ -60,7 +59,7 @@ class History:
         except FileNotFoundError:
             return "", [], None
         text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
-        header, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        header, *lines = list(csv_rows(text)) or [[]]
         if lacking := _lacking(header):
             lines, header = _with_empty(lines, header), HEADER
             said = "%s has no %s: an earlier version wrote it; these cells stay empty for its steps."
@@ -107,7 +106,7 @@ def _with_empty(lines: list[list[str]], header: list[str]) -> list[list[str]]:
 def _same_values(rows: list[list[str]], text: str) -> bool:
     """Return True if rows of the file have the values of new ones, whatever they were measured for."""
     after = HEADER.index("event") + 1
-    return [row[after:] for row in rows] == [row[after:] for row in csv.reader(io.StringIO(text, newline=""))]
+    return [row[after:] for row in rows] == [row[after:] for row in csv_rows(text)]
 
 
 def _add(path: Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from alpha_callbacks.foreign_text import distinct
 from alpha_callbacks.sinks.snapshot import Snapshot
 
 
@@ -29,7 +30,8 @@ class LoggerSink:
 
     def log(self, snapshot: Snapshot) -> None:
         """Log one row of scalars."""
-        self.log_values({f"alpha_hill/{name}": value for name, value in snapshot.cards.items()}, {}, snapshot.step)
+        cards = snapshot.cards
+        self.log_values({f"alpha_hill/{key}": cards[name] for name, key in distinct(cards).items()}, {}, snapshot.step)
 
     def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
         """Log one row, without what is one value per layer; some loggers have another separator than "/"."""

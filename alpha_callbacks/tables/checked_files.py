@@ -1,12 +1,12 @@
 """JSON and CSV files of a results folder: absent is None, damaged is a ResultsError that says what to do."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.tables.csv_lines import csv_rows
 from alpha_callbacks.utils.json_text import read_json
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
 
@@ -44,8 +44,8 @@ def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> 
         ResultsError: the file cannot be read, lacks a column, or has a line that is too short or too long.
     """
     try:
-        reader = csv.DictReader(io.StringIO(read_regular(path).decode("utf-8-sig"), newline=""))
-        lines, columns = list(reader), reader.fieldnames or ()
+        text = read_regular(path).decode("utf-8-sig")
+        columns, *rows = [row for row in csv_rows(text) if row] or [[]]
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -53,7 +53,7 @@ def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> 
     if absent := [name for name in required if name not in columns]:
         got = ", ".join(columns) or "an empty file"
         raise ResultsError(f"{path}: expected the column {absent[0]}, got {got}. {remedy}")
-    for i, line in enumerate(lines, 1):
-        if None in line or None in line.values():  # what DictReader makes of too many cells, and of too few
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(columns):
             raise ResultsError(f"{path}: expected {len(columns)} cells per line, row {i} has another number. {remedy}")
-    return lines
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -9,7 +9,8 @@ from typing import Any
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.tables.checked_files import read_csv_lines
-from alpha_callbacks.tables.results_csv import DIGITS, cell, csv_text
+from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.tables.results_csv import DIGITS, cell
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
 

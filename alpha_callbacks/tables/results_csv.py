@@ -1,12 +1,11 @@
 """The table as CSV: one row per layer, and summary statistics per precision."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.tables.statistics import SUMMARY_COLUMNS
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
@@ -134,10 +133,3 @@ def cell(value: Any, digits: int) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{digits}g}"
     return value
-
-
-def csv_text(lines: Sequence[Sequence[Any]]) -> str:
-    """Return lines of cells as CSV."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SpectrumError
+from alpha_callbacks.foreign_text import safe_file_name
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.utils.atomic_files import safe_file_name
+from alpha_callbacks.utils.drafts import draft_of
 from alpha_callbacks.utils.json_text import parsed_json
 from alpha_callbacks.utils.regular_files import open_regular
 from alpha_callbacks.weights.weight import Weight
@@ -63,21 +63,15 @@ def write_spectra(folder: Path, layer_name: str, spectra: Mapping[str, Tensor]) 
     if not spectra:
         path.unlink(missing_ok=True)
         return
-    folder.mkdir(parents=True, exist_ok=True)
     distinct = {id(evals): evals for evals in spectra.values()}
     places = {key: str(i) for i, key in enumerate(distinct)}
     index = {"layer": layer_name, "precisions": {name: places[id(evals)] for name, evals in spectra.items()}}
     arrays: dict[str, Any] = {places[key]: evals.numpy() for key, evals in distinct.items()}
     arrays[_INDEX] = np.array(json.dumps(index))
-    draft = folder / f".{secrets.token_hex(6)}.tmp"
-    try:
-        with draft.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with draft_of(path) as draft, draft.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def has_spectra(folder: Path, layer_name: str) -> bool:
@@ -91,15 +85,13 @@ def copy_spectra(folders: Iterable[Path], target: Path, layer_names: Iterable[st
     for name in map(_file_name, layer_names) if folders else ():
         source = next((folder / name for folder in folders if (folder / name).exists()), None)
         if source is not None and not (target / name).exists():
-            target.mkdir(parents=True, exist_ok=True)
-            draft = target / f".{secrets.token_hex(6)}.tmp"
-            shutil.copyfile(source, draft)
-            os.replace(draft, target / name)
+            with draft_of(target / name) as draft:
+                shutil.copyfile(source, draft)
 
 
 def clear_spectra(folder: Path) -> None:
     """Remove all files of eigenvalues."""
-    for file in (*folder.glob("*.npz"), *folder.glob(".*.tmp")):
+    for file in folder.glob("*.npz"):
         file.unlink()
 
 

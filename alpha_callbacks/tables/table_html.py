@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.statistics import PrecisionSummary
 
 _FEW = 5
@@ -35,10 +36,10 @@ def notebook_html(title: str, extent: str, tables: Iterable[SmallTable], *, note
         <p>x</p>
         </div>
     """
-    parts = [f"<div><p><b>{escape(title)}</b>: {escape(extent)}</p>\n", *(f"<p>{escape(n)}</p>\n" for n in notes)]
+    parts = [f"<div><p><b>{_shown(title)}</b>: {_shown(extent)}</p>\n", *(f"<p>{_shown(n)}</p>\n" for n in notes)]
     for table in tables:
         if table.lines:
-            parts.append(f"<p>{escape(table.caption)}</p>\n" if table.caption else "")
+            parts.append(f"<p>{_shown(table.caption)}</p>\n" if table.caption else "")
             lines = [(*line.words, *map(_number, line.numbers)) for line in table.lines]
             parts.append(_table(table.columns, lines, words=len(table.lines[0].words)))
     return "".join([*parts, "</div>"])
@@ -73,6 +74,10 @@ def table_html(
     return notebook_html(title, extent, tables, notes=[note] if note else [])
 
 
+def _shown(text: str) -> str:
+    return escape(visible(text))
+
+
 def _number(value: float | str) -> str:
     if isinstance(value, str):
         return value
@@ -85,7 +90,7 @@ def _table(names: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) 
     def line(cells: Sequence[str], tag: str) -> str:
         styles = ["text-align: left" if i < words else _NUMBER for i in range(len(cells))]
         return "".join(
-            f'<{tag} style="{style}">{escape(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True)
+            f'<{tag} style="{style}">{_shown(cell)}</{tag}>' for cell, style in zip(cells, styles, strict=True)
         )
 
     body = "".join(f"<tr>{line(row, 'td')}</tr>\n" for row in rows)

@@ -1,9 +1,10 @@
 """What becomes of an error during training: one warning, or an exception."""
 
-import logging
 from types import TracebackType
 
-_log = logging.getLogger(__name__)
+from alpha_callbacks.utils.own_logger import own_logger
+
+_log = own_logger(__name__)
 
 
 class ErrorPolicy:

@@ -1,6 +1,5 @@
 """Alpha-Hill in a run of Hugging Face's Trainer."""
 
-import logging
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
@@ -13,6 +12,7 @@ from alpha_callbacks.sinks.snapshot import Event
 from alpha_callbacks.training.callers import of_a_caller
 from alpha_callbacks.training.hf_reporters import other_reporters
 from alpha_callbacks.training.training_callback import TrainingCallback
+from alpha_callbacks.utils.own_logger import own_logger
 
 try:
     from transformers import TrainerCallback
@@ -23,7 +23,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):

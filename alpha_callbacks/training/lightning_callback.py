@@ -1,6 +1,5 @@
 """Alpha-Hill in a Lightning training run. Works in `lightning.pytorch` and in `pytorch_lightning`."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from alpha_callbacks.training.lightning_base import Callback
 from alpha_callbacks.training.lightning_trainer import after_the_others, is_saved_on_exception, last_saves, log_folder
 from alpha_callbacks.training.saved_weights import Place
 from alpha_callbacks.training.training_callback import TrainingCallback
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.sharded import is_fsdp1
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

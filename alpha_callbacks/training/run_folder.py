@@ -1,6 +1,5 @@
 """The folder of one run, locked while the run lasts: two runs in one folder would make one history of both."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.utils.atomic_files import make_folder
+from alpha_callbacks.utils.locks import take_lock
+from alpha_callbacks.utils.own_logger import own_logger
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    from filelock import BaseFileLock
 
 LOCK = ".alpha_hill.lock"
 _MOST = 1_000  # folders tried
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class RunFolder:
     """
 
     path: Path
-    _lock: "FileLock | None"
+    _lock: "BaseFileLock | None"
 
     def release(self) -> None:
         """Let others have it; may be called twice."""
@@ -60,15 +61,7 @@ def _candidates(wanted: Path) -> Iterator[Path]:
 
 def _locked(path: Path) -> RunFolder | None:
     """Return the folder with its lock, or without one where the file system has none; None if another run has it."""
-    from filelock import FileLock, Timeout
-
-    # Not one lock per thread: the thread that closes a run may be another than the one that opened it.
-    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
     try:
-        lock.acquire()
-    except Timeout:
+        return RunFolder(path, take_lock(path / LOCK))
+    except TimeoutError:
         return None
-    except (OSError, NotImplementedError) as error:
-        _log.warning("alpha-Hill: %s cannot be locked (%s): see to it that only one run writes there.", path, error)
-        return RunFolder(path, None)
-    return RunFolder(path, lock)

@@ -1,13 +1,12 @@
 """What is said in the log about a state that was measured."""
 
-import logging
-
 from alpha_callbacks.sinks.alert import alert_lines
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.training.error_policy import ErrorPolicy
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 def failure(snapshot: Snapshot) -> str:

@@ -1,6 +1,5 @@
 """What the callbacks of all training frameworks do alike: decide whether a state is measured, and have it measured."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from torch import nn
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callback_options import CallbackOptions
 from alpha_callbacks.training.saved_weights import Place, Saved
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 class TrainingCallback(CallbackOptions):

@@ -1,12 +1,10 @@
 """What this machine has to give: processors, memory now free, and the largest resident set so far."""
 
 import os
-import resource
 import sys
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_FALLBACK = 4 * 2**30
 
 
 def local_ranks() -> int:
@@ -43,35 +41,38 @@ def device_memory(device: str) -> int:
 
 
 def peak_memory() -> int:
-    """Return the largest resident set of this process so far, in bytes.
+    """Return the largest resident set of this process so far, in bytes; where no system tells it, the present one.
 
     Linux's ru_maxrss would start at that of the parent process, so /proc is asked first.
     """
-    own = _kilobytes(Path("/proc/self/status"), "VmHWM")
-    if own is not None:
-        return own
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _of_machine() -> int:
-    available = _kilobytes(Path("/proc/meminfo"), "MemAvailable")
-    return _FALLBACK if available is None else available
+    import psutil
 
-
-def _kilobytes(file: Path, key: str) -> int | None:
-    """Return the bytes of a line "key:   123 kB", None where there is none."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
-    except (OSError, StopIteration):
-        return None
+    return int(psutil.virtual_memory().available)
 
 
 def _of_cgroup() -> int:
     try:
-        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        used = int((_CGROUP / "memory.current").read_text()) - int(stat["inactive_file"])  # page cache gives way
-        return int((_CGROUP / "memory.max").read_text()) - used
+        stat = dict(line.split() for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii")) - int(
+            stat["inactive_file"]
+        )  # page cache gives way
+        return int((_CGROUP / "memory.max").read_text(encoding="ascii")) - used
     except (OSError, ValueError, KeyError):  # no cgroup v2, or "max"
         return sys.maxsize

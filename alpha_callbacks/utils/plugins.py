@@ -5,7 +5,6 @@ importing anything. A plugin is imported when it is asked for by name, or as one
 warning and stops nothing else.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,8 +12,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, NamedTuple
 
 from alpha_callbacks.errors import AlphaCallbacksError, OptionError
+from alpha_callbacks.utils.own_logger import own_logger
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 Group = Literal["readers", "sinks", "precisions", "exporters", "writers"]
 

@@ -7,7 +7,7 @@ import pytest
 from alpha_callbacks.analysis.parallel import Result
 from alpha_callbacks.errors import JournalError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.journal import JournalWriter, clear_journal, identity, read_journal
+from alpha_callbacks.scanning.journal import JournalWriter, identity, read_journal
 from alpha_callbacks.tables.table import Row
 
 AGAIN = "what a scan finds no sound line of, it computes again."
@@ -81,11 +81,6 @@ def test_another_run_is_refused_with_the_difference(tmp_path: Path, other: dict[
         read_journal(tmp_path, other)
 
 
-def test_one_writer_a_part(tmp_path: Path) -> None:
-    with JournalWriter(tmp_path, "rank-0", OWN), pytest.raises(JournalError, match="expected to be the only writer"):
-        JournalWriter(tmp_path, "rank-0", OWN)
-
-
 def test_a_flipped_bit_loses_one_layer_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     part = tmp_path / "rank-0.jsonl"
     with JournalWriter(tmp_path, "rank-0", OWN) as journal:
@@ -136,13 +131,6 @@ def test_a_journal_without_checksums_is_refused_by_its_format(tmp_path: Path) ->
     (tmp_path / "rank-0.jsonl").write_text(json.dumps({**OWN, "format": 2}) + "\n")
     with pytest.raises(JournalError, match=r"format was 2 there and is 3 now\. Use --no-resume"):
         read_journal(tmp_path, OWN)
-
-
-def test_clear(tmp_path: Path) -> None:
-    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
-        journal.add(result("a"))
-    clear_journal(tmp_path)
-    assert read_journal(tmp_path) == (None, {})
 
 
 def test_lines_are_plain_json(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from alpha_callbacks import AnalysisOptions, Plots, merge, scan
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.errors import CheckpointError, JournalError
+from alpha_callbacks.scanning.journal_parts import only_writer
 from tests.conftest import noise
 from tests.support import warm
 from tests.support.scan_runs import FILES, NO_PLOTS, QUIET, TORCHRUN, command, command_on_ranks, contents
@@ -256,11 +257,7 @@ def test_ranks_of_a_shard(whole: Path, tmp_path: Path) -> None:
 
 def test_one_failing_rank_ends_all_with_its_message(tmp_path: Path) -> None:
     """Under torchrun, rank 1 finds its part of the journal locked; rank 0 must not wait for it for ever."""
-    import fcntl
-
-    (tmp_path / "journal").mkdir()
-    with (tmp_path / "journal" / "rank-1.jsonl").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_writer(tmp_path / "journal", "rank-1"):
         start = time.monotonic()
         done = command(*TORCHRUN, "-o", str(tmp_path), "--no-plots")
     assert done.returncode != 0

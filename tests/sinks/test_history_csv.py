@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
+from alpha_callbacks.foreign_text import from_csv_cell
 from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.tables.history_columns import HEADER
 from tests.support.rows import LAYERS, row, snapshot, table
@@ -134,7 +135,7 @@ def test_names_with_commas_quotes_and_newlines_survive(path: Path) -> None:
     layer = table((name,))
     History(path).append(snapshot(0, layer))
     History(path).append(snapshot(5, layer))
-    assert [r["layer_name"] for r in rows_of(path)] == [name] * 4
+    assert [from_csv_cell(r["layer_name"]) for r in rows_of(path)] == [name] * 4
 
 
 def test_a_row_without_alpha_has_its_reason(path: Path) -> None:

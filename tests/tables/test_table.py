@@ -120,7 +120,7 @@ def test_csv_columns_and_empty_cells(tmp_path: Path) -> None:
 
 
 def test_names_with_commas_and_quotes_survive(tmp_path: Path) -> None:
-    odd = 'a,"b"\n<script>'
+    odd = 'a,"b"<script>'
     write_results(Table.from_rows([replace(BASE, layer_name=odd)], ("fp32",)), tmp_path / "r.csv")
     with (tmp_path / "r.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

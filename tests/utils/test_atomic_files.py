@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.utils import atomic_files
+from alpha_callbacks.utils import drafts
 from alpha_callbacks.utils.atomic_files import write_text
 
 
@@ -16,7 +16,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path, mon
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
-        patch.setattr(atomic_files.os, "replace", full)
+        patch.setattr(drafts.os, "replace", full)
         write_text(file, "new\n")
     assert file.read_text() == "old\n" and list(tmp_path.iterdir()) == [file]
     write_text(file, "new\n")

@@ -1,6 +1,5 @@
 """Figures without pyplot: one look for all charts, and files that are complete or absent."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from PIL import Image
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.tables.vocabulary import GREY, INK
+from alpha_callbacks.utils.drafts import draft_of
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -108,17 +108,11 @@ def save(figure: Figure, path_without_suffix: Path, formats: Sequence[str] = ("p
         OptionError: unknown format.
     """
     check_formats(formats)
-    path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
     paths = []
     for name in formats:  # not with_suffix: layer names hold dots
         path = path_without_suffix.parent / f"{path_without_suffix.name}.{name}"
-        unfinished = path.parent / f".{os.getpid()}-{threading.get_ident()}.tmp"
-        try:
-            with unfinished.open("wb") as file:
-                _WRITERS[name](figure, file)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with draft_of(path) as draft, draft.open("wb") as file:
+            _WRITERS[name](figure, file)
         paths.append(path)
     return paths
 

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.textpath import TextToPath
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.labels import middle_out
 
@@ -87,9 +88,8 @@ def _shortest(low: float, high: float) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _drawable(text: str) -> str:
-    if len(text) > _MOST:
-        text = middle_out(text, _MOST)
-    return "".join(c if c.isprintable() and ord(c) in _glyphs() else "\ufffd" for c in text)
+    text = middle_out(visible(text), _MOST)
+    return "".join(c if ord(c) in _glyphs() else "\ufffd" for c in text)
 
 
 @lru_cache(maxsize=4096)

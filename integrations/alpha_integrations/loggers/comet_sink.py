@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from alpha_callbacks.foreign_text import csv_cell, visible
 from alpha_callbacks.sinks.alert import AlertLine
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_integrations.loggers.offers import imported, is_a
@@ -46,11 +47,12 @@ class CometRun:
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """Log a CSV file, one per state."""
-        self._experiment.log_table(f"{name}_step_{step:08d}.csv", [list(row) for row in rows], headers=list(columns))
+        cells = [[csv_cell(each) if isinstance(each, str) else each for each in row] for row in rows]
+        self._experiment.log_table(f"{name}_step_{step:08d}.csv", cells, headers=list(columns))
 
     def alert(self, line: AlertLine, step: int) -> None:
         """Log a text, and have a mail sent where the experiment is online."""
-        text = f"Step {step}: {line.text}"
+        text = visible(f"Step {step}: {line.text}")
         self._experiment.log_text(text, step=step, metadata={"rule": line.rule})
         self._experiment.send_notification(f"alpha-Hill: {line.rule}", status=text)
 

@@ -2,10 +2,11 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, count
 from typing import Any
 
+from alpha_callbacks.foreign_text import distinct, visible
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import short_name
@@ -41,29 +42,36 @@ def layer_scalars(table: Table) -> dict[str, float]:
     if len(layers) > MAX_LAYERS_WITH_EXPERTS:
         layers = tuple(layer for layer in layers if not _is_expert(layer.first))
     found: dict[str, float] = {}
+    precisions = distinct(table.precisions, _sanitise)
     for name, layer in zip(_unique_names(layers), layers, strict=True):
         for row in layer.rows:
             if row.ok:
-                found[f"alpha_hill_layers_{_sanitise(row.precision)}/{name}"] = row.alpha
+                found[f"alpha_hill_layers_{precisions[row.precision]}/{name}"] = row.alpha
     return found
 
 
 def _unique_names(layers: Sequence[LayerRows]) -> list[str]:
-    """Return short names; whole ones for layers that share theirs (encoder and decoder), numbered if that fails too."""
+    """Return short names; whole ones for layers that share theirs (encoder and decoder); see `distinct`."""
     rows = [layer.first for layer in layers]
     width = max((len(str(row.block)) for row in rows if row.block is not None), default=0)
     blocks = ["" if row.block is None else f"{row.block:0{max(width, 2)}d}_" for row in rows]
-    short = [block + _sanitise(short_name(row.layer_name)) for block, row in zip(blocks, rows, strict=True)]
-    names: dict[str, None] = {}
-    for name, block, row in zip(short, blocks, rows, strict=True):
-        whole = name if short.count(name) == 1 else block + _sanitise(row.layer_name)
-        numbered = (f"{whole}_{number}" for number in count(2))
-        names[next(each for each in chain([whole], numbered) if each not in names)] = None
-    return list(names)
+    short = [f"{block}{short_name(row.layer_name)}" for block, row in zip(blocks, rows, strict=True)]
+    count = Counter(map(_sanitise, short))
+    names = [
+        name if count[_sanitise(name)] == 1 else f"{block}{row.layer_name}"
+        for name, block, row in zip(short, blocks, rows, strict=True)
+    ]
+    keys = distinct(names, _sanitise)
+    return [keys[name] for name in names]
 
 
 def _sanitise(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def visible_rows(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return rows of a table with every text in them visible."""
+    return [[visible(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
 
 
 def _is_expert(row: Row) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from alpha_callbacks.foreign_text import safe_file_name, visible
 from alpha_callbacks.sinks.alert import AlertLine
 from alpha_callbacks.sinks.sink import Host, Sink
-from alpha_callbacks.tables.results_csv import csv_text
+from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_integrations.loggers.offers import imported, is_a
 from alpha_integrations.loggers.tracker_sink import tracker_sinks
 
@@ -58,9 +59,9 @@ class MlflowRun:
 
     def alert(self, line: AlertLine, step: int) -> None:
         """Log a text, and a tag with the newest one: MLflow has no alerts."""
-        text = f"Step {step}: {line.text}"
+        text = visible(f"Step {step}: {line.text}")
         self._client.set_tag(self._run_id, "alpha_hill.alert", text)
-        name = "".join(c if c.isalnum() else "_" for c in line.rule)[:80]
+        name = safe_file_name(line.rule)[:80]
         self._client.log_text(self._run_id, text, f"alpha_hill/alerts/step_{step:08d}_{name}.txt")
 
 

@@ -1,8 +1,6 @@
 """TensorBoard: scalars, charts, histograms and a text, into the writer that the training already has."""
 
-import logging
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError
+from alpha_callbacks.foreign_text import distinct
 from alpha_callbacks.sinks.alert import alert_lines
 from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.layer_names import short_name
 from alpha_integrations.loggers.offers import is_a
 from alpha_integrations.loggers.tensorboard_text import alerts_text, tails_text
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 _KEPT = 20  # states that wait for a place on the disk
 _STATISTICS = ("mean_", "median_", "min_")  # of alpha; those of other precisions than the finest are in a second group
@@ -158,11 +158,11 @@ class TensorBoardSink:
         writer.add_text("alpha_hill/tails", tails_text(snapshot) or "No layer to show.", step)
         if lines := alert_lines(snapshot.alerts or ()):
             writer.add_text("alpha_hill/alerts", alerts_text(lines), step)
-        for precision in table.precisions:
+        for precision, name in distinct(table.precisions).items():
             alphas = np.array([alpha for alpha in table.alphas(precision) if math.isfinite(alpha)])
             if len(alphas):
                 # Not the writer's own bins: they are a tenth of a value wide, wider than what tells layers apart.
-                writer.add_histogram(f"alpha_hill_dist/{_clean(precision)}", alphas, step, bins=30)
+                writer.add_histogram(f"alpha_hill_dist/{name}", alphas, step, bins=30)
         if self._charts.due(snapshot):
             self._draw(snapshot)
         if self._host.per_layer_scalars:
@@ -170,9 +170,10 @@ class TensorBoardSink:
                 writer.add_scalar(tag, alpha, step)
 
     def _draw(self, snapshot: Snapshot) -> None:
-        for name, pixels in snapshot.images.items():
-            group, _, what = name.partition("_")
-            self._writer.add_image(f"alpha_hill_{group}/{_clean(what)}", pixels, snapshot.step, dataformats="HWC")
+        for name, key in distinct(snapshot.images).items():
+            group, _, what = key.partition("_")
+            pixels = snapshot.images[name]
+            self._writer.add_image(f"alpha_hill_{group}/{what}", pixels, snapshot.step, dataformats="HWC")
 
 
 def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float]:
@@ -180,9 +181,9 @@ def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float
     coarser = [name for name in table.precisions if name != table.reference]
     others = {statistic + name for statistic in _STATISTICS for name in coarser}
     tags = {}
-    for name, value in scalars.items():
+    for name, key in distinct(scalars).items():
         more = name in others or name == "layers" or name.startswith(("analysed_layers_", "update"))
-        tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{_clean(name)}"] = value
+        tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{key}"] = scalars[name]
     return tags
 
 
@@ -192,25 +193,23 @@ def _layer_tags(table: Table) -> Iterator[tuple[str, float]]:
 
     layers = with_own_chart(table)
     width = len(str(max((layer.first.block or 0 for layer in layers), default=0)))
-    names = {layer.first.layer_name: _clean(short_name(layer.first.layer_name)) for layer in layers}
-    taken = Counter((layer.first.block, names[layer.first.layer_name]) for layer in layers)
+    taken = Counter((layer.first.block, short_name(layer.first.layer_name)) for layer in layers)
+    shown = {}
+    for layer in layers:
+        name, block = layer.first.layer_name, layer.first.block
+        short = short_name(name)
+        shown[name] = name if block is None or taken[block, short] > 1 else short  # encoder and decoder have a block 0
+    tags, precisions = distinct(shown.values()), distinct(table.precisions)
     for layer in layers:
         first = layer.first
-        name = names[first.layer_name]
-        if first.block is None or taken[first.block, name] > 1:  # encoder and decoder both have a block 0
-            name = _clean(first.layer_name)
+        name = tags[shown[first.layer_name]]
         group = "outside" if first.block is None else f"{first.block:0{width}d}"
         for row in layer.rows:
             if row.ok and math.isfinite(row.alpha):
-                yield f"alpha_hill.{group}/{name}.{_clean(row.precision)}", row.alpha
+                yield f"alpha_hill.{group}/{name}.{precisions[row.precision]}", row.alpha
         for what in ("relative_size", "stable_rank") if first.is_update else ():
             if math.isfinite(value := getattr(layer[table.reference], what)):
                 yield f"alpha_hill.{group}/{name}.{what}", value
-
-
-def _clean(name: str) -> str:
-    """Return a name without what means something in a tag, a URL or a page."""
-    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _writer_of(offer: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.sinks.alert import AlertLine
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import Row, Table
@@ -36,7 +37,7 @@ def escape(text: str, longest: int = _LONGEST) -> str:
         >>> escape("q_proj"), escape("a|b`c\n<script>"), escape("__init__")
         ('q_proj', 'a&#124;b&#96;c &#60;script&#62;', '&#95;&#95;init&#95;&#95;')
     """
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     if len(line) > longest:
         line = f"{line[: longest // 3]}…{line[-(longest - longest // 3) :]}"
     line = "".join(c if _SAFE.match(c) or ord(c) > 127 else f"&#{ord(c)};" for c in line)

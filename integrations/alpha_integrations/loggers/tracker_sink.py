@@ -1,19 +1,21 @@
 """Snapshots to experiment trackers that take values, pictures and tables: MLflow, Trackio, Comet."""
 
 import importlib.util
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.foreign_text import distinct
 from alpha_callbacks.sinks.alert import AlertLine, alert_lines
 from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_integrations.loggers.logger_rows import COLUMNS, MOVE_COLUMNS, move_rows, table_rows
 from alpha_integrations.loggers.offers import imported
+
+_Value = TypeVar("_Value")
 
 
 class Tracker(Protocol):
@@ -30,6 +32,11 @@ class Tracker(Protocol):
 
     def alert(self, line: AlertLine, step: int) -> None:
         """Tell the user."""
+
+
+def _tagged(values: Mapping[str, _Value]) -> dict[str, _Value]:
+    """Return values under keys of characters that every tracker takes."""
+    return {f"alpha_hill/{key}": values[name] for name, key in distinct(values).items()}
 
 
 class TrackerSink:
@@ -52,7 +59,7 @@ class TrackerSink:
             OptionError: the run that the framework was expected to start is not there.
         """
         tracker, due, step = self._run(), self._charts.due(snapshot), snapshot.step
-        values = {f"alpha_hill/{_clean(name)}": value for name, value in snapshot.cards.items()}
+        values = _tagged(snapshot.cards)
         tracker.values(values, step, snapshot.epoch)  # first: a tracker that takes no pictures still has these
         for line in alert_lines(snapshot.alerts or ()):
             tracker.alert(line, step)
@@ -80,8 +87,8 @@ class TrackerSink:
 
     def _draw(self, snapshot: Snapshot) -> None:
         tracker = self._run()
-        for name, pixels in snapshot.images.items():
-            tracker.picture(f"alpha_hill/{_clean(name)}", pixels, snapshot.step)
+        for key, pixels in _tagged(snapshot.images).items():
+            tracker.picture(key, pixels, snapshot.step)
 
 
 def tracker_sinks(
@@ -114,8 +121,3 @@ def tracker_sinks(
         remedy = f"Install {package}." if missing else "Start one before training, or let the framework report to it."
         raise OptionError(f'sinks: expected an active {name} run for "{name.lower()}", got none. {remedy}')
     return sinks
-
-
-def _clean(name: str) -> str:
-    """Return a name of characters that every tracker takes."""
-    return re.sub(r"[^\w.-]", "_", name)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.sinks.alert import AlertLine
 from alpha_callbacks.sinks.sink import Host, Sink
+from alpha_integrations.loggers.logger_rows import visible_rows
 from alpha_integrations.loggers.offers import imported, is_a
 from alpha_integrations.loggers.tracker_sink import tracker_sinks
 
@@ -48,7 +50,8 @@ class TrackioRun:
         """Log a table; what is no number stays empty."""
         import trackio
 
-        data = [[None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in rows]
+        shown = visible_rows(rows)
+        data = [[None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in shown]
         self._run.log({name: trackio.Table(columns=list(columns), data=data)}, step=step)
 
     def alert(self, line: AlertLine, step: int) -> None:
@@ -56,7 +59,7 @@ class TrackioRun:
         import trackio
 
         level = trackio.AlertLevel.ERROR if line.stops else trackio.AlertLevel.WARN
-        self._run.alert(title=f"alpha-Hill: {line.rule}", text=f"Step {step}: {line.text}", level=level)
+        self._run.alert(title=f"alpha-Hill: {line.rule}", text=visible(f"Step {step}: {line.text}"), level=level)
 
 
 def _is_run(offer: Any) -> bool:

@@ -1,7 +1,6 @@
 """Snapshots to Weights & Biases, into the run that the user or the training framework has started."""
 
 import importlib.util
-import logging
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -10,12 +9,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
+from alpha_callbacks.foreign_text import distinct, visible
 from alpha_callbacks.sinks.alert import alert_lines
 from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_integrations.loggers.logger_rows import (
     COLUMNS,
     MAX_TABLE_ROWS,
@@ -23,13 +24,14 @@ from alpha_integrations.loggers.logger_rows import (
     layer_scalars,
     move_rows,
     table_rows,
+    visible_rows,
 )
 from alpha_integrations.loggers.offers import imported, is_a
 
 STEP = "alpha_hill/step"
 _LONGEST_TITLE = 63  # of an alert
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 # Run -> number of the row that holds a snapshot, of whichever sink: the next one would overwrite it.
 _TAKEN: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
 
@@ -178,7 +180,7 @@ class WandbSink:
         for line in alert_lines(snapshot.alerts or ()):
             title = f"alpha-Hill: {line.rule}"
             title = title if len(title) <= _LONGEST_TITLE else f"{title[: _LONGEST_TITLE - 1]}…"
-            text = f"Step {snapshot.step}: {line.text}"
+            text = visible(f"Step {snapshot.step}: {line.text}")
             # Without a wait, W&B would drop what a rule finds in another layer less than a minute later.
             self.run.alert(title, text, level="ERROR" if line.stops else "WARN", wait_duration=0.001)
 
@@ -206,9 +208,9 @@ class WandbSink:
         row: dict[str, Any] = {STEP: snapshot.step}
         if snapshot.epoch is not None:
             row["alpha_hill/epoch"] = snapshot.epoch
-        row.update({f"alpha_hill/{name}": value for name, value in snapshot.cards.items()})
+        row.update({f"alpha_hill/{key}": snapshot.cards[name] for name, key in distinct(snapshot.cards).items()})
         if moves := move_rows(snapshot):
-            row["alpha_hill/moves"] = wandb.Table(columns=list(MOVE_COLUMNS), data=moves)
+            row["alpha_hill/moves"] = wandb.Table(columns=list(MOVE_COLUMNS), data=visible_rows(moves))
         data = table_rows(table, snapshot.step)
         if len(data) > MAX_TABLE_ROWS:
             if not self._said_cut:
@@ -216,10 +218,10 @@ class WandbSink:
                     "alpha_hill: the W&B table holds %d of %d rows; the CSV has all.", MAX_TABLE_ROWS, len(data)
                 )
             self._said_cut = True
-        row["alpha_hill/table"] = wandb.Table(columns=list(COLUMNS), data=data[:MAX_TABLE_ROWS])
-        for name in snapshot.shown.precisions:
+        row["alpha_hill/table"] = wandb.Table(columns=list(COLUMNS), data=visible_rows(data[:MAX_TABLE_ROWS]))
+        for name, key in distinct(snapshot.shown.precisions).items():
             if alphas := table.alphas(name):
-                row[f"alpha_hill/dist_{name}"] = wandb.Histogram(alphas)
+                row[f"alpha_hill/dist_{key}"] = wandb.Histogram(alphas)
         return row
 
     def _pictures(self, snapshot: Snapshot) -> dict[str, Any]:
@@ -227,7 +229,8 @@ class WandbSink:
 
         # The slider of the media panel counts log calls, so the step must be in the caption.
         caption = f"step {snapshot.step}, {snapshot.event}"
-        return {f"alpha_hill/{name}": wandb.Image(pixels, caption=caption) for name, pixels in snapshot.images.items()}
+        pictures, keys = snapshot.images, distinct(snapshot.images)
+        return {f"alpha_hill/{keys[name]}": wandb.Image(pixels, caption=caption) for name, pixels in pictures.items()}
 
     def _define(self, row: Mapping[str, Any], layers: Mapping[str, float]) -> None:
         """Give every new key our x-axis.

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Choice, module_name
+from alpha_callbacks.utils.drafts import draft_beside
 from alpha_integrations.quantizers.plan_modules import Modules
 
 _COMPANIONS = (".json", ".txt", ".model", ".jinja", ".tiktoken")  # tokenizer and its kin; no code, no weights
@@ -136,18 +136,14 @@ def whole_folder(output_dir: Path) -> Iterator[Path]:
     """
     if output_dir.exists() and not (output_dir.is_dir() and next(output_dir.iterdir(), None) is None):
         raise PlanError(f"output_dir {output_dir}: expected a new or empty folder, got one that is not. Name another.")
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(mkdtemp(prefix=f".{output_dir.name}.", suffix=".tmp", dir=output_dir.parent))
-    try:
+    with draft_beside(output_dir.absolute()) as draft:
+        draft.mkdir()
         yield draft
-        draft.chmod(0o755)  # mkdtemp makes it private
         if output_dir.exists():
             output_dir.rmdir()
         for file in draft.rglob("*"):  # safetensors makes its files private
             file.chmod(0o755 if file.is_dir() else 0o644)
         draft.rename(output_dir)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def save_companions(source: Path, folder: Path) -> None:

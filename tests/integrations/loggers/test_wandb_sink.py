@@ -320,9 +320,9 @@ def test_colliding_layer_names_stay_apart() -> None:
     assert [key.removeprefix("alpha_hill_layers_fp32/") for key in keys] == [
         "000_encoder_layers_0_fc1",
         "000_decoder_layers_0_fc1",
-        "001_layers_1_a_b",
-        "001_layers_1_a_b_2",
-        "001_layers_1_a_b_3",
+        "001_layers_1_a_b_172a98",
+        "001_layers_1_a_b_c90208",
+        "001_layers_1_a_b_bbcd96",
         "001_only",
         "104_x",
     ]
