@@ -154,7 +154,7 @@ def commands(work: Path) -> list[Command]:
         command("scan, charts", "scan", model, "-o", "{}", "--threads", "1"),
         command("merge", "merge", *shards, "-o", "{}", *quiet),
         command("report", "report", "{}", before=scans["a"]),
-        command("recommend", "recommend", "{}", "--avg-bits", "6", before=scans["a"]),
+        command("recommend", "recommend", "{}", "--policy", "thresholds", before=scans["a"]),
         command("compare", "compare", *map(str, scans.values()), "-o", "{}"),
         command("history", "history", "{}", before=run_folder),
         command("export", "export", plan, "-o", "{}/config.py", "--format", "torchao", before=run_folder),
