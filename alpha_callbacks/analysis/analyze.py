@@ -278,6 +278,7 @@ class _Matrix:
             tail_reason=solved.further.verdict.reason,
             estimates=solved.further.estimates,
             measures=solved.further.measures,
+            measures_reason=solved.further.measures_reason,
         )
         return _Answer(row, solved)
 

@@ -1,5 +1,6 @@
 """What is said of a spectrum beyond alpha: the verdict on its tail, other estimators, further measures."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.quantization_error import through
+from alpha_callbacks.errors import SourceError
 from alpha_callbacks.estimators.all_estimators import ESTIMATORS, OF_MATRICES, OF_SPECTRA
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.spectral_measures import bulk_measures, norm_measures, trap_measures
@@ -21,6 +23,12 @@ from alpha_callbacks.weights.weight import Weight, spans
 
 _SEED = 0  # of the shuffle, so that equal weights give equal rows
 
+_SAID = set[
+    tuple[str, type[Exception]]
+]()  # what a warning was given of: a model of equal layers gives one, not hundreds
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Further:
@@ -30,11 +38,13 @@ class Further:
         verdict: on the tail.
         estimates: of the other estimators, in the order asked.
         measures: name -> value, for the groups asked.
+        measures_reason: which groups have no values and why, or "".
     """
 
     verdict: Verdict = UNJUDGED
     estimates: tuple[TailEstimate, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
+    measures_reason: str = ""
 
 
 def look_further(
@@ -48,6 +58,8 @@ def look_further(
 ) -> Further:
     """Return the verdict on a fit, and what `options` asks for besides.
 
+    An error in one of these costs the row nothing else: it is the reason why that one is missing.
+
     Args:
         weight: what was decomposed.
         precision: the format that it went through; None: as stored.
@@ -60,8 +72,11 @@ def look_further(
     evals, shape = found.evals.numpy(), (weight.out_features, weight.in_features)
     if float(evals[0]) == 0:
         return Further()
-    null = options.estimator.null(*shape)
-    verdict = judge(evals, alpha=fit.alpha, k=fit.k, ks_distance=fit.ks_distance, null=null, shape=shape)
+    try:
+        null = options.estimator.null(*shape)
+        verdict = judge(evals, alpha=fit.alpha, k=fit.k, ks_distance=fit.ks_distance, null=null, shape=shape)
+    except Exception as error:
+        verdict = Verdict("", f"not judged: {_said('verdict', error)}")
 
     def entries() -> Tensor:
         change = through(precision, largest) if precision else None
@@ -75,26 +90,41 @@ def look_further(
     else:
         floor = options.estimator.rank_floor(found.frobenius_norm**2, stored) if fit.status != "ok" else 0.0
         estimates = tuple(_estimate(name, evals[evals > floor], entries) for name in names)
-    measures: dict[str, float] = {}
-    if "norms" in options.measures:
-        measures |= norm_measures(evals, shape)
-    if "bulk" in options.measures:
-        measures |= bulk_measures(evals, shape)
-    if "entries" in options.measures:
-        measures["kurtosis"] = kurtosis(entries().numpy())
-    if "traps" in options.measures:
-        measures |= trap_measures(evals, _shuffled_spectrum(entries(), options), shape)
-    return Further(verdict, estimates, measures)
+    groups: dict[str, Callable[[], dict[str, float]]] = {
+        "norms": lambda: norm_measures(evals, shape),
+        "bulk": lambda: bulk_measures(evals, shape),
+        "entries": lambda: {"kurtosis": kurtosis(entries().numpy())},
+        "traps": lambda: trap_measures(evals, _shuffled_spectrum(entries(), options), shape),
+    }
+    measures, missing = dict[str, float](), list[str]()
+    for name in (name for name in groups if name in options.measures):
+        try:
+            measures |= groups[name]()
+        except SourceError:  # the weights can be read no further
+            raise
+        except Exception as error:
+            missing.append(f"{name}: {_said(name, error)}")
+    return Further(verdict, estimates, measures, "; ".join(missing))
 
 
 def _estimate(name: str, evals: np.ndarray, entries: Callable[[], Tensor]) -> TailEstimate:
-    """Return an estimate; an error in one of them costs the row nothing else."""
     try:
         if name in OF_SPECTRA:
             return OF_SPECTRA[name](evals)
         return OF_MATRICES[name](entries().numpy())
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
-        return TailEstimate(name, reason=f"{type(error).__name__}: {error}")
+    except SourceError:
+        raise
+    except Exception as error:
+        return TailEstimate(name, reason=_said(name, error))
+
+
+def _said(what: str, error: Exception) -> str:
+    """Return an error in words, logged where it is the first of its kind."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if (what, type(error)) not in _SAID:
+        _SAID.add((what, type(error)))
+        _log.warning("%s: no value for a layer (%s). Each row says where, and is whole otherwise.", what, text)
+    return text
 
 
 def kurtosis(entries: np.ndarray) -> float:

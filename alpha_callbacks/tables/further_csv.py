@@ -39,12 +39,15 @@ def write_further(table: Table, directory: Path, *, solver: str = "exact") -> No
         for row, fit in fits
     ]
     _write(directory / ESTIMATES, [header, *lines])
-    measured = [row for row in table if row.measures]
+    measured = [row for row in table if row.measures or row.measures_reason]
     names = _in_order(row.measures for row in measured)
     rows = [
-        [row.layer_name, row.precision, *(cell(row.measures.get(name), digits) for name in names)] for row in measured
+        [row.layer_name, row.precision]
+        + [cell(row.measures.get(name), digits) for name in names]
+        + [row.measures_reason]
+        for row in measured
     ]
-    _write(directory / MEASURES, [[*_KEY, *names], *rows])
+    _write(directory / MEASURES, [[*_KEY, *names, "reason"], *rows])
 
 
 def with_further(table: Table, directory: Path) -> Table:
@@ -54,20 +57,22 @@ def with_further(table: Table, directory: Path) -> Table:
         ResultsError: one of the files is damaged.
     """
     fits: dict[tuple[str, str], list[TailEstimate]] = {}
-    measures: dict[tuple[str, str], dict[str, float]] = {}
+    measures: dict[tuple[str, str], tuple[dict[str, float], str]] = {}
     estimates, path = read_csv_lines(directory / ESTIMATES, required=(*_KEY, "estimator"), remedy=_REMEDY), ESTIMATES
     for line in estimates or ():
         if line["estimator"] != "hill":
             fits.setdefault((line["layer_name"], line["precision"]), []).append(_fit(line, directory / path))
     for line in read_csv_lines(directory / MEASURES, required=_KEY, remedy=_REMEDY) or ():
+        reason = line.pop("reason", "")
         numbers = {name: _number(text, directory / MEASURES) for name, text in line.items() if name not in _KEY}
-        measures[line["layer_name"], line["precision"]] = numbers
+        measures[line["layer_name"], line["precision"]] = numbers, reason
     if not (fits or measures):
         return table
 
     def whole(row: Row) -> Row:
         key = (row.layer_name, row.precision)
-        return replace(row, estimates=tuple(fits.get(key, ())), measures=measures.get(key, {}))
+        numbers, reason = measures.get(key, ({}, ""))
+        return replace(row, estimates=tuple(fits.get(key, ())), measures=numbers, measures_reason=reason)
 
     return Table.from_rows(map(whole, table), table.precisions, table.model)
 

@@ -65,7 +65,8 @@ class Row:
         tail: "clear", "doubtful" or "none": whether there is the tail that alpha describes; "" where there is no alpha.
         tail_reason: why the tail is not clear, or "".
         estimates: what other estimators, if any were asked for, make of the same spectrum, in the order asked.
-        measures: further measures that were asked for: name -> value, see `analysis.spectral_measures`.
+        measures: further measures that were asked for: name -> value, see `estimators.spectral_measures`.
+        measures_reason: which groups of them have no values and why, or "".
     """
 
     layer_name: str
@@ -103,6 +104,7 @@ class Row:
     tail_reason: str = ""
     estimates: tuple[TailEstimate, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict, hash=False)
+    measures_reason: str = ""
 
     @property
     def group(self) -> str:
@@ -142,7 +144,8 @@ class Row:
 
 def flat(row: Row) -> dict[str, Any]:
     """Return the fields of a row, with those of its estimates and its measures as fields of their own."""
-    found = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in ("estimates", "measures")}
+    beside = ("estimates", "measures", *(() if row.measures_reason else ("measures_reason",)))
+    found = {f.name: getattr(row, f.name) for f in fields(row) if f.name not in beside}
     for estimate in row.estimates:
         values = asdict(estimate)
         name, more = values.pop("estimator"), values.pop("more")

@@ -6,11 +6,19 @@ import torch
 
 from alpha_callbacks.analysis import further
 from alpha_callbacks.analysis.analyze import analyze_weight
-from alpha_callbacks.errors import OptionError
+from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.estimators.csn import csn
 from alpha_callbacks.estimators.fixed_share import farms
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.weights.weight import Weight
+
+GROUPS = {
+    "norm_measures": "norms",
+    "bulk_measures": "bulk",
+    "kurtosis": "entries",
+    "trap_measures": "traps",
+    "judge": "",
+}
 
 
 def weight_of(w: torch.Tensor) -> Weight:
@@ -54,6 +62,43 @@ def test_one_decomposition_serves_all_but_the_traps(monkeypatch: pytest.MonkeyPa
     assert calls == ["weight"] and len(row.estimates) == 5 and row.measures["kurtosis"] == pytest.approx(3, abs=0.3)
     (row,) = analyze_weight(weight_of(noise()), replace(options, measures=("traps",)))
     assert calls == ["weight", "weight", "shuffled"] and row.measures["rand_num_spikes"] == 0
+
+
+@pytest.mark.parametrize("broken", GROUPS)
+def test_an_error_costs_its_own_group_and_nothing_else(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = AnalysisOptions(precisions=("fp32", "bf16"), estimators=("csn", "half"), measures=("all",))
+    whole = analyze_weight(weight_of(noise()), options)
+
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("an error\nof two lines")
+
+    monkeypatch.setattr(further, broken, fail)
+    monkeypatch.setattr(further, "_SAID", set())
+    monkeypatch.setitem(further.OF_SPECTRA, "half", fail)
+    rows = analyze_weight(weight_of(noise()), options)
+    group = GROUPS[broken]
+    for row, before in zip(rows, whole, strict=True):
+        assert (row.status, row.alpha, row.estimates[0]) == ("ok", before.alpha, before.estimates[0])
+        assert np.isnan(row.estimates[1].alpha) and row.estimates[1].reason == "TypeError: an error of two lines"
+        missing = before.measures.keys() - row.measures.keys()
+        assert bool(missing) == bool(group) and row.measures.items() <= before.measures.items()
+        if broken == "judge":
+            assert (row.tail, row.tail_reason) == ("", "not judged: TypeError: an error of two lines")
+        else:
+            assert row.measures_reason == f"{group}: TypeError: an error of two lines" and row.tail == before.tail
+    said = [record.getMessage().split(":")[0] for record in caplog.records]
+    assert sorted(said) == sorted([group or "verdict", "half"])  # once, not once a row
+
+
+def test_weights_that_can_be_read_no_further_are_no_missing_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise SourceError("the file is gone")
+
+    monkeypatch.setattr(further, "kurtosis", gone)
+    with pytest.raises(SourceError):
+        analyze_weight(weight_of(noise()), AnalysisOptions(measures=("entries",)))
 
 
 def test_traps_are_seeded_and_leave_the_weight_alone() -> None:

@@ -36,6 +36,18 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert lines[1].split(",")[1:4] == ["fp32", "hill", "2"] and len(lines) == 1 + 4 * len(again)
 
 
+def test_reasons_of_missing_measures_are_written_and_come_back(tmp_path: Path) -> None:
+    plain = table(precisions=("fp32",))
+    reasons = ["bulk: ValueError: no fit", "norms: a, b"]
+    rows = [replace(row, measures_reason=reason) for row, reason in zip(plain, reasons * 2, strict=True)]
+    rows[0] = replace(rows[0], measures={"entropy": 0.5})
+    write_further(Table.from_rows(rows, plain.precisions), tmp_path)
+    again = list(with_further(plain, tmp_path))
+    assert [row.measures_reason for row in again] == reasons * 2 and again[0].measures == {"entropy": 0.5}
+    assert Table.from_rows(rows, plain.precisions).to_frame()["measures_reason"].tolist() == reasons * 2
+    assert "measures_reason" not in fitted().to_frame()
+
+
 def test_without_content_there_are_no_files_and_old_ones_go(tmp_path: Path) -> None:
     write_further(fitted(), tmp_path)
     plain = table(precisions=("fp32",))
