@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
+from functools import partial
 from itertools import count
 
 import torch
@@ -40,13 +41,17 @@ def main() -> None:
     sys.exit(any(tally.failed for tally in tallies.values()))
 
 
+def _past(moment: float) -> bool:
+    return time.monotonic() > moment
+
+
 def for_minutes(names: list[str], minutes: float, first: int) -> dict[str, Tally]:
     """Give each format the same time, in turns, so that an end before the time leaves a whole picture."""
     tallies, end = {name: Tally() for name in names}, time.monotonic() + 60 * minutes
     while (left := end - time.monotonic()) > 0:
         for name, tally in tallies.items():
             until, known = time.monotonic() + min(_ROUND, left / len(names)), len(tally.failed)
-            attack(name, count(first + tally.tried), lambda until=until: time.monotonic() > until, tally)
+            attack(name, count(first + tally.tried), partial(_past, until), tally)
             for outcome in tally.failed[known:]:
                 print(f"{name} {outcome.number}: {outcome.why}", file=sys.stderr, flush=True)
     return tallies

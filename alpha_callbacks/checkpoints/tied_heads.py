@@ -92,11 +92,11 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
                 head = layer.removesuffix(end) + head_end
                 if model_type.startswith("modernbert"):
                     head = "decoder"
-                table = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
+                words = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
                 if head_end == "decoder" and not any(name.endswith("ForMaskedLM") for name in listed):
                     continue
-                if table is not None and head not in by_layer and table.shape[1] == by_layer[layer].shape[0]:
-                    yield f"{head}.weight", table
+                if words is not None and head not in by_layer and words.shape[1] == by_layer[layer].shape[0]:
+                    yield f"{head}.weight", words
                 return
     last_parts = {layer.rpartition(".")[2] for layer in by_layer}
     head = _NAMES.get(model_type, "lm_head")

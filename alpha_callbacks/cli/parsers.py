@@ -145,13 +145,6 @@ def plot_format(text: str) -> str:
     return text
 
 
-def plots_of(text: str) -> str:
-    """Check which charts are asked for."""
-    if text not in ("main", "all"):
-        raise typer.BadParameter(f"expected main or all, got {text!r}. --no-plots draws none.")
-    return text
-
-
 def analysis_option(name: str, read: Callable[[str], _T]) -> Callable[[str], _T]:
     """Return a parser of a field of AnalysisOptions, which knows what it may be."""
 

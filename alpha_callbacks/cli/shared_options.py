@@ -136,7 +136,7 @@ PlotsOf = Annotated[
     str,
     typer.Option(
         "--plots",
-        parser=parsers.plots_of,
+        parser=parsers.one_of("main", "all"),
         metavar="main|all",
         help="all: a chart of every layer, and combined charts of them; main: of more than 40 layers only those that "
         "stand out.",

@@ -99,7 +99,7 @@ def test_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for package in ("transformers", "accelerate", "compressed_tensors", "torchao"):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("alpha_callbacks.cli.scan_output.Plots", lambda *given: Plots(()))  # other tests draw
+    monkeypatch.setattr("alpha_callbacks.cli.scan_output.Plots", lambda *given, **named: Plots(()))  # other tests draw
     sink = CsvSink(Host(output_dir=tmp_path / "results" / "train_hf" / "alpha_hill"))  # what the training leaves
     for step in (0, 10):
         sink.log(snapshot(step))

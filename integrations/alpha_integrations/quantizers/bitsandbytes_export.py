@@ -37,8 +37,10 @@ def export(plan: Plan) -> Export:
         "bnb_4bit_compute_dtype": "bfloat16",
         "llm_int8_skip_modules": skip_patterns(skipped, list(modules.low)),
     }
-    text, notes = json.dumps(content, indent=1) + "\n", (*notes, *name_notes(modules))
-    return Export(text, ".json", notes, modules.coverage("transformers with bitsandbytes"))
+    told = (*notes, *name_notes(modules))
+    return Export(
+        json.dumps(content, indent=1) + "\n", ".json", told, modules.coverage("transformers with bitsandbytes")
+    )
 
 
 def skip_patterns(skipped: Sequence[str], quantized: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ def export(plan: Plan) -> Export:
         PlanError: a layer has a format that compressed-tensors lacks, or rows that do not divide into its blocks.
     """
     modules = checked_modules(plan, _TARGET)
-    served = modules.low | {name: choice for name, (choice, _) in modules.stacked.items()}
+    served = {**modules.low} | {name: choice for name, (choice, _) in modules.stacked.items()}
     # vLLM knows most modules by both names, that of the files and that of transformers, but some by one alone.
     low = served | {module_name(c.layer_name): c for c in modules.low.values()}
     kept = (*modules.wide, *(name for name, choice in plan.modules().items() if not choice.low_bit))
