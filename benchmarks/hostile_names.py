@@ -211,7 +211,7 @@ def terminal(material: Material) -> Iterator[Checked]:
             ("precisions",),
             ("scan", "--help"),
         )
-        codes, text = material.run(*commands, **variables)
+        codes, text = material.run(*commands, terminal=False, **variables)
         for command, code in zip(commands, codes, strict=True):
             found.check(code in (0, 1), f"{encoding}: {command[0]} ends with {code}: {text[-200:]}")
     yield found

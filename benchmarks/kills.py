@@ -146,12 +146,12 @@ def commands(work: Path) -> list[Command]:
         return Command(name, [argument.replace("{}", str(folder)) for argument in arguments], folder, before)
 
     (work / "out").mkdir()
-    model, tiny_llama = str(models["a"]), str(EMBEDDED)
+    first, tiny_llama = str(models["a"]), str(EMBEDDED)
     shards = [str(work / f"shard-{i}") for i in (1, 2)]
     scores = ("--text", str(text), "--tokens", "64", "--context", "32", "--output", "{}/scores.json")
     return [
-        command("scan", "scan", model, "-o", "{}", *low, *quiet),
-        command("scan, charts", "scan", model, "-o", "{}", "--threads", "1"),
+        command("scan", "scan", first, "-o", "{}", *low, *quiet),
+        command("scan, charts", "scan", first, "-o", "{}", "--threads", "1"),
         command("merge", "merge", *shards, "-o", "{}", *quiet),
         command("report", "report", "{}", before=scans["a"]),
         command("recommend", "recommend", "{}", "--policy", "thresholds", before=scans["a"]),

@@ -9,6 +9,7 @@ It reads the metadata of the environment that runs it, and needs nothing but Pyt
 import re
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 _OWN = "alpha-callbacks"
 _WITH_PYTHON = {"pip", "setuptools"}  # of every environment
@@ -65,11 +66,12 @@ def _size(dist: Distribution) -> int:
 
 
 def _licence(dist: Distribution) -> str:
-    told = dist.metadata.get("License-Expression")
+    metadata: Any = dist.metadata  # an email message, which its protocol does not say in full
+    told = str(metadata.get("License-Expression") or "")
     if not told:
-        classifiers = dist.metadata.get_all("Classifier") or []
+        classifiers = metadata.get_all("Classifier") or []
         told = ", ".join(c.removeprefix(_CLASSIFIER) for c in classifiers if c.startswith(_CLASSIFIER))
-    told = told or (dist.metadata.get("License") or "").strip().split("\n")[0]
+    told = told or str(metadata.get("License") or "").strip().split("\n")[0]
     return told[:80] or "not told"
 
 

@@ -72,13 +72,13 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
     if isinstance(decoder, Mapping) and any(name.endswith(_OF_TWO) for name in listed):
         inside = [t for t in tensors if t.name.startswith("decoder.")]
         short = [replace(t, name=t.name.removeprefix("decoder.")) for t in inside]
-        for head, table in tied_heads(short, {**decoder, "architectures": ["ForCausalLM"]}):
-            yield f"decoder.{head}", replace(table, name=f"decoder.{table.name}")
+        for head, words in tied_heads(short, {**decoder, "architectures": ["ForCausalLM"]}):
+            yield f"decoder.{head}", replace(words, name=f"decoder.{words.name}")
         return
     if any(name.startswith("Bark") for name in listed):
-        for match, table in ((_CODEBOOK.match(layer), table) for layer, table in by_layer.items()):
+        for match, codes in ((_CODEBOOK.match(layer), tensor) for layer, tensor in by_layer.items()):
             if match and f"{match['owner']}lm_heads.0" not in by_layer:
-                yield f"{match['owner']}lm_heads.{int(match['number']) - 1}.weight", table
+                yield f"{match['owner']}lm_heads.{int(match['number']) - 1}.weight", codes
         return
     said = [part.get("tie_word_embeddings") for part in (config, inner)]  # the class of the model decides which counts;
     if False in said and True not in said:  # if it is the one that says no, the file has the head
@@ -92,11 +92,11 @@ def tied_heads(tensors: Sequence[StoredTensor], config: Mapping[str, Any]) -> It
                 head = layer.removesuffix(end) + head_end
                 if model_type.startswith("modernbert"):
                     head = "decoder"
-                words = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
+                shared = _embedding(tensors, ("word_embeddings.weight", "tok_embeddings.weight"))
                 if head_end == "decoder" and not any(name.endswith("ForMaskedLM") for name in listed):
                     continue
-                if words is not None and head not in by_layer and words.shape[1] == by_layer[layer].shape[0]:
-                    yield f"{head}.weight", words
+                if shared is not None and head not in by_layer and shared.shape[1] == by_layer[layer].shape[0]:
+                    yield f"{head}.weight", shared
                 return
     last_parts = {layer.rpartition(".")[2] for layer in by_layer}
     head = _NAMES.get(model_type, "lm_head")

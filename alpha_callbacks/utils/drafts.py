@@ -16,6 +16,8 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from alpha_callbacks.utils.full_disk import naming
+
 _NAME = re.compile(r"\..*\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 _HEAD = 40  # characters of the target's name
 
@@ -45,7 +47,8 @@ def draft_beside(target: Path) -> Iterator[Path]:
     draft = folder / f".{target.name[:_HEAD]}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
     _mine.add(draft)
     try:
-        yield draft
+        with naming(target):
+            yield draft
     finally:
         _remove(draft)
         _mine.discard(draft)
