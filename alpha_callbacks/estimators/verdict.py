@@ -1,6 +1,7 @@
 """Is there a tail? A verdict from the eigenvalues and the fit, and its reason."""
 
 import math
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ def judge(
         doubts.append(f"no power law: KS distance {ks_distance:.3f}, limit {limit:.3f}")
     if (slope := hill_slope(evals, k)) < FLATTEST_EDGE:
         doubts.append(f"the Hill plot has no plateau: slope {slope:.2f}, limit {FLATTEST_EDGE:.2f}")
-    if (beyond := int((evals[:k] > noise_edge(evals, shape)).sum())) < BEYOND * k:
+    if (beyond := int(np.count_nonzero(evals[:k] > noise_edge(evals, shape)))) < BEYOND * k:
         doubts.append(f"only {beyond} of {k} eigenvalues lie beyond the edge of noise")
     return Verdict("doubtful", "; ".join(doubts)) if doubts else Verdict("clear")
 
@@ -94,17 +95,26 @@ def hill_slope(evals: np.ndarray, k: int) -> float:
     first = max(3, k // 4)
     if k - first < 1:
         return 0.0
+    sizes, x, square = _tails(first, k)
     logs = np.log(evals[: k + 1])
-    sizes = np.arange(first, k + 1)
-    sums = np.cumsum(logs[:k])[sizes - 1] - sizes * logs[sizes]
-    with np.errstate(divide="ignore"):
-        y = np.log(sizes / sums)
-    x = np.log(sizes)
-    known = np.isfinite(y)
+    sums = np.cumsum(logs[:k])[first - 1 :] - sizes * logs[first:]
+    if sums.min() > 0:  # no tail of equal eigenvalues
+        return float(x @ np.log(sizes / sums) / square)
+    known = sums > 0
     if known.sum() < 2:
         return 0.0
-    x = x[known] - x[known].mean()
-    return float(x @ y[known] / (x @ x))
+    x = np.log(sizes[known])
+    x -= x.mean()
+    return float(x @ np.log(sizes[known] / sums[known]) / (x @ x))
+
+
+@lru_cache(maxsize=256)
+def _tails(first: int, k: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return what all spectra with this k share: j = first .. k, ln j less its mean, and the sum of the squares."""
+    sizes = np.arange(first, k + 1, dtype=np.float64)
+    x = np.log(sizes)
+    x -= x.mean()
+    return sizes, x, float(x @ x)
 
 
 def noise_edge(evals: np.ndarray, shape: tuple[int, int]) -> float:
