@@ -9,6 +9,8 @@ from tests.cli.conftest import options
 
 # (option, what differs) -> why
 EXCEPTIONS = {
+    ("--model", "help"): "for names in export, for sensitivities in recommend",
+    ("--model", "panel"): "recommend puts it among the sensitivities",
     ("--precisions", "default"): "scan computes three by default, the others show what there is",
     ("--precisions", "metavar"): "history takes one",
     ("--precisions", "help"): "history takes one",
