@@ -104,6 +104,7 @@ def take_inventory(
     """
     inventory, seen, ties, tensors = Inventory(), dict[str, StoredTensor](), ties or {}, with_computed(tensors)
     plain = tensors if named else without_wrapper(tensors)
+    left_out = {shown.name for shown, tensor in zip(plain, tensors, strict=True) if tensor.name in left_out}
     entries = _examine_all(plain, config, selects, include_embeddings)
     groups: dict[str, list[_Entry]] = {}
     keys = _storages(tensors, ties)
@@ -215,7 +216,15 @@ def without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
     short = {name: whole + own[name].removeprefix(wrapped) for name in own if own[name].startswith(wrapped)}
     if len({short.get(name, name) for name in own}) < len(own):
         return list(tensors)
-    return [t if t.companion else replace(t, name=short.get(t.name, t.name)) for t in tensors]
+
+    def bare(name: str) -> str:
+        return whole + name.removeprefix(wrapped) if name.startswith(wrapped) else name
+
+    def unwrapped(tensor: StoredTensor) -> StoredTensor:
+        source, files = bare(clean_name(tensor.source)), tuple(map(bare, tensor.saved_as))
+        return replace(tensor, name=short.get(tensor.name, tensor.name), source=source, saved_as=files)
+
+    return [t if t.companion else unwrapped(t) for t in tensors]
 
 
 FILTERED = "left out by the layer filter"

@@ -47,7 +47,8 @@ class SavedNames:
             above = saved_name(_joined(root, "_"), self.paths)[:-1]
             saved = self.rules[root].saved(tensor, clean_name(name))
             if above:
-                saved = replace(saved, name=above + saved.name, saved_as=tuple(above + each for each in saved.saved_as))
+                files = tuple(clean_name(above + each) for each in saved.saved_as)
+                saved = replace(saved, name=above + saved.name, saved_as=files)
         return saved if saved.name == tensor.name else replace(saved, source=tensor.name)
 
     def _further(self, root: str, name: str) -> bool:

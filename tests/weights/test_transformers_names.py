@@ -1,5 +1,6 @@
 """A live model of transformers lists the rows of the folder that it saves, and the names of its own beside them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,31 @@ def test_names_and_values_are_those_of_the_saved_folder(name: str, tmp_path: Pat
     for layer, weight in live.items():
         assert (weight.rows(0, weight.out_features) == saved[layer].rows(0, weight.out_features)).all()
         assert weight.category == saved[layer].category
+
+
+WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
+    "compiled": lambda model: nn.ModuleDict({"_orig_mod": model}),  # as torch.compile names it
+    "parallel": nn.DataParallel,
+    "compiled inside parallel": lambda model: nn.DataParallel(nn.ModuleDict({"_orig_mod": model})),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("name", ["MixtralForCausalLM", "GPTNeoXForCausalLM"])
+def test_wrappers_change_neither_names_nor_those_in_the_source(name: str, wrapper: str) -> None:
+    """Names of experts come from the rules of saving, not from the path that the wrapper is in."""
+    model = build(name)
+    plain, wrapped = (module_inventory(each, OPTIONS).weights for each in (model, WRAPPERS[wrapper](model)))
+    assert [(w.layer_name, w.source_name) for w in wrapped] == [(w.layer_name, w.source_name) for w in plain]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_of_shared_tables_the_one_in_the_files_is_shown_in_wrappers_too(wrapper: str) -> None:
+    config = transformers.T5Config(d_model=24, d_kv=6, d_ff=40, num_layers=1, num_heads=4, vocab_size=32)
+    model, options = transformers.T5EncoderModel(config), AnalysisOptions(include_embeddings=True)
+    plain, wrapped = (module_inventory(each, options).weights for each in (model, WRAPPERS[wrapper](model)))
+    assert [w.layer_name for w in wrapped] == [w.layer_name for w in plain]
+    assert plain[0].tied_to
 
 
 def test_either_name_is_filtered_by() -> None:
