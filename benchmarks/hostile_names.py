@@ -32,7 +32,7 @@ from torch import nn
 from benchmarks.foreign_names import NAMES, SURROGATES
 
 RESULTS = Path(__file__).parent / "results" / "hostile_names.txt"
-SIZE = 16
+SIZE = 32
 _DRIVER = """
 import json, sys
 from alpha_callbacks.cli.app import main

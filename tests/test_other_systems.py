@@ -71,7 +71,7 @@ out = Path(OUT)
 assert available_memory() > 2**20 and peak_memory() > 2**20 and cpu_threads() >= 1
 names = ["CON", "nul.up_proj", "a:b", 'q"?*', "dot.", "Case", "case", "\u0441\u043b\u043e\u0439", "x" * 200, "..",
          "a\\b", "model.layers.0.up_proj"]
-weights = {f"{name}.weight": torch.randn(16, 16) for name in names}
+weights = {f"{name}.weight": torch.randn(32, 32) for name in names}
 save_file(weights, out / "m.safetensors")
 options = AnalysisOptions(precisions=("fp32", "bf16", "int4"))
 result = scan(out / "m.safetensors", output_dir=out / "scan", options=options, save_spectra=True, threads=2)
@@ -84,12 +84,12 @@ for i in (1, 2):
     scan(out / "m.safetensors", output_dir=out / "shards", shard=ScanShare(i, 2), plots=Plots(formats=()))
 merge([out / "shards"], output_dir=out / "merged", plots=Plots(formats=()))
 assert write_report(out / "scan").exists() and len(read_results(out / "scan").layers) == len(names)
-model = nn.ModuleDict({"a b": nn.Linear(16, 16), "a_b": nn.Linear(16, 16), "CON": nn.Linear(16, 16)})
+model = nn.ModuleDict({"a b": nn.Linear(32, 32), "a_b": nn.Linear(32, 32), "CON": nn.Linear(32, 32)})
 for turn in range(2):  # the second goes on where the first ended
     with Monitor(options, sinks=["csv", "tensorboard"], output_dir=out / "run", baseline="start", alerts="default",
                  background=turn == 1) as monitor:
         for step in range(2 * turn, 2 * turn + 2):
-            model["CON"].weight.data += 0.1 * torch.randn(16, 16)
+            model["CON"].weight.data += 0.1 * torch.randn(32, 32)
             monitor.log(model, step)
 assert sorted({*read_history(out / "run").frame.step}) == [0, 1, 2, 3]
 for command in (

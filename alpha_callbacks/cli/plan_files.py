@@ -61,7 +61,7 @@ def candidates_for(target: str, table: Table) -> tuple[str, ...] | None:
         raise PlanError(
             f"{target}: expected a format that it can store, got {', '.join(low)}. {say_formats(low, gguf=gguf)[0]}"
         )
-    typer.echo(f"Candidates are the formats of the scan that {target} can store: {', '.join(held)}.")
+    say(f"Candidates are the formats of the scan that {target} can store: {', '.join(held)}.")
     return held
 
 
