@@ -16,6 +16,7 @@ _FUSED_EXPERT = re.compile(r"(\.(?:\d+|\*))\.gate_up_proj\.(gate|up)$")  # "*": 
 _FRONT = re.compile(r"^((0|_?module|_?model|network|transformer|language_model|thinker|backbone|text_model)\.)+(?=.)")
 _EXPERT = re.compile(r"\.(?:(?:mlp|moe|ffn|feed_forward|block_sparse_moe)\.)?experts\.(\d+)\.(\w+)$")
 _PROJECTIONS = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}  # of Mixtral and those that follow it
+_ROUTER = re.compile(r"\.block_sparse_moe\.gate$")  # of Mixtral's files
 _HEADS = {"embed_out": "lm_head", "output": "lm_head", "token_embd": "embed_tokens"}
 _GGUF = re.compile(r"^blk\.(\d+)\.(?:(\d+)\.)?(\w+)$")
 _OF_GGUF = {  # llama.cpp's words -> those of the Llama family
@@ -50,6 +51,8 @@ def pairing_key(layer: str) -> str:
         'layers.0.experts.3.up_proj'
         >>> pairing_key("model.layers.0.block_sparse_moe.experts.3.w3"), pairing_key("blk.0.attn_q")
         ('layers.0.experts.3.up_proj', 'layers.0.self_attn.q_proj')
+        >>> pairing_key("model.layers.0.block_sparse_moe.gate")
+        'layers.0.mlp.gate'
     """
     name, update = layer.removesuffix(UPDATE), UPDATE if layer.endswith(UPDATE) else ""
     name = canonical_name(_FRONT.sub("", clean_name(name)))
@@ -57,4 +60,4 @@ def pairing_key(layer: str) -> str:
         name = f"layers.{match[1]}.{f'experts.{match[2]}.' if match[2] else ''}{_OF_GGUF[match[3]]}"
     elif match := _EXPERT.search(name):
         name = f"{name[: match.start()]}.experts.{match[1]}.{_PROJECTIONS.get(match[2], match[2])}"
-    return _HEADS.get(name, name) + update
+    return _HEADS.get(name, _ROUTER.sub(".mlp.gate", name)) + update

@@ -7,6 +7,7 @@ from alpha_callbacks.weights.canonical_names import canonical_name, pairing_key
 SAME = [
     ("model.layers.0.mlp.experts.3.gate_up_proj.up", "model.layers.0.mlp.experts.3.up_proj"),
     ("model.layers.0.mlp.experts.3.gate_proj", "model.layers.0.block_sparse_moe.experts.3.w1"),
+    ("model.layers.0.mlp.gate", "model.layers.0.block_sparse_moe.gate"),
     ("model.layers.0.mlp.experts.3.down_proj", "blk.0.3.ffn_down_exps"),
     ("language_model.model.layers.0.self_attn.q_proj", "model.language_model.layers.0.self_attn.q_proj"),
     ("_forward_module.model.layers.0.mlp.up_proj", "module.model.layers.0.mlp.up_proj"),
