@@ -69,12 +69,12 @@ def test_sections(it: Opened) -> None:
 def test_metric_and_precision(it: Opened, scan: Scan) -> None:
     cell, name = it.page.locator(CELL), "model.layers.1.self_attn.q_proj"
     assert cell.inner_text() == f"{alpha(scan, name, 'fp32'):.2f}"
-    colour = cell.evaluate("cell => cell.style.background")
+    colour = cell.evaluate("cell => getComputedStyle(cell).backgroundColor")
     choose(it, "#map-tools", "drift")
     drift = alpha(scan, name, "nf4") - alpha(scan, name, "fp32")
     label = cell.get_attribute("aria-label")
     assert label.endswith("at nf4") and label.split()[4][:5] == f"{drift:+.3g}".replace("-", "−")[:5]
-    assert cell.evaluate("cell => cell.style.background") != colour
+    assert cell.evaluate("cell => getComputedStyle(cell).backgroundColor") != colour
     choose(it, "#map-tools", "relative error")
     choose(it, "#map-tools", "int8")
     assert cell.inner_text() == "0.80%" and "‖W − Q(W)‖" in it.page.inner_text("#map-legend")
@@ -89,7 +89,7 @@ def test_a_bound_is_no_measurement(it: Opened) -> None:
     choose(it, "#map-tools", "bf16")
     cell = it.page.locator("#heat [aria-label^='block 0, mlp_down:']")
     assert "bounded" in cell.get_attribute("class").split()
-    assert cell.inner_text() == "≤" and cell.evaluate("cell => cell.style.background") == ""
+    assert cell.inner_text() == "≤" and cell.evaluate("cell => getComputedStyle(cell).backgroundColor") == ""
     assert "drift ≤ 1.3e−9 at bf16" in cell.get_attribute("aria-label")
     assert "provably below this bound" in it.page.inner_text("#map-note")
     cell.click()
@@ -344,6 +344,7 @@ def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Pa
         assert it.page.locator(".card-head h2").all_inner_texts() == [
             "Findings",
             "Map",
+            "Experts",
             "Layers",
             "Distribution",
             "Coverage",
