@@ -1,6 +1,5 @@
 """What is said of a spectrum beyond alpha: the verdict on its tail, other estimators, further measures."""
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,15 +18,15 @@ from alpha_callbacks.estimators.verdict import UNJUDGED, Verdict, judge
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.spectrum import Spectrum, spectrum
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.weight import Weight, spans
 
 _SEED = 0  # of the shuffle, so that equal weights give equal rows
 
-_SAID = set[
-    tuple[str, type[Exception]]
-]()  # what a warning was given of: a model of equal layers gives one, not hundreds
+# What a warning was given of: a model whose layers all fail alike gives one, not hundreds.
+_warned: set[tuple[str, type[Exception]]] = set()
 
-_log = logging.getLogger(__name__)
+_log = own_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,8 +120,8 @@ def _estimate(name: str, evals: np.ndarray, entries: Callable[[], Tensor]) -> Ta
 def _said(what: str, error: Exception) -> str:
     """Return an error in words, logged where it is the first of its kind."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    if (what, type(error)) not in _SAID:
-        _SAID.add((what, type(error)))
+    if (what, type(error)) not in _warned:
+        _warned.add((what, type(error)))
         _log.warning("%s: no value for a layer (%s). Each row says where, and is whole otherwise.", what, text)
     return text
 

@@ -75,7 +75,7 @@ def test_an_error_costs_its_own_group_and_nothing_else(
         raise TypeError("an error\nof two lines")
 
     monkeypatch.setattr(further, broken, fail)
-    monkeypatch.setattr(further, "_SAID", set())
+    monkeypatch.setattr(further, "_warned", set())
     monkeypatch.setitem(further.OF_SPECTRA, "half", fail)
     rows = analyze_weight(weight_of(noise()), options)
     group = GROUPS[broken]
