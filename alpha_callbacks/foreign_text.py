@@ -87,7 +87,8 @@ def tag(name: str) -> str:
 def distinct(names: Iterable[str], clean: Callable[[str], str] = tag) -> dict[str, str]:
     """Return name -> cleaned name; no two names have the same one, and it does not depend on their order.
 
-    Where cleaned names are equal, those that cleaning has changed get a digest of the name; so do cut ones.
+    Where cleaned names are equal, those that cleaning has changed get a digest of the name; so do cut ones. Names of
+    files that differ in case only are equal, as Windows and macOS take them, and each of them gets a digest.
 
     Args:
         names: all that stand side by side.
@@ -96,22 +97,28 @@ def distinct(names: Iterable[str], clean: Callable[[str], str] = tag) -> dict[st
     Examples:
         >>> distinct(["a b", "a_b"])
         {'a b': 'a_b_c8687a', 'a_b': 'a_b'}
+        >>> distinct(["Case", "case"], safe_file_name)
+        {'Case': 'Case_15f86e', 'case': 'case_bbfcd4'}
     """
+    same = str.casefold if clean is safe_file_name else str
     cleaned = {name: clean(name) for name in names}
-    count = Counter(cleaned.values())
+    count = Counter(same(short) for short in cleaned.values())
+    unchanged = Counter(same(short) for name, short in cleaned.items() if name == short)
     kept = {
-        n: short for n, short in cleaned.items() if len(short) <= _LONGEST_TAG and (n == short or count[short] == 1)
+        name: short
+        for name, short in cleaned.items()
+        if len(short) <= _LONGEST_TAG and (count[same(short)] == 1 or (name == short and unchanged[same(short)] == 1))
     }
-    taken = set(kept.values())
+    taken = {same(short) for short in kept.values()}
     for name in sorted(cleaned.keys() - kept.keys()):
         digest = name.encode("utf-8", "surrogatepass")
         while True:  # a name may look like one with the digest of another
             digest = sha256(digest).digest()
             told_apart = f"{cleaned[name][:_LONGEST_TAG]}_{digest.hex()[:6]}"
-            if told_apart not in taken:
+            if same(told_apart) not in taken:
                 break
         kept[name] = told_apart
-        taken.add(told_apart)
+        taken.add(same(told_apart))
     return {name: kept[name] for name in cleaned}
 
 

@@ -69,6 +69,15 @@ def test_a_name_that_needs_no_cleaning_keeps_its_tag() -> None:
     assert distinct(["a_b", "a b"])["a_b"] == "a_b"
 
 
+def test_names_of_files_differ_in_more_than_case() -> None:
+    names = ["Case", "case", "CASE/", "a/B", "a_b", "Straße", "other"]
+    files = distinct(names, safe_file_name)
+    assert len({file.casefold() for file in files.values()}) == len(names) and files == distinct(
+        names[::-1], safe_file_name
+    )
+    assert files["a_b"] == "a_b" and files["other"] == "other"
+
+
 @given(TEXT)
 @example("CON")
 @example("nul.up_proj")

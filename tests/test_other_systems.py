@@ -71,11 +71,13 @@ out = Path(OUT)
 assert available_memory() > 2**20 and peak_memory() > 2**20 and cpu_threads() >= 1
 names = ["CON", "nul.up_proj", "a:b", 'q"?*', "dot.", "Case", "case", "\u0441\u043b\u043e\u0439", "x" * 200, "..",
          "a\\b", "model.layers.0.up_proj"]
-weights = {f"{name}.weight": torch.randn(32, 32) for name in names}
+torch.manual_seed(0)
+weights = {f"{name}.weight": torch.randn(32, 32) ** (7 if name.lower() == "case" else 1) for name in names}
 save_file(weights, out / "m.safetensors")
 options = AnalysisOptions(precisions=("fp32", "bf16", "int4"))
 result = scan(out / "m.safetensors", output_dir=out / "scan", options=options, save_spectra=True, threads=2)
 assert len(result.table.layers) == len(names)
+assert len([*(out / "scan/plots/standing_out").glob("spectrum_[Cc]ase_*")]) == 2  # one file, were case ignored
 part = out / "scan" / "journal" / "rank-0.jsonl"
 part.write_bytes(part.read_bytes()[:-100])  # killed
 again = scan(out / "m.safetensors", output_dir=out / "scan", options=options, save_spectra=True, plots=Plots(()))
