@@ -125,7 +125,7 @@ def _earlier(path: Path, step: int) -> list[list[str]]:
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
-    header, *rows = list(csv_rows(text[: text.rfind("\n") + 1])) or [[]]
+    header, *rows = csv_rows(text[: text.rfind("\n") + 1]) or [[]]
     whole = [row for row in rows if header == HEADER and len(row) == len(HEADER) and row[0].isdecimal()]
     earlier = [row for row in whole if int(row[0]) < step]
     if len(earlier) < len(rows) or header != HEADER:

@@ -59,7 +59,7 @@ class History:
         except FileNotFoundError:
             return "", [], None
         text = data[: data.rfind(b"\n") + 1].decode("utf-8", "replace")
-        header, *lines = list(csv_rows(text)) or [[]]
+        header, *lines = csv_rows(text) or [[]]
         if lacking := _lacking(header):
             lines, header = _with_empty(lines, header), HEADER
             said = "%s has no %s: an earlier version wrote it; these cells stay empty for its steps."

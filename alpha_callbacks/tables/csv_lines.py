@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from alpha_callbacks.foreign_text import csv_cell, from_csv_cell
@@ -16,12 +16,16 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
     return buffer.getvalue()
 
 
-def csv_rows(text: str) -> Iterator[list[str]]:
-    """Yield the lines of `csv_text`, with every cell as it was given.
+def csv_rows(text: str) -> list[list[str]]:
+    """Return the lines of `csv_text`, with every cell as it was given.
 
     Raises:
         csv.Error: it is no CSV.
     """
-    rows = csv.reader(io.StringIO(text, newline=""))
+    limit = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a name may have a million characters
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    finally:
+        csv.field_size_limit(limit)
     changed = "'" in text or "\\" in text  # else no cell is
-    return ([from_csv_cell(each) for each in row] for row in rows) if changed else rows
+    return [[from_csv_cell(each) for each in row] for row in rows] if changed else rows
