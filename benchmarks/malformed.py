@@ -1,6 +1,6 @@
 """Malformed files, given to the commands: a table of exit codes, of time and of memory.
 
-    python -m benchmarks.malformed                 # all of tests/fuzz/malformed.py, some minutes and 5 GB of disk
+    python -m benchmarks.malformed                 # all of tests/fuzz/malformed, some minutes and 5 GB of disk
     python -m benchmarks.malformed torch gguf      # those whose names begin so
 
 Wanted of each is exit code 0, 1 (a row without alpha) or 2 with one line that names the file, within 10 s and 1 GB
@@ -21,7 +21,8 @@ import torch
 
 from alpha_callbacks.cli import app
 from tests.fuzz.attack import MEGABYTES, SECONDS
-from tests.fuzz.malformed import Case, all_cases
+from tests.fuzz.malformed import all_cases
+from tests.fuzz.malformed.case import Case
 
 _PATIENCE = 300.0  # seconds of the clock until a command is ended, which then waits for what never comes
 _OPTIONS = {
