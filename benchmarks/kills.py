@@ -28,6 +28,7 @@ from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.cli import app
 
 _POLL = 0.002  # seconds
+_SAID = Path(tempfile.gettempdir()) / f"alpha-hill-kills-{os.getpid()}"  # stderr of the last command
 _IMPORTS = (  # once, not in every fork
     *("transformers", "compressed_tensors", "alpha_callbacks.plots.draw_scan", "alpha_callbacks.plots.draw_history"),
     *("alpha_callbacks.report.scan_page", "alpha_callbacks.report.compare_page", "alpha_callbacks.report.history_page"),
@@ -174,6 +175,7 @@ def killed(command: Command, wanted: int, chance: random.Random) -> Count:
     count, references = Count(), list[dict[str, bytes]]()
     for _ in range(2):
         command.reset()
+        time.sleep(1.0)  # times in files have seconds: the two runs shall differ in them
         code, seconds, megabytes = run(command.arguments)
         assert code == 0, command.name
         references.append(command.files())
@@ -195,8 +197,9 @@ def killed(command: Command, wanted: int, chance: random.Random) -> Count:
         for kind, names in (("different", different), ("missing", missing), ("left_over", left_over)):
             setattr(count, kind, getattr(count, kind) + bool(names))
         if (code or different or missing or left_over) and len(count.examples) < 5:
+            said = f": {_last_line()}" if code else ""
             count.examples.append(
-                f"code {code}, different {different[:3]}, missing {missing[:3]}, left over {left_over[:3]}"
+                f"code {code}{said}, different {different[:3]}, missing {missing[:3]}, left over {left_over[:3]}"
             )
         count.megabytes = max(count.megabytes, megabytes)
     return count
@@ -227,12 +230,18 @@ def _used(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _last_line() -> str:
+    """Return the end of what the last command said, two lines of a traceback at most."""
+    return " / ".join(_SAID.read_text(errors="replace").strip().splitlines()[-3:])[-400:]
+
+
 def _command(arguments: Sequence[str]) -> None:
     code = 99
     try:
         silence = os.open(os.devnull, os.O_RDWR)
-        for target in (0, 1, 2):
-            os.dup2(silence, target)
+        said = os.open(_SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for target, source in enumerate((silence, silence, said)):
+            os.dup2(source, target)
         sys.argv = ["alpha-hill", *arguments]
         app.main()
     except SystemExit as end:

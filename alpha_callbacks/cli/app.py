@@ -20,6 +20,7 @@ from alpha_callbacks.cli.quantize_command import quantize
 from alpha_callbacks.cli.recommend_command import recommend
 from alpha_callbacks.cli.report_command import report
 from alpha_callbacks.cli.scan_command import scan
+from alpha_callbacks.cli.system_errors import line_of
 from alpha_callbacks.cli.terminal import print_in_any_encoding, say
 from alpha_callbacks.errors import AlphaCallbacksError, OptionError, PlanError
 from alpha_callbacks.foreign_text import visible
@@ -120,6 +121,8 @@ def _usage_message(error: Exception) -> str:
 
 def _as_typed(error: Exception) -> str:
     """Return the message of an error with the option as it is typed: "include: ..." becomes "--filter-layers: ..."."""
+    if isinstance(error, OSError) and not isinstance(error, AlphaCallbacksError):
+        return line_of(error)
     if not isinstance(error, OptionError | PlanError):  # others begin with what they are about: a path, a model
         return str(error)
     name, colon, rest = str(error).partition(": ")
