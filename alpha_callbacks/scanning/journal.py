@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ from alpha_callbacks.utils.regular_files import read_regular
 _log = own_logger(__name__)
 
 _FORMAT = 3  # 2 had no checksums
+_SECONDS_AT_RISK = 1.0  # waiting for the disk after each of thousands of small layers takes longer than the layers
 FOLDER = "journal"
 NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
 
@@ -68,27 +71,34 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
     return found, results
 
 
+def _content(row: Row) -> dict[str, Any]:
+    """Return what `asdict` returns, which takes longer than all else of a small layer."""
+    return {**vars(row), "estimates": [asdict(fit) for fit in row.estimates]}
+
+
 def _row(content: Mapping[str, Any]) -> Row:
     """Return the row that a line of JSON holds."""
     return Row(**{**content, "estimates": tuple(TailEstimate(**fit) for fit in content.get("estimates", ()))})
 
 
 class JournalWriter:
-    """Appends to one part, whose `only_writer` its caller is; each layer is on disk before `add` returns."""
+    """Appends to one part, whose `only_writer` its caller is.
+
+    A layer outlives the process when `add` returns, and the machine's power within a second of scanning.
+    """
 
     def __init__(self, folder: Path, part: str, header: Identity) -> None:
         """Open `folder/part.jsonl`."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{part}.jsonl"
         self._file: BinaryIO = path.open("ab")
+        self._synced = 0.0
         if not self._sound_lines(path):
             self._line(header)
 
     def add(self, result: Result) -> None:
         """Append one finished layer."""
-        self._line(
-            {"layer": result.layer_name, "seconds": result.seconds, "rows": [asdict(row) for row in result.rows]}
-        )
+        self._line({"layer": result.layer_name, "seconds": result.seconds, "rows": list(map(_content, result.rows))})
 
     def _sound_lines(self, path: Path) -> list[bytes]:
         """Leave only the lines that are as they were written, and return them."""
@@ -98,7 +108,8 @@ class JournalWriter:
                 break
             same += len(line) + 1
         self._file.truncate(same)
-        self._append(b"".join(line + b"\n" for line in lines)[same:])
+        if sound := b"".join(line + b"\n" for line in lines)[same:]:
+            self._append(sound)
         return lines
 
     def _line(self, content: Mapping[str, Any]) -> None:
@@ -108,7 +119,12 @@ class JournalWriter:
         with naming(Path(self._file.name)):
             self._file.write(data)
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if time.monotonic() - self._synced > _SECONDS_AT_RISK:
+                self._sync()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
 
     def __enter__(self) -> "JournalWriter":
         """Return itself."""
@@ -118,8 +134,8 @@ class JournalWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the part."""
-        with naming(Path(self._file.name)):
-            self._file.close()
+        with naming(Path(self._file.name)), closing(self._file):
+            self._sync()
 
 
 @dataclass

@@ -30,7 +30,14 @@ from alpha_callbacks.scanning.journal_parts import clear_journal, only_writer
 from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
-from alpha_callbacks.tables.spectra_files import clear_spectra, copy_spectra, has_spectra, kept_layers, write_spectra
+from alpha_callbacks.tables.spectra_files import (
+    clear_spectra,
+    copy_spectra,
+    damaged_spectra,
+    has_spectra,
+    kept_layers,
+    write_spectra,
+)
 from alpha_callbacks.utils.atomic_files import make_folder, write_text
 from alpha_callbacks.utils.labels import some_names
 from alpha_callbacks.weights.inventory import FILTERED, Inventory
@@ -248,13 +255,15 @@ def merge(
 def _kept(directory: Path, own: Identity, with_spectra: Collection[str]) -> dict[str, Result]:
     """Return the layers that the journal has.
 
-    Failed ones are tried again, and those of `with_spectra` that have an alpha but no eigenvalues on disk.
+    Failed ones are tried again, and those whose eigenvalues are damaged, or of `with_spectra` and not on disk although
+    there is an alpha.
     """
 
     def complete(result: Result) -> bool:
         wanted = result.layer_name in with_spectra and any(row.ok for row in result.rows)
-        found = not wanted or has_spectra(directory / SPECTRA, result.layer_name)
-        return found and all(row.status != "failed" for row in result.rows)
+        place = directory / SPECTRA, result.layer_name
+        found = has_spectra(*place) or not wanted
+        return found and not damaged_spectra(*place) and all(row.status != "failed" for row in result.rows)
 
     return {name: result for name, result in read_journal(directory / FOLDER, own)[1].items() if complete(result)}
 

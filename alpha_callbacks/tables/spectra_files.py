@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ def predicted_bytes(weight: Weight, options: AnalysisOptions) -> int:
 def write_spectra(folder: Path, layer_name: str, spectra: Mapping[str, Tensor]) -> None:
     """Write the eigenvalues of a layer, each decomposition once; with none, remove what an earlier run left.
 
-    The file appears whole or not at all, and is on disk when this returns.
+    The file appears whole or not at all. The system may lose it with the power: see `damaged_spectra`.
 
     Args:
         folder: made if needed.
@@ -70,13 +70,23 @@ def write_spectra(folder: Path, layer_name: str, spectra: Mapping[str, Tensor]) 
     arrays[_INDEX] = np.array(json.dumps(index))
     with draft_of(path) as draft, draft.open("wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def has_spectra(folder: Path, layer_name: str) -> bool:
     """Return True if the eigenvalues of a layer are stored."""
     return (folder / _file_name(layer_name)).exists()
+
+
+def damaged_spectra(folder: Path, layer_name: str) -> bool:
+    """Return True if there is a file for a layer, and not as it was written: where the power failed soon after."""
+    path = folder / _file_name(layer_name)
+    try:
+        with open_regular(path) as opened, ZipFile(opened) as file:
+            return file.testzip() is not None
+    except FileNotFoundError:
+        return False
+    except (OSError, BadZipFile):
+        return True
 
 
 def copy_spectra(folders: Iterable[Path], target: Path, layer_names: Iterable[str]) -> None:

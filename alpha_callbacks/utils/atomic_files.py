@@ -16,7 +16,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(
-            f"output_dir {path}: expected a folder or a place for one, got {error.strerror}. Name another."
+            f"output_dir: expected a folder or a place for one, got {str(path)!r} ({error.strerror}). Name another."
         ) from error
 
 

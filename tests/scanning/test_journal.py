@@ -28,6 +28,22 @@ def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path) -> None:
     assert math.isnan(row.stderr) and row.block is None
 
 
+def test_the_disk_is_waited_for_once_a_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, synced = [100.0], list[int]()
+    monkeypatch.setattr("alpha_callbacks.scanning.journal.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("alpha_callbacks.scanning.journal.os.fsync", lambda _: synced.append(len(lines())))
+
+    def lines() -> list[bytes]:
+        return (tmp_path / "rank-0.jsonl").read_bytes().splitlines()
+
+    with JournalWriter(tmp_path, "rank-0", OWN) as journal:
+        for i in range(6):
+            clock[0] += 0.4
+            journal.add(result(str(i)))
+            assert len(lines()) == i + 2  # the system has it: a kill loses nothing
+    assert synced == [1, 4, 7, 7]
+
+
 def test_parts_add_up_and_go_on(tmp_path: Path) -> None:
     for part, name in (("rank-0", "a"), ("rank-1", "b"), ("rank-0", "c")):
         with JournalWriter(tmp_path, part, OWN) as journal:

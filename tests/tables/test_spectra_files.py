@@ -1,5 +1,6 @@
 """Eigenvalues on disk: what they hold, and that every way of running a scan keeps them whole."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def held(folder: Path) -> Mapping[str, Mapping[str, list[float]]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scanned(tmp_path_factory.mktemp("spectra"))
+
+
+def test_files_that_the_system_lost_with_the_power_are_computed_again(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scan"
+    shutil.copytree(whole, folder)
+    empty, cut, zeros, flipped, kept = sorted((folder / "spectra").iterdir())[:5]
+    before = kept.stat().st_mtime_ns
+    empty.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:-30])
+    zeros.write_bytes(bytes(zeros.stat().st_size))
+    flipped.write_bytes(flipped.read_bytes().replace(flipped.read_bytes()[500:508], b"otherbit"))
+    scanned(folder)
+    assert held(folder) == held(whole) and kept.stat().st_mtime_ns == before
 
 
 def test_what_comes_back_is_what_was_written(tmp_path: Path) -> None:
