@@ -9,6 +9,7 @@ import typer
 from alpha_callbacks.cli import parsers
 from alpha_callbacks.cli import shared_options as shared
 from alpha_callbacks.cli.terminal import say
+from alpha_callbacks.errors import PlanError
 
 
 def export(
@@ -61,5 +62,8 @@ def export(
     from alpha_callbacks.planning.plan_json import read_plan
 
     wanted = read_plan(plan)
-    write_export(replace(wanted, model=model) if model else wanted, target, output)
+    try:
+        write_export(replace(wanted, model=model) if model else wanted, target, output)
+    except PlanError as error:
+        raise PlanError(f"{plan}: {error}") from error
     say(f"Written to {output}")

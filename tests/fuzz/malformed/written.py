@@ -65,7 +65,7 @@ def results() -> Iterator[Case]:
     }.items():
         content = text.encode("utf-8", "surrogateescape")
         yield Case(f"history-{name}", one_file("alpha_hill_history.csv", content), ("history", "{}"))
-    export = ("export", "{}/plan.json", "--model", "{}", "--format", "torchao", "-o", "{}/x.py")
+    export = ("export", "{}/plan.json", "--model", "{}", "--format", "layer-config", "-o", "{}/x.json")
     content = json.loads(plan)
     plans: dict[str, Any] = {
         f"{key}-{i}": {**content, key: value}

@@ -12,7 +12,7 @@ TERMINAL = (
     "substitute\x1a", "shift\x0eout",
 )  # fmt: skip
 UNSEEN = (
-    "nul\x00x", "line\u2028separator", "paragraph\u2029separator", "rtl\u202egnp.exe", "lro\u202dx", "rle\u202bx",
+    "line\u2028separator", "paragraph\u2029separator", "rtl\u202egnp.exe", "lro\u202dx", "rle\u202bx",
     "pdf\u202cx", "lri\u2066x", "rli\u2067x", "fsi\u2068x", "pdi\u2069x", "lrm\u200ex", "rlm\u200fx", "alm\u061cx",
     "zero\u200bwidth", "joiner\u200dx", "non\u200cjoiner", "bom\ufeffx", "soft\xadhyphen", "word\u2060joiner",
     "tag\U000e0041x", "hard\xa0blank", "wide\u3000blank", "filler\u3164x", "private\ue000x", "nonchar\ufffex",
@@ -22,7 +22,7 @@ FORMULAS = (
     "=1+1", "=cmd|'/C calc'!A0", '=HYPERLINK("http://evil.example","click")', '=WEBSERVICE("http://evil.example")',
     "@SUM(1+1)", "+1+1", "-2+3", "-2+3+cmd|' /C calc'!A0", "'=1+1", "''=1+1", "'", "a;=1+1", "a; =1+1", "a\t=1+1",
     "\t=1+1", "\r=1+1", "\n=1+1", " =1+1", "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff20SUM(1)", '"=1+1"', '",=1+1,"',
-    "%0A=1+1", "=\x001+1", "-5", "1e5", "+7.5", "nan", "NA", "null", "TRUE", "1-2", "0x10", "a,b", 'quote"d', '""',
+    "%0A=1+1", "-5", "1e5", "+7.5", "nan", "NA", "null", "TRUE", "1-2", "0x10", "a,b", 'quote"d', '""',
     "a\\x1bb", "\\", "\\\\", "a\\u202eb", "C:\\new\\x41",
 )  # fmt: skip
 MARKUP = (
@@ -53,4 +53,5 @@ OBJECTS = (
 )
 
 NAMES = (*TERMINAL, *UNSEEN, *FORMULAS, *MARKUP, *PLACES, *OBJECTS)
-SURROGATES = ("high\ud800x", "low\udc80x", "=\udfff")  # only live modules can have these: no file of weights holds them
+# Only live modules can have these: no file that a scan reads holds them.
+LIVE_ONLY = ("high\ud800x", "low\udc80x", "=\udfff", "nul\x00x", "=\x001+1")

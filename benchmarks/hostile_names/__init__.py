@@ -1,0 +1,1 @@
+"""Names that an adversary chose, in everything that is written of them."""
