@@ -22,6 +22,7 @@ _ESCAPED = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 # Where a spreadsheet could see the beginning of a cell, also one that splits lines at ";". The signs of full width are
 # those of East Asian keyboards.
 _BEGINS = "((?:^|;) *)('{%s})(?=[=+@\uff0b\uff0d\uff1d\uff20-])"
+_BEFORE_A_FORMULA = frozenset(" '=+-@\uff0b\uff0d\uff1d\uff20")  # first characters of all that `_FORMULA` can match
 _FORMULA, _GUARDED = (re.compile(_BEGINS % least) for least in ("0,", "1,"))
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 # Names of devices on Windows, whatever stands after the first dot.
@@ -59,6 +60,8 @@ def csv_cell(text: str) -> str:
     """
     if not text.isprintable() or ("\\" in text and _ESCAPED.search(text)):
         text = visible(text.replace("\\", r"\\"))
+    if text[:1] not in _BEFORE_A_FORMULA and ";" not in text:
+        return text
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'\2", text)
 
 

@@ -117,12 +117,13 @@ def _skipped(tensor: Skipped) -> list[Any]:
 def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
     first = layer.first
     row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
-    row += [cell(layer[p].alpha, digits) for p in table.precisions]
+    rows = [layer[p] for p in table.precisions]
+    row += [cell(each.alpha, digits) for each in rows]
     row += [cell(value(first), digits) for value in _PER_LAYER.values()]
     for p in table.precisions:
         row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
     for name in _PER_PRECISION:
-        row += [cell(getattr(layer[p], name), _FEWER_DIGITS.get(name, digits)) for p in table.precisions]
+        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, digits)) for each in rows]
     return row
 
 
