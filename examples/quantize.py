@@ -21,7 +21,8 @@ from alpha_callbacks import (
     write_model,
 )
 from alpha_callbacks.checkpoints.locate import EMBEDDED, locate
-from alpha_callbacks.cli.print_plan import print_recommendation, print_scores
+from alpha_callbacks.cli.print_plan import print_recommendation
+from alpha_callbacks.cli.print_scores import print_scores
 from alpha_callbacks.planning.recommendation_files import write_recommendation
 
 

@@ -21,7 +21,14 @@ def evaluate(
             help="A causal language model: a checkpoint folder, a model id or a .gguf file.",
         ),
     ],
-    plan: shared.PlanOption,
+    plan: Annotated[
+        list[Path],
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="plan.json of `alpha-hill recommend`, or a layer config with patterns. Repeat it to compare plans.",
+        ),
+    ],
     text: Annotated[
         Path,
         typer.Option(
@@ -52,15 +59,17 @@ def evaluate(
         ),
     ] = 512,
     random: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--random",
             parser=parsers.whole(at_least=0),
             metavar="N",
-            help="Number of random plans of equal size to compare against.",
+            help="Number of random plans of equal size to compare each plan against. \\[default: 8 for one plan, 0 for "
+            "several]",
             rich_help_panel=_PLANS,
+            show_default=False,
         ),
-    ] = 8,
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -96,34 +105,50 @@ def evaluate(
     ] = None,
     log_level: shared.LogLevel = "info",
 ) -> None:
-    """Measure what a plan does to a model: KL divergence from the unquantized model, and perplexity.
+    """Measure what plans do to a model: KL divergence from the unquantized model, top-1 agreement, perplexity.
 
-    Compares the plan with each of its formats used alone, and with random plans of the same effective bits. Weights are
-    rounded in memory; activations are not quantized.
+    Compares a plan with each of its formats used alone, with random plans of the same effective bits, and with other
+    plans on the same tokens. Weights are rounded in memory; activations are not quantized. Beside a plan_curve.csv of
+    `recommend` it writes plan_scores.csv and draws plan_curve.png with what was measured.
 
     Examples:
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill recommend demo --avg-bits 5
         python -m pydoc str > heldout.txt
         alpha-hill evaluate tiny_llama --plan demo/plan.json --text heldout.txt
+        alpha-hill recommend demo --avg-bits 4.6,6
+        alpha-hill evaluate tiny_llama --plan demo/plan_4.6.json --plan demo/plan_6.json --text heldout.txt
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.checkpoints.locate import locate
     from alpha_callbacks.cli.plan_files import plan_for
-    from alpha_callbacks.cli.print_plan import print_scores, scores_text
+    from alpha_callbacks.cli.plan_scores import keep_scores
+    from alpha_callbacks.cli.print_scores import print_scores, scores_text
     from alpha_callbacks.cli.progress import StepProgress
     from alpha_callbacks.evaluation.evaluate import evaluate as score
     from alpha_callbacks.evaluation.language_model import load_language_model
     from alpha_callbacks.planning.plan_checks import check_model
     from alpha_callbacks.utils.atomic_files import write_text
 
-    wanted = plan_for(model, plan)
-    check_model(wanted, locate(model))
+    names = _names(plan)
+    wanted = {name: plan_for(model, file) for name, file in zip(names, plan, strict=True)}
+    for each in wanted.values():
+        check_model(each, locate(model))
     language_model = load_language_model(model, device=device, dtype=dtype)
     windows = language_model.windows(text, tokens=tokens, context=context)
+    random = (8 if len(plan) == 1 else 0) if random is None else random
     with StepProgress("Evaluating", hidden=hide_progress) as progress:
-        scores = score(language_model.model, wanted, windows, random=random, seed=seed, on_progress=progress)
+        judged = next(iter(wanted.values())) if len(wanted) == 1 else wanted
+        scores = score(language_model.model, judged, windows, random=random, seed=seed, on_progress=progress)
     print_scores(scores, tokens=windows.numel())
     if output is not None:
         write_text(output, scores_text(scores))
         say(f"Written to {output}")
+    keep_scores(scores, wanted, [file.parent for file in plan], text=text.name, tokens=windows.numel())
+
+
+def _names(files: list[Path]) -> list[str]:
+    """Return what plans are called: their files' stems, with the folder where two have the same."""
+    stems = [file.stem for file in files]
+    names = [f"{file.parent.name}/{file.stem}" if stems.count(file.stem) > 1 else file.stem for file in files]
+    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]

@@ -65,6 +65,14 @@ def whole(*, at_least: int) -> Callable[[str], int]:
     return parse
 
 
+def number_list(text: str) -> str:
+    """Check numbers with commas between them, such as budgets; none twice."""
+    found = [f"{number(part):g}" for part in text.split(",")]
+    if len(set(found)) < len(found):
+        raise typer.BadParameter(f"expected each number once, got {text!r}.")
+    return ",".join(found)
+
+
 def numbers(text: str) -> str:
     """Check two numbers with a comma between them, such as bounds."""
     try:

@@ -2,28 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from alpha_callbacks.cli.terminal import console, escape
-from alpha_callbacks.evaluation.evaluate import Score
 from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.plan_sentences import EXPLAINED
 from alpha_callbacks.planning.recommendation import Advice, Recommendation
 from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
-from alpha_callbacks.tables.csv_lines import csv_text
-from alpha_callbacks.tables.results_csv import cell
 
 _SHAPE = (4096, 4096)  # for which effective bits are quoted
-
-_EXPLAINED = {
-    "measured": "least squared relative error of the weights at these bits",
-    "fisher": "least expected increase of the loss at these bits (squared error weighted by the Fisher information)",
-    "alphaq": "the cost of AlphaQ: code bits weighted by alpha; nothing is measured",
-    "thresholds": "alpha against two bounds; no budget",
-}
 
 
 def print_recommendation(found: Recommendation, *, every_layer: bool = False) -> None:
@@ -41,7 +31,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     out.print(_categories(found))
     protect = plan.settings.get("protect")
     out.print(
-        f"• Policy {plan.policy}: {_EXPLAINED[plan.policy]}{f'; sensitive: {escape(str(protect))}' if protect else ''}."
+        f"• Policy {plan.policy}: {EXPLAINED[plan.policy]}{f'; sensitive: {escape(str(protect))}' if protect else ''}."
     )
     rest = len(found.layers) - len(decided)
     out.print(
@@ -69,39 +59,6 @@ def print_plan(plan: Plan) -> None:
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
     out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {size:.3f} GB.")
-
-
-def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
-    """Print what each plan does to the model; random plans as mean and standard deviation."""
-    out = console(wrap=True)
-    grid = RichTable("plan", "bits", "KL", "perplexity", title=f"On {tokens} tokens", title_justify="left")
-    for column in grid.columns[1:]:
-        column.justify = "right"
-    random = [score for score in scores if score.name.startswith("random")]
-    for score in scores:
-        if score not in random:
-            kl = f"{score.kl:.4f} ± {score.kl_sem:.4f}" if score.kl else "0"
-            bits = "" if score.name == "base" else f"{score.average_bits:.3f}"  # it was loaded, not stored, in these
-            grid.add_row(score.name, bits, kl, f"{score.perplexity:.3f}")
-    if random:
-        kls, losses = [score.kl for score in random], [score.perplexity for score in random]
-        spread = f"{fmean(kls):.4f} sd {stdev(kls):.4f}" if len(kls) > 1 else f"{kls[0]:.4f}"
-        grid.add_row(f"{len(random)} random plans", f"{random[0].average_bits:.3f}", spread, f"{fmean(losses):.3f}")
-    out.print(grid)
-    out.print(
-        "KL: divergence from the unquantized model in nats per token, ± standard error over tokens. Lower is better."
-    )
-    chosen = next((score for score in scores if score.name == "plan"), None)
-    if chosen is not None and random:
-        beaten = sum(chosen.kl < score.kl for score in random)
-        out.print(f"The plan is better than {beaten} of {len(random)} random plans at the same bits.")
-
-
-def scores_text(scores: Sequence[Score]) -> str:
-    """Return scores as CSV."""
-    rows = [[s.name, *(cell(v, 8) for v in (s.average_bits, s.kl, s.kl_sem, s.perplexity)), cell(s.seconds, 4)]
-            for s in scores]  # fmt: skip
-    return csv_text([["plan", "average_bits", "kl", "kl_sem", "perplexity", "seconds"], *rows])
 
 
 def _line(advice: Advice) -> str:

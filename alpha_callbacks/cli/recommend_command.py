@@ -33,12 +33,13 @@ def recommend(
         ),
     ] = None,
     avg_bits: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--avg-bits",
-            parser=parsers.number,
-            metavar="BITS",
-            help="Target average bits per weight (scales included) over the quantizable layers; met to ±0.01. "
+            parser=parsers.number_list,
+            metavar="BITS[,BITS...]",
+            help="Target average bits per weight (scales included) over the quantizable layers; met to ±0.01. Several, "
+            "such as 4,4.5,6, give a plan each: plan_4.json, ... Without it the curve over all budgets is printed. "
             "\\[default: half way between the coarsest and the finest candidate]",
             rich_help_panel=_POLICY,
             show_default=False,
@@ -192,24 +193,29 @@ def recommend(
 ) -> None:
     """Recommend a format for every layer of a scan, and say why.
 
-    Writes plan.json and recommendations.csv, by default to the folder of the results. Layers without alpha stay at 16
-    bits and are listed; embeddings, routers and lm_head stay too and do not count in the average. How good the policies
-    are was measured: docs/quantization.md.
+    Writes plan.json and recommendations.csv, by default to the folder of the results, and the curve of all budgets as
+    plan_curve.csv and plan_curve.png. Layers without alpha stay at 16 bits and are listed; embeddings, routers and
+    lm_head stay too and do not count in the average. How good the policies are was measured: docs/quantization.md.
 
     Examples:
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
-        alpha-hill recommend demo --avg-bits 5
-        alpha-hill recommend demo --export-config torchao.json --format torchao
+        alpha-hill recommend demo
+        alpha-hill recommend demo --avg-bits 4.5,5,6
+        alpha-hill recommend demo --avg-bits 5 --export-config torchao.json --format torchao
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.fisher_sensitivities import fisher_of
     from alpha_callbacks.cli.plan_files import candidates_for, write_export
+    from alpha_callbacks.cli.print_curve import print_budgets, print_curve
     from alpha_callbacks.cli.print_plan import print_recommendation
     from alpha_callbacks.errors import OptionError
+    from alpha_callbacks.planning.plan_curve import better_below, plan_curve
+    from alpha_callbacks.planning.plan_curve_files import CURVE, PICTURE, write_curve
     from alpha_callbacks.planning.recommend import recommend as make
     from alpha_callbacks.planning.recommend_options import RecommendOptions
     from alpha_callbacks.planning.recommendation_files import PLAN, RECOMMENDATIONS, write_recommendation
     from alpha_callbacks.planning.takers import say_plan
+    from alpha_callbacks.plots.plan_curve import draw_curve
     from alpha_callbacks.tables.read_results import read_results
 
     if calibration is not None and sensitivity == "none":
@@ -218,10 +224,13 @@ def recommend(
         )
     if target is not None and export_config is None:
         raise OptionError("export_config: expected a file for --format, got none. Give a file, or omit --format.")
+    budgets: list[float | None] = [float(part) for part in parsers.names(avg_bits)] or [None]
+    if len(budgets) > 1 and export_config is not None:
+        raise OptionError("export_config: expected one budget with it, got several. Give one to --avg-bits.")
     low, high = map(float, bounds.split(","))
     options = RecommendOptions(
         policy="fisher" if sensitivity == "fisher" and policy in (None, "measured") else policy,
-        avg_bits=avg_bits,
+        avg_bits=budgets[0],
         candidates=parsers.names(candidates) or None,
         bounds=(low, high),
         variation=variation,
@@ -238,20 +247,53 @@ def recommend(
     source = model or _scanned(folder)
     fisher = None
     if sensitivity == "fisher":
-        make(table, replace(options, policy="measured"))  # whether there is such a plan at all, before minutes of work
+        for bits in budgets:  # whether there are such plans at all, before minutes of work
+            make(table, replace(options, policy="measured", avg_bits=bits))
         fisher = fisher_of(source, calibration, hide_progress=hide_progress)
-    found = make(table, options, fisher=fisher, model=source)
+    found = {
+        "plan" if len(budgets) == 1 else f"plan_{bits:g}": make(
+            table, replace(options, avg_bits=bits), fisher=fisher, model=source
+        )
+        for bits in budgets
+    }
+    first = next(iter(found.values()))
     exported = ""
     if export_config is not None:
-        write_export(found.plan, target or "plan", export_config)
+        write_export(first.plan, target or "plan", export_config)
         exported = f"; {target or 'plan'} in {export_config}"
-    write_recommendation(found, output_dir or folder)
-    print_recommendation(found, every_layer=every_layer)
-    sentence, taken = say_plan(found.plan)
-    say(f"• {sentence}", color=None if taken else typer.colors.YELLOW)
-    say(f"Written to {output_dir or folder}: {PLAN}, {RECOMMENDATIONS} (a reason for every layer){exported}")
+    where = output_dir or folder
+    for name, each in found.items():
+        write_recommendation(each, where, name=name.removeprefix("plan").removeprefix("_"))
+    points = plan_curve(table, options, fisher=fisher, model=source)
+    write_curve(points, where)
+    draw_curve(where)
+    if len(found) == 1:
+        print_recommendation(first, every_layer=every_layer)
+    else:
+        print_budgets(found)
+    if len(budgets) > 1 or (budgets == [None] and first.plan.policy != "thresholds"):
+        print_curve(points)
+    for name, each in found.items():
+        sentence, taken = say_plan(each.plan)
+        of = "" if len(found) == 1 else f"{name}: "
+        say(f"• {of}{sentence}", color=None if taken else typer.colors.YELLOW)
+        bits, error = each.plan.average_bits(), each.alternatives[0].error
+        if below := better_below(points, each.plan.policy, bits, error):
+            say(
+                f"• {of}{below.average_bits:.3f} bits have a smaller predicted error ({below.error:.4f}) than these "
+                f"{bits:.3f} ({error:.4f}): a budget is spent whole. Give --avg-bits {below.average_bits:.3f}.",
+                color=typer.colors.YELLOW,
+            )
+    files = (
+        f"{PLAN}, {RECOMMENDATIONS} (a reason for every layer)"
+        if len(found) == 1
+        else (f"{', '.join(f'{name}.json' for name in found)} and a CSV file with reasons for each")
+    )
+    say(f"Written to {where}: {files}, {CURVE}, {PICTURE}.png{exported}")
     if (folder / "run.json").exists() and output_dir in (None, folder):
         say(f"To see it beside the spectra: alpha-hill report {folder}")
+    if budgets == [None] and first.plan.policy != "thresholds":
+        say(f"To plan for other sizes: alpha-hill recommend {folder} --avg-bits BITS[,BITS...]")
 
 
 def _scanned(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,10 @@ class Score:
         kl_sem: standard error of that mean, as if tokens were independent.
         perplexity: exp of the mean loss a token.
         seconds: taken.
+        top1: share of tokens whose most likely successor is that of the base.
+        kl_q99: KL that 99 % of the tokens do not exceed.
+        kl_q999: KL that 99.9 % of them do not exceed; of fewer than 1,000 tokens the largest.
+        kl_of_tokens: KL of each predicted token, in the order of the text, shape (tokens,).
     """
 
     name: str
@@ -44,11 +48,15 @@ class Score:
     kl_sem: float
     perplexity: float
     seconds: float
+    top1: float = math.nan
+    kl_q99: float = math.nan
+    kl_q999: float = math.nan
+    kl_of_tokens: Tensor = field(default_factory=lambda: torch.empty(0), repr=False, compare=False)
 
 
 def evaluate(
     model: nn.Module,
-    plan: Plan,
+    plan: Plan | Mapping[str, Plan],
     windows: Tensor,
     *,
     random: int = 0,
@@ -61,26 +69,46 @@ def evaluate(
 
     Args:
         model: a causal language model in eval mode that returns `.logits` (transformers).
-        plan: what to judge.
+        plan: what to judge; several by their names, such as that of one budget each.
         windows: token ids, shape (windows, length), see `LanguageModel.windows`.
-        random: how many random plans, see `random_plans`.
+        random: how many random plans for each plan, see `random_plans`.
         seed: of these.
         on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
-        Base first, then uniform plans from coarse to fine, the plan, the random plans. Where none can be dealt at the
-        plan's bits, they are left out with a warning.
+        Base first, then uniform plans from coarse to fine, the plans, the random plans ("random 1", of several plans
+        "random 1 for <name>"). Where none can be dealt at a plan's bits, they are left out with a warning.
 
     Raises:
-        PlanError: the plan does not belong to the model.
+        PlanError: a plan does not belong to the model, or plans have different layers.
     """
-    try:
-        others = random_plans(plan, random, seed=seed)
-    except PlanError as error:  # a plan of few layers: the rest is worth having
-        _log.warning("%s", error)
-        others = []
-    dealt = {f"random {i}": other for i, other in enumerate(others, 1)}
-    return compare(model, {**uniform_plans(plan), PLAN: plan, **dealt}, windows, on_progress=on_progress)
+    plans = {PLAN: plan} if isinstance(plan, Plan) else dict(plan)
+    _require_same_layers(plans)
+    uniform = {name: each for one in plans.values() for name, each in uniform_plans(one).items()}
+    dealt: dict[str, Plan] = {}
+    for name, one in plans.items():
+        try:
+            others = random_plans(one, random, seed=seed)
+        except PlanError as error:  # a plan of few layers: the rest is worth having
+            _log.warning("%s", error)
+            continue
+        of = f" for {name}" if len(plans) > 1 else ""
+        dealt.update({f"random {i}{of}": other for i, other in enumerate(others, 1)})
+    coarse_first = dict(sorted(uniform.items(), key=lambda entry: (entry[1].average_bits(), entry[0])))
+    return compare(model, {**coarse_first, **plans, **dealt}, windows, on_progress=on_progress)
+
+
+def _require_same_layers(plans: Mapping[str, Plan]) -> None:
+    """Refuse plans of several models: they would be scored with layers of the others as found."""
+    layers = {name: {choice.layer_name for choice in plan.choices} for name, plan in plans.items()}
+    for name, found in layers.items():
+        first, expected = next(iter(layers.items()))
+        if found != expected:
+            odd = min(found ^ expected)
+            raise PlanError(
+                f"{name}: expected the layers of {first}, {odd} is in one of them only. Evaluate plans of one scan "
+                "together."
+            )
 
 
 def uniform_plans(plan: Plan) -> dict[str, Plan]:
@@ -153,6 +181,7 @@ class _Tally:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._kl: list[float] = []
+        self._same = 0
         self._loss: list[float] = []
 
     def add(self, base: Tensor, logits: Tensor, window: Tensor) -> None:
@@ -164,13 +193,18 @@ class _Tally:
         ):  # the last position predicts a token that is not there
             ours = q.double().log_softmax(-1)
             theirs = p.to(q.device).double().log_softmax(-1)
+            self._same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
             self._kl += (theirs.exp() * (theirs - ours)).sum(-1).tolist()
             self._loss += (-ours.gather(-1, token[:, None])[:, 0]).tolist()
 
     def score(self, name: str, average_bits: float) -> Score:
         kl, loss = (torch.tensor(values, dtype=torch.float64) for values in (self._kl, self._loss))
         sem = float(kl.std()) / math.sqrt(len(kl)) if len(kl) > 1 else math.nan
-        return Score(name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds)
+        q99, q999 = (float(kl.quantile(share, interpolation="higher")) for share in (0.99, 0.999))
+        return Score(
+            name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds,
+            self._same / len(kl), q99, q999, kl,
+        )  # fmt: skip
 
 
 def _logits(model: nn.Module, window: Tensor) -> Tensor:

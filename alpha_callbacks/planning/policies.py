@@ -77,7 +77,7 @@ def spend(
     Raises:
         PlanError: the mean cannot be reached.
     """
-    menu, widest = _menu(about, costs, wide=bool(wide)), _menu(about, costs, wide=True)
+    menu, widest = menu_of(about, costs, wide=bool(wide)), menu_of(about, costs, wide=True)
     if wide is None and average_bits > menu.reachable[1] + TOLERANCE:
         menu = widest
     chosen = [""] * len(about.layers)
@@ -89,10 +89,17 @@ def spend(
 
 def middle(about: PlanProblem) -> float:
     """Return the mean of bits half way between the coarsest and the finest choice without free 16 bits."""
-    return sum(_menu(about, np.zeros((len(about.layers), len(about.candidates))), wide=False).reachable) / 2
+    return sum(menu_of(about, np.zeros((len(about.layers), len(about.candidates))), wide=False).reachable) / 2
 
 
-def _menu(about: PlanProblem, costs: np.ndarray, *, wide: bool) -> Menu:
+def menu_of(about: PlanProblem, costs: np.ndarray, *, wide: bool) -> Menu:
+    """Return what each group of layers may choose; 16 bits only if `wide`, or where it has no other choice.
+
+    Args:
+        about: what is decided.
+        costs: shape (layers, candidates); nan where a format is not possible.
+        wide: whether every layer may have 16 bits.
+    """
     possible = np.array([[about.possible(i, c) for c in about.candidates] for i in range(len(about.layers))])
     if not wide:  # but a layer must not be left without a choice
         possible[:, -1] = ~(possible[:, :-1] & ~np.isnan(costs[:, :-1])).any(axis=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alpha_callbacks.errors import PlanError, ResultsError
+from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_json import read_plan, write_plan
 from alpha_callbacks.planning.recommendation import Recommendation
 from alpha_callbacks.tables.checked_files import read_csv_lines
@@ -62,22 +63,43 @@ def read_recommendation(folder: Path) -> WrittenRecommendation | None:
         return None
     if odd := [line for line in lines if not (line["out_features"].isdecimal() and line["in_features"].isdecimal())]:
         raise ResultsError(f"{path}: expected the shape of {odd[0]['layer_name']} as numbers, got others. {_REMEDY}")
-    try:
-        plan = read_plan(folder / PLAN) if (folder / PLAN).exists() else None
-    except PlanError as error:
-        raise ResultsError(f"{error} {_REMEDY}") from error
+    plan = plan_of(folder / PLAN) if (folder / PLAN).exists() else None
     return WrittenRecommendation(plan.policy if plan else "", plan.settings if plan else {}, lines)
 
 
-def write_recommendation(found: Recommendation, folder: Path) -> None:
-    """Write plan.json and recommendations.csv.
+def plan_of(path: Path) -> Plan:
+    """Return a plan of a results folder.
+
+    Raises:
+        ResultsError: it is damaged.
+    """
+    try:
+        return read_plan(path)
+    except PlanError as error:
+        raise ResultsError(f"{error} {_REMEDY}") from error
+
+
+def write_recommendation(found: Recommendation, folder: Path, *, name: str = "") -> None:
+    """Write plan.json and recommendations.csv; with a name, plan_<name>.json and recommendations_<name>.csv.
 
     Raises:
         OptionError: the folder cannot be made.
     """
     make_folder(folder)
-    write_plan(found.plan, folder / PLAN)
-    write_text(folder / RECOMMENDATIONS, recommendations_text(found))
+    plan, table = (with_name(file, name) for file in (PLAN, RECOMMENDATIONS))
+    write_plan(found.plan, folder / plan)
+    write_text(folder / table, recommendations_text(found))
+
+
+def with_name(file: str, name: str) -> str:
+    """Return the name of a file that belongs to one of several plans.
+
+    Examples:
+        >>> with_name("plan.json", "4.5"), with_name("plan.json", "")
+        ('plan_4.5.json', 'plan.json')
+    """
+    stem, suffix = file.rsplit(".", 1)
+    return f"{stem}_{name}.{suffix}" if name else file
 
 
 def recommendations_text(found: Recommendation) -> str:

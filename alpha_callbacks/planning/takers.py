@@ -6,6 +6,7 @@ from dataclasses import replace
 from alpha_callbacks.errors import AlphaCallbacksError
 from alpha_callbacks.planning.export_plan import export_plan, targets
 from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.plan_sentences import listed
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils import plugins
 
@@ -39,12 +40,12 @@ def say_formats(formats: Sequence[str], *, gguf: bool = False) -> tuple[str, boo
     names = [name for name in formats if get_precision(name).low_bit]
     held = held_formats(names, gguf=gguf)
     if whole := [target for target, some in held.items() if len(some) == len(names)]:
-        return f"A plan of {_listed(names)} can be exported to {_listed(whole)}.", True
+        return f"A plan of {listed(names)} can be exported to {listed(whole)}.", True
     remedy = " Scan with formats of llama.cpp instead, such as -p bf16,gguf:q8_0,gguf:q4_0." if gguf else ""
     if not held:
-        return f"No target takes {_listed(names, 'or')}: a plan of them can be evaluated, not exported.{remedy}", False
-    parts = "; ".join(f"{target} takes {_listed(some)}" for target, some in held.items())
-    return f"No target takes all of {_listed(names)}: {parts}. `recommend --candidates` chooses among them.", False
+        return f"No target takes {listed(names, 'or')}: a plan of them can be evaluated, not exported.{remedy}", False
+    parts = "; ".join(f"{target} takes {listed(some)}" for target, some in held.items())
+    return f"No target takes all of {listed(names)}: {parts}. `recommend --candidates` chooses among them.", False
 
 
 def say_plan(plan: Plan) -> tuple[str, bool]:
@@ -58,8 +59,8 @@ def say_plan(plan: Plan) -> tuple[str, bool]:
         why = refusals.get("gguf" if gguf else "compressed-tensors", "") or next(iter(refusals.values()), "")
         return f"No target takes this plan: it can be evaluated, not exported. {why}", False
     written = [name for name in plugins.names("writers") if name in taking]
-    by = f" `alpha-hill quantize --format` writes {_listed(written)}." if written else ""
-    return f"This plan can be exported to {_listed(taking)}.{by}", True
+    by = f" `alpha-hill quantize --format` writes {listed(written)}." if written else ""
+    return f"This plan can be exported to {listed(taking)}.{by}", True
 
 
 def _refusal(plan: Plan, target: str) -> str:
@@ -68,7 +69,3 @@ def _refusal(plan: Plan, target: str) -> str:
     except AlphaCallbacksError as error:
         return str(error)
     return ""
-
-
-def _listed(names: Sequence[str], word: str = "and") -> str:
-    return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else "".join(names)

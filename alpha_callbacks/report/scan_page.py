@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alpha_callbacks.errors import ResultsError
+from alpha_callbacks.planning.plan_sentences import sentences_of
 from alpha_callbacks.planning.recommendation_files import WrittenRecommendation, read_recommendation
 from alpha_callbacks.report.columns import layer_columns
 from alpha_callbacks.report.packing import packed
 from alpha_callbacks.report.page_shell import Section, fill, headline, render_page
+from alpha_callbacks.report.plan_section import plan_section
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import curve_columns
 from alpha_callbacks.tables.expert_grid import expert_grid
@@ -25,7 +27,7 @@ T = TypeVar("T")
 REPORT = "report.html"
 _SCRIPTS = (
     "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
-    "heat.js", "experts.js", "table.js", "report.js",
+    "heat.js", "experts.js", "table.js", "plan.js", "report.js",
 )  # fmt: skip
 _SHOWN = 100  # names of rows lost for one reason; all are in the tables
 _LISTED = 200  # names of one group of tensors; all are in coverage.csv
@@ -60,7 +62,9 @@ def report_html(directory: Path, table: Table) -> str:
         try:
             return read()
         except ResultsError as error:
-            damaged.append(f"A part of this report is left out. {error}")
+            if (told := f"A part of this report is left out. {error}") in damaged:  # two sections read it
+                return otherwise
+            damaged.append(told)
             _log.warning("alpha-Hill: a part of the report is left out. %s", error)
             return otherwise
 
@@ -68,12 +72,14 @@ def report_html(directory: Path, table: Table) -> str:
     run = unless_damaged(lambda: folder.run, no_record)
     coverage = unless_damaged(lambda: folder.coverage, None)
     advice = unless_damaged(lambda: read_recommendation(directory), None)
+    plan = unless_damaged(lambda: plan_section(directory, table), None)
     table = replace(table, model=table.model or model_name(str(run.get("source", directory))))
     curves = curve_columns(table, folder.spectra)
     damaged += [f"The spectra of some layers are left out. {problem}" for problem in curves["problems"][:1]]
     precisions = f"{len(table.precisions)} precision{'s' * (len(table.precisions) > 1)}"
     subtitle = f"Heavy-tail exponent of {len(table):,} weight matrices at {precisions}: {', '.join(table.precisions)}"
     found = (
+        plan,
         _findings(table, [*map(str, run.get("notes", ())), *damaged]),
         _map(table, curves),
         _experts(table),
@@ -85,7 +91,12 @@ def report_html(directory: Path, table: Table) -> str:
     )
     sections = [section for section in found if section is not None]
     return render_page(
-        table.model, sections, kind="alpha-Hill report", subtitle=subtitle, scripts=_SCRIPTS, styles=("report.css",)
+        table.model,
+        sections,
+        kind="alpha-Hill report",
+        subtitle=subtitle,
+        scripts=_SCRIPTS,
+        styles=("report.css", "plan.css"),
     )
 
 
@@ -143,7 +154,11 @@ def _advice(advice: WrittenRecommendation | None) -> Section | None:
     counts = advice.counts()
     weights = sum(weights for _, weights in counts.values()) or 1
     shares = [(name, layers, count / weights) for name, (layers, count) in counts.items()]
-    html = fill("advice.html", advice=advice, shares=sorted(shares, key=lambda entry: -entry[2]))
+    html = fill(
+        "advice.html",
+        said=sentences_of(advice.policy, advice.settings),
+        shares=sorted(shares, key=lambda entry: -entry[2]),
+    )
     return Section("recommendation", "Recommendation", html, data=data)
 
 

@@ -35,6 +35,10 @@ NOISE, DATA, TAIL = (MEANINGS[name][0] for name in ("noise", "data", "tail"))
 # The palette of Okabe and Ito (distinguishable with any colour vision), then Paul Tol's "muted" for further precisions.
 PRECISION_COLORS = {"fp64": "#4d4d4d", "fp32": "#0072b2", "fp16": "#e69f00", "bf16": "#009e73"}
 OTHER_PRECISIONS = ("#cc79a7", "#d55e00", "#56b4e9", "#999933", "#332288", "#aa4499", "#44aa99", "#ddcc77")
+# Policies of plans; "uniform" is one format for all layers.
+POLICY_COLORS = {
+    "measured": "#0072b2", "fisher": "#009e73", "alphaq": "#cc79a7", "thresholds": "#d55e00", "uniform": "#666666",
+}  # fmt: skip
 # Categories that replace others (qkv, gate_up, experts) have the colours of those.
 CATEGORY_COLORS = {
     "attn_q": "#0072b2", "attn_k": "#56b4e9", "attn_v": "#009e73", "attn_o": "#332288", "attn_qkv": "#0072b2",

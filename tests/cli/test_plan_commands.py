@@ -77,6 +77,23 @@ def test_recommend_writes_a_plan_and_a_reason_for_every_layer(scanned: Path, tmp
         assert words in output
 
 
+def test_several_budgets_give_a_plan_each_and_the_curve(scanned: Path, tmp_path: Path) -> None:
+    output = run("recommend", scanned, "--avg-bits", "5,6,6.5", "-o", tmp_path)
+    assert "knee of measured" in output and "int4_g32 everywhere" in output
+    for bits in ("5", "6", "6.5"):
+        assert abs(read_plan(tmp_path / f"plan_{bits}.json").average_bits() - float(bits)) <= 0.01
+        assert (tmp_path / f"recommendations_{bits}.csv").exists() and f"plan_{bits}.json" in output
+    assert not (tmp_path / "plan.json").exists() and (tmp_path / "plan_curve.png").stat().st_size > 5000
+    policies = {line.split(",")[0] for line in (tmp_path / "plan_curve.csv").read_text().splitlines()}
+    assert policies == {"policy", "measured", "alphaq", "thresholds", "uniform"}
+
+
+def test_without_a_budget_the_curve_is_printed(scanned: Path, tmp_path: Path) -> None:
+    output = run("recommend", scanned, "-o", tmp_path)
+    assert "Curve: predicted error at each size" in output and "--avg-bits BITS[,BITS...]" in output
+    assert "Curve: " not in run("recommend", scanned, "--avg-bits", 5, "-o", tmp_path)
+
+
 def test_alphas_of_a_low_bit_format_are_called_so(scanned: Path, tmp_path: Path) -> None:
     assert "Alpha is that of" not in run("recommend", scanned, "-o", tmp_path)
     run("scan", "-p", "int8,int4", "--filter-layers", "layers.0.mlp", "--no-plots", "--no-report", "-o", tmp_path)
@@ -113,7 +130,13 @@ def test_fisher_and_evaluate(scanned: Path, tmp_path: Path, text: Path) -> None:
                  "-o", scores)  # fmt: skip
     rows = list(csv.DictReader(scores.read_text(encoding="utf-8").splitlines()))
     assert {"base", "plan", "uniform int4_g32", "random 1", "random 2"} <= {row["plan"] for row in rows}
-    assert "2 random plans at the same bits" in output
+    assert "2 random plans at the same bits" in output and "top-1" in output
+    run("recommend", scanned, "--avg-bits", "5,6", "-o", tmp_path)
+    plans = ("--plan", tmp_path / "plan_5.json", "--plan", tmp_path / "plan_6.json")
+    output = run("evaluate", EMBEDDED, *plans, "--text", text, "--tokens", 64)
+    assert "KL of plan_5 minus plan_6: " in output and "plan_scores.csv, plan_curve.png" in output
+    measured = list(csv.DictReader((tmp_path / "plan_scores.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["name"] for row in measured][-2:] == ["plan_5", "plan_6"] and all(float(row["kl"]) for row in measured)
 
 
 def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """KL and perplexity of plans, against a plain implementation."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -62,6 +63,11 @@ def test_against_a_plain_implementation(tiny: LanguageModel, monkeypatch: pytest
     kls = F.kl_div(q[:, :-1].log_softmax(-1), p[:, :-1].log_softmax(-1), log_target=True, reduction="none").sum(-1)
     assert score.kl == pytest.approx(float(kls.mean()), rel=1e-9)
     assert score.kl_sem == pytest.approx(float(kls.flatten().std() / kls.numel() ** 0.5), rel=1e-9)
+    assert score.top1 == pytest.approx(float((p[:, :-1].argmax(-1) == q[:, :-1].argmax(-1)).double().mean()))
+    ordered = kls.flatten().sort().values
+    assert score.kl_q99 == pytest.approx(float(ordered[math.ceil(0.99 * (len(ordered) - 1))]), rel=1e-9)
+    assert score.kl_q999 == pytest.approx(float(ordered[-1]), rel=1e-9) and base.top1 == 1
+    assert torch.allclose(score.kl_of_tokens, kls.flatten(), rtol=1e-9)
     for name, each in ((base, p), (score, q)):
         loss = F.cross_entropy(each[:, :-1].flatten(0, 1), windows[:, 1:].flatten())
         assert name.perplexity == pytest.approx(float(loss.exp()), rel=1e-9)
@@ -126,6 +132,27 @@ def test_order_and_progress(tiny: LanguageModel) -> None:
     for score in scores[4:]:
         assert score.average_bits == pytest.approx(plan.average_bits(), abs=0.01)
         assert score.seconds > 0
+
+
+def test_several_plans_are_scored_on_the_same_tokens(tiny: LanguageModel) -> None:
+    three, four = plan_of(tiny.model, "int3", "int4"), plan_of(tiny.model, "int4", "int8")
+    scores = evaluate(tiny.model, {"a": three, "b": four}, licence(tiny), random=1)
+    names = [
+        "base",
+        "uniform int3_g32",
+        "uniform int4_g32",
+        "uniform int8",
+        "a",
+        "b",
+        "random 1 for a",
+        "random 1 for b",
+    ]
+    assert [score.name for score in scores] == names
+    alone = evaluate(tiny.model, four, licence(tiny))[3]
+    assert replace(alone, seconds=0, name="b") == replace(scores[5], seconds=0)
+    fewer = replace(four, choices=four.choices[1:])
+    with pytest.raises(PlanError, match=r"b: expected the layers of a, .* is in one of them only"):
+        evaluate(tiny.model, {"a": three, "b": fewer}, licence(tiny))
 
 
 def test_a_plan_that_cannot_be_dealt_anew_is_scored_without_random_ones(

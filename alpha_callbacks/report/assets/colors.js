@@ -40,6 +40,7 @@
 
   /** A colour as this theme shows it: in the dark theme the darkest ones are lighter. */
   const themed = (color) => (AH.dark() && pale[color]) || color;
+  AH.themed = themed;
   const modality = new RegExp(`^(${AH.words.modalities.join("|")})_`);
   /** Categories look the same in each modality, and an update looks like its weight. */
   const look = (category) => looks.get(category.replace(modality, "").replace(/_update$/, "")) || other;
