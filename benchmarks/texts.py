@@ -61,3 +61,19 @@ def describe(texts: Sequence[Text]) -> list[str]:
         + ("" if text.as_recorded else " expected, but this Python has another text")
         for text in texts
     ]
+
+
+def long_documentation() -> str:
+    """Return a longer text A, for paired tests: Python's reference on the execution model and on special methods."""
+    return topics["execmodel"] + "\n" + topics["customization"]
+
+
+def long_news(lee_background: Path) -> str:
+    """Return a longer text B, for paired tests."""
+    return lee_background.read_text(encoding="utf-8")[:24_000]
+
+
+def kept_aside(lee_background: Path) -> list[Text]:
+    """Return all that plans are judged or calibrated on, for a model that is trained on the rest."""
+    longer = {"docs": long_documentation(), "news": long_news(lee_background)}
+    return [*(Text(name, text, "") for name, text in longer.items()), calibration()]
