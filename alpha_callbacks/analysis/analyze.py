@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from alpha_callbacks.analysis.certificate_costs import Plan, Sides, plan_proofs
+from alpha_callbacks.analysis.certified import Certified, certified
 from alpha_callbacks.analysis.further import Further, look_further
 from alpha_callbacks.analysis.quantization_error import (
     BlockMap,
@@ -19,6 +21,7 @@ from alpha_callbacks.analysis.quantization_error import (
     through,
 )
 from alpha_callbacks.errors import SourceError
+from alpha_callbacks.estimators.all_estimators import ESTIMATORS
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.blocks import wide
@@ -26,13 +29,17 @@ from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.precisions.registry import dtype_of, get_precision
 from alpha_callbacks.solvers.lanczos import spectral_norm
 from alpha_callbacks.solvers.low_rank import product_spectrum
-from alpha_callbacks.solvers.spectrum import Spectrum, spectrum
+from alpha_callbacks.solvers.spectrum import Spectrum, spectrum, vectors_possible
 from alpha_callbacks.tables.table import Method, Row, Status
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.layer_names import block_index
 from alpha_callbacks.weights.weight import Weight
 
 _LARGEST_EXPONENT = 400  # |log2 max|w||; fp64 weights alone can be beyond it
+
+# ||W - Q(W)||_F / ||W||_F of what is proved from vectors: beyond, no proof was ever seen, and below, the bound of
+# `perturbation` does without vectors: fp16 of bf16 weights, say, which moves only the smallest.
+_SMALLEST_CHANGE, _LARGEST_CHANGE = 1e-6, 0.02
 
 _REASONS: dict[Status, str] = {
     "degenerate": "all eigenvalues of the tail are equal to within the stored digits, or over 100 times closer "
@@ -59,27 +66,34 @@ def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
     """Return one row per precision, in the order asked.
 
     The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
-    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). A layer that cannot be analysed
-    yields rows with a status and a reason.
+    alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). Where its eigenvectors prove alpha
+    of a further precision to that tolerance, and cost less than a decomposition, they do (`certified`). A layer that
+    cannot be analysed yields rows with a status and a reason.
     """
-    return analyze_with_spectra(weight, options).rows
+    return _guarded(weight, options, prove=True).rows
 
 
 def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
-    """Return the rows of `analyze_weight`, and the eigenvalues that they were made from.
+    """Return rows and the eigenvalues that they were made from, which no proof has: every precision is decomposed.
+
+    But for those that share the decomposition of the stored matrix.
 
     Raises:
         SourceError: the weights can be read no further; a row would say of this layer what is true of none.
     """
+    return _guarded(weight, options, prove=False)
+
+
+def _guarded(weight: Weight, options: AnalysisOptions, *, prove: bool) -> Analysis:
     try:
-        return _analyze(weight, options)
+        return _analyze(weight, options, prove=prove)
     except SourceError:
         raise
     except Exception as error:  # the other layers go on; the row keeps what happened
         return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
-def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
+def _analyze(weight: Weight, options: AnalysisOptions, *, prove: bool) -> Analysis:
     if weight.unsupported:
         return _nothing(weight, options, "unsupported", weight.unsupported)
     if weight.n_eigs < 2:
@@ -100,7 +114,7 @@ def _analyze(weight: Weight, options: AnalysisOptions) -> Analysis:
         return Analysis(tuple(replace(row, relative_size=0.0) for row in rows))
     if sizes.largest == 0:
         return _nothing(weight, options, "degenerate", "every weight is zero")
-    matrix = _Matrix(weight, sizes, options)
+    matrix = _Matrix(weight, sizes, options, prove)
     answers = [_answer(matrix, get_precision(name)) for name in options.precisions]
     spectra = {a.row.precision: a.solved.spectrum.evals for a in answers if a.solved is not None}
     return Analysis(tuple(answer.row for answer in answers), spectra)
@@ -141,7 +155,7 @@ def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
     if weight.in_features % precision.column_multiple:
         reason = f"in_features {weight.in_features} is no multiple of the {precision.column_multiple} that a block has"
         return _Answer(matrix.blank(precision.name, "unsupported", reason))
-    error = measure_quantization_error(weight, precision, matrix.sizes.largest)
+    error = matrix.quantization_error(precision)
     if error.exact:
         return matrix.answer(matrix.stored, precision.name, method="lossless", bound=0.0)
     if error.infinite:
@@ -153,11 +167,10 @@ def _measured(matrix: "_Matrix", precision: Precision) -> _Answer:
         bound = matrix.error_bound(error)
         if bound <= options.reuse_tol * matrix.stored.fit.alpha:
             return _with(error, matrix.answer(matrix.stored, precision.name, method="bounded", bound=bound))
+    if (found := matrix.certify(precision)) is not None:
+        return _with(error, matrix.proved(found, precision))
     solved = matrix.solve(precision)
-    answer = _with(error, matrix.answer(solved, precision.name, method="computed", bound=math.nan))
-    if not precision.low_bit:
-        return answer
-    return replace(answer, row=replace(answer.row, spectral_error=matrix.spectral_error(precision)))
+    return _with(error, matrix.measured(solved, precision, method="computed", bound=math.nan))
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,9 @@ class _Matrix:
     weight: Weight
     sizes: Sizes
     options: AnalysisOptions
+    prove: bool
+    errors: dict[str, QuantizationError] = field(default_factory=dict)
+    plans: list[Plan] = field(default_factory=list)
 
     @property
     def estimator(self) -> Estimator:
@@ -179,8 +195,14 @@ class _Matrix:
 
     @lazy_property
     def stored(self) -> _Solved:
-        """The decomposition of the stored matrix, made when first needed."""
+        """The decomposition of the stored matrix, made when first needed, with eigenvectors where these pay."""
         return self.solve(None)
+
+    def quantization_error(self, precision: Precision) -> QuantizationError:
+        """Return what the precision does to the entries, measured once."""
+        if precision.name not in self.errors:
+            self.errors[precision.name] = measure_quantization_error(self.weight, precision, self.sizes.largest)
+        return self.errors[precision.name]
 
     @property
     def knows_stored(self) -> bool:
@@ -219,11 +241,73 @@ class _Matrix:
         solved = self.stored
         return self.estimator.error_bound(solved.spectrum.evals, solved.fit, error.change, solved.stored)
 
+    @lazy_property
+    def changes(self) -> dict[str, float]:
+        """Of the precisions that a proof might be made for, name -> ||W - Q(W)||_F."""
+        options, leading = self.options, self.estimator.leading(self.weight.n_eigs)
+        whole = options.measures or any(name not in ESTIMATORS for name in options.estimators)  # of all eigenvalues
+        if whole or self.weight.factors or not (self.prove and options.reuse_tol and leading):
+            return {}
+        if not (options.solver == "exact" and vectors_possible(options.device) and self.knows_stored):
+            return {}
+        if not self._sides.worth_trying(len(options.precisions), leading):
+            return {}
+        found = {}
+        for precision in map(get_precision, options.precisions):
+            divides = self.weight.in_features % precision.column_multiple == 0
+            if divides and not precision.holds(self.weight.dtype):
+                try:
+                    error = self.quantization_error(precision)
+                except SourceError:
+                    raise
+                except Exception:  # the row of this precision will say so, and the others go on
+                    continue
+                if not error.infinite and _SMALLEST_CHANGE < error.relative < _LARGEST_CHANGE:
+                    found[precision.name] = error.change.frobenius
+        return found if self._sides.worth_trying(len(found), leading) else {}
+
+    def certify(self, precision: Precision) -> Certified | None:
+        """Return alpha after a round trip from the eigenvectors of the stored matrix; None where it is not proved."""
+        if not any(precision.name in plan.precisions for plan in self.plans):
+            return None
+        if (top := self.stored.spectrum.top) is None:
+            return None
+        found = certified(
+            self.weight,
+            precision,
+            largest=self.sizes.largest,
+            top=top,
+            estimator=self.estimator,
+            stored=self._after(precision),
+        )
+        return found if found and found.bound <= self.options.reuse_tol * found.fit.alpha else None
+
+    def _after(self, precision: Precision | None) -> StoredMatrix:
+        """Return what an estimator may know of the weight after the round trip (None: as stored)."""
+        eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
+        return StoredMatrix(self.weight.out_features, self.weight.in_features, eps, self.sizes.typical)
+
+    @property
+    def _sides(self) -> Sides:
+        return Sides(max(self.weight.out_features, self.weight.in_features), self.weight.n_eigs)
+
+    def _wanted(self, evals: Tensor) -> int:
+        """Choose the precisions that are proved, and return how many eigenvectors that takes."""
+        stored = self._after(None)
+        plan = plan_proofs(
+            evals.clamp(min=0),
+            self._sides,
+            self.changes,
+            self.estimator.leading(len(evals)),
+            self.options.reuse_tol,
+            lambda lower, upper: self.estimator.alpha_range(lower, upper, stored),
+        )
+        self.plans.append(plan)
+        return plan.columns
+
     def solve(self, precision: Precision | None) -> _Solved:
         """Decompose the weight after the round trip (None: as stored) and fit its tail."""
-        weight, estimator = self.weight, self.estimator
-        eps = max(self.sizes.eps, (precision.eps or 0.0) if precision else 0.0)
-        stored = StoredMatrix(weight.out_features, weight.in_features, eps, self.sizes.typical)
+        weight, estimator, stored = self.weight, self.estimator, self._after(precision)
         if precision is None and weight.factors is not None:
             found = product_spectrum(*weight.factors())
             return self._solved(found, stored, None)
@@ -234,22 +318,35 @@ class _Matrix:
             absmax=self.sizes.largest,
             solver=self.options.solver,
             device=self.options.device,
+            wanted=self._wanted if precision is None and self.changes else None,
         )
         return self._solved(found, stored, precision)
 
     def _solved(self, found: Spectrum, stored: StoredMatrix, precision: Precision | None) -> _Solved:
         """Fit the tail of a decomposition, judge it, and add what else was asked for."""
         fit = self.estimator.fit(found.evals, found.frobenius_norm**2, stored)
-        return _Solved(
-            found,
-            fit,
-            stored,
-            look_further(self.weight, precision, stored, self.sizes.largest, found, fit, self.options),
-        )
+        return self._judged(found, fit, stored, precision)
+
+    def _judged(self, found: Spectrum, fit: TailFit, stored: StoredMatrix, precision: Precision | None) -> _Solved:
+        further = look_further(self.weight, precision, stored, self.sizes.largest, found, fit, self.options)
+        return _Solved(found, fit, stored, further)
 
     def blank(self, precision: str, status: Status, reason: str) -> Row:
         """Return a row without alpha."""
         return _blank(self.weight, self.options, precision, status, reason)
+
+    def proved(self, found: Certified, precision: Precision) -> _Answer:
+        """Return the row of a precision whose alpha is proved; its eigenvalues are not those of a decomposition."""
+        solved = self._judged(found.spectrum, found.fit, self._after(precision), precision)
+        answer = self.measured(solved, precision, method="certified", bound=found.bound)
+        return replace(answer, solved=None)
+
+    def measured(self, solved: _Solved, precision: Precision, *, method: Method, bound: float) -> _Answer:
+        """Return the row of a precision that changed the weight; below 16 bits with the spectral norm of the change."""
+        answer = self.answer(solved, precision.name, method=method, bound=bound)
+        if not precision.low_bit:
+            return answer
+        return replace(answer, row=replace(answer.row, spectral_error=self.spectral_error(precision)))
 
     def answer(self, solved: _Solved, precision: str, *, method: Method, bound: float) -> _Answer:
         """Return the row of one precision from a decomposition."""

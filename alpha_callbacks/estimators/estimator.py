@@ -77,3 +77,9 @@ class Estimator(Protocol):
 
     def error_bound(self, evals: Tensor, fit: TailFit, change: Perturbation, matrix: StoredMatrix) -> float:
         """Return a proved bound on |alpha(W) - alpha(W - E)| from the norms of E; inf where nothing is proved."""
+
+    def leading(self, n: int) -> int:
+        """Return how many of the largest of n eigenvalues alpha is a function of; 0 where all take part."""
+
+    def alpha_range(self, lower: Tensor, upper: Tensor, matrix: StoredMatrix) -> tuple[float, float]:
+        """Return the smallest and the largest alpha of spectra between two, whose `leading` eigenvalues are given."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
-from alpha_callbacks.estimators.hill_error_bound import hill_error_bound, rounding_spread
+from alpha_callbacks.estimators.hill_error_bound import hill_error_bound, hill_range, rounding_spread
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
 from alpha_callbacks.solvers.perturbation import Perturbation
 from alpha_callbacks.solvers.spectrum import Rounding
@@ -96,6 +96,15 @@ class Hill:
     def rank_floor(self, frobenius_sq: float, matrix: StoredMatrix) -> float:
         """Return the eigenvalue that cannot be told from zero in the stored digits of a matrix with this ||W||_F^2."""
         return self._tail(matrix).rank_floor(frobenius_sq)
+
+    def leading(self, n: int) -> int:
+        """Return the tail and its threshold."""
+        return self.tail_size(n) + (self.threshold == "next")
+
+    def alpha_range(self, lower: Tensor, upper: Tensor, matrix: StoredMatrix) -> tuple[float, float]:
+        """Return the range of docs/reuse_bound.md."""
+        tail = self._tail(matrix)
+        return hill_range(lower, upper, k=tail.k, anchor=tail.anchor)
 
     def _tail(self, matrix: StoredMatrix) -> "Tail":
         return tail_of(

@@ -55,3 +55,25 @@ def rounding_spread(evals: Tensor, anchor: int, *, units: float, eps: float = to
     """
     each = units * eps * float(evals[0])
     return each * (float((1 / evals[:anchor]).sum()) + anchor / float(evals[anchor]))
+
+
+def hill_range(lower: Tensor, upper: Tensor, *, k: int, anchor: int) -> tuple[float, float]:
+    """Return the smallest and the largest alpha-Hill of spectra that lie between two.
+
+    The log sum S = sum over i < anchor of ln(lambda_i / lambda_anchor) grows with each lambda_i and falls with the
+    threshold, and alpha = 1 + k / S falls with S. Rounding of the logarithms is included.
+
+    Args:
+        lower: shape (anchor + 1,) or more, float64, descending: bounds from below; > 0 where something is known.
+        upper: of the same shape: bounds from above.
+        k: tail size.
+        anchor: index of the threshold eigenvalue.
+    """
+    if not (anchor and float(lower[anchor]) > 0):
+        return 1.0, math.inf
+    small, large = torch.log(lower[:anchor] / upper[anchor]), torch.log(upper[:anchor] / lower[anchor])
+    unit = 4 * (anchor + 4) * 2.0**-53
+    least = float(small.sum()) - unit * (float(small.abs().sum()) + anchor)
+    most = float(large.sum()) + unit * (float(large.abs().sum()) + anchor)
+    low, high = 1 + k / most, (1 + k / least if least > 0 else math.inf)
+    return low * (1 - 2.0**-50), high * (1 + 2.0**-50)

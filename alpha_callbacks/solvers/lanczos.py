@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from alpha_callbacks.solvers.spectrum import add_gram, fp32_products_are_fp32
+from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
 
 _SMALL = 256  # below this all eigenvalues are quicker
 _TOLERANCE = 1e-4  # relative residual of ||E||_2^2

@@ -3,18 +3,20 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
+from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
+from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
+from alpha_callbacks.solvers.tridiagonal import available
 from alpha_callbacks.utils.solver_threads import solver_threads
 
 Solver = Literal["exact", "fast"]
 Blocks = Callable[[], Iterator[Tensor]]
 
-_LEAF = 256  # below this width the diagonal blocks of the Gram matrix are full products
 _SAFE_EXPONENT = {
     torch.float32: 40,
     torch.float64: 400,
@@ -41,6 +43,9 @@ class Rounding:
 # Given (eigenvalues, ||W||_F^2, their rounding), says why they are not good enough for what they are wanted for, or "".
 Unresolved = Callable[[Tensor, float, Rounding], str]
 
+# Given all eigenvalues, descending, says of how many of the largest the eigenvectors are wanted too.
+Wanted = Callable[[Tensor], int]
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -51,12 +56,14 @@ class Spectrum:
         frobenius_norm: ||W||_F, from the entries.
         solver: the rung that passed all checks: "gram_fp32", "gram_fp64" or "svd_fp64".
         accuracy: relative error of alpha to reckon with beyond fp64 rounding (2e-5 for gram_fp32).
+        top: eigenvectors of the largest eigenvalues, where they were wanted and could be had.
     """
 
     evals: Tensor
     frobenius_norm: float
     solver: str
     accuracy: float = 0.0
+    top: TopSpace | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,16 @@ _GRAM_FP64_CPU = _Rung("gram_fp64", torch.float64, False, units=0.1, goal=1e-10,
 _SVD_FP64 = _Rung("svd_fp64", torch.float64, False, units=0, goal=math.inf, sum_tolerance=1e-10)
 
 
-def spectrum(blocks: Blocks, n: int, *, unresolved: Unresolved, absmax: float, solver: Solver, device: str) -> Spectrum:
+def spectrum(
+    blocks: Blocks,
+    n: int,
+    *,
+    unresolved: Unresolved,
+    absmax: float,
+    solver: Solver,
+    device: str,
+    wanted: Wanted | None = None,
+) -> Spectrum:
     """Return all eigenvalues of B^T B, B the blocks stacked.
 
     Args:
@@ -105,23 +121,33 @@ def spectrum(blocks: Blocks, n: int, *, unresolved: Unresolved, absmax: float, s
         absmax: largest |entry|, finite and > 0; decides whether squares need scaling to stay in range.
         solver: "exact" (fp64) or "fast" (fp32 where it is good to 2e-5).
         device: torch device that computes.
+        wanted: how many eigenvectors to return in `top`; None: the values alone. They come from the fp64 Gram matrix on
+            the CPU, with NumPy's LAPACK.
 
     Raises:
         SolverError: no rung passed its checks; says what each one found.
     """
     refusals = []
-    for rung in _ladder(solver, device):
+    if not vectors_possible(device):
+        wanted = None
+    for rung in _ladder("exact" if wanted is not None else solver, device):
         where = device if rung.anywhere else "cpu"
         try:
-            evals, frobenius_sq = _solve(rung, blocks, n, absmax=absmax, device=where)
-        except RuntimeError as error:
+            evals, frobenius_sq, top = _solve(rung, blocks, n, absmax=absmax, device=where, wanted=wanted)
+        except (RuntimeError, SolverError) as error:
             refusals.append(f"{rung.name} on {where}: {error}")
             continue
         refusal = _refusal(rung, evals, frobenius_sq, unresolved)
         if not refusal:
-            return Spectrum(evals.clamp_(min=0), math.sqrt(frobenius_sq), rung.name, _ACCURACY.get(rung.dtype, 0.0))
+            accuracy = _ACCURACY.get(rung.dtype, 0.0)
+            return Spectrum(evals.clamp_(min=0), math.sqrt(frobenius_sq), rung.name, accuracy, top)
         refusals.append(f"{rung.name} on {where}: {refusal}")
     raise SolverError("spectrum: no solver passed its checks. " + "; ".join(refusals))
+
+
+def vectors_possible(device: str) -> bool:
+    """Return True if `spectrum` can return eigenvectors there."""
+    return torch.device(device).type == "cpu" and available()
 
 
 def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
@@ -135,22 +161,17 @@ def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
     yield _SVD_FP64
 
 
-def fp32_products_are_fp32(on_cpu: bool) -> bool:
-    """Return False if the process lets fp32 products run in TF32 or bf16; that is the user's setting and stays."""
-    backend: Any = torch.backends.mkldnn if on_cpu else torch.backends.cuda
-    own = getattr(getattr(backend, "matmul", None), "fp32_precision", "none")  # torch < 2.9 has only the one below
-    return torch.get_float32_matmul_precision() == "highest" and own in ("ieee", "none")
-
-
-def _solve(rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str) -> tuple[Tensor, float]:
-    """Return (evals float64 descending on the CPU, ||W||_F^2) by this rung."""
+def _solve(
+    rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str, wanted: Wanted | None
+) -> tuple[Tensor, float, TopSpace | None]:
+    """Return (evals float64 descending on the CPU, ||W||_F^2, the eigenvectors wanted) by this rung."""
     exponent = math.frexp(absmax)[1]
     shift = 0 if abs(exponent) <= _SAFE_EXPONENT[rung.dtype] else -exponent
-    squares = 0.0
+    squares, rows = 0.0, 0
     store = torch.empty(0, dtype=rung.dtype, device=device)
 
     def scaled() -> Iterator[Tensor]:
-        nonlocal squares, store
+        nonlocal squares, rows, store
         for raw in blocks():
             if raw.numel() > store.numel():
                 store = torch.empty(raw.numel(), dtype=rung.dtype, device=device)
@@ -162,12 +183,26 @@ def _solve(rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str) -
             if shift:
                 block.mul_(2.0**shift)
             squares += _sum_of_squares(block)
+            rows += len(block)
             yield block
 
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
+        if rung is _GRAM_FP64 and wanted is not None and not shift:
+            gram = _gram(scaled(), n, rung.dtype, device)
+            evals, top = _with_vectors(TopSpaceSolver(gram, frobenius_sq=squares, summed=rows), wanted)
+            return evals, squares, top
         evals = _evals_svd(scaled(), n) if rung is _SVD_FP64 else _evals_gram(scaled(), n, rung.dtype, device)
     unscale = 4.0**-shift
-    return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale
+    return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale, None
+
+
+def _with_vectors(solver: TopSpaceSolver, wanted: Wanted) -> tuple[Tensor, TopSpace | None]:
+    """Return all eigenvalues, and the vectors wanted if they can be had."""
+    count = wanted(solver.evals)
+    try:
+        return solver.evals, solver.top(count) if count else None
+    except (RuntimeError, SolverError):  # the values are good without
+        return solver.evals, None
 
 
 def _sum_of_squares(block: Tensor) -> float:
@@ -177,29 +212,19 @@ def _sum_of_squares(block: Tensor) -> float:
     return float(lines.double().square_().sum())
 
 
-def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
+def _gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
+    """Return the Gram matrix; its lower triangle is filled."""
     gram = torch.zeros(n, n, dtype=dtype, device=device)
     for block in blocks:
         add_gram(block, gram)
+    return gram
+
+
+def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
+    gram = _gram(blocks, n, dtype, device)
     with solver_threads():
         evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
     return evals.flip(0)
-
-
-def add_gram(block: Tensor, gram: Tensor) -> None:
-    """Add block^T block to the lower triangle of gram, halving: about half the products of a full one.
-
-    BLAS has this as ?syrk, which torch does not reach; a second BLAS would bring a second pool of spinning threads.
-    """
-    n = gram.shape[0]
-    if n <= _LEAF:
-        gram.addmm_(block.T, block)
-        return
-    half = -(-n // 2 // 64) * 64
-    left, right = block[:, :half], block[:, half:]
-    add_gram(left, gram[:half, :half])
-    gram[half:, :half].addmm_(right.T, left)
-    add_gram(right, gram[half:, half:])
 
 
 def _evals_svd(blocks: Iterator[Tensor], n: int) -> Tensor:

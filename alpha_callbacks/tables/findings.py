@@ -54,7 +54,7 @@ def _about_storage(table: Table) -> list[str]:
             sentences.append(f"{name}: no layer has a usable alpha.")
         elif methods["lossless"] == len(rows):
             lossless.append(name)
-        elif methods["computed"] == 0:
+        elif methods["computed"] + methods["certified"] == 0:
             worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
             sentences.append(
                 f"{name}: alpha differs from the {origin} weights by at most {worst:.1e} in any layer (proved bound, "
@@ -69,6 +69,10 @@ def _about_storage(table: Table) -> list[str]:
             if unresolved and any(row.solver == "gram_fp32" for row in rows):
                 sentences.append(
                     f"{name}: in {unresolved} of {len(rows)} layers the drift is below what --solver fast resolves."
+                )
+            elif unresolved and methods["certified"]:
+                sentences.append(
+                    f"{name}: in {unresolved} of {len(rows)} layers the drift is below the bound that was proved."
                 )
     if lossless:
         coded = [label for label in stored if label.partition(CAST)[0] not in _PLAIN]

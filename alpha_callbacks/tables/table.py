@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Status = Literal[
     "ok", "degenerate", "rank_deficient", "unchanged", "non_finite", "too_small", "unsupported", "failed", "skipped"
 ]
-Method = Literal["computed", "lossless", "bounded", ""]
+Method = Literal["computed", "certified", "lossless", "bounded", ""]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class Row:
         reason: one sentence for a status that is not "ok".
         alpha: tail exponent.
         alpha_null: the same for pure noise of this shape.
-        alpha_error_bound: |error| of alpha: proved for a shared one (0 lossless, > 0 bounded); for a computed one the
-            error of the fast solver, nan for the exact one.
+        alpha_error_bound: |error| of alpha: proved for one without a decomposition of its own (0 lossless, > 0 bounded
+            and certified); for one from the fast solver its error, nan for a computed one of the exact solver.
         k_used: tail size.
         n_eigs: number of eigenvalues.
         threshold: "next" or "last".
-        method: "computed", "lossless" (same bits) or "bounded" (proved close, value shared).
+        method: "computed", "lossless" (same bits), "bounded" (proved close, value shared) or "certified" (a value of
+            its own, from the eigenvectors of the stored matrix, with a proved bound).
         solver: what decomposed the matrix.
         x_min: threshold eigenvalue (weight squared).
         stderr: (alpha - 1) / sqrt(k), i.i.d. guide.
@@ -178,8 +179,8 @@ class LayerRows:
     def drift_bound(self, precision: str, reference: str) -> float:
         """Return a bound of |drift| where no drift was measured, else nan.
 
-        Where a value is shared, what was proved of it; where the solver cannot resolve the difference (`fast`), the
-        difference with the errors of both values.
+        Where a value is shared, what was proved of it; where the difference is below the errors of both values, proved
+        ones or those of the fast solver, the difference with these errors.
         """
         row, base = self[precision], self[reference]
         if precision == reference:
@@ -191,9 +192,15 @@ class LayerRows:
 
     @staticmethod
     def _unresolved(row: Row, base: Row) -> float:
-        """Return the difference of two alphas that the solver's own error can make; 0 where it is beyond printing."""
-        errors = [r.alpha_error_bound for r in (row, base) if r.method == "computed"]
-        return 2 * max((error for error in errors if not math.isnan(error)), default=0.0)
+        """Return the difference of two alphas that is no drift: the solver's error, or what was proved of them.
+
+        It is 0 where that is beyond printing.
+        """
+        if row.method == base.method == "lossless":
+            return 0.0
+        known = [r for r in (row, base) if not math.isnan(r.alpha_error_bound)]
+        computed = max((r.alpha_error_bound for r in known if r.method == "computed"), default=0.0)
+        return max(2 * computed, sum(r.alpha_error_bound for r in known))
 
 
 @dataclass(frozen=True, repr=False)

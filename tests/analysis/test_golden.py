@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import Threshold, hill_alpha
@@ -111,6 +112,20 @@ def test_smollm2_with_the_last_threshold(smollm2: Path, solver: str) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.parametrize("threshold", get_args(Threshold))
+def test_what_is_proved_of_smollm2_holds(smollm2: Path, threshold: Threshold) -> None:
+    """Where no eigenvalues are asked for, further precisions are proved: each within its bound of the golden value."""
+    block = r"^blk\.14\."
+    options, expected = AnalysisOptions(precisions=PRECISIONS, threshold=threshold, include=block), golden(block)
+    weights = open_checkpoint(smollm2).inventory(options).weights
+    for row in (row for weight in weights for row in analyze_weight(weight, options)):
+        value = float(expected[row.layer_name][COLUMN[threshold] + row.precision])
+        bound = row.alpha_error_bound if row.method in ("bounded", "certified") else 0.0
+        assert abs(row.alpha - value) <= bound + 1e-9 * value, row.layer_name
+        assert bound <= 1e-5 * value
+
+
+@pytest.mark.real
 def test_smollm2_has_a_tied_head_as_a_row(smollm2: Path) -> None:
     inventory = open_checkpoint(smollm2).inventory(AnalysisOptions())
     assert len(inventory.weights) == 211
@@ -137,4 +152,6 @@ def test_minilm_agrees_with_numpy(minilm: Path) -> None:
         for precision, kind in (("fp32", np.float32), ("fp16", np.float16)):
             evals = np.linalg.svd(w.astype(kind).astype(np.float64), compute_uv=False) ** 2
             k = by_precision[precision].k_used
-            assert by_precision[precision].alpha == pytest.approx(1 + k / np.log(evals[:k] / evals[k]).sum(), rel=1e-9)
+            row = by_precision[precision]
+            proved = row.alpha_error_bound if row.method == "certified" else 0.0
+            assert row.alpha == pytest.approx(1 + k / np.log(evals[:k] / evals[k]).sum(), rel=1e-9, abs=proved)

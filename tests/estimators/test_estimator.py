@@ -44,6 +44,12 @@ class Quantile:
     def error_bound(self, evals: Tensor, fit: TailFit, change: Perturbation, matrix: StoredMatrix) -> float:
         return 0.0 if change.spectral < 1e-2 * float(evals[self.k]) ** 0.5 else math.inf
 
+    def leading(self, n: int) -> int:
+        return 0
+
+    def alpha_range(self, lower: Tensor, upper: Tensor, matrix: StoredMatrix) -> tuple[float, float]:
+        raise AssertionError("nothing is proved of an estimator without leading eigenvalues")
+
 
 def analysed(
     toy: Estimator, monkeypatch: pytest.MonkeyPatch, *precisions: str

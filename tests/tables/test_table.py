@@ -58,6 +58,21 @@ def test_what_fast_cannot_resolve_is_a_bound_not_a_drift() -> None:
     assert "fp16: in 1 of 1 layers the drift is below what --solver fast resolves." in findings(t)
 
 
+def test_a_drift_below_its_own_proved_bound_is_no_measured_one() -> None:
+    base = replace(BASE, method="lossless", alpha_error_bound=0.0)
+    near = replace(
+        base, precision="fp16", method="certified", solver="ritz_fp64", alpha=3.000001, alpha_error_bound=2e-6
+    )
+    far = replace(near, precision="bf16", alpha=3.001)
+    t = Table.from_rows([base, near, far], ("fp32", "fp16", "bf16"))
+    (layer,) = t.layers
+    assert math.isnan(layer.drift("fp16", "fp32"))
+    assert layer.drift_bound("fp16", "fp32") == pytest.approx(3e-6)
+    assert layer.drift("bf16", "fp32") == pytest.approx(1e-3)
+    assert math.isnan(layer.drift_bound("bf16", "fp32"))
+    assert "fp16: in 1 of 1 layers the drift is below the bound that was proved." in findings(t)
+
+
 def test_failed_rows_take_no_part_in_statistics() -> None:
     (summary,) = table({"fp32": 2.0}, {"fp32": math.nan}, {"fp32": 4.0}).summaries()
     assert (summary.count, summary.layers, summary.mean, summary.median) == (2, 3, 3.0, 3.0)

@@ -113,8 +113,9 @@ def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
         largest = max((bound for _, bound in bounds), default=0.0)
         if bounds and "measured" not in kinds:
             # The bound of the fast solver is an estimate of its own error, not a proof.
-            shared = all("bounded" in (layer[name].method, layer[reference].method) for layer, _ in bounds)
-            how = "proved" if shared else "the solver resolves no more"
+            methods = [{layer[name].method, layer[reference].method} for layer, _ in bounds]
+            proved = all(each & {"bounded", "certified"} for each in methods)
+            how = "proved" if proved else "the solver resolves no more"
             within.setdefault(how, []).append(name)
             worst[how] = max(worst.get(how, 0.0), largest)
         elif bounds:
