@@ -162,10 +162,10 @@ def predicted_cost(weight: Weight) -> float:
 
 
 def predicted_bytes(weight: Weight) -> int:
-    """Return the peak memory of one analysis: two n x n arrays, the held matrix and its round trip, some blocks."""
+    """Return the peak memory of one analysis: n x n arrays, vectors, the held matrix, its round trip, some blocks."""
     wide_copy = weight.numel * max(4, weight.dtype.itemsize) if weight.out_features < weight.in_features else 0
     return (
-        2 * 8 * weight.n_eigs**2
+        int(2.5 * 8 * weight.n_eigs**2)
         + min(weight.nbytes, HOLD_BYTES)
         + wide_copy
         + 4 * 8 * min(BLOCK_ELEMENTS, weight.numel)

@@ -172,32 +172,22 @@ class LayerRows:
     def drift(self, precision: str, reference: str) -> float:
         """Return alpha(precision) - alpha(reference); nan where only a bound is known (`drift_bound`)."""
         row, base = self[precision], self[reference]
-        difference = row.alpha - base.alpha
-        shared = "bounded" in (row.method, base.method)
-        return math.nan if shared or abs(difference) < self._unresolved(row, base) else difference
+        difference, error = row.alpha - base.alpha, self._error(row, base)
+        return math.nan if error and abs(difference) <= error else difference
 
     def drift_bound(self, precision: str, reference: str) -> float:
         """Return a bound of |drift| where no drift was measured, else nan.
 
-        Where a value is shared, what was proved of it; where the difference is below the errors of both values, proved
-        ones or those of the fast solver, the difference with these errors.
+        That is so where the difference is not above the errors of both values, proved ones or those of the fast solver:
+        of a shared value, which differs by nothing, always.
         """
         row, base = self[precision], self[reference]
-        if precision == reference:
-            return math.nan
-        if "bounded" in (row.method, base.method):
-            return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
-        difference, unresolved = abs(row.alpha - base.alpha), self._unresolved(row, base)
-        return difference + unresolved if difference < unresolved else math.nan
+        difference, error = abs(row.alpha - base.alpha), self._error(row, base)
+        return difference + error if error and difference <= error and precision != reference else math.nan
 
     @staticmethod
-    def _unresolved(row: Row, base: Row) -> float:
-        """Return the difference of two alphas that is no drift: the solver's error, or what was proved of them.
-
-        It is 0 where that is beyond printing.
-        """
-        if row.method == base.method == "lossless":
-            return 0.0
+    def _error(row: Row, base: Row) -> float:
+        """Return how far the difference of two alphas may be from the true one; 0 where that is beyond printing."""
         known = [r for r in (row, base) if not math.isnan(r.alpha_error_bound)]
         computed = max((r.alpha_error_bound for r in known if r.method == "computed"), default=0.0)
         return max(2 * computed, sum(r.alpha_error_bound for r in known))

@@ -73,6 +73,16 @@ def test_a_drift_below_its_own_proved_bound_is_no_measured_one() -> None:
     assert "fp16: in 1 of 1 layers the drift is below the bound that was proved." in findings(t)
 
 
+def test_a_shared_reference_hides_no_drift() -> None:
+    """Of a bf16 checkpoint at bf16, fp16 and int4 the finest is fp16, whose alpha is shared; int4 moved nonetheless."""
+    fp16 = replace(BASE, precision="fp16", method="bounded", alpha_error_bound=1e-6)
+    t = Table.from_rows([fp16, replace(BASE, precision="int4", alpha=3.1)], ("fp16", "int4"))
+    (layer,) = t.layers
+    assert t.reference == "fp16"
+    assert layer.drift("int4", "fp16") == pytest.approx(0.1)
+    assert math.isnan(layer.drift_bound("int4", "fp16"))
+
+
 def test_failed_rows_take_no_part_in_statistics() -> None:
     (summary,) = table({"fp32": 2.0}, {"fp32": math.nan}, {"fp32": 4.0}).summaries()
     assert (summary.count, summary.layers, summary.mean, summary.median) == (2, 3, 3.0, 3.0)
