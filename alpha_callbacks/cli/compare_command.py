@@ -58,6 +58,7 @@ def compare(
     output_dir: shared.OutputDir = None,
     plot_format: shared.PlotFormat = None,
     no_plots: shared.NoPlots = False,
+    open_page: shared.OpenPage = False,
     log_level: shared.LogLevel = "info",
     device: shared.Device = "auto",
 ) -> None:
@@ -85,11 +86,13 @@ def compare(
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.print_comparison import print_comparison
     from alpha_callbacks.cli.scan_side import scanner
+    from alpha_callbacks.cli.show_page import show_page
     from alpha_callbacks.comparison.comparison import compare as pair
     from alpha_callbacks.comparison.inputs import CACHE, open_sides, source_name
     from alpha_callbacks.comparison.weight_error import with_weight_errors
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.report.compare_page import COMPARE_PAGE
     from alpha_callbacks.utils.atomic_files import make_folder
 
     names = parsers.names(precisions)
@@ -131,6 +134,7 @@ def compare(
     if note:
         say(note)
     say(f"Written to {folder}: {written}")
+    show_page(folder / COMPARE_PAGE, open_page=open_page)
     raise typer.Exit(1 if comparison.left_out else 0)
 
 

@@ -30,6 +30,7 @@ def history(
     output_dir: shared.OutputDir = None,
     plot_format: shared.PlotFormat = None,
     no_plots: shared.NoPlots = False,
+    open_page: shared.OpenPage = False,
     log_level: shared.LogLevel = "info",
 ) -> None:
     """Show alpha of every layer over the steps of a training run: history.html and charts.
@@ -46,6 +47,7 @@ def history(
     """
     shared.start_logging(log_level)
     from alpha_callbacks.cli.print_comparison import print_history
+    from alpha_callbacks.cli.show_page import show_page
     from alpha_callbacks.comparison.history_findings import failed
     from alpha_callbacks.comparison.read_history import read_history
     from alpha_callbacks.report.history_page import HISTORY_PAGE, history_page
@@ -61,4 +63,5 @@ def history(
         draw_history(run, folder / "plots", precision=precision, formats=plot_format or ["png"])
     print_history(run, precision)
     say(f"Written to {folder}: {HISTORY_PAGE}{'' if no_plots else ', plots/'}")
+    show_page(folder / HISTORY_PAGE, open_page=open_page)
     raise typer.Exit(1 if failed(run) else 0)

@@ -19,6 +19,7 @@ def merge(
     no_plots: shared.NoPlots = False,
     max_layers_per_plot: shared.LayersPerPlot = 20,
     no_report: shared.NoReport = False,
+    open_page: shared.OpenPage = False,
     log_level: shared.LogLevel = "info",
 ) -> None:
     """Join the shards of a scan into one result, equal to that of a single run.
@@ -33,8 +34,10 @@ def merge(
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.progress import ScanProgress
     from alpha_callbacks.cli.scan_output import finish, plots
+    from alpha_callbacks.cli.show_page import check_open
     from alpha_callbacks.scanning.scan import merge as merge_shards
 
+    check_open(open_page=open_page, no_report=no_report)
     with ScanProgress(hidden=hide_progress) as progress:
         result = merge_shards(
             directories,
@@ -43,4 +46,4 @@ def merge(
             report=not no_report,
             observer=progress,
         )
-    finish(result)
+    finish(result, open_page=open_page)

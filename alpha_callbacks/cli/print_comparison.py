@@ -1,10 +1,11 @@
 """What a person sees of a comparison, and of a training history, on stdout."""
 
 import math
-import re
+from typing import TYPE_CHECKING
 
 from rich.table import Table as RichTable
 
+from alpha_callbacks.cli.layer_table import Heading, layer_table
 from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
@@ -14,10 +15,13 @@ from alpha_callbacks.comparison.paired_statistics import by_category, movers, su
 from alpha_callbacks.comparison.read_history import AlphaHistory
 from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.number_text import signed
-from alpha_callbacks.utils.labels import middle_out
+from alpha_callbacks.utils.labels import labels, middle_out
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _MOST = 8  # layers listed
-_LONGEST = 400  # characters of a name
+_NARROWEST, _LONGEST = 16, 400  # characters of a name beside the reason why it is left out
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -30,11 +34,11 @@ def print_comparison(comparison: Comparison) -> None:
     if comparison.compared:
         out.print(_categories(comparison))
     if movers(comparison, 1):
-        out.print(_movers(comparison, out.width - 46))
+        out.print(_movers(comparison, out))
     if any(not math.isnan(pair.relative_error) for pair in comparison.pairs):
-        out.print(_errors(comparison, out.width - 46))
+        out.print(_errors(comparison, out))
     if comparison.left_out:
-        out.print(_left_out(comparison, out.width // 3))
+        out.print(_left_out(comparison, out))
     for sentence in comparison_findings(comparison):
         out.print(f"• {escape(sentence)}")
 
@@ -51,7 +55,7 @@ def print_history(history: AlphaHistory, precision: str | None = None) -> None:
 def _categories(comparison: Comparison) -> RichTable:
     groups = [*by_category(comparison), summarize_deltas(comparison.pairs)]
     ranks = ["" if group.few or math.isnan(group.spearman_alpha) else f"{group.spearman_alpha:.3f}" for group in groups]
-    words = ["category", "layers", "median change", "from", "to", "rise", "fall"]
+    words = ["category", "layers", "median change", "lowest", "highest", "rise", "fall"]
     words += ["rank correlation"] if any(ranks[:-1]) else []  # that of all layers is told in words
     grid = RichTable(*words, title="Change of alpha, B − A", title_justify="left")
     for column in grid.columns[1:]:
@@ -64,55 +68,40 @@ def _categories(comparison: Comparison) -> RichTable:
     return grid
 
 
-def _movers(comparison: Comparison, room: int) -> RichTable:
-    words = ("layer", "alpha A", "alpha B", "change", "/ spread")
-    grid = RichTable(*words, title="Layers that changed most", title_justify="left")
-    for column in grid.columns[1:]:
-        column.justify = "right"
-    for pair in movers(comparison, _MOST):
+def _movers(comparison: Comparison, out: "Console") -> RichTable:
+    pairs, rows = movers(comparison, _MOST), []
+    for pair in pairs:
         assert pair.a is not None and pair.b is not None
-        numbers = (
-            f"{pair.a.alpha:.4f}",
-            f"{pair.b.alpha:.4f}",
-            signed(pair.delta, 3),
-            signed(pair.delta / pair.spread),
-        )
-        grid.add_row(_name(pair, room), *numbers)
-    return grid
+        alphas = (f"{pair.a.alpha:.4f}", f"{pair.b.alpha:.4f}")
+        rows.append((*alphas, signed(pair.delta, 3), signed(pair.delta / pair.spread)))
+    headings = (Heading("alpha A", True), Heading("alpha B", True), Heading("change"), Heading("/ spread"))
+    return layer_table(out, "Layers that changed most", [pair.row.layer_name for pair in pairs], headings, rows)
 
 
-def _errors(comparison: Comparison, room: int) -> RichTable:
+def _errors(comparison: Comparison, out: "Console") -> RichTable:
     measured = [pair for pair in comparison.pairs if not math.isnan(pair.relative_error)]
     ranked = sorted(measured, key=lambda pair: -pair.relative_error)
     more = f" ({len(ranked) - _MOST} more in the table)" if len(ranked) > _MOST else ""
-    words = ("layer", "alpha A", "alpha B", "error of B", "SQNR, dB")
-    grid = RichTable(*words, title=f"Largest relative errors of the weights{more}", title_justify="left")
-    for column in grid.columns[1:]:
-        column.justify = "right"
-    for pair in ranked[:_MOST]:
-        alphas = ("" if row is None or math.isnan(row.alpha) else f"{row.alpha:.4f}" for row in (pair.a, pair.b))
-        grid.add_row(_name(pair, room), *alphas, f"{pair.relative_error:.3g}", f"{pair.sqnr_db:.1f}")
-    return grid
+    rows = [(*_alphas(pair), f"{pair.relative_error:.3g}", f"{pair.sqnr_db:.1f}") for pair in ranked[:_MOST]]
+    headings = (Heading("alpha A", True), Heading("alpha B", True), Heading("error of B"), Heading("SQNR, dB"))
+    names = [pair.row.layer_name for pair in ranked[:_MOST]]
+    return layer_table(out, f"Largest relative errors of the weights{more}", names, headings, rows)
 
 
-def _left_out(comparison: Comparison, room: int) -> RichTable:
+def _left_out(comparison: Comparison, out: "Console") -> RichTable:
     more = len(comparison.left_out) - _MOST
     title = "Layers that are not compared" + (f" ({more} more in the table)" if more > 0 else "")
+    pairs = comparison.left_out[:_MOST]
     grid = RichTable("layer", "alpha A", "alpha B", "why", title=title, title_justify="left")
-    for pair in comparison.left_out[:_MOST]:
-        alphas = ("" if row is None or math.isnan(row.alpha) else f"{row.alpha:.4f}" for row in (pair.a, pair.b))
-        grid.add_row(_name(pair, room), *alphas, escape(_short(pair)))
+    grid.columns[0].no_wrap = True
+    room = max(_NARROWEST, min(out.width // 2, _LONGEST))
+    for label, pair in zip(labels([visible(pair.row.layer_name) for pair in pairs], room), pairs, strict=True):
+        grid.add_row(escape(middle_out(label, room)), *_alphas(pair), escape(_short(pair)))
     return grid
 
 
-def _name(pair: Pair, room: int) -> str:
-    """Return a name in lines that fit, each of which ends after a dot or an underscore, not inside a word."""
-    lines = [""]
-    for part in re.split(r"(?<=[._])", middle_out(visible(pair.row.layer_name), _LONGEST)):
-        if lines[-1] and len(lines[-1]) + len(part) > room:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(map(escape, lines))
+def _alphas(pair: Pair) -> tuple[str, ...]:
+    return tuple("" if row is None or math.isnan(row.alpha) else f"{row.alpha:.4f}" for row in (pair.a, pair.b))
 
 
 def _short(pair: Pair) -> str:

@@ -62,10 +62,11 @@ class ScanProgress(Observer):
         self._err.print(
             f"[bold]{escape(_label(checkpoint))}[/bold]: {len(todo)} matrices to analyse, "
             f"{sum(w.numel for w in todo) / 1e6:,.1f} M weights{again}; "
-            f"{parallelism.workers} at a time, {parallelism.threads} thread{'s' * (parallelism.threads > 1)} each."
+            f"{parallelism.workers} at a time, {parallelism.threads} thread{'s' * (parallelism.threads > 1)} each.",
+            soft_wrap=True,
         )
         for note in checkpoint.notes:
-            self._err.print(f"[yellow]note: {escape(note)}[/yellow]")
+            self._err.print(f"[yellow]note: {escape(note)}[/yellow]", soft_wrap=True)
         total = sum(self._costs.values())
         self._progress.start()
         self._task = self._progress.add_task("Analysing", total=total, count=f"0/{len(todo)}", note="")
@@ -74,7 +75,9 @@ class ScanProgress(Observer):
         """Say how much will be read over the network, and of which commit."""
         self._origin = origin
         of = f" of commit {escape(origin.commit[:12])}" if origin.commit else ""
-        self._err.print(f"About {_bytes(size)}{of} will be read over the network; nothing of it is kept on disk.")
+        self._err.print(
+            f"About {_bytes(size)}{of} will be read over the network; nothing of it is kept on disk.", soft_wrap=True
+        )
 
     def finished(self, result: Result) -> None:
         """Advance by the cost of the layer."""
@@ -98,7 +101,7 @@ class ScanProgress(Observer):
         """Print a line now and then if stderr is no terminal, where no bar can be shown."""
         if not self._err.is_terminal and time.monotonic() - self._spoke > _PLAIN_INTERVAL:
             self._spoke = time.monotonic()
-            self._err.print(line, markup=False)
+            self._err.print(line, markup=False, soft_wrap=True)
 
 
 class StepProgress:

@@ -24,6 +24,7 @@ def report(
             show_default=False,
         ),
     ] = None,
+    open_page: shared.OpenPage = False,
     log_level: shared.LogLevel = "info",
 ) -> None:
     """Write the report of a scan again: one HTML file that opens offline and holds everything that the scan found.
@@ -36,6 +37,9 @@ def report(
         alpha-hill report demo
     """
     shared.start_logging(log_level)
+    from alpha_callbacks.cli.show_page import show_page
     from alpha_callbacks.report.scan_page import write_report
 
-    say(f"Written to {write_report(directory, output=output)}")
+    page = write_report(directory, output=output)
+    say(f"Written to {page}")
+    show_page(page, open_page=open_page)

@@ -81,6 +81,7 @@ def scan(
     no_plots: shared.NoPlots = False,
     max_layers_per_plot: shared.LayersPerPlot = 20,
     no_report: shared.NoReport = False,
+    open_page: shared.OpenPage = False,
     log_level: shared.LogLevel = "info",
     save_spectra: Annotated[
         bool | None,
@@ -178,6 +179,7 @@ def scan(
     from alpha_callbacks.analysis.processes import ScanShare
     from alpha_callbacks.cli.progress import ScanProgress
     from alpha_callbacks.cli.scan_output import finish, plots, print_takers, result_name
+    from alpha_callbacks.cli.show_page import check_open
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.scanning.scan import scan as scan_checkpoint
 
@@ -196,6 +198,7 @@ def scan(
         load_dtype=load_dtype,
         device=device,
     )
+    check_open(open_page=open_page, no_report=no_report)
     folder = output_dir or Path("results") / result_name(model)
     print_takers(options.precisions, model)
     with ScanProgress(hidden=hide_progress) as progress:
@@ -217,4 +220,4 @@ def scan(
         )
     if shard and result is None:
         say(f"Share {shard} is finished. When all are, run: alpha-hill merge {folder}")
-    finish(result)
+    finish(result, open_page=open_page)

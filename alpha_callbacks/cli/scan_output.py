@@ -8,10 +8,12 @@ import typer
 from alpha_callbacks.checkpoints.remote.redirects import shown
 from alpha_callbacks.cli.parsers import EXAMPLE_MODEL
 from alpha_callbacks.cli.print_scan import print_scan
+from alpha_callbacks.cli.show_page import show_page
 from alpha_callbacks.foreign_text import legal_folder_name, safe_file_name
 from alpha_callbacks.planning.takers import say_formats
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.scanning.write_results import Plots, ScanResult
+from alpha_callbacks.tables.results_folder import REPORT
 from alpha_callbacks.utils.model_names import model_name
 
 
@@ -20,10 +22,12 @@ def plots(formats: list[str] | None, *, which: str, none: bool, max_layers: int)
     return Plots(() if none else tuple(dict.fromkeys(formats or ["png"])), max_layers, every_layer=which == "all")
 
 
-def finish(result: ScanResult | None) -> None:
-    """Print the result of a scan, unless another process has it, and leave with its exit code."""
+def finish(result: ScanResult | None, *, open_page: bool = False) -> None:
+    """Print the result of a scan, unless another process has it, show its page, and leave with its exit code."""
     if result is not None:
         print_scan(result)
+        if (page := result.directory / REPORT).exists():
+            show_page(page, open_page=open_page)
         raise typer.Exit(1 if result.failed else 0)
 
 

@@ -147,6 +147,9 @@ NoPlots = Annotated[bool, typer.Option("--no-plots", metavar=FLAG, help="Draw no
 NoReport = Annotated[
     bool, typer.Option("--no-report", metavar=FLAG, help="Do not write report.html.", rich_help_panel=OUTPUT)
 ]
+OpenPage = Annotated[
+    bool, typer.Option("--open", metavar=FLAG, help="Open the page in a web browser.", rich_help_panel=OUTPUT)
+]
 LayersPerPlot = Annotated[
     int,
     typer.Option(

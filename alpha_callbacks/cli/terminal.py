@@ -1,6 +1,7 @@
 """What the commands print: foreign text as it can be seen, and nothing that the terminal's encoding stops."""
 
 import codecs
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,23 @@ from alpha_callbacks.utils.labels import middle_out
 if TYPE_CHECKING:
     from rich.console import Console
 
+_UNBOUNDED = 10_000  # columns of a line that no terminal shows
 _MOST = 2000  # characters of one text; a name can have a million
 _ERRORS = "alpha_callbacks.plain"
 _PLAIN = {"•": "*", "…": "...", "−": "-", "–": "-", "±": "+-", "×": "x", "λ": "lambda", "⌊": "floor(", "⌋": ")"}
 
 
 def console(*, stderr: bool = False, quiet: bool = False, wrap: bool = False) -> "Console":
-    """Return a console for what is printed; names of emoji, such as :skull:, stay as they are."""
+    """Return a console for what is printed; names of emoji, such as :skull:, stay as they are.
+
+    Where no terminal shows it, a file or another program reads it: lines are as long as they need.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=not wrap, emoji=False)
+    made = Console(stderr=stderr, quiet=quiet, highlight=False, soft_wrap=not wrap, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = _UNBOUNDED
+    return made
 
 
 def escape(text: str) -> str:

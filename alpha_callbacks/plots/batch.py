@@ -1,4 +1,4 @@
-"""Many layers in one chart: horizontal bars with names and values, and their drifts beside them."""
+"""Many layers in one chart: horizontal bars with names and values, and their drifts as dots beside them."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def plot_batch(layers: Sequence[LayerRows], table: Table, index: int, total: int
     bar = _BAR / pitch
     places = [(i - (len(colors) - 1) / 2) * bar for i in range(len(colors))]
     _draw_alphas(alpha_axes, layers, colors, places, bar)
-    _draw_drifts(drift_axes, layers, table, colors, places, bar)
+    _draw_drifts(drift_axes, layers, table, colors, places)
     add_legend(alpha_axes, handles, _ALPHA_WIDTH, height)
     rule = tail_text(row for layer in layers for row in layer.rows)
     subtitle = joined(counted(len(layers), "layer"), rule, lost_text(layers, table.precisions))
@@ -92,29 +92,34 @@ def _draw_alphas(
 
 
 def _draw_drifts(
-    axes: Axes, layers: Sequence[LayerRows], table: Table, colors: dict[str, str], places: Sequence[float], bar: float
+    axes: Axes, layers: Sequence[LayerRows], table: Table, colors: dict[str, str], places: Sequence[float]
 ) -> None:
-    """Draw measured drifts solid, bounds as hatched intervals around 0, and print both in a column at the right."""
+    """Draw measured drifts as dots, bounds as intervals around 0, and print both in a column at the right.
+
+    Not bars: where drifts are decades apart, the axis is logarithmic on both sides of 0, and a length says nothing.
+    """
     axes.spines["left"].set_visible(False)
     values: list[float] = []
     bounded = False
     for (name, color), place in zip(colors.items(), places, strict=True):
         if name == table.reference:
             continue
+        dots: list[tuple[float, float]] = []
         for i, layer in enumerate(layers):
             drift = drift_of(layer, name, table.reference)
-            words = drift.kind == "none"
+            words, y = drift.kind == "none", i + place
             if drift.kind == "bounded":
                 bounded = True
                 values += [-drift.value, drift.value]
-                axes.barh(i + place, 2 * drift.value, 0.8 * bar, left=-drift.value, facecolor="white", edgecolor=color,
-                          linewidth=0.6, hatch="//////")  # fmt: skip
+                axes.hlines(y, -drift.value, drift.value, color=color, linewidth=2.4, alpha=0.45)
             elif not words:
                 values.append(drift.value)
-                axes.barh(i + place, drift.value, 0.86 * bar, color=color)
-            axes.annotate(drift.text, (1, i + place), (4, 0), xycoords=axes.get_yaxis_transform(), va="center_baseline",
+                dots.append((drift.value, y))
+            axes.annotate(drift.text, (1, y), (4, 0), xycoords=axes.get_yaxis_transform(), va="center_baseline",
                           textcoords="offset points", size=6.5, color=GREY if words else INK,
                           style="italic" if words else "normal")  # fmt: skip
+        if dots:
+            axes.plot(*zip(*dots, strict=True), "o", color=color, markersize=3.4, label=name, zorder=3)
     if not values:
         axes.xaxis.set_visible(False)
         axes.spines["bottom"].set_visible(False)
@@ -122,6 +127,6 @@ def _draw_drifts(
         return
     axes.axvline(0, color=GREY, linewidth=0.7, zorder=2)
     scale = scale_drift_axis(axes, "x", values, max_ticks=5)
-    notes = ["symlog scale"] * (scale == "symlog") + ["hatched: within ±"] * bounded
+    notes = ["symlog scale"] * (scale == "symlog") + ["lines: within ±"] * bounded
     note = f"\n({'; '.join(notes)})" if notes else ""
     axes.set_xlabel(fit(METRICS["drift"].axis.format(reference=table.reference), _DRIFT_WIDTH + 0.8, 9.0) + note)

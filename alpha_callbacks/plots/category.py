@@ -1,13 +1,14 @@
-"""One category over all blocks: grouped bars of alpha, and below them the drift from the reference."""
+"""One category over all blocks: bars of alpha at the reference, and below them the drift of other precisions."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alpha_callbacks.plots.elements.alpha_panel import FILE_LOOK, draw_alpha_panel
-from alpha_callbacks.plots.elements.bars import FEWEST, make_series, set_groups
+from alpha_callbacks.plots.elements.bars import FEWEST, draw_crosses, make_series, set_groups
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.drift_panel import draw_drift_panel
 from alpha_callbacks.plots.elements.figure_text import fit, joined, tail_text, text_width
@@ -36,16 +37,21 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     colors = precision_colors(table.precisions)
     lost = lost_text(layers, table.precisions)
     crosses = any(not group.alphas(name) for group in groups for name in colors)
-    handles = precision_handles(colors, crosses=crosses)
+    others = [name for name in colors if name != table.reference]
+    handles = precision_handles(colors, dots=others, crosses=crosses)
     width = min(18.0, max(8.0, _LEFT + _RIGHT + len(groups) * max(0.24, 0.09 * len(colors))))
     inner = width - _LEFT - _RIGHT
     figure, (alpha_axes, drift_axes) = _frame(groups, width, legend_height(handles, inner))
-    bars = make_series(table.precisions, len(groups), inner)
+    (bar,) = make_series([table.reference], len(groups), inner)  # bars of all precisions would look equal
+    bars = [replace(bar, color=colors[table.reference])]
     draw_alpha_panel(alpha_axes, groups, bars, table.reference, height=_ALPHA_HEIGHT, look=FILE_LOOK)
     alpha_axes.set_ylabel(METRICS["alpha"].axis)
     add_legend(alpha_axes, handles, inner, _ALPHA_HEIGHT)
-    offsets = [series.offset for series in bars]
-    draw_drift_panel(drift_axes, groups, table, colors, offsets, (inner, _DRIFT_HEIGHT))
+    dots = {series.precision: series.offset for series in make_series(others, len(groups), inner)} if others else {}
+    draw_drift_panel(drift_axes, groups, table, colors, dots, (inner, _DRIFT_HEIGHT))
+    for name, offset in dots.items():
+        lost_at = [i + offset for i, group in enumerate(groups) if not group.alphas(name)]
+        draw_crosses(drift_axes, lost_at, colors[name])
     number = counted(len(layers), "layer") + (
         ", median of each block with quartiles, smallest and largest" if several else ""
     )

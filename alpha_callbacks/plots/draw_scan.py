@@ -11,7 +11,7 @@ from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.foreign_text import distinct, safe_file_name
 from alpha_callbacks.plots.batch import plot_batch
 from alpha_callbacks.plots.category import plot_category
-from alpha_callbacks.plots.distribution import plot_distribution
+from alpha_callbacks.plots.distribution import one_shape, plot_distribution
 from alpha_callbacks.plots.elements.canvas import check_formats, save, style
 from alpha_callbacks.plots.esd_plot import plot_esd
 from alpha_callbacks.plots.experts import EXPERT_VALUES, plot_experts
@@ -49,8 +49,8 @@ def draw_all(
         directory: made if needed; files of the same name are replaced.
         formats: some of "png", "pdf", "svg".
         max_layers_per_plot: layers in one combined chart.
-        every_layer: draw a chart of each layer, combined charts of them, and the map of alpha at each precision; else
-            only where there are at most 40 layers.
+        every_layer: draw a chart of each layer and combined charts of them, which else only up to 40 layers have, and
+            the map of alpha at each precision.
         spectra: layer -> precision -> eigenvalues, of what is kept; layers that stand out get charts of them.
         on_progress: called with (charts written, charts in all) after each chart.
 
@@ -73,7 +73,7 @@ def draw_all(
         *_of_categories(table),
         *((f"combined_batch_{i}", partial(plot_batch, b, table, i, len(batches))) for i, b in enumerate(batches, 1)),
         ("alpha_distribution_by_precision", partial(plot_distribution, table)),
-        *_maps(table, table.precisions if every_layer or len(table) <= FEW else [table.reference]),
+        *_maps(table, every_layer),
     ]
     paths: list[Path] = []
     for done, (name, draw) in enumerate(charts, start=1):
@@ -127,12 +127,13 @@ def _of_categories(table: Table) -> Iterator[_Chart]:
         yield f"experts_{value}_{safe_file_name(table.reference)}", partial(plot_experts, table, value)
 
 
-def _maps(table: Table, precisions: Sequence[str]) -> Iterator[_Chart]:
+def _maps(table: Table, every_layer: bool) -> Iterator[_Chart]:
+    """Yield maps of errors below 16 bits and of alpha / noise; of alpha too where all have one shape."""
     names = distinct(table.precisions, safe_file_name)
-    for precision in precisions:
-        yield f"heatmap_alpha_{names[precision]}", partial(plot_heatmap, table, "alpha", precision)
-    ratio = partial(plot_heatmap, table, "alpha_ratio", table.reference)
-    yield f"heatmap_alpha_ratio_{names[table.reference]}", ratio
     for precision in [name for name in table.precisions if get_precision(name).low_bit]:
         error = partial(plot_heatmap, table, "relative_error", precision)
         yield f"heatmap_relative_error_{names[precision]}", error
+    ratio = partial(plot_heatmap, table, "alpha_ratio", table.reference)
+    yield f"heatmap_alpha_ratio_{names[table.reference]}", ratio
+    for precision in table.precisions if every_layer else [table.reference] * one_shape(table):
+        yield f"heatmap_alpha_{names[precision]}", partial(plot_heatmap, table, "alpha", precision)

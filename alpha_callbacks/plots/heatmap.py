@@ -46,6 +46,8 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
     frame = heat_frame(grid, [cell.text for cell in cells.values()])
     draw_cells(frame.cells, grid, cells, colors, printed=frame.printed)
     ticks: Any = {"places": tick_places(9), "text": tick_text} if value == "drift" else {}
+    if value == "relative_error":
+        ticks = {"text": lambda number, _: f"{100 * number:.3g} %" if number >= 0 else ""}
     label = fit(metric.bar.format(reference=table.reference), 3.0, 9.0)
     add_color_bar(frame.figure, frame.bar, colors, label, clipped=bool(remark), **ticks)
     if all(cell.text == LOST for cell in cells.values()):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from alpha_callbacks.report.packing import Kind, coded, packed
+from alpha_callbacks.tables.low_bit import low_bit, shares
+from alpha_callbacks.tables.same_bits import same_columns
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.utils.labels import TILE, labels
@@ -38,15 +40,19 @@ def layer_columns(table: Table) -> dict[str, Any]:
     """
     rows = [row_of(layer, name) for layer in table.layers for name in table.precisions]
     drifts = [_drift(layer, name, table.reference) for layer in table.layers for name in table.precisions]
+    share = shares(table)
     return {
         "precisions": list(table.precisions),
         "reference": table.precisions.index(table.reference),
+        "low_bit": [table.precisions.index(name) for name in low_bit(table)],
+        "same": [table.precisions.index(first) for first in same_columns(table).values()],
         "name": [layer.first.layer_name for layer in table.layers],
         "block": [layer.first.block for layer in table.layers],
         "label": labels([layer.first.layer_name for layer in table.layers if layer.first.block is None], TILE),
         "few": TOO_FEW,
         "out_features": packed([layer.first.out_features for layer in table.layers], "u4"),
         "in_features": packed([layer.first.in_features for layer in table.layers], "u4"),
+        "share": packed([share.get(layer.first.layer_name, math.nan) for layer in table.layers]),
         "alpha_null": packed([layer.first.alpha_null for layer in table.layers], "f8"),
         "category": coded(layer.first.group for layer in table.layers),
         **{name: coded(getattr(layer.first, name) for layer in table.layers) for name in _LAYER_WORDS},

@@ -8,6 +8,7 @@ import numpy as np
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.history_series import Series, by_category, change, folded, thinned
 from alpha_callbacks.comparison.read_history import AlphaHistory
+from alpha_callbacks.comparison.run_losses import read_losses
 from alpha_callbacks.report.packing import coded, packed
 from alpha_callbacks.report.page_shell import Section, Tile, fill, headline, render_page
 from alpha_callbacks.report.standouts import middle, signed_text
@@ -19,6 +20,7 @@ HISTORY_PAGE = "history.html"
 _MOST_LAYERS = 600  # lines; larger models show the median of each category and block
 _MOST_VALUES = 400_000  # in one page; they take 4.3 MB
 _FEWEST_STEPS = 50
+_LIKE_NOISE = 0.85  # alpha / alpha of noise: fresh weights have 1, whatever their shape
 
 
 def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
@@ -43,6 +45,8 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         "precisions": list(series),
         "alpha": [packed(shown.values.ravel(), "f8") for shown in series.values()],
         "alpha_null": packed(_noise(history, first), "f8"),
+        "trained": _trained(history, first),
+        "losses": {name: list(zip(*points, strict=True)) for name, points in read_losses(history.path.parent).items()},
     }
     notes = _notes(history, one)
     head = headline(_tiles(history, one), [*history_findings(history, first), *notes])
@@ -67,7 +71,10 @@ _MAP = (
     "One row per layer, by category and block; one column per measured state. Drag to zoom in and double-click to zoom "
     "out."
 )
-_LINES = "One line per layer: blocks from dark (first) to bright (last), layers outside blocks in other colours."
+_LINES = (
+    "One line per layer: blocks from dark (first) to bright (last), layers outside blocks in other colours. The loss "
+    "comes first where the run has logged it."
+)
 
 
 def _shown(history: AlphaHistory, precision: str) -> Series:
@@ -83,6 +90,13 @@ def _noise(history: AlphaHistory, precision: str) -> np.ndarray:
     shown = by_category(folded(noise, _MOST_LAYERS)).values
     finite = [row[np.isfinite(row)] for row in shown]
     return np.array([row[-1] if row.size else math.nan for row in finite])
+
+
+def _trained(history: AlphaHistory, precision: str) -> bool:
+    """Return whether the weights were trained when the run began: then its changes say more than its alphas."""
+    first = history.series(precision, "alpha_ratio").values[:, 0]
+    known = first[np.isfinite(first)]
+    return bool(known.size and np.median(known) < _LIKE_NOISE)
 
 
 def _notes(history: AlphaHistory, shown: Series) -> list[str]:

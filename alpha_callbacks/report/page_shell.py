@@ -7,9 +7,10 @@ A section is added in three steps:
    long columns of numbers go through `packing.packed` and come back by `AH.unpack`.
 3. Its script: `assets/<name>.js`, named in `scripts` of `render_page`, in the order that they run. They find `AH`
    (`assets/core.js`: elements, number texts, themes), the colours of `vocabulary.py` (`assets/colors.js`) and
-   `AH.plot` (`assets/plot.js`: plotly in the colours of the theme, drawn when it comes into view). Text from a model
-   goes into the page by `AH.el(tag, {text: ...})` or `textContent`, never as HTML; plotly's texts, where tags have a
-   meaning, by `AH.plain`.
+   `AH.plot` (`assets/plot.js`: plotly in the colours of the theme, drawn when it comes into view), `AH.state`
+   (`assets/state.js`: what is shown, kept in the address), `AH.onPaper` (`assets/paper.js`: before and after a print).
+   Text from a model goes into the page by `AH.el(tag, {text: ...})` or `textContent`, never as HTML; plotly's texts,
+   where tags have a meaning, by `AH.plain`.
 
 Every page carries `vocabulary.page_vocabulary()` as the data "vocabulary", and the CSS variables of
 `vocabulary.theme_css()`: no script or style sheet names a colour of its own but the greys of the page's theme.
@@ -34,7 +35,7 @@ from alpha_callbacks._version import __version__
 from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.tables.vocabulary import page_vocabulary, theme_css
 
-_CORE = ("core.js", "colors.js", "plot.js")
+_CORE = ("core.js", "state.js", "colors.js", "plot.js", "paper.js")
 
 
 @dataclass(frozen=True)

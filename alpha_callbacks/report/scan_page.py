@@ -15,7 +15,10 @@ from alpha_callbacks.report.plan_section import plan_section
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import curve_columns
 from alpha_callbacks.tables.expert_grid import expert_grid
-from alpha_callbacks.tables.results_folder import Coverage, ResultsFolder
+from alpha_callbacks.tables.low_bit import low_bit
+from alpha_callbacks.tables.results_folder import REPORT, Coverage, ResultsFolder
+from alpha_callbacks.tables.same_bits import same_columns
+from alpha_callbacks.tables.statistics import PrecisionSummary
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.model_names import model_name
@@ -24,7 +27,6 @@ from alpha_callbacks.utils.own_logger import own_logger
 _log = own_logger(__name__)
 T = TypeVar("T")
 
-REPORT = "report.html"
 _SCRIPTS = (
     "law.js", "layers.js", "metrics.js", "curves.js", "panel_facts.js", "panel_plots.js", "panel.js", "strip.js",
     "heat.js", "experts.js", "table.js", "plan.js", "report.js",
@@ -83,7 +85,9 @@ def report_html(directory: Path, table: Table) -> str:
         _findings(table, [*map(str, run.get("notes", ())), *damaged]),
         _map(table, curves),
         _experts(table),
+        _formats(table),
         _layers(),
+        _estimators(table),
         _distribution(table),
         _advice(advice),
         _coverage(coverage, table),
@@ -137,13 +141,34 @@ def _experts(table: Table) -> Section | None:
     return Section("experts", "Experts", fill("experts.html"), data=data, intro=intro)
 
 
+def _formats(table: Table) -> Section | None:
+    if len(low_bit(table)) < 2:  # the table of layers has the error of a single one
+        return None
+    intro = "What each format below 16 bits costs each layer: one column per format; a click on a heading sorts by it."
+    return Section("formats", "Formats", fill("formats.html"), intro=intro)
+
+
+def _estimators(table: Table) -> Section | None:
+    if not any(row.estimates for row in table):
+        return None
+    intro = "The tail exponent as other estimators fit it, beside Hill's."
+    return Section("estimators", "Estimators", fill("estimators.html"), intro=intro)
+
+
 def _layers() -> Section:
     return Section("layers", "Layers", fill("layers.html"))
 
 
 def _distribution(table: Table) -> Section:
-    html = fill("distribution.html", summaries=table.summaries())
+    html = fill("distribution.html", summaries=_summaries(table))
     return Section("distribution", "Distribution", html)
+
+
+def _summaries(table: Table) -> list[PrecisionSummary]:
+    """Return the statistics of alpha, once for all precisions with the same alphas."""
+    same = same_columns(table)
+    names = {name: " = ".join(other for other, first in same.items() if first == name) for name in same.values()}
+    return [replace(one, precision=names[one.precision]) for one in table.summaries() if one.precision in names]
 
 
 def _advice(advice: WrittenRecommendation | None) -> Section | None:

@@ -9,6 +9,7 @@ import numpy as np
 from alpha_callbacks.report.columns import row_of, usable
 from alpha_callbacks.report.page_shell import Tile
 from alpha_callbacks.tables.findings import findings
+from alpha_callbacks.tables.low_bit import low_bit
 from alpha_callbacks.tables.number_text import for_page, signed
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import LayerRows, Row, Table
@@ -35,8 +36,8 @@ class Standouts:
 
 
 def sentences(table: Table) -> list[str]:
-    """Return one sentence per finding: those of the command, then findings about categories and formats."""
-    return [*findings(table), *_about_categories(table), *_about_formats(table)]
+    """Return one sentence per finding: about formats below 16 bits, those of the command, about categories."""
+    return [*_about_formats(table), *findings(table), *_about_categories(table)]
 
 
 def tiles(table: Table) -> list[Tile]:
@@ -60,12 +61,18 @@ def tiles(table: Table) -> list[Tile]:
 def standouts(table: Table) -> list[Standouts]:
     """Return the layers to look at first."""
     reference = table.reference
+    found: list[Standouts] = []
+    if low := low_bit(table):
+        worst = sorted(usable(table, low[-1], lambda row: row.relative_error), key=lambda entry: -entry[1])
+        found.append(Standouts(f"Largest relative error at {low[-1]}", _of(worst[:_FEW], low[-1], "{:.2%}")))
     ratios = sorted(usable(table, reference, lambda row: row.alpha_ratio), key=lambda entry: entry[1])
     clear = [entry for entry in ratios if row_of(entry[0], reference).tail in ("clear", "")]
     if len(ratios) < TOO_FEW:  # two lists would hold the same layers
-        found = [Standouts("Tails relative to their shape, heaviest first", _of(ratios, reference, "{:.3f} of noise"))]
+        found.append(
+            Standouts("Tails relative to their shape, heaviest first", _of(ratios, reference, "{:.3f} of noise"))
+        )
     else:
-        found = [
+        found += [
             Standouts("Heaviest clear tails relative to their shape", _of(clear[:_FEW], reference, "{:.3f} of noise")),
             Standouts("Closest to noise", _of(ratios[: -_FEW - 1 : -1], reference, "{:.3f} of noise")),
         ]
@@ -73,9 +80,6 @@ def standouts(table: Table) -> list[Standouts]:
         Standout(layer.first.layer_name, signed_text(drift), name) for layer, name, drift in table.most_drifted(_FEW)
     ]
     found.append(Standouts(f"Largest drift of alpha from {reference}", tuple(drifts)))
-    if low_bit := _low_bit(table):
-        worst = sorted(usable(table, low_bit[-1], lambda row: row.relative_error), key=lambda entry: -entry[1])
-        found.append(Standouts(f"Largest relative error at {low_bit[-1]}", _of(worst[:_FEW], low_bit[-1], "{:.2%}")))
     return [group for group in found if group.entries]
 
 
@@ -119,7 +123,7 @@ def _about_categories(table: Table) -> list[str]:
 def _about_formats(table: Table) -> list[str]:
     """Say what each low-bit format costs and where it costs most."""
     found = []
-    for name in _low_bit(table):
+    for name in low_bit(table):
         errors = [value for _, value in usable(table, name, lambda row: row.relative_error)]
         if not errors:
             continue
@@ -133,15 +137,6 @@ def _about_formats(table: Table) -> list[str]:
             f"{size} of its norm{where}."
         )
     return found
-
-
-def _low_bit(table: Table) -> list[str]:
-    """Return the precisions below 15 bits per weight, the widest first."""
-    bits = {
-        name: [value for _, value in usable(table, name, lambda row: row.effective_bits)] for name in table.precisions
-    }
-    few = {name: float(np.median(values)) for name, values in bits.items() if values and np.median(values) < 15}
-    return sorted(few, key=lambda name: -few[name])
 
 
 def _medians(table: Table, value: Callable[[Row], float], precision: str) -> dict[str, float]:

@@ -83,12 +83,13 @@ class Snapshot:
         """Summary name -> value, what says most first (docs/keys.md says what each one means)."""
         reference = self.table.reference
         ratios = [layer[reference].alpha_ratio for layer in self.table.main.layers if layer[reference].ok]
-        found = {"median_alpha_ratio": median(ratios) if ratios else math.nan}
-        found["max_abs_move"] = max((abs(move.size) for move in self.moves), default=math.nan)
+        found: dict[str, float] = {}
         for name in self.low_bit:
             errors = [row.relative_error for row in self.table.main if row.precision == name]
             errors = [error for error in errors if math.isfinite(error)]
             found[f"relative_error_{name}"] = median(errors) if errors else math.nan
+        found["median_alpha_ratio"] = median(ratios) if ratios else math.nan
+        found["max_abs_move"] = max((abs(move.size) for move in self.moves), default=math.nan)
         for summary in self.table.summaries():
             for name in ("mean", "median", "min"):
                 found[f"{name}_{summary.precision}"] = getattr(summary, name)

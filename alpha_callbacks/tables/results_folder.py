@@ -16,6 +16,7 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.lazy import lazy_property
 
 RUN = "run.json"
+REPORT = "report.html"
 _REMEDY = "Scan again, or remove the file to go on without it."
 _RUN_TYPES = {
     "options": dict,

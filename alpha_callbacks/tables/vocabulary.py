@@ -14,7 +14,7 @@ from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 from alpha_callbacks.weights.modalities import MODALITIES, category_in, group_of
 
 Shape = Literal["circle", "square", "diamond"]
-Scale = Literal["sequential", "diverging", "error"]
+Scale = Literal["sequential", "diverging", "around", "error"]
 
 # Static charts stand on white. A page has greys of its own, one set per theme (assets/page.css).
 INK, GREY, FAINT = "#222222", "#666666", "#d9d9d9"
@@ -59,7 +59,7 @@ DARK_THEME = {
     "#0072b2": "#3b8fdb", "#332288": "#9d8df1", "#4d4d4d": "#b9bec6", "#882255": "#cf6fa3", "#117733": "#55b06f",
 }  # fmt: skip
 
-# Colour stops from low to high: viridis; Moreland's diverging map (2009); Brewer's OrRd.
+# Colour stops from low to high: viridis; Moreland's diverging map (2009), around 0 or around the median; Brewer's OrRd.
 SCALES: dict[Scale, tuple[str, ...]] = {
     "sequential": (
         "#440154", "#48186a", "#472d7b", "#424086", "#3b528b", "#33638d", "#2c728e", "#26828e", "#21918c",
@@ -71,9 +71,12 @@ SCALES: dict[Scale, tuple[str, ...]] = {
     ),
     "error": ("#fff7ec", "#fee8c8", "#fdd49e", "#fdbb84", "#fc8d59", "#ef6548", "#d7301f", "#b30000", "#7f0000"),
 }  # fmt: skip
+SCALES["around"] = SCALES["diverging"]
 
 # Of more values than this, colours leave out this share at each end, or a few extreme ones would make the rest pale.
 CUT_FROM, CUT = 50, 0.02
+# Around a median, colours end no nearer than this share of it: layers that hardly differ look alike.
+LEAST_AROUND = 0.05
 
 LABELS = {
     "noise": "noise (MP)",
@@ -81,6 +84,7 @@ LABELS = {
     "no_alpha": "no usable alpha",
     "color_ends": "colours end at the 2nd and 98th percentile",
     "change_ends": "colours end at the 98th percentile of the changes",
+    "around_ends": "colours end at the 98th percentile of the distances from the median",
     "lost": "×",  # a cell whose layers have no usable alpha
 }
 
@@ -128,8 +132,9 @@ METRICS = {
         about="alpha minus alpha at {reference}.", ends=("alpha falls", "alpha rises"),
     ),
     "relative_error": Metric(
-        "relative error", "relative error of the weights", "‖W − Q(W)‖ / ‖W‖", "‖W − Q(W)‖ / ‖W‖", 3, "error",
-        about="How much rounding changes the weights: ‖W − Q(W)‖ / ‖W‖.", ends=("small", "large"),
+        "relative error", "relative error of the weights", "‖W − Q(W)‖ / ‖W‖", "‖W − Q(W)‖ / ‖W‖", 3, "around",
+        about="How much rounding changes the weights: ‖W − Q(W)‖ / ‖W‖. Palest: the median of the format.",
+        ends=("small", "large"),
     ),
     "relative_size": Metric(
         "size of the update", "size of the update", "‖W − W0‖ / ‖W0‖", "‖W − W0‖ / ‖W0‖", 3, "error",
@@ -190,7 +195,7 @@ def page_vocabulary() -> dict[str, Any]:
         "outside": list(OUTSIDE_COLORS),
         "dark_theme": DARK_THEME,
         "scales": {name: list(stops) for name, stops in SCALES.items()},
-        "cut": {"from": CUT_FROM, "share": CUT},
+        "cut": {"from": CUT_FROM, "share": CUT, "around": LEAST_AROUND},
         "inks": {"dark": ON_DARK, "light": INK, "dark_below": DARK_BELOW},
         "labels": LABELS,
         "metrics": {name: {**asdict(metric), "ends": list(metric.ends)} for name, metric in METRICS.items()},

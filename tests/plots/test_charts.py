@@ -151,8 +151,8 @@ def test_category_bars_and_reference_values() -> None:
     table = computed(32)
     figure, (alpha, drift) = plot_category(table, "attn_q")
     layers = [layer for layer in table.layers if layer.first.category == "attn_q"]
-    for container, precision in zip(alpha.containers, THREE, strict=True):
-        assert [bar.get_height() for bar in container] == [layer[precision].alpha for layer in layers]
+    (bars,) = alpha.containers  # those of other precisions would look the same
+    assert [bar.get_height() for bar in bars] == [layer["fp32"].alpha for layer in layers]
     assert alpha.get_ylim()[0] == 0
     assert {f"{layer['fp32'].alpha:#.6g}" for layer in layers} <= set(words(alpha))
     assert [tick.get_text() for tick in drift.get_xticklabels()] == [str(i) for i in range(32)]
@@ -187,7 +187,7 @@ def test_category_names_layers_outside_blocks_and_lost_alphas() -> None:
         for p in THREE
     ]
     figure, (alpha, _) = plot_category(Table.from_rows(rows, THREE), "attn_q")
-    assert words(alpha).count("non_finite") == 6
+    assert words(alpha).count("non_finite") == 2
     assert any("no alpha: 6 non_finite" in text for text in words(figure))
 
 
@@ -223,6 +223,8 @@ def test_batch_has_a_named_bar_for_each_alpha() -> None:
     assert alpha.get_xlim()[0] == 0
     assert [tick.get_text() for tick in alpha.get_yticklabels()] == names(5)[:20]
     assert "3.00100" in words(alpha) and words(drift).count("+1.00e-03") == 20
+    dots = {line.get_label(): line for line in drift.lines if line.get_marker() == "o"}
+    assert list(dots["fp16"].get_xdata()) == pytest.approx([0.001] * 20) and not drift.patches, "no bars on a log scale"
     figure, (_, drift) = plot_batch(shared().layers, shared(), 1, 1)
     assert words(drift).count("≤ 1.2e-09") == len(shared())
     assert "alpha, batch 1 of 1" in words(figure)
@@ -236,10 +238,14 @@ def test_distribution_counts_what_it_shows() -> None:
     ]
     _, (axes,) = plot_distribution(Table.from_rows(rows, THREE))
     labels = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert labels[0].startswith("fp32\nn = 5\n") and labels[1].startswith("fp16\nn = 4, 1 not ok\n")
+    assert labels[0].startswith("fp32 ≈ bf16\nn = 5\n") and labels[1].startswith("fp16\nn = 4, 1 not ok\n")
     assert "mean 5.00000" in labels[0] and "median 5.50000" in labels[1]
-    assert [len(points.get_offsets()) for points in axes.collections] == [5, 4, 5]
-    assert [line.get_ydata()[0] for line in axes.lines if line.get_label() == "median"] == [5.0, 5.5, 5.0]
+    assert [len(points.get_offsets()) for points in axes.collections] == [5, 4]
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_label() == "median"] == [5.0, 5.5]
+    wide = [make_row("b", p, 6.0, out_features=512, alpha_null=12.0) for p in THREE]
+    _, (axes,) = plot_distribution(Table.from_rows([*rows[:3], *wide], THREE))
+    assert axes.get_ylabel() == "alpha / noise", "alphas of several shapes cannot be compared"
+    assert sorted(axes.collections[0].get_offsets()[:, 1].tolist()) == pytest.approx([3.0 / 7.5, 0.5])
 
 
 def test_heatmap_prints_cells_and_hatches_gaps() -> None:
@@ -251,6 +257,22 @@ def test_heatmap_prints_cells_and_hatches_gaps() -> None:
     assert sum(bool(patch.get_hatch()) for patch in cells.patches) == 2
     assert [tick.get_text() for tick in cells.get_xticklabels()] == ["attn_q", "attn_k", "mlp_up", "mlp_down"]
     assert any("outside blocks: lm_head" in text for text in words(figure))
+
+
+def test_heatmap_stripes_tails_that_are_not_clear_and_colours_errors_by_their_distance_from_the_median() -> None:
+    tails = {"model.layers.0.self_attn.q_proj": "none", "model.layers.1.mlp.up_proj": "doubtful"}
+    rows = [replace(row, tail=tails.get(row.layer_name, "clear"), relative_error=0.1) for row in computed()]
+    rows[0] = replace(rows[0], relative_error=0.13)
+    table = Table.from_rows(rows, THREE)
+    figure, (cells, _) = plot_heatmap(table, "alpha_ratio")
+    striped = [one for one in cells.collections if one.get_hatch()]
+    corners = {tuple(path.vertices[0]) for one in striped for path in one.get_paths()}
+    assert corners == {(0.0, 0.0), (2.0, 1.0)} and any("striped: no clear tail" in text for text in words(figure))
+    assert not [one for one in plot_heatmap(table, "drift")[1][0].collections if one.get_hatch()]
+    _, (cells, bar) = plot_heatmap(table, "relative_error", "fp32")
+    assert not [one for one in cells.collections if one.get_hatch()] and bar.get_ylim() == pytest.approx((0.07, 0.13))
+    red, *same = cells.collections[0].get_facecolor()
+    assert red[0] > 0.6 > 2 * red[2] and all(face[0] == pytest.approx(face[2], abs=0.02) for face in same)
 
 
 def test_heatmap_of_ratio_and_drift() -> None:

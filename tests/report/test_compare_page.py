@@ -45,7 +45,7 @@ def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison
         it.page.get_by_label("Filter by name").fill("")
         it.page.locator("#compare-table th button").first.click()
         assert rows.first.locator("td").first.inner_text() == "lm_head"
-        for choice in ("alpha / noise", "Change / spread", "Dark"):
+        for choice in ("alpha / noise", "change / spread", "Dark"):
             it.page.get_by_role("radio", name=choice, exact=True).click()
         it.page.wait_for_timeout(300)
         box = it.page.locator("#compare-heat").bounding_box()
@@ -82,7 +82,7 @@ def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison
         name, change = tile.inner_text().split("\n")
         assert name == "lm_head" and float(change.replace("−", "-")) == pytest.approx(delta, rel=1e-2)
         assert it.page.inner_text("#compare-strip h3") == "Outside blocks (1)"
-        it.page.get_by_role("radio", name="Change / spread", exact=True).click()
+        it.page.get_by_role("radio", name="change / spread", exact=True).click()
         assert tile.get_attribute("title").startswith("lm_head: A ") and "change / spread" in tile.get_attribute(
             "title"
         )

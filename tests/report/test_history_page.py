@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from alpha_callbacks.comparison.read_history import AlphaHistory, read_history
+from alpha_callbacks.comparison.run_losses import read_losses
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.report.history_page import history_page
 from alpha_callbacks.report.packing import unpacked
@@ -42,15 +44,26 @@ def data_of(html: str) -> dict[str, object]:
 
 
 def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory, tmp_path: Path) -> None:
-    with opened(history_page(history), tmp_path) as it:
+    log = [{"loss": 2.0 - i / 50, "step": i, NASTY: 1.0} for i in range(0, 100, 10)] + [
+        {f"eval_loss{NASTY}": 1, "step": 9}
+    ]
+    (history.path.parent / "trainer_state.json").write_text(
+        json.dumps({"log_history": [*log, {**log[-1], "step": 50}]})
+    )
+    with opened(history_page(history), tmp_path, address="steps=log") as it:
         shown = it.text()
+        assert it.page.locator("#panels h3").first.inner_text() == "loss"
+        assert it.page.locator("#history-tools [aria-checked=true]").all_inner_texts() == [
+            "fp32",
+            "change since the start",
+        ]
         assert "3\nmeasured states" in shown and "5\ngaps: not measured, or no alpha" in shown
-        assert it.page.locator(".js-plotly-plot").count() == 1 + 3
+        assert it.page.locator(".js-plotly-plot").count() == 1 + 3 + 1
         rows = it.page.locator("#history-table tbody tr")
         assert rows.count() == 5 and "+0.5" in rows.first.inner_text()
         for choice in ("bf16", "Dark"):
             it.page.get_by_role("radio", name=choice, exact=True).click()
-        for choice in ("change since the start", "alpha / noise"):
+        for choice in ("alpha / noise", "change since the start", "even"):
             for button in it.page.get_by_role("radio", name=choice, exact=True).all():
                 button.click()
         it.page.locator("#history-heat").scroll_into_view_if_needed()
@@ -58,6 +71,32 @@ def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory,
         for share in (0.1, 0.2, 0.4):
             it.page.mouse.move(box["x"] + box["width"] / 3, box["y"] + 10 + box["height"] * share)
             it.page.wait_for_timeout(60)
+
+
+def test_alphas_first_where_weights_were_fresh_and_log_steps_where_states_are(tmp_path: Path) -> None:
+    fresh = [replace(one, alpha=5.0) for one in table(NAMES[1:])]  # as noise has it
+    history = History(tmp_path / HISTORY)
+    for i in range(7):
+        history.append(snapshot(10 * 2**i, Table.from_rows(fresh, ("fp32", "bf16"))))
+    with opened(history_page(read_history(tmp_path)), tmp_path) as it:
+        assert it.page.locator("#lines-tools [aria-checked=true]").all_inner_texts() == ["alpha / noise", "logarithmic"]
+        it.page.get_by_role("radio", name="bf16", exact=True).click()
+        assert it.page.evaluate("location.hash") == "#p=bf16"
+
+
+def test_losses_of_the_last_checkpoint_and_of_lightning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "alpha_hill"
+    for step in (5, 40, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        log = [{"loss": 3 - i / 100, "step": i} for i in range(0, step + 1, 5)]
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    assert read_losses(folder)["loss"][-1] == (100, 2.0) and read_losses(tmp_path)["loss"][0] == (0, 3.0)
+    (tmp_path / "checkpoint-100" / "trainer_state.json").write_text("[]")
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,train_loss,val_loss\n0,1,2.5,\n0,2,,2.25\n1,3,2.0,\n1,4,nan,2.0\n"
+    )
+    assert read_losses(folder) == {"train_loss": [(1, 2.5), (3, 2.0)], "val_loss": [(2, 2.25), (4, 2.0)]}
+    assert "no loss beside alpha" in caplog.text and "checkpoint-100" in caplog.text
 
 
 def row_labels(it: Opened) -> tuple[list[str], list[dict[str, float]]]:

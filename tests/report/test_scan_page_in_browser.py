@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
-from alpha_callbacks.plots.elements.color_scale import color_ends
+from alpha_callbacks.plots.elements.color_scale import color_ends, remark_on
 from alpha_callbacks.report.scan_page import report_html
 from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.vocabulary import Scale
 from benchmarks.report import PRECISIONS
 from tests.support.example_scans import EXPERTS, LOST, SHARED, example
 from tests.support.pages import NASTY, Opened, new_page, opened
@@ -37,8 +38,8 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
 
 @pytest.fixture
 def it(scan: Scan, tmp_path: Path) -> Iterator[Opened]:
-    """The open page; at the end it must have asked for nothing, and said no error."""
-    with opened(scan.html, tmp_path) as page:
+    """The open page with alphas of the finest precision, and no error of a low-bit format, in its map."""
+    with opened(scan.html, tmp_path, address="v=alpha&p=fp32") as page:
         page.page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
         yield page
 
@@ -57,13 +58,13 @@ def focused(it: Opened) -> str:
 
 def test_sections(it: Opened) -> None:
     assert it.page.locator(".card-head h2").all_inner_texts() == [
-        "Findings", "Map", "Experts", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
+        "Findings", "Map", "Experts", "Formats", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
     ]  # fmt: skip
     text = it.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
     assert "Tails are heaviest in" in text and "int4_g32 (8 bits per weight)" in text
     assert "Policy alphaq, budget = 4.5" in text and "alpha-hill scan" in text and "1,024 MiB" in text
-    assert it.page.locator("#distribution-plot .trace").count() == 6
+    assert it.page.locator("#distribution-plot .trace").count() == 5, "of the error that the reference does not have"
 
 
 def test_metric_and_precision(it: Opened, scan: Scan) -> None:
@@ -155,7 +156,7 @@ def test_status_and_reason_in_words(it: Opened) -> None:
 def test_keyboard(it: Opened) -> None:
     keys = it.page.keyboard
     it.page.locator("#map-tools [role=radio][tabindex='0']").first.focus()
-    keys.press("ArrowRight")
+    keys.press("ArrowLeft")
     assert (
         focused(it) == "alpha / noise"
         and it.page.inner_text("#map-tools [aria-checked=true] >> nth=0") == "alpha / noise"
@@ -243,15 +244,15 @@ def test_table(it: Opened, scan: Scan) -> None:
     search.fill("nothing like it")
     assert "No layer matches" in it.page.inner_text("#layer-table tbody")
     search.fill("")
-    it.page.get_by_label("category", exact=True).select_option("attn_k")
+    it.page.locator("#layer-table").get_by_label("category", exact=True).select_option("attn_k")
     assert rows.count() == 3
     it.page.locator("#layer-table th button", has_text=re.compile("^alpha$")).click()
-    shown = [float(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()]
+    shown = [float(text) for text in rows.locator("td:nth-child(9)").all_inner_texts()]
     assert len(shown) == 3 and shown == sorted(shown, reverse=True)
     it.page.locator("#layer-table th button", has_text=re.compile("^alpha$")).click()
-    assert [float(text) for text in rows.locator("td:nth-child(4)").all_inner_texts()] == sorted(shown)
+    assert [float(text) for text in rows.locator("td:nth-child(9)").all_inner_texts()] == sorted(shown)
     assert it.page.locator("#layer-table th[aria-sort=ascending]").inner_text().startswith("alpha")
-    it.page.get_by_label("category", exact=True).select_option("")
+    it.page.locator("#layer-table").get_by_label("category", exact=True).select_option("")
     it.page.get_by_label("status", exact=True).select_option("not ok")
     assert rows.locator("td:first-child").all_inner_texts() == [LOST]
     rows.locator("button").first.click()
@@ -345,6 +346,7 @@ def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Pa
             "Findings",
             "Map",
             "Experts",
+            "Formats",
             "Layers",
             "Distribution",
             "Coverage",
@@ -377,12 +379,51 @@ def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
 
 def test_colours_end_where_those_of_charts_do(it: Opened) -> None:
     draws = np.random.default_rng(0).normal(3, 2, 200).round(1).tolist()
-    for values in ([], [2.0], [2.0, 2.0], draws[:50], draws[:51], draws, [0.0] * 99 + [-3.0], [5.0] * 99 + [7.0]):
-        for scale in ("sequential", "diverging"):
-            told = it.page.evaluate(f"AH.ends({json.dumps(values)}, '{scale}')")
+    cases = ([], [2.0], [2.0, 2.0], draws[:50], draws[:51], draws, [0.0] * 99 + [-3.0], [5.0] * 99 + [7.0])
+    scales: tuple[Scale, ...] = ("sequential", "diverging", "around")
+    told = it.page.evaluate(f"{json.dumps(cases)}.map(one => {json.dumps(scales)}.map(scale => AH.ends(one, scale)))")
+    for values, by_scale in zip(cases, told, strict=True):
+        for scale, found in zip(scales, by_scale, strict=True):
             ends = color_ends(values, scale)
             if ends is None:
-                assert told is None
+                assert found is None
             else:
-                assert (told["low"], told["high"]) == (ends.low, ends.high)
-                assert told["remark"].lower() == (f"{ends.remark.lower()}." if ends.clipped else "")
+                assert (found["low"], found["high"]) == (ends.low, ends.high)
+                assert found["remark"].lower() == (f"{remark_on(ends, scale).lower()}." if ends.clipped else "")
+
+
+def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan, tmp_path: Path) -> None:
+    with opened(scan.html, tmp_path) as it:
+        checked = it.page.locator("#map-tools [aria-checked=true]").all_inner_texts()
+        assert checked == ["relative error", "nf4"], "what was scanned below 16 bits"
+        heads = it.page.locator("#layer-table th[aria-sort], #formats-table th[aria-sort]").all_inner_texts()
+        assert [head.split()[0] for head in heads] == ["nf4", "relative"]
+        it.page.locator("#formats-table").get_by_role("radio", name="MB", exact=True).click()
+        line = it.page.locator("#formats-table tr", has_text="lm_head").locator("td").all_inner_texts()
+        lm_head = next(layer for layer in scan.table.layers if layer.first.layer_name == "lm_head")
+        size = lm_head["int8"].effective_bits * lm_head.first.out_features * lm_head.first.in_features / 8e6
+        assert float(line[5]) == pytest.approx(size, rel=5e-3) and line[3].endswith("%")
+        choose(it, "#map-tools", "alpha / noise")
+        choose(it, "#map-tools", "int8")
+        it.page.locator(CELL).click()
+        assert it.page.evaluate("location.hash") == "#cost=mb&v=ratio&p=int8&layer=model.layers.1.self_attn.q_proj"
+        it.page.locator("nav a[href='#layers']").click()
+        it.page.wait_for_function("location.hash.startsWith('#layers&cost=mb')")
+    with opened(scan.html, tmp_path, address="map&layer=lm_head&p=int4_g32&v=error") as it:
+        assert it.page.inner_text("#panel-title") == "lm_head"
+        assert it.page.locator("#map-tools [aria-checked=true]").all_inner_texts() == ["relative error", "int4_g32"]
+
+
+def test_on_paper_all_is_there_and_then_as_before(it: Opened) -> None:
+    it.page.set_viewport_size({"width": 400, "height": 800})
+    wide = "document.documentElement.scrollWidth"
+    it.page.wait_for_function(f"{wide} === 400")  # a phone shows it without scrolling sideways
+    it.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
+    rows, folded = it.page.locator("#layer-table tbody tr"), it.page.locator("details:not([open])")
+    assert (rows.count(), folded.count()) == (36, 0)
+    assert it.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 980]
+    assert it.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
+    it.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert rows.count() == 25 and folded.count() > 0
+    it.page.wait_for_function(f"{wide} === 400")
+    assert it.page.evaluate("document.documentElement.dataset.theme") == "dark"

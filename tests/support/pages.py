@@ -124,8 +124,8 @@ def new_page(theme: str = "light") -> Iterator[Any]:
 
 
 @contextmanager
-def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]:
-    """Open a page from file://; at the end it must have asked for nothing, and reported no error."""
+def opened(html: str, folder: Path, *, theme: str = "light", address: str = "") -> Iterator[Opened]:
+    """Open a page from file://, at an address inside it; in the end it has asked for nothing and told no error."""
     path = folder / "page.html"
     path.write_text(html, encoding="utf-8")
     if not _page(theme).evaluate(_DRAWS):
@@ -135,10 +135,10 @@ def opened(html: str, folder: Path, *, theme: str = "light") -> Iterator[Opened]
         listeners = {"request": found.requested, "pageerror": found.failed, "console": found.said}
         for event, listener in listeners.items():
             page.on(event, listener)
-        page.goto(path.as_uri())
+        page.goto(path.as_uri() + (f"#{address}" if address else ""))
         assert found.scroll(), "the browser draws no frame"
         yield found
-        assert found.requests == [path.as_uri()]
+        assert [url.partition("#")[0] for url in found.requests] == [path.as_uri()]
         assert found.errors == []
         assert page.evaluate("window.hit") is None
         assert page.locator("main img, main a[href^=javascript]").count() == 0

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -75,7 +76,8 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
         say(axes, LABELS["no_alpha"])
     of = f"{precision} − {table.reference}" if value == "drift" else precision
     unit_text = f"in {tick_text(unit)}" if value == "drift" and colors is not None else ""
-    add_title(figure, joined(f"{METRICS[value].title}, {of}", title, unit_text), WIDTH - 0.2)
+    striped = "striped: no clear tail" if any(cell.unsure for cell in cells.values()) else ""
+    add_title(figure, joined(f"{METRICS[value].title}, {of}", title, unit_text, striped), WIDTH - 0.2)
     return figure, (axes, bar_axes)
 
 
@@ -90,4 +92,4 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
     form = {"drift": "+.1f", "relative_error": ".2g", "relative_size": ".3g"}.get(value, ".2f")
-    return Cell(cell.value, f"{cell.value / unit:{form}}")
+    return replace(cell, text=f"{cell.value / unit:{form}}")

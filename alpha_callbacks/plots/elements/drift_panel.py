@@ -27,7 +27,7 @@ def draw_drift_panel(
     groups: Sequence[Group],
     table: Table,
     colors: dict[str, str],
-    offsets: Sequence[float],
+    offsets: Mapping[str, float],
     size: tuple[float, float],
 ) -> None:
     """Draw the drift of every group and precision.
@@ -37,10 +37,10 @@ def draw_drift_panel(
         groups: from `group_layers`.
         table: gives precisions and reference.
         colors: colour of each precision.
-        offsets: place of each precision inside a group.
+        offsets: precision -> its place inside a group; the reference has none.
         size: width and height of the panel in inches.
     """
-    places = {name: (colors[name], offset) for name, offset in zip(table.precisions, offsets, strict=True)}
+    places = {name: (colors[name], offset) for name, offset in offsets.items()}
     kinds, scale = draw_drifts(axes, groups, table, places, max_ticks=8)
     if not kinds:
         axes.lines[-1].remove()  # of 0

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from alpha_callbacks.plots.elements.color_scale import color_map, color_scale
@@ -16,6 +17,7 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import HATCH, HOLE, INK, METRICS, ink_on
 
 _NO_CELL = Cell(math.nan, "")
+_STRIPES = 0.3  # opacity: the colour and the number below stay readable
 
 
 def heat_colors(table: Table, grid: Grid, value: Value, precision: str) -> tuple[ScalarMappable | None, str]:
@@ -30,6 +32,8 @@ def draw_cells(
 ) -> None:
     """Draw coloured cells; hatched ones where there is no layer or no alpha; white ones where only a bound is known.
 
+    Colours are striped where no layer has a clear tail.
+
     Args:
         axes: a unit square is a cell.
         grid: which cells there are.
@@ -40,6 +44,7 @@ def draw_cells(
     """
     squares: list[list[tuple[float, float]]] = []
     faces: list[Any] = []
+    striped: dict[str, list[list[tuple[float, float]]]] = {}  # ink -> squares
     for row, block in enumerate(grid.rows):
         for column, category in enumerate(grid.columns):
             cell = cells.get((block, category), _NO_CELL)
@@ -50,6 +55,8 @@ def draw_cells(
                 ink = ink_on(*face[:3])
                 squares.append([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)])
                 faces.append(face)
+                if cell.unsure:
+                    striped.setdefault(ink, []).append(squares[-1])
             else:
                 _draw_empty(axes, x, y, hatched=empty)
             if cell.text and (printed or empty):
@@ -57,6 +64,9 @@ def draw_cells(
                           va="center" if across else "center_baseline", rotation=90 if across else 0)  # fmt: skip
     # One artist for all coloured cells: one patch per cell takes ten times as long.
     axes.add_collection(PolyCollection(squares, facecolors=faces, edgecolors="white", linewidths=0.8), autolim=False)
+    for ink, places in striped.items():
+        axes.add_collection(PolyCollection(places, facecolors="none", edgecolors=to_rgba(ink, _STRIPES), linewidths=0,
+                                           hatch="//"), autolim=False)  # fmt: skip
 
 
 def _draw_empty(axes: Axes, x: float, y: float, *, hatched: bool) -> None:

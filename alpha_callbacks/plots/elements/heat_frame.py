@@ -80,8 +80,9 @@ def note_of(grid: Grid, cells: Cells, outside: Sequence[str], *, lost: str, boun
     texts = {cell.text[:1] for cell in cells.values()}
     more = f" and {len(outside) - _OUTSIDE} more" if len(outside) > _OUTSIDE else ""
     return joined(
-        "hatched: no such layer" if len(cells) < len(grid.rows) * len(grid.columns) else "",
+        "grey: no such layer" if len(cells) < len(grid.rows) * len(grid.columns) else "",
         f"{LOST}: {lost}" if LOST in texts else "",
         f"white: {bounded}" if "≤" in texts else "",
+        "striped: no clear tail" if any(cell.unsure for cell in cells.values()) else "",
         f"outside blocks: {', '.join(outside[:_OUTSIDE])}{more}" if outside else "",
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -22,10 +22,14 @@ LOST = LABELS["lost"]
 
 @dataclass(frozen=True)
 class Cell:
-    """What one cell shows: a number with its text, or nan with a text in place of a colour."""
+    """What one cell shows: a number with its text, or nan with a text in place of a colour.
+
+    `unsure`: the number is an alpha of layers none of which has a clear tail.
+    """
 
     value: float
     text: str
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,13 @@ def make_grid(table: Table, *, named: bool = True) -> Grid[LayerRows]:
 
 def cell_of(layers: Iterable[LayerRows], value: Value, precision: str, reference: str) -> Cell:
     """Return the cell of these layers: their median, or the bound of a drift that was not measured."""
+    layers = list(layers)
     if value != "drift":
         middle = median(_number(layer, value, precision) for layer in layers)
-        return Cell(middle, _text(middle, value) if math.isfinite(middle) else LOST)
+        if not math.isfinite(middle):
+            return Cell(middle, LOST)
+        of_tail = value in ("alpha", "alpha_ratio")
+        return Cell(middle, _text(middle, value), of_tail and all(_unsure(layer, precision) for layer in layers))
     known = [drift for layer in layers if (drift := drift_of(layer, precision, reference)).kind != "none"]
     if any(drift.kind == "bounded" for drift in known):  # no colour: it would claim a measurement
         return Cell(math.nan, bound_text(max(abs(drift.value) for drift in known)))
@@ -106,7 +114,12 @@ def with_quartiles(cell: Cell, layers: Sequence[LayerRows], value: Value, precis
     if len(numbers) <= MOST_PER_BLOCK:
         return cell
     low, high = (_text(float(quartile), value) for quartile in np.percentile(numbers, (25, 75)))
-    return Cell(cell.value, f"{cell.text} [{low}–{high}]")
+    return replace(cell, text=f"{cell.text} [{low}–{high}]")
+
+
+def _unsure(layer: LayerRows, precision: str) -> bool:
+    row = row_of(layer, precision)
+    return row is not None and row.tail in ("doubtful", "none")
 
 
 def _text(number: float, value: Value) -> str:

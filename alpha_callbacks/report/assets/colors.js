@@ -23,19 +23,21 @@
 
   /** Where the colours of these values end, as `color_ends` in Python has it: {low, high, remark}; null without any. */
   AH.ends = (values, scale) => {
-    const around = scale === "diverging", {from, share} = AH.words.cut;
-    const ordered = Float64Array.from(values.filter(Number.isFinite), (x) => (around ? Math.abs(x) : x)).sort();
-    if (!ordered.length) return null;
+    const {from, share, around: least} = AH.words.cut, known = values.filter(Number.isFinite);
+    if (!known.length) return null;
+    const at = (sorted, part) => sorted[Math.floor(part * (sorted.length - 1) + 0.5)];
+    const middle = scale === "around" ? at(Float64Array.from(known).sort(), 0.5) : 0, both = scale === "around" || scale === "diverging";
+    const ordered = Float64Array.from(known, (x) => (both ? Math.abs(x - middle) : x)).sort();
     const cut = ordered.length > from ? share : 0, [smallest, largest] = [ordered[0], ordered.at(-1)];
-    let [low, high] = [cut, 1 - cut].map((at) => ordered[Math.floor(at * (ordered.length - 1) + 0.5)]);
-    if (around) {
-      high = high || ordered.find((x) => x > 0) || 0;  // most did not change: still show which did
-      low = -high;
-    } else if (low === high) [low, high] = [smallest, largest];
-    if (low === high && !around) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-    const clipped = largest > high || (!around && smallest < low);
-    const remark = AH.words.labels[around ? "change_ends" : "color_ends"];
-    return around && !high ? null : {low, high, remark: clipped ? `${remark[0].toUpperCase()}${remark.slice(1)}.` : ""};
+    let [low, high] = [at(ordered, cut), at(ordered, 1 - cut)];
+    if (scale === "around") high = Math.max(high, least * Math.abs(middle)) || 0.5;
+    else if (both) high = high || ordered.find((x) => x > 0) || 0;  // most did not change: still show which did
+    else if (low === high) [low, high] = [smallest, largest];
+    if (low === high && !both) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+    const clipped = largest > high || (!both && smallest < low);
+    const remark = AH.words.labels[{diverging: "change_ends", around: "around_ends"}[scale] || "color_ends"];
+    if (both && !high) return null;
+    return {low: both ? middle - high : low, high: middle + high, remark: clipped ? `${remark[0].toUpperCase()}${remark.slice(1)}.` : ""};
   };
 
   /** A colour as this theme shows it: in the dark theme the darkest ones are lighter. */

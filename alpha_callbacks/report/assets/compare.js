@@ -16,7 +16,8 @@
   const hover = (i) => `<b>${AH.plain(names[i])}</b><br>A ${AH.number(numbers.alpha_a[i], 6)}, B ${AH.number(numbers.alpha_b[i], 6)}` +
     `<br>change ${deltaText(i)}`;
 
-  let value = "alpha";
+  const values = AH.state.choice("v", "Value", [["ratio", VALUES.ratio.title], ["alpha", VALUES.alpha.title]], "ratio", (chosen) => { value = chosen; drawScatters(); });
+  let value = values.value;
   const plots = [document.getElementById("scatter-alphas"), document.getElementById("scatter-deltas")];
   AH.categoryKeys(document.getElementById("scatter-keys"), kinds);
 
@@ -58,17 +59,14 @@
     for (const one of values) { low = Math.min(low, one); high = Math.max(high, one); }
     return low <= high ? [low, high] : [0, 1];
   }
-  document.getElementById("scatter-tools").append(AH.choice("Value", [["alpha", VALUES.alpha.title], ["ratio", VALUES.ratio.title]], value, (chosen) => {
-    value = chosen;
-    drawScatters();
-  }).group);
+  document.getElementById("scatter-tools").append(AH.el("span", {class: "tool"}, "Value", values.group));
   drawScatters();
 
   /* Map: one cell per block and category with the median, and one tile per layer outside blocks. */
   const SHOWN = {
-    change: {label: "Change", title: "B − A", of: delta},
-    ratio: {label: `Change of ${VALUES.ratio.title}`, title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
-    spread: {label: "Change / spread", title: "change / spread", of: (i) => delta(i) / numbers.spread[i]},
+    ratio: {label: `change of ${VALUES.ratio.title}`, title: "ratio B − A", of: (i) => told(i, VALUES.ratio.b(i) - VALUES.ratio.a(i))},
+    change: {label: "change of alpha", title: "B − A", of: delta},
+    spread: {label: "change / spread", title: "change / spread", of: (i) => delta(i) / numbers.spread[i]},
   };
   const heat = document.getElementById("compare-heat");
   const inside = all.filter((i) => source.block[i] !== null), outside = all.filter((i) => source.block[i] === null);
@@ -99,7 +97,7 @@
       several > 1 ? `Cells show the median of up to ${several} layers.` : "",
     ].filter(Boolean).join(" ");
     for (const {element, value, i} of tiles) {
-      const change = of(i), text = key === "change" ? deltaText(i) : AH.signed(change, 3);
+      const change = of(i), text = key === "change" ? deltaText(i) : key === "ratio" && !resolved(i) && numbers.error[i] > 1e-9 ? AH.bound(numbers.error[i] / numbers.null_b[i]) : AH.signed(change, 3);
       const {fill, ink} = AH.color("diverging", Number.isFinite(change) ? 0.5 + change / (2 * end) : 0.5);
       Object.assign(element.style, {background: fill, color: ink});
       value.textContent = text;
@@ -121,14 +119,14 @@
       },
     }));
   }
-  document.getElementById("compare-tools").append(
-    AH.choice("Value", Object.entries(SHOWN).map(([key, {label}]) => [key, label]), "change", drawMap).group);
-  drawMap("change");
+  const maps = AH.state.choice("map", "Value", Object.entries(SHOWN).map(([key, {label}]) => [key, label]), "ratio", drawMap);
+  document.getElementById("compare-tools").append(AH.el("span", {class: "tool"}, "Value", maps.group));
+  drawMap(maps.value);
 
   const tone = (i) => (!resolved(i) ? "" : delta(i) > 0 ? "up" : "down");
   const size = (key, of, digits, more = {}) => ({title: key, number: true, value: of, text: (i) => AH.number(of(i), digits), ...more});
   AH.layerTable(document.getElementById("compare-table"), {
-    label: "Layers", rows: () => all, order: {column: 5, down: true}, page: 40,
+    label: "Layers", rows: () => all, address: true, order: {column: 5, down: true}, page: 40,
     columns: [
       {title: "layer", value: (i) => names[i]},
       {title: "category", value: category},

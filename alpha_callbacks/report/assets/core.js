@@ -87,7 +87,7 @@ const AH = (() => {
   let chosen = "auto";
   const dark = () => (chosen === "auto" ? system.matches : chosen === "dark");
 
-  function choose(theme) {
+  function choose(theme, keep = true) {
     chosen = theme;
     document.documentElement.dataset.theme = dark() ? "dark" : "light";
     for (const button of document.querySelectorAll("[data-theme-choice]")) {
@@ -95,7 +95,7 @@ const AH = (() => {
       button.setAttribute("aria-checked", String(mine));
       button.tabIndex = mine ? 0 : -1;
     }
-    try { localStorage.setItem("alpha-hill-theme", theme); } catch { /* some browsers forbid it for files */ }
+    try { if (keep) localStorage.setItem("alpha-hill-theme", theme); } catch { /* some browsers forbid it for files */ }
     for (const act of listeners) act();
   }
 
@@ -140,6 +140,9 @@ const AH = (() => {
     data, unpack, decode, el, plain, breakable, number, signed, count, quantile, median, bound, percent, choice, dark, words,
     /** Call `act` whenever the theme changes. */
     onTheme: (act) => listeners.push(act),
+    theme: () => chosen,
+    /** Change the theme without keeping it as the choice of the reader. */
+    setTheme: (theme) => choose(theme, false),
     /** The value of a CSS variable in this theme: token("ink"). */
     token: (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(),
   };

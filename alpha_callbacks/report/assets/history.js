@@ -15,7 +15,35 @@
     ratio: {label: AH.words.metrics.alpha_ratio.title, of: (row, i) => row.map((alpha) => alpha / noise[i])},
     change: {label: AH.words.metrics.change.title, of: (row) => { const from = first(row); return row.map((alpha) => alpha - from); }},
   };
-  let precision = 0, value = "alpha", linesValue = "alpha";
+  // Of weights that were trained before, the change says more than the value.
+  const usual = source.trained && wide > 1 ? "change" : "ratio";
+  const options = ["ratio", "alpha", "change"].map((key) => [key, VALUES[key].label]);
+  const choices = {
+    precision: AH.state.choice("p", "Precision", source.precisions.map((name) => [name, name]), source.precisions[0], (chosen) => {
+      precision = source.precisions.indexOf(chosen);
+      drawHeat();
+      drawLines();
+      table.fill();
+    }),
+    value: AH.state.choice("v", "Value", options, usual, (chosen) => { value = chosen; drawHeat(); }),
+    lines: AH.state.choice("lines", "Value", options, usual, (chosen) => { linesValue = chosen; drawLines(); }),
+    steps: AH.state.choice("steps", "Steps", [["even", "even"], ["log", "logarithmic"]], logarithmic() ? "log" : "even", (chosen) => { scale = chosen; drawLines(); }),
+  };
+  let precision = source.precisions.indexOf(choices.precision.value), value = choices.value.value;
+  let linesValue = choices.lines.value, scale = choices.steps.value;
+
+  /** True if the gaps between states grow as steps 1, 2, 4, 8 do: on an even axis, all but the last would be one. */
+  function logarithmic() {
+    const gaps = steps.slice(1).map((step, at) => step - steps[at]);
+    return gaps.length >= 4 && AH.median(gaps.slice(Math.ceil(gaps.length / 2))) > 3 * AH.median(gaps.slice(0, Math.floor(gaps.length / 2)));
+  }
+  const earliest = Math.min(1e9, ...steps.filter((step) => step > 0), ...Object.values(source.losses).flatMap(([at]) => at.filter((step) => step > 0)));
+  const place = (step) => (scale === "log" ? Math.max(step, earliest / 2) : step); // a logarithm has no place for step 0
+  function stepAxis() {
+    if (scale !== "log") return AH.axis({nticks: 6, zeroline: false});
+    const near = steps.filter((_, at) => at % Math.ceil(steps.length / 7) === 0);
+    return AH.axis({type: "log", zeroline: false, tickvals: near.map(place), ticktext: near.map(String), tickangle: 0});
+  }
   const row = (i) => alphas[precision].subarray(i * wide, (i + 1) * wide);
   const shown = (i, key) => VALUES[key].of(row(i), i);
 
@@ -82,29 +110,40 @@
     const rest = mine.length - told.length;
     return AH.el("div", {class: "keys"}, ...told, rest ? AH.key(`${rest} more`, OUTSIDE.at(-1)) : null);
   }
-  const panels = kinds.map((kind, at) => {
-    const plot = AH.el("div", {class: "plot", role: "img", "aria-label": `${kind} over the steps`});
-    document.getElementById("panels").append(AH.el("div", {}, AH.el("h3", {text: kind}), plot, keysOf(kind, outside[at])));
+  function panel(title, keys) {
+    const plot = AH.el("div", {class: "plot", role: "img", "aria-label": `${title} over the steps`});
+    document.getElementById("panels").append(AH.el("div", {}, AH.el("h3", {text: title}), plot, keys));
     return plot;
-  });
+  }
+  const losses = Object.entries(source.losses), LOSS = ["tail", "data", "noise", "up", "down"];
+  const lossColor = (at) => LOSS[at % LOSS.length];
+  const lossPanel = losses.length ? panel("loss", losses.length > 1 ? AH.el("div", {class: "keys"}, ...losses.map(([name], at) => AH.key(name, `var(--${lossColor(at)})`))) : null) : null;
+  const panels = kinds.map((kind, at) => panel(kind, keysOf(kind, outside[at])));
   function drawLines() {
     kinds.forEach((kind, at) => AH.plot(panels[at], () => ({
       data: [...bands[at]].reverse().map((i) => ({ // the first layers, which have names below the panel, on top
-        type: "scatter", mode: wide > 12 ? "lines" : "lines+markers", x: steps, y: shown(i, linesValue), connectgaps: false,
+        type: "scatter", mode: wide > 12 ? "lines" : "lines+markers", x: steps.map(place), y: shown(i, linesValue), connectgaps: false, customdata: steps,
         name: full[i], line: {color: ink(i), width: 1.2}, marker: {size: 4, color: ink(i)},
-        hovertemplate: `<b>%{fullData.name}</b>${where(i)}<br>step %{x}: %{y:.5g}<extra></extra>`,
+        hovertemplate: `<b>%{fullData.name}</b>${where(i)}<br>step %{customdata}: %{y:.5g}<extra></extra>`,
       })),
       layout: {
         margin: {l: 46, r: 8, t: 6, b: 34},
-        xaxis: AH.axis({nticks: 6, zeroline: false}), yaxis: AH.axis({nticks: 6, zeroline: linesValue === "change", exponentformat: "power"}),
+        xaxis: stepAxis(), yaxis: AH.axis({nticks: 6, zeroline: linesValue === "change", exponentformat: "power"}),
       },
     })));
+    if (lossPanel) AH.plot(lossPanel, () => ({
+      data: losses.map(([name, [at, loss]], i) => ({
+        type: "scatter", mode: at.length > 40 ? "lines" : "lines+markers", x: at.map(place), y: loss, name: AH.plain(name), customdata: at,
+        line: {color: AH.token(lossColor(i)), width: 1.4}, marker: {size: 4}, hovertemplate: `<b>%{fullData.name}</b><br>step %{customdata}: %{y:.5g}<extra></extra>`,
+      })),
+      layout: {margin: {l: 46, r: 8, t: 6, b: 34}, xaxis: stepAxis(), yaxis: AH.axis({nticks: 6, zeroline: false})},
+    }));
   }
 
   const from = (i) => first(row(i)), to = (i) => last(row(i)), moved = (i) => to(i) - from(i);
   const size = (title, of, digits) => ({title, number: true, value: of, text: (i) => AH.number(of(i), digits)});
   const table = AH.layerTable(document.getElementById("history-table"), {
-    label: "Layers", rows: () => all, order: {column: 4, down: true}, page: 40,
+    label: "Layers", rows: () => all, address: true, order: {column: 4, down: true}, page: 40,
     columns: [
       {title: "layer", value: (i) => names[i]},
       {title: "category", value: category},
@@ -117,18 +156,10 @@
     ],
   });
 
-  const options = Object.entries(VALUES).map(([key, {label}]) => [key, label]);
-  const tools = document.getElementById("history-tools");
-  if (source.precisions.length > 1)
-    tools.append(AH.choice("Precision", source.precisions.map((name, i) => [String(i), name]), "0", (chosen) => {
-      precision = Number(chosen);
-      drawHeat();
-      drawLines();
-      table.fill();
-    }).group);
-  tools.append(AH.choice("Value", options, value, (chosen) => { value = chosen; drawHeat(); }).group);
-  document.getElementById("lines-tools").append(
-    AH.choice("Value", options, linesValue, (chosen) => { linesValue = chosen; drawLines(); }).group);
+  const tool = (label, {group}) => AH.el("span", {class: "tool"}, label, group);
+  document.getElementById("history-tools").append(...[
+    source.precisions.length > 1 ? tool("Precision", choices.precision) : null, tool("Value", choices.value)].filter(Boolean));
+  document.getElementById("lines-tools").append(tool("Value", choices.lines), tool("Steps", choices.steps));
   drawHeat();
   drawLines();
 })();

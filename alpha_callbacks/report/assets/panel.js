@@ -30,6 +30,7 @@ AH.panel = (() => {
     shown = what;
     const fresh = panel.hidden;
     panel.hidden = false;
+    AH.state.set({layer: "layer" in shown ? L.name(shown.layer) : null});
     document.body.classList.add("with-panel");
     if (fresh) window.dispatchEvent(new Event("resize")); // charts beside it have less room
     draw();
@@ -56,6 +57,7 @@ AH.panel = (() => {
     document.body.classList.remove("with-panel");
     window.dispatchEvent(new Event("resize"));
     AH.marked([]);
+    AH.state.set({layer: null});
     const to = opener && opener.isConnected ? opener : document.querySelector("#heat [tabindex='0'], #strip [tabindex='0']");
     [opener, from, shown] = [null, null, null];
     to?.focus();
@@ -64,6 +66,7 @@ AH.panel = (() => {
   function step(by) {
     const among = from ? from.layers : L.all, at = among.indexOf(shown.layer);
     shown = {layer: among[(at + by + among.length) % among.length]};
+    AH.state.set({layer: L.name(shown.layer)});
     draw();
   }
 

@@ -41,14 +41,14 @@
     const row = (p) => {
       const alpha = alphas[p], known = Number.isFinite(alpha);
       return AH.el("tr", {class: p === chosen ? "chosen" : null},
-        AH.el("th", {scope: "row"}, AH.el("button", {type: "button", class: "plain", text: L.precisions[p], title: `Show ${L.precisions[p]}`, "aria-pressed": String(p === chosen), on: {click: () => choose(p)}})),
+        AH.el("th", {scope: "row"}, AH.el("button", {type: "button", class: "plain", text: L.named(p), title: `Show ${L.named(p)}`, "aria-pressed": String(p === chosen), on: {click: () => choose(p)}})),
         AH.el("td", {class: "track"}, AH.el("div", {class: "bar", style: {width: `${known ? (100 * alpha) / top : 0}%`, background: AH.precisionColor(L.precisions[p], L.precisions)}}),
           Number.isFinite(noise) ? AH.el("div", {class: "noise-mark", style: {left: `${(100 * noise) / top}%`}}) : null),
         AH.el("td", {class: "number", text: known ? alpha.toPrecision(AH.words.metrics.alpha.digits) : L.word("status", i, p)}),
         AH.el("td", {class: "number soft", text: known ? AH.metricText("drift", i, p) : ""}));
     };
     return AH.el("table", {class: "bars"}, AH.el("thead", {}, AH.el("tr", {}, ...["precision", "", "alpha", "drift"].map((text, at) => AH.el("th", {scope: "col", class: at > 1 ? "number" : null}, at === 1 ? AH.el("span", {class: "noise-key", text: AH.words.labels.noise}) : text)))),
-      AH.el("tbody", {}, ...L.precisions.map((_, p) => row(p))));
+      AH.el("tbody", {}, ...L.distinct.map((p) => row(p))));
   }
   function choose(p) {
     AH.view.set({precision: p});
@@ -66,13 +66,16 @@
     ["KS distance", size("ks_distance")], ["k of n", (i, p) => (L.number("k_used", i, p) ? `${L.number("k_used", i, p)} of ${L.number("n_eigs", i, p)}` : "–")],
     ["x_min", size("x_min", 5)], ["threshold", (i, p) => (L.word("threshold", i, p) === "last" ? "λ(k)" : "λ(k+1)")],
     ["spectral norm", size("spectral_norm", 5)], ["Frobenius norm", size("frobenius_norm", 5)], ["stable rank", size("stable_rank", 4)],
-    ["relative error", percent("relative_error")], ["SQNR", (i, p) => { const v = L.number("relative_error", i, p); return v > 0 ? `${(-20 * Math.log10(v)).toFixed(1)} dB` : v === 0 ? "∞" : "–"; }],
+    ["relative error", percent("relative_error")], ["SQNR", (i, p) => L.sqnrText(i, p, " dB")],
     ["spectral error", percent("spectral_error")], ["weights to inf", size("overflow")], ["weights to 0", size("underflow")],
     ["bits per weight", size("effective_bits", 4)], ["method", word("method")], ["solver", word("solver")],
   ];
 
+  /** A column stands for all precisions with the same values; what differs even so (bits, method) is told for each. */
+  const told = (text, i, p) => [...new Set(L.precisions.flatMap((_, at) => (L.first(at) === p ? [text(i, at)] : [])))].join(" / ");
+
   AH.layerNumbers = (i, chosen) => AH.el("table", {class: "numbers fields"},
-    AH.el("thead", {}, AH.el("tr", {}, AH.el("th", {scope: "col"}), ...L.precisions.map((name, p) => AH.el("th", {scope: "col", class: p === chosen ? "number chosen" : "number", text: name})))),
+    AH.el("thead", {}, AH.el("tr", {}, AH.el("th", {scope: "col"}), ...L.distinct.map((p) => AH.el("th", {scope: "col", class: p === chosen ? "number chosen" : "number", text: L.named(p)})))),
     AH.el("tbody", {}, ...FIELDS.map(([title, text]) => AH.el("tr", {}, AH.el("th", {scope: "row", text: title}),
-      ...L.precisions.map((_, p) => AH.el("td", {class: p === chosen ? "number chosen" : "number", text: text(i, p)}))))));
+      ...L.distinct.map((p) => AH.el("td", {class: p === chosen ? "number chosen" : "number", text: told(text, i, p)}))))));
 })();

@@ -1,5 +1,5 @@
 "use strict";
-/* AH.plot: plotly in the look of the page; charts are drawn when they come into view and when the theme changes. */
+/* AH.plot: plotly in the look of the page; charts are drawn when they come into view, when the theme changes, and on paper. */
 (() => {
   const CONFIG = {
     displaylogo: false, responsive: true,
@@ -56,6 +56,15 @@
     seen.unobserve(element);
     if (shown.delete(element)) window.Plotly?.purge(element);
     drawn.delete(element);
+  };
+  /** Draw every chart, as wide as its element is now, in view or not. */
+  AH.drawAll = () => {
+    for (const element of drawn.keys()) {
+      const fresh = !shown.has(element);
+      shown.add(element);
+      draw(element);
+      if (!fresh) window.Plotly?.Plots.resize(element);
+    }
   };
   AH.axis = axis;
   AH.onTheme(() => shown.forEach(draw));

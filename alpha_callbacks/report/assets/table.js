@@ -1,10 +1,13 @@
 "use strict";
 /* AH.layerTable: layers as rows that can be searched, filtered and sorted, one page at a time. */
-AH.layerTable = (element, {columns, rows, open = null, filters = [], order = null, label, page = 25}) => {
+AH.layerTable = (element, {columns, rows, open = null, filters = [], order = null, label, page = 25, address = false}) => {
   // columns: {title, value(row), text(row), number, tone(row)}; the first is the name, and a link if there is `open(row)`.
-  // filters: {label, value(row)}. order: {column, down}, null for the order of the rows.
+  // filters: {label, value(row)}. order: {column, down}, null for the order of the rows. address: keep words and order there.
   let most = page;
+  const sorted = address ? (AH.state.get("sort") || "").match(/^(-?)(.+)$/) : null, by = sorted ? columns.findIndex(({title}) => title === sorted[2]) : -1;
+  if (by >= 0) order = {column: by, down: Boolean(sorted[1])};
   const search = AH.el("input", {type: "search", placeholder: "Filter by words of the name", "aria-label": "Filter by name", spellcheck: "false"});
+  if (address) search.value = AH.state.get("find") || "";
   const found = AH.el("span", {class: "note", "aria-live": "polite"});
   const selects = filters.map((filter) => {
     const values = [...new Set(rows().map(filter.value))].sort((a, b) => a.localeCompare(b, "en", {numeric: true}));
@@ -17,6 +20,7 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
     const button = AH.el("button", {type: "button", class: "plain", text: column.title, title: column.about || null, on: {click: () => {
       const again = order && order.column === at;
       order = again && order.down !== Boolean(column.number) ? null : {column: at, down: again ? !order.down : Boolean(column.number)};
+      if (address) AH.state.set({sort: order ? `${order.down ? "-" : ""}${column.title}` : null});
       fill();
     }}});
     return AH.el("th", {scope: "col", class: column.number ? "number" : null}, button);
@@ -31,7 +35,13 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
     body.children[first]?.querySelector("button")?.focus({preventScroll: true});
   }}});
   element.append(tools, AH.el("div", {class: "scroll"}, AH.el("table", {class: "layer-table", "aria-label": label}, AH.el("thead", {}, AH.el("tr", {}, ...heads)), body)), more);
-  search.addEventListener("input", () => { most = page; fill(); });
+  search.addEventListener("input", () => {
+    most = page;
+    if (address) AH.state.set({find: search.value});
+    fill();
+  });
+  let shown = page;
+  AH.onPaper(() => { shown = most; most = Infinity; fill(); }, () => { most = shown; fill(); });
 
   function fill() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -16,9 +16,9 @@ _SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
 
 
 def tails_text(snapshot: Snapshot) -> str:
-    """Return the largest moves, the heaviest tails, drifts and errors, the layers without alpha, what is not shown."""
+    """Return the largest errors and moves, the heaviest tails, drifts, the layers without alpha, what is not shown."""
     table = snapshot.table
-    parts = (_moves(snapshot), _heaviest(table), _drifts(table), _errors(snapshot), _lost(table), _copies(snapshot))
+    parts = (_errors(snapshot), _moves(snapshot), _heaviest(table), _drifts(table), _lost(table), _copies(snapshot))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -70,7 +70,7 @@ def make_table(names: tuple[str, ...] = LAYERS, precisions: tuple[str, ...] = PR
 
 def make_snapshot(step: int, table: Table | None = None, *, epoch: float | None = 0.5) -> Snapshot:
     snapshot = Snapshot(step, epoch, "checkpoint", table or make_table(shift=step / 1e4), seconds=1.25)
-    snapshot.__dict__["images"] = {"bars_attn_q": PIXELS, "heat_alpha": 255 - PIXELS}  # drawing has its own tests
+    snapshot.__dict__["images"] = {"bars_attn_q": PIXELS, "heat_alpha_ratio": 255 - PIXELS}  # drawing has its own tests
     return snapshot
 
 
