@@ -351,7 +351,7 @@ class _Matrix:
     def answer(self, solved: _Solved, precision: str, *, method: Method, bound: float) -> _Answer:
         """Return the row of one precision from a decomposition."""
         fit, found = solved.fit, solved.spectrum
-        if found.accuracy and method != "lossless":
+        if found.accuracy:  # of a lossless value too: the same bits as the stored matrix, whose alpha may be off
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
         reason = _REASONS.get(fit.status, "")
         if self.beyond_rank:

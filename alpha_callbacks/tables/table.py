@@ -43,7 +43,7 @@ class Row:
         alpha: tail exponent.
         alpha_null: the same for pure noise of this shape.
         alpha_error_bound: |error| of alpha: proved for one without a decomposition of its own (0 lossless, > 0 bounded
-            and certified); for one from the fast solver its error, nan for a computed one of the exact solver.
+            and certified), nan for a computed one; all of the fast solver bring its error, which is not proved.
         k_used: tail size.
         n_eigs: number of eigenvalues.
         threshold: "next" or "last".
@@ -188,6 +188,8 @@ class LayerRows:
     @staticmethod
     def _error(row: Row, base: Row) -> float:
         """Return how far the difference of two alphas may be from the true one; 0 where that is beyond printing."""
+        if {row.method, base.method} <= {"lossless", "bounded"}:  # of one decomposition, whose own error they share
+            return sum(r.alpha_error_bound for r in (row, base) if r.method == "bounded")
         known = [r for r in (row, base) if not math.isnan(r.alpha_error_bound)]
         computed = max((r.alpha_error_bound for r in known if r.method == "computed"), default=0.0)
         return max(2 * computed, sum(r.alpha_error_bound for r in known))

@@ -134,6 +134,15 @@ def test_fast_values_carry_the_error_of_the_fast_solver() -> None:
     assert all(abs(a.alpha - b.alpha) <= a.alpha_error_bound for a, b in bounded)
 
 
+def test_lossless_values_of_the_fast_solver_carry_its_error() -> None:
+    """The bits are those of the stored matrix; alpha of it is not exact."""
+    w = weight_of(heavy(200, 160))
+    (fast,) = analyze_weight(w, AnalysisOptions(precisions=("fp32",), solver="fast"))
+    (exact,) = analyze_weight(w, AnalysisOptions(precisions=("fp32",)))
+    assert (fast.method, fast.solver, exact.alpha_error_bound) == ("lossless", "gram_fp32", 0)
+    assert 0 < abs(fast.alpha - exact.alpha) <= fast.alpha_error_bound == 2e-5 * fast.alpha
+
+
 @pytest.mark.real
 def test_fast_drifts_have_the_sign_of_exact_ones(minilm: Path) -> None:
     """fp32 weights: what fast still reports as a measured drift is one."""

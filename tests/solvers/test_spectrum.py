@@ -67,8 +67,23 @@ def test_gram_gives_way_to_svd_where_it_cannot_resolve_the_threshold(condition: 
 
 
 def test_fast_gives_way_to_exact() -> None:
-    evals = torch.logspace(0, -6, 60, dtype=torch.float64)
-    assert solve(with_spectrum(evals, 80, 60), solver="fast", k=50).solver != "gram_fp32"
+    evals = torch.logspace(0, -6, 160, dtype=torch.float64)
+    assert solve(with_spectrum(evals, 180, 160), solver="fast", k=130).solver != "gram_fp32"
+
+
+@pytest.mark.parametrize("kind", ["small", "flat", "spikes"])
+def test_what_fp32_is_not_good_for_is_solved_in_fp64(kind: str) -> None:
+    n = 11 if kind == "small" else 160
+    values = 1 + torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if kind == "flat":  # nearly orthogonal
+        values = 1 + 1e-2 * values
+    if kind == "spikes":
+        values[:3] *= 1e4
+    w = with_spectrum(values.sort(descending=True).values, n, n)
+    k = min(16, n - 1)
+    result, truth = solve(w, solver="fast", k=k), solve(w, k=k)
+    assert result.solver == truth.solver == "gram_fp64" and result.accuracy == 0
+    assert result.evals.tolist() == truth.evals.tolist()
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e8, 1e30])
