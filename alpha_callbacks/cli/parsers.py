@@ -15,7 +15,10 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.utils import plugins
 
 EXAMPLE_MODEL = "tiny_llama"  # what the model that comes with the package is called on the command line
-EXPORT_FORMATS = "plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor or bitsandbytes."
+EXPORT_FORMATS = (
+    "plan, layer-config, compressed-tensors, torchao, gguf, llm-compressor, bitsandbytes, auto-round, gptqmodel, mlx "
+    "or modelopt."
+)
 
 _T = TypeVar("_T")
 

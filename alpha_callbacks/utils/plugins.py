@@ -37,11 +37,15 @@ _TABLE: Mapping[Group, Mapping[str, str]] = {
     },
     "precisions": {"gguf": "alpha_integrations.precisions.gguf_precision:FAMILY"},
     "exporters": {
+        "auto-round": f"{_QUANTIZERS}.auto_round_export:export",
         "bitsandbytes": f"{_QUANTIZERS}.bitsandbytes_export:export",
         "compressed-tensors": f"{_QUANTIZERS}.compressed_tensors_export:export",
         "gguf": f"{_QUANTIZERS}.gguf_export:export",
+        "gptqmodel": f"{_QUANTIZERS}.gptqmodel_export:export",
         "layer-config": f"{_QUANTIZERS}.layer_config_export:export",
         "llm-compressor": f"{_QUANTIZERS}.llm_compressor_export:export",
+        "mlx": f"{_QUANTIZERS}.mlx_export:export",
+        "modelopt": f"{_QUANTIZERS}.modelopt_export:export",
         "torchao": f"{_QUANTIZERS}.torchao_export:export",
     },
     "writers": {

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +105,10 @@ def test_export_config_takes_the_words_of_a_quantizer(scanned: Path, tmp_path: P
     target = tmp_path / "config.json"
     output = run("recommend", scanned, "--candidates", "int8,int4", "-o", tmp_path, "--export-config", target,
                  "--format", "compressed-tensors")  # fmt: skip
-    assert "This plan can be exported to compressed-tensors, " in output and "quantize --format` writes" in output
+    assert (
+        re.search("This plan can be exported to .*compressed-tensors, ", output)
+        and "quantize --format` writes" in output
+    )
     assert "Coverage: transformers quantizes " in output and "of the weights, all that the plan puts" in output
     config = json.loads(target.read_text())
     assert config["quant_method"] == "compressed-tensors" and config["ignore"] == ["lm_head"]

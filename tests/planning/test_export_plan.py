@@ -103,6 +103,10 @@ def test_a_plan_without_anything_to_quantize_is_refused(target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "format_"),
     [
+        *(("auto-round", f) for f in ("int6", "int8:asym", "fp8", "mxfp4", "int4:tensor")),
+        *(("gptqmodel", f) for f in ("int6", "fp8", "nf4", "int4:tensor")),
+        *(("mlx", f) for f in ("int4", "int8", "fp8", "mxfp4:floor", "int4:asym:g16")),
+        *(("modelopt", f) for f in ("int4", "mxfp4", "fp8:block128", "nf4")),
         *(("bitsandbytes", f) for f in ("int8", "int4", "nf4:b128", "fp4")),
         *(("compressed-tensors", f) for f in ("nf4", "e5m2", "mxfp6_e3m2", "mxfp8_e5m2", "mxfp4:floor", "mxfp8:even")),
         *(("compressed-tensors", f) for f in ("fp4", "fp8:none", "gguf:q8_0")),
@@ -162,5 +166,5 @@ def test_a_scale_of_a_whole_fused_matrix_is_noted(target: str) -> None:
 
 
 def test_unknown_target() -> None:
-    with pytest.raises(PlanError, match=r"format: expected one of plan, bitsandbytes, .*, got 'awq'"):
+    with pytest.raises(PlanError, match=r"format: expected one of plan, auto-round, .*, got 'awq'"):
         export_plan(plan_of({"fc": "int8"}), "awq")

@@ -165,11 +165,57 @@ def gguf(export: Export, plan: Plan) -> dict[str, str]:
     return {name: kind for name, kind in kinds.items() if kind not in ("f32", "f16", "bf16")}
 
 
+def auto_round(export: Export, plan: Plan) -> dict[str, str]:
+    """Exact names of layers first, as AutoRound 0.16.1 resolves a layer_config; the rest of a block gets W4A16."""
+    config = json.loads(export.text)
+    names = {choice.layer_name for choice in plan.choices}
+    assert set(config) <= names  # anything else would be searched for as an expression
+    found = {}
+    for choice in plan.choices:
+        entry = config.get(choice.layer_name, {"bits": 16} if "lm_head" in choice.layer_name else {"bits": 4})
+        if entry["bits"] < 16:
+            found[choice.layer_name] = f"int{entry['bits']} {entry.get('group_size', 128)}"
+    return found
+
+
+def gptqmodel(export: Export, plan: Plan) -> dict[str, str]:
+    """The first `dynamic` expression that matches decides, as in GPTQModel 7.7.0; the rest gets the base."""
+    config = json.loads(export.text)
+    found = {}
+    for choice in plan.choices:
+        keys = [key for key in config["dynamic"] if re.match(key[2:], choice.layer_name)]
+        if keys and keys[0].startswith("-:"):
+            continue
+        entry = {**config, **(config["dynamic"][keys[0]] if keys else {})}
+        found[choice.layer_name] = f"int{entry['bits']} {entry['group_size']}"
+    return found
+
+
+def mlx(export: Export, plan: Plan) -> dict[str, str]:
+    """A path in `quantization` decides, as in MLX-LM 0.32.2; the rest is what the checkpoint has scales for."""
+    config = json.loads(export.text)["quantization"]
+    entries = {choice.layer_name: config[choice.layer_name] for choice in plan.choices}
+    return {name: f"{e['mode']} {e['bits']} {e['group_size']}" for name, e in entries.items() if e}
+
+
+def modelopt(export: Export, plan: Plan) -> dict[str, str]:
+    """`quantized_layers`, or one algorithm for all that is not excluded, as ModelOpt 0.47.0 converts the file."""
+    config = json.loads(export.text)["quantization"]
+    if config["quant_algo"] == "MIXED_PRECISION":
+        return {name: entry["quant_algo"] for name, entry in config["quantized_layers"].items()}
+    names = [c.layer_name for c in plan.choices if c.layer_name not in config["exclude_modules"]]
+    return dict.fromkeys(names, config["quant_algo"])
+
+
 _CT = (
     "int2", "int3:g64", "int4", "int4:g64", "int4:channel", "int6", "int8", "int8:g32", "int8:tensor", "fp8",
     "fp8:tensor", "mxfp8", "mxfp6", "mxfp4", "nvfp4",
 )  # fmt: skip
 TARGETS = {
+    "auto-round": Target(("int2", "int3:g64", "int4", "int4:channel", "int4:asym", "int8", "int8:g32"), auto_round),
+    "gptqmodel": Target(("int2", "int3:g64", "int4", "int4:channel", "int4:asym", "int8", "int8:g32"), gptqmodel),
+    "mlx": Target(("int2:asym", "int3:asym:g64", "int4:asym", "int6:asym", "mxfp4", "mxfp8", "nvfp4"), mlx),
+    "modelopt": Target(("nvfp4", "int8", "fp8", "fp8:tensor", "mxfp8"), modelopt),
     "bitsandbytes": Target(("nf4",), bitsandbytes, mixed=False),
     "compressed-tensors": Target((*_CT, "int4:asym"), compressed_tensors),
     "gguf": Target(

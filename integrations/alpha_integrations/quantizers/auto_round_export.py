@@ -1,0 +1,50 @@
+"""AutoRound: the `layer_config` of `AutoRound(model, layer_config=...)`, exact names with bits, group and symmetry."""
+
+import json
+
+from alpha_callbacks.planning.export_plan import Export, refuse
+from alpha_callbacks.planning.plan import Plan
+from alpha_integrations.quantizers.integer_groups import integer_entry
+from alpha_integrations.quantizers.plan_modules import (
+    encoding_of,
+    name_notes,
+    refuse_ragged,
+    refuse_unheld,
+    require_modules,
+    split_modules,
+)
+
+_TARGET = "auto-round"
+_BITS = (2, 3, 4, 8)
+_SIDE = 32  # AutoRound leaves a matrix with other sizes at 16 bits
+_KEPT = {"bits": 16, "data_type": "float"}
+_HOLDS = "int2, int3, int4 and int8 by group or row, asymmetric ones up to 4 bits"
+_NOTE = (
+    "AutoRound learns how to round; error and KL here are those of rounding to nearest (its iters=0). What the file "
+    "does not name inside blocks gets AutoRound's own scheme."
+)
+
+
+def export(plan: Plan) -> Export:
+    """Return {module path: {"bits", "group_size", "sym", "data_type"}}; what stays has 16 bits.
+
+    Raises:
+        PlanError: a layer has a format or sizes that AutoRound would not take.
+    """
+    modules = split_modules(plan, _TARGET)
+    require_modules(_TARGET, modules)
+    entries = {name: integer_entry(encoding_of(choice, _TARGET), _BITS) for name, choice in modules.low.items()}
+    refuse_unheld(
+        _TARGET,
+        modules.low,
+        lambda encoding: (entry := integer_entry(encoding, _BITS)) is not None and (entry["sym"] or entry["bits"] < 8),
+        _HOLDS,
+    )
+    refuse_ragged(_TARGET, modules.low)
+    odd = [c for c in modules.low.values() if c.out_features % _SIDE or c.in_features % _SIDE]
+    refuse(_TARGET, odd, f"matrices whose sides are multiples of {_SIDE}, and leaves others at 16 bits")
+    content = {name: {**(entry or {}), "data_type": "int"} for name, entry in entries.items()}
+    # An entry for lm_head, even at 16 bits, would make AutoRound look at it.
+    content |= {name: dict(_KEPT) for name in modules.wide if name.rpartition(".")[2] != "lm_head"}
+    text = json.dumps(content, indent=1) + "\n"
+    return Export(text, ".json", (_NOTE, *name_notes(modules)), modules.coverage("AutoRound"))

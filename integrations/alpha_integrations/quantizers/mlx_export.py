@@ -1,0 +1,60 @@
+"""MLX-LM: the `quantization` of a config.json, which is also what a `quant_predicate` of its converter answers."""
+
+import json
+from typing import Any
+
+from alpha_callbacks.planning.export_plan import Export
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.precisions.encoding import Encoding
+from alpha_integrations.quantizers.plan_modules import (
+    encoding_of,
+    name_notes,
+    refuse_ragged,
+    refuse_unheld,
+    require_modules,
+    split_modules,
+)
+
+_TARGET = "mlx"
+_BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
+_MODES = {("e2m1", "even"): "mxfp4", ("e4m3", "rceil"): "mxfp8", ("e2m1", "e4m3"): "nvfp4"}
+_HOLDS = (
+    "asymmetric integers of 2 to 6 or 8 bits in groups of 32, 64 or 128 (int4:asym:g64), mxfp4, mxfp8 and nvfp4; its "
+    "scales of symmetric integers are others than were measured"
+)
+_NOTE = (
+    "Run: mlx_lm.convert(MODEL, quantize=True, q_group_size={group_size}, q_bits={bits}, q_mode={mode!r}, "
+    'quant_predicate=lambda path, module: config.get(path, False)) with config = "quantization" of this file.'
+)
+_ROUNDING = (
+    "Affine groups of MLX put 0 on their grid and may round the scale for it; the measured ones hold smallest and "
+    "largest weight."
+)
+
+
+def export(plan: Plan) -> Export:
+    """Return {"quantization": {"group_size", "bits", "mode", path: {...} or false}}.
+
+    Raises:
+        PlanError: a layer has a format that MLX lacks.
+    """
+    modules = split_modules(plan, _TARGET)
+    require_modules(_TARGET, modules)
+    refuse_unheld(_TARGET, modules.low, lambda encoding: _entry(encoding) is not None, _HOLDS)
+    refuse_ragged(_TARGET, modules.low)
+    entries = {name: _entry(encoding_of(choice, _TARGET)) or {} for name, choice in modules.low.items()}
+    base = min(entries.values(), key=lambda entry: int(entry["group_size"]))  # others' columns divide by it too
+    content = {"quantization": {**base, **entries, **dict.fromkeys(modules.wide, False)}}
+    affine = any(entry["mode"] == "affine" for entry in entries.values())
+    notes = (_NOTE.format(**base), *([_ROUNDING] if affine else []), *name_notes(modules))
+    return Export(json.dumps(content, indent=1) + "\n", ".json", notes, modules.coverage("MLX-LM"))
+
+
+def _entry(encoding: Encoding) -> dict[str, Any] | None:
+    mode = _MODES.get((encoding.element, encoding.scale))
+    if mode is not None and encoding.sharing == "group":
+        return {"group_size": encoding.size, "bits": encoding.bits, "mode": mode}
+    integer = encoding.element == "int" and encoding.scale == "real" and not encoding.symmetric
+    if integer and encoding.bits in _BITS and encoding.sharing == "group" and encoding.size in _GROUPS:
+        return {"group_size": encoding.size, "bits": encoding.bits, "mode": "affine"}
+    return None
