@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results"
 FORMATS = {
     "auto-round": ("int4_g32", "int2_g64", "int8_g128", "int3_g32", "int4_g32_asym"),
     "gptqmodel": ("int4_g32", "int2_g64", "int8_g128", "int3_g32", "int4_g32_asym"),
-    "mlx": ("int4_g32_asym", "int3_g64_asym", "mxfp4", "nvfp4", "mxfp8"),
+    "mlx": ("int4_g32_asym", "int3_g64_asym", "mxfp4:rceil", "int8_g128_asym", "mxfp8"),
     "modelopt": ("nvfp4", "int8", "fp8", "fp8_e4m3_tensor", "mxfp8"),
 }
 Read = Callable[[dict[str, Any], torch.nn.Module, Plan, Path], tuple[str, dict[str, str]]]

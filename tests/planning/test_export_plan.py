@@ -105,7 +105,7 @@ def test_a_plan_without_anything_to_quantize_is_refused(target: str) -> None:
     [
         *(("auto-round", f) for f in ("int6", "int8:asym", "fp8", "mxfp4", "int4:tensor")),
         *(("gptqmodel", f) for f in ("int6", "fp8", "nf4", "int4:tensor")),
-        *(("mlx", f) for f in ("int4", "int8", "fp8", "mxfp4:floor", "int4:asym:g16")),
+        *(("mlx", f) for f in ("int4", "int8", "fp8", "mxfp4", "mxfp4:floor", "nvfp4", "int4:asym:g16")),
         *(("modelopt", f) for f in ("int4", "mxfp4", "fp8:block128", "nf4")),
         *(("bitsandbytes", f) for f in ("int8", "int4", "nf4:b128", "fp4")),
         *(("compressed-tensors", f) for f in ("nf4", "e5m2", "mxfp6_e3m2", "mxfp8_e5m2", "mxfp4:floor", "mxfp8:even")),

@@ -214,7 +214,7 @@ _CT = (
 TARGETS = {
     "auto-round": Target(("int2", "int3:g64", "int4", "int4:channel", "int4:asym", "int8", "int8:g32"), auto_round),
     "gptqmodel": Target(("int2", "int3:g64", "int4", "int4:channel", "int4:asym", "int8", "int8:g32"), gptqmodel),
-    "mlx": Target(("int2:asym", "int3:asym:g64", "int4:asym", "int6:asym", "mxfp4", "mxfp8", "nvfp4"), mlx),
+    "mlx": Target(("int2:asym", "int3:asym:g64", "int4:asym", "int6:asym", "mxfp4:rceil", "mxfp8"), mlx),
     "modelopt": Target(("nvfp4", "int8", "fp8", "fp8:tensor", "mxfp8"), modelopt),
     "bitsandbytes": Target(("nf4",), bitsandbytes, mixed=False),
     "compressed-tensors": Target((*_CT, "int4:asym"), compressed_tensors),

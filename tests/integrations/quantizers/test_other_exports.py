@@ -37,7 +37,7 @@ def test_gptqmodel() -> None:
 
 
 def test_mlx() -> None:
-    found = content("mlx", a__fc="int4:asym:g64", a__up="mxfp4", a__down="bf16")["quantization"]
+    found = content("mlx", a__fc="int4:asym:g64", a__up="mxfp4:rceil", a__down="bf16")["quantization"]
     assert found == {
         "group_size": 32, "bits": 4, "mode": "mxfp4",
         "a.fc": {"group_size": 64, "bits": 4, "mode": "affine"},
