@@ -98,7 +98,8 @@ def change_of(kind: str, u: Tensor, v: Tensor, k: int, q: int, generator: torch.
     noise = torch.randn(m, n, dtype=torch.float64, generator=generator)
     if kind == "scaled rows":
         noise *= torch.rand(m, 1, dtype=torch.float64, generator=generator) ** 4
-    return noise / torch.linalg.matrix_norm(noise, 2)
+    of_unit_norm: Tensor = noise / torch.linalg.matrix_norm(noise, 2)
+    return of_unit_norm
 
 
 def attack(count: int, seed: int = 0) -> Tally:
@@ -136,7 +137,7 @@ def _rounded(w: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _halves(w: Tensor) -> tuple[Tensor, ...]:
-    return w.split(-(-len(w) // 2))
+    return tuple(w.split(-(-len(w) // 2)))
 
 
 def _vectors(w: Tensor, q: int) -> TopSpace | None:

@@ -34,7 +34,7 @@ def test_a_routine_that_fails_says_so() -> None:
 def test_a_build_that_hides_its_lapack_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     tridiagonal._lapack.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(tridiagonal.ctypes, "CDLL", lambda path: object())
+        patch.setattr("ctypes.CDLL", lambda path: object())
         assert not tridiagonal.available()
     tridiagonal._lapack.cache_clear()
     assert tridiagonal.available()
