@@ -234,7 +234,8 @@ class _Matrix:
 
     def _norm_of(self, change: BlockMap) -> float:
         blocks = short_side_blocks(self.weight, change)
-        return self.sizes.largest * spectral_norm(blocks, self.weight.n_eigs, device=self.options.device)
+        n, device = self.weight.n_eigs, self.options.device
+        return self.sizes.largest * spectral_norm(blocks, n, rows=self.weight.numel // n, device=device)
 
     def error_bound(self, error: QuantizationError) -> float:
         """Return the proved bound on the change of alpha, from that of the stored matrix, that this error can make."""

@@ -1,50 +1,69 @@
-"""The spectral norm of a streamed matrix, by Lanczos on its Gram matrix: a few products where eigenvalues take n."""
+"""The spectral norm of a matrix in blocks, by Lanczos: a few products with vectors where eigenvalues take n."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
+from alpha_callbacks.utils.solver_threads import solver_threads
 
 _SMALL = 256  # below this all eigenvalues are quicker
 _TOLERANCE = 1e-4  # relative residual of ||E||_2^2
 _CHECK_EVERY = 8
+_TALL = 2  # rows per column up to which it is held, which takes less time than a Gram matrix, and no more memory
 _SEED = 0
 
 
-def spectral_norm(blocks: Iterator[Tensor], n: int, *, device: str) -> float:
+def spectral_norm(blocks: Iterator[Tensor], n: int, *, rows: int, device: str) -> float:
     """Return ||B||_2 of the stacked blocks, good to four digits.
 
     Args:
         blocks: shape (b, n) each, n the short side, entries of size 1 or less.
         n: columns.
+        rows: of all blocks together.
         device: where the blocks are.
     """
-    exact = n <= _SMALL or not fp32_products_are_fp32(torch.device(device).type == "cpu")
-    gram = torch.zeros(n, n, dtype=torch.float64 if exact else torch.float32, device=device)
+    single = fp32_products_are_fp32(torch.device(device).type == "cpu")
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
+        if n > _SMALL and single and rows <= _TALL * n:
+            held = [block.float() for block in blocks]
+            with solver_threads():  # the bits of a product with a vector may depend on their number
+                largest = _largest_eigenvalue(lambda v: _gram_times(held, v), n, device)
+            return math.sqrt(max(largest, 0.0))
+        dtype = torch.float32 if n > _SMALL and single else torch.float64
+        gram = torch.zeros(n, n, dtype=dtype, device=device)
         for block in blocks:
-            add_gram(block.to(gram.dtype), gram)
+            add_gram(block.to(dtype), gram)
         gram = gram.tril() + gram.tril(-1).T  # the product fills the lower triangle, and some of the upper one
-        largest = torch.linalg.eigvalsh(gram)[-1].item() if n <= _SMALL else _largest_eigenvalue(gram)
+        if n <= _SMALL:
+            largest = torch.linalg.eigvalsh(gram)[-1].item()
+        else:
+            largest = _largest_eigenvalue(lambda v: gram @ v.to(dtype), n, device)
     return math.sqrt(max(largest, 0.0))
 
 
-def _largest_eigenvalue(gram: Tensor) -> float:
-    """Return the largest eigenvalue of a positive semidefinite matrix, by Lanczos with full reorthogonalization.
+def _gram_times(blocks: Sequence[Tensor], vector: Tensor) -> Tensor:
+    """Return B^T B v."""
+    total = torch.zeros_like(vector)
+    for block in blocks:
+        total += block.T @ (block @ vector)
+    return total
+
+
+def _largest_eigenvalue(apply: Callable[[Tensor], Tensor], n: int, device: str) -> float:
+    """Return the largest eigenvalue of a positive semidefinite n x n matrix: Lanczos with full reorthogonalization.
 
     The residual of a Ritz pair bounds its distance from an eigenvalue; from a random start that one is the largest.
 
     Source: Parlett, The Symmetric Eigenvalue Problem, chapter 13.
     """
-    n = len(gram)
     start = torch.randn(n, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
-    basis = (start / start.norm()).to(gram)[None]
+    basis = (start / start.norm()).to(device=device, dtype=torch.float32)[None]
     diagonal, off = list[float](), list[float]()
     while True:
-        product = gram @ basis[-1]
+        product = apply(basis[-1]).float()
         diagonal.append(float(product @ basis[-1]))
         for _ in range(2):  # once is not enough in fp32
             product -= basis.T @ (basis @ product)

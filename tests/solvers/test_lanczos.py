@@ -1,33 +1,45 @@
 import pytest
 import torch
 
+from alpha_callbacks.solvers import lanczos
 from alpha_callbacks.solvers.lanczos import spectral_norm
 from tests.conftest import DEVICE, noise, with_spectrum
 
 
-@pytest.mark.parametrize("shape", [(700, 300), (300, 300), (600, 40), (900, 500)])
+@pytest.mark.parametrize(
+    "shape", [(600, 300), (300, 300), (600, 40), (900, 300)]
+)  # held, held, all eigenvalues, Gram matrix
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_equals_the_largest_singular_value(shape: tuple[int, int], scale: float) -> None:
     matrix = noise(*shape, dtype=torch.float32) / 6 * scale
     expected = float(torch.linalg.matrix_norm(matrix.double(), 2))
-    assert spectral_norm(iter(matrix.to(DEVICE).split(64)), shape[1], device=DEVICE) == pytest.approx(
-        expected, rel=2e-5
-    )
+    found = spectral_norm(iter(matrix.to(DEVICE).split(64)), shape[1], rows=shape[0], device=DEVICE)
+    assert found == pytest.approx(expected, rel=2e-5)
+
+
+def test_columns_and_users_who_let_fp32_products_be_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks along columns, as of wide matrices, and through the fp64 Gram matrix: the same number."""
+    matrix = noise(600, 300).to(DEVICE) / 6
+    across = [part.T for part in matrix.T.contiguous().split(50, dim=1)]
+    expected = spectral_norm(iter([matrix]), 300, rows=600, device=DEVICE)
+    assert spectral_norm(iter(across), 300, rows=600, device=DEVICE) == pytest.approx(expected, rel=1e-6)
+    monkeypatch.setattr(lanczos, "fp32_products_are_fp32", lambda on_cpu: False)
+    assert spectral_norm(iter(across), 300, rows=600, device=DEVICE) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("n", [20, 400])
 def test_equal_largest_eigenvalues_low_rank_and_zero(n: int) -> None:
     evals = torch.ones(n, dtype=torch.float64)
-    assert spectral_norm(iter([with_spectrum(evals, 500, n).to(DEVICE)]), n, device=DEVICE) == pytest.approx(
+    assert spectral_norm(iter([with_spectrum(evals, 500, n).to(DEVICE)]), n, rows=500, device=DEVICE) == pytest.approx(
         1, rel=2e-5
     )
     thin = noise(500, 2) @ noise(2, n, seed=1) / 100
     expected = float(torch.linalg.matrix_norm(thin.double(), 2))
-    assert spectral_norm(iter([thin.to(DEVICE)]), n, device=DEVICE) == pytest.approx(expected, rel=2e-5)
-    assert spectral_norm(iter([torch.zeros(10, n, device=DEVICE)]), n, device=DEVICE) == 0
+    assert spectral_norm(iter([thin.to(DEVICE)]), n, rows=500, device=DEVICE) == pytest.approx(expected, rel=2e-5)
+    assert spectral_norm(iter([torch.zeros(10, n, device=DEVICE)]), n, rows=10, device=DEVICE) == 0
 
 
 def test_the_random_state_of_the_process_is_left_alone() -> None:
     before = torch.get_rng_state()
-    spectral_norm(iter([noise(500, 400).to(DEVICE) / 6]), 400, device=DEVICE)
+    spectral_norm(iter([noise(500, 400).to(DEVICE) / 6]), 400, rows=500, device=DEVICE)
     assert torch.equal(torch.get_rng_state(), before)
