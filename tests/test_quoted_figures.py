@@ -50,6 +50,10 @@ QUOTED = [
     (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),
     (EVIDENCE, r"16 bits: ([\d.]+)\s", "evidence.txt", r"thresholds 2.5 / 3.0 \(no budget\) +([\d.]+)"),
+    ("docs/reuse_bound.md", r"Of (\d+) cases (\d+) got a finite range, with (\d+) violations", "certificate.txt",
+     r"(\d+) cases, (\d+) certified, (\d+) violations"),
+    ("docs/reuse_bound.md", r"takes ([\d.]+) of it in the middle case, all of it \(([\d.]+)\)", "certificate.txt",
+     r"median ([\d.]+),.*largest ([\d.]+)"),
     *(
         ("docs/control.md", rf"^{arm} +([\d.]+) +([\d.]+)", "layerwise_control.txt", rf"^{arm} +([\d.]+) +([\d.]+)")
         for arm in ("baseline", "tempbalance", "llr", "alphadecay")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis.quantization_error import short_side_blocks
+from alpha_callbacks.analysis.quantization_error import short_side_blocks, through
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import StripMeter
@@ -56,10 +56,11 @@ def certified(
         estimator: what fits the tail.
         stored: what the estimator may know of the weight after the precision.
     """
+    round_trip = through(precision, largest)
     strips, ritz = StripMeter(weight.in_features, largest), RayleighRitz(top.vectors, top.defect)
 
     def change(rows: Tensor) -> Tensor:
-        after = precision.round_trip(rows, largest)
+        after = round_trip(rows)
         wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
         strips.add(rows.to(wide) - after.to(wide))
         return after

@@ -87,8 +87,7 @@ def measure_quantization_error(weight: Weight, precision: Precision, largest: fl
     wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
     meter, squares = PerturbationMeter(weight.in_features), 0.0
     infinite = saturated = underflow = 0
-    step = max(1, _CACHE_ELEMENTS // weight.in_features)
-    step = math.ceil(step / precision.row_multiple) * precision.row_multiple
+    step = _rows_at_a_time(precision, weight.in_features)
     for block in weight.row_blocks():
         for rows in block.split(step) if block.is_cpu else (block,):
             before, after = rows.to(wide), precision.round_trip(rows, largest).to(wide)
@@ -107,9 +106,14 @@ def measure_quantization_error(weight: Weight, precision: Precision, largest: fl
 BlockMap = Callable[[Tensor], Tensor]
 
 
+def _rows_at_a_time(precision: Precision, in_features: int) -> int:
+    step = max(1, _CACHE_ELEMENTS // in_features)
+    return math.ceil(step / precision.row_multiple) * precision.row_multiple
+
+
 def through(precision: Precision, largest: float) -> BlockMap:
     """Return what turns whole rows into their round trip."""
-    return lambda rows: precision.round_trip(rows, largest)
+    return _in_pieces(lambda rows: precision.round_trip(rows, largest), precision)
 
 
 def error_of(precision: Precision, largest: float) -> BlockMap:
@@ -119,7 +123,25 @@ def error_of(precision: Precision, largest: float) -> BlockMap:
         after = precision.round_trip(rows, largest)
         return (rows.to(after.dtype) - after).div_(largest)
 
-    return error
+    return _in_pieces(error, precision)
+
+
+def _in_pieces(change: BlockMap, precision: Precision) -> BlockMap:
+    """Return the same map, of low-bit formats some rows at a time on a CPU: their temporaries stay in the cache."""
+
+    def whole(rows: Tensor) -> Tensor:
+        step = _rows_at_a_time(precision, rows.shape[1])
+        if not (precision.low_bit and rows.is_cpu and len(rows) > step):
+            return change(rows)
+        first, *others = rows.split(step)
+        found = change(first)
+        result = found.new_empty(rows.shape)
+        result[:step] = found
+        for i, piece in enumerate(others, start=1):
+            result[i * step : i * step + len(piece)] = change(piece)
+        return result
+
+    return whole
 
 
 def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 import alpha_callbacks.precisions.registry as registry
+from alpha_callbacks.analysis import quantization_error
 from alpha_callbacks.analysis.analyze import analyze_weight
+from alpha_callbacks.analysis.quantization_error import error_of, through
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.precisions.registry import get_precision, register
@@ -29,6 +31,18 @@ def own_registry() -> Iterator[None]:
     yield
     registry._REGISTRY.clear()
     registry._REGISTRY.update(before)
+
+
+@pytest.mark.parametrize("name", LOW)
+def test_round_trips_in_pieces_are_those_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 128 x 128 begin where they would; the last piece is shorter."""
+    monkeypatch.setattr(quantization_error, "_CACHE_ELEMENTS", 1000)
+    precision, w = get_precision(name), heavy(300, 256)
+    largest = float(w.abs().max())
+    whole = precision.round_trip(w, largest)
+    pieces, error = (change(precision, largest)(w) for change in (through, error_of))
+    assert pieces.dtype == whole.dtype and torch.equal(pieces, whole)
+    assert torch.equal(error, (w.to(whole.dtype) - whole) / largest)
 
 
 @pytest.mark.parametrize("shape", [(300, 130), (130, 300), (90, 90)])
