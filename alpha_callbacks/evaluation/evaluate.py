@@ -122,9 +122,9 @@ def uniform_plans(plan: Plan) -> dict[str, Plan]:
 
 
 def _uniform(plan: Plan, name: str) -> Plan:
-    multiple = get_precision(name).column_multiple
+    precision = get_precision(name)
     choices = (
-        replace(choice, precision=name, reason="") if choice.budgeted and choice.in_features % multiple == 0 else choice
+        replace(choice, precision=name, reason="") if choice.budgeted and precision.fits(choice.in_features) else choice
         for choice in plan.choices
     )
     return Plan(tuple(choices), "uniform", {}, plan.model)

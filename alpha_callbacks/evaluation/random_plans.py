@@ -82,12 +82,11 @@ class _Deck:
         layers = [[plan.choices[i] for i in group] for group in groups]
         every = [choice for group in layers for choice in group]
         formats = sorted({choice.format.name for choice in every})
-        multiples = {name: get_precision(name).column_multiple for name in formats}
         bits = [
             {
                 name: sum(replace(choice, precision=name).effective_bits * choice.numel for choice in group)
                 for name in formats
-                if all(choice.in_features % multiples[name] == 0 for choice in group)
+                if all(choice.format.name == name or get_precision(name).fits(choice.in_features) for choice in group)
             }
             for group in layers
         ]

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from alpha_callbacks.weights.weight import spans
 WINDOWS, LENGTH = 4, 256
 
 Progress = Callable[[int, int, str], None]
+Labels = Literal["text", "sampled"]
 
 
 def fisher_trace(
@@ -26,6 +27,7 @@ def fisher_trace(
     windows: Tensor,
     *,
     layers: Sequence[Layer] | None = None,
+    labels: Labels = "text",
     on_progress: Progress | None = None,
 ) -> dict[str, float]:
     """Return layer name -> sum over its weights of the squared gradient of the loss, mean over windows.
@@ -38,6 +40,8 @@ def fisher_trace(
         windows: token ids, shape (windows, length), see `LanguageModel.windows`.
         layers: which, by their names in a table or a plan; default: those that a scan of the model lists. Parts of a
             fused matrix that is not stored part by part share its sum by their numbers of weights.
+        labels: whose gradient it is: "text", the tokens that follow (the empirical Fisher), or "sampled", tokens drawn
+            from the model's own predictions, as the Fisher information is defined; always the same draws.
         on_progress: called with (windows done, windows in all, "fisher").
 
     Raises:
@@ -46,9 +50,10 @@ def fisher_trace(
     listed = module_inventory(model, AnalysisOptions()).weights if layers is None else layers
     found = targets(model, listed)
     sums = [0.0] * len(found)
+    draws = torch.Generator().manual_seed(0)  # its own: the random state of the process stays
     with torch.enable_grad(), _watched(model, _pieces(model, found), sums):
         for i, window in enumerate(windows):
-            _loss(model, window).backward()
+            _loss(model, window, draws if labels == "sampled" else None).backward()
             if on_progress is not None:
                 on_progress(i + 1, len(windows), "fisher")
     traces: dict[str, float] = {}
@@ -59,10 +64,15 @@ def fisher_trace(
     return traces
 
 
-def _loss(model: nn.Module, window: Tensor) -> Tensor:
+def _loss(model: nn.Module, window: Tensor, draws: torch.Generator | None) -> Tensor:
     tokens = window.to(next(model.parameters()).device)
     logits: Any = model(input_ids=tokens[None], use_cache=False).logits
-    loss: Tensor = nn.functional.cross_entropy(logits[0, :-1].float(), tokens[1:])
+    predicted = logits[0, :-1].float()
+    following = tokens[1:]
+    if draws is not None:
+        shares = predicted.detach().softmax(-1).cpu()
+        following = torch.multinomial(shares, 1, generator=draws)[:, 0].to(tokens.device)
+    loss: Tensor = nn.functional.cross_entropy(predicted, following)
     return loss
 
 

@@ -46,13 +46,8 @@ class PlanProblem:
         return precision.effective_bits(row.out_features, row.in_features) * row.out_features * row.in_features
 
     def fits(self, i: int, candidate: str) -> bool:
-        """Return False for a format whose blocks do not divide the rows of a layer.
-
-        They can be measured, the last block filled with zeros, but quantizers refuse, skip or misread such rows.
-        """
-        precision = get_precision(candidate)
-        block = precision.encoding.size if precision.encoding is not None else None
-        return self.layers[i].first.in_features % math.lcm(block or 1, precision.column_multiple) == 0
+        """Return False for a format whose blocks do not divide the rows of a layer."""
+        return get_precision(candidate).fits(self.layers[i].first.in_features)
 
     def possible(self, i: int, candidate: str) -> bool:
         """Return False for a format that does not fit a layer, or in which it was scanned and has no alpha."""

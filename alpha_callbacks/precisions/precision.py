@@ -84,6 +84,14 @@ class Precision:
         """Return the bits of one weight of a matrix of this shape, scales included."""
         return (self.storage or Storage(self.bits)).bits_per_weight(out_features, in_features)
 
+    def fits(self, in_features: int) -> bool:
+        """Return False where its blocks do not divide a row.
+
+        Such rows can be measured, the last block filled with zeros, but quantizers refuse, skip or misread them.
+        """
+        block = self.encoding.size if self.encoding is not None else 0
+        return in_features % math.lcm(block or 1, self.column_multiple) == 0
+
     def holds(self, dtype: torch.dtype) -> bool:
         """Return True if every number of `dtype` is a number of this format, so that the data need not be read."""
         return self.dtype is not None and _is_subset(dtype, self.dtype)

@@ -15,6 +15,7 @@ from alpha_callbacks.errors import PlanError
 from alpha_callbacks.evaluation import evaluate as module
 from alpha_callbacks.evaluation.evaluate import compare, evaluate, uniform_plans
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
+from alpha_callbacks.evaluation.random_plans import random_plans
 from alpha_callbacks.evaluation.writable_weights import matrices
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.plan import Choice, Plan
@@ -197,6 +198,17 @@ def test_uniform_plans_leave_what_a_format_cannot_store(tiny: LanguageModel) -> 
     for choice in uniform["uniform gguf_tq2_0"].choices:
         if choice.budgeted:
             assert choice.format.name == ("gguf_tq2_0" if choice.in_features == 512 else "int4_g32")
+
+
+def test_uniform_and_random_plans_ask_for_no_groups_that_do_not_divide_rows() -> None:
+    shapes = {"a.up_proj": 192, "b.up_proj": 256, "c.up_proj": 256, "d.up_proj": 192}
+    picks = ("int4", "int4:g128", "int4", "int8")
+    plan = Plan(tuple(Choice(n, "mlp_up", 64, c, p) for (n, c), p in zip(shapes.items(), picks, strict=True)))
+    for other in (*uniform_plans(plan).values(), *random_plans(plan, 3, tolerance=0.5)):
+        for choice in other.choices:
+            assert choice.precision != "int4_g128" or choice.in_features == 256
+    odd = replace(plan, choices=(replace(plan.choices[0], precision="int4:g128"), *plan.choices[1:]))
+    assert len(random_plans(odd, 1, tolerance=1.0)) == 1, "a plan made by hand may have such a layer already"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])

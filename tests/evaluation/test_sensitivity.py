@@ -49,6 +49,24 @@ def test_against_plain_gradients(tiny: LanguageModel) -> None:
     assert told == [(1, 2, "fisher"), (2, 2, "fisher")]
 
 
+def test_labels_from_the_model_are_its_own_draws_and_leave_the_random_state(tiny: LanguageModel) -> None:
+    windows, state = licence(tiny), torch.get_rng_state()
+    traces = fisher_trace(tiny.model, windows, labels="sampled")
+    assert torch.equal(state, torch.get_rng_state()) and traces == fisher_trace(tiny.model, windows, labels="sampled")
+    draws, plain = torch.Generator().manual_seed(0), dict.fromkeys(traces, 0.0)
+    model = copy.deepcopy(tiny.model).requires_grad_(True)
+    weights = [model.get_submodule(name).weight for name in traces]
+    for window in windows:
+        predicted = model(input_ids=window[None]).logits[0, :-1]
+        labels = torch.multinomial(predicted.detach().softmax(-1), 1, generator=draws)[:, 0]
+        found = torch.autograd.grad(nn.functional.cross_entropy(predicted, labels), weights)
+        for name, gradient in zip(plain, found, strict=True):
+            plain[name] += float(gradient.double().square().sum()) / len(windows)
+    for name, trace in traces.items():
+        assert trace == pytest.approx(plain[name], rel=1e-4), name
+    assert traces != fisher_trace(tiny.model, windows)
+
+
 def test_fused_transposed_and_tied_weights() -> None:
     model, windows = build("GPT2", vocab_size=96, n_embd=32, n_layer=2, n_head=2), tokens()
     traces, plain = fisher_trace(model, windows), gradients(model, windows)
