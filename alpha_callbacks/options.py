@@ -13,6 +13,7 @@ from alpha_callbacks.estimators.estimator import Estimator
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
 from alpha_callbacks.solvers.spectrum import Solver
+from alpha_callbacks.utils.whole_numbers import is_index
 
 Adapters = Literal["auto", "base", "merged"]
 MEASURES = ("norms", "bulk", "entries", "traps")
@@ -142,7 +143,7 @@ def pick_device(name: str) -> str:
     if name == "cuda" and count and "LOCAL_RANK" in os.environ:  # torchrun: each rank its own
         name = f"cuda:{int(os.environ['LOCAL_RANK']) % count}"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (index == "" or index.isdigit()):
+    if kind not in ("cpu", "cuda") or not (index == "" or is_index(index)):
         raise OptionError(f"device: expected cpu, cuda, cuda:<n> or auto, got {name!r}.")
     if kind == "cuda" and int(index or 0) >= count:
         there = f"one of the {count} CUDA devices of this machine" if count else "cpu, for torch sees no CUDA device"

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from alpha_callbacks.analysis.parallel import predicted_cost
 from alpha_callbacks.errors import OptionError, PeerError
+from alpha_callbacks.utils.whole_numbers import is_index
 from alpha_callbacks.weights.weight import Weight
 
 _T = TypeVar("_T")
@@ -61,7 +62,7 @@ class ScanShare:
             OptionError: not of that form, or i outside 1..n.
         """
         left, slash, right = text.partition("/")
-        if not (slash and left.isdigit() and right.isdigit() and 1 <= int(left) <= int(right)):
+        if not (slash and is_index(left) and is_index(right) and 1 <= int(left) <= int(right)):
             raise OptionError(f"shard: expected i/n with 1 <= i <= n, got {text!r}. For example: 2/8.")
         return cls(int(left), int(right))
 

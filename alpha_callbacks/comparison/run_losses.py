@@ -8,6 +8,7 @@ from typing import Any
 
 from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
+from alpha_callbacks.utils.whole_numbers import is_index
 
 _log = own_logger(__name__)
 
@@ -45,7 +46,7 @@ def read_losses(folder: Path) -> Losses:
 
 def _step_of(file: Path) -> int:
     number = file.parent.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else -1
+    return int(number) if is_index(number) else -1
 
 
 def _of_trainer(file: Path) -> Iterator[tuple[str, Any, Any]]:

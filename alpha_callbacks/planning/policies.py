@@ -25,8 +25,8 @@ def alphaq_costs(about: PlanProblem, *, gamma: float, protect: Protect) -> np.nd
     for i, alpha in enumerate(alphas):
         row = about.layers[i][about.reference]
         if alpha > 0 and row.frobenius_norm > 0:
-            variance = row.frobenius_norm**2 / (row.out_features * row.in_features)
-            weight = sign * gamma * math.log(middle_alpha / alpha) + math.log(variance)
+            log_variance = 2 * math.log(row.frobenius_norm) - math.log(max(1, row.out_features * row.in_features))
+            weight = sign * gamma * math.log(middle_alpha / alpha) + log_variance
             bits = [get_precision(about.format_of(i, candidate)).bits for candidate in about.candidates]
             logs[i] = weight - 2 * math.log(2) * np.array(bits)
     known = logs[~np.isnan(logs)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from alpha_callbacks.planning.fused_layers import fused_sets
 from alpha_callbacks.planning.plan import Choice, module_name
+from alpha_callbacks.utils.whole_numbers import is_index
 from alpha_callbacks.weights.layer_names import block_index
 
 
@@ -32,6 +33,6 @@ def experts_of(module: str) -> str:
         ('model.layers.0.mlp.experts', '')
     """
     path = module.split(".")
-    numbered = [i for i, part in enumerate(path) if part.isdigit()]
+    numbered = [i for i, part in enumerate(path) if is_index(part)]
     inside_block = 1 if block_index(module) is not None else 0
     return ".".join(path[: numbered[-1]]) if len(numbered) > inside_block else ""

@@ -15,6 +15,7 @@ from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.utils.own_logger import own_logger
+from alpha_callbacks.utils.whole_numbers import is_index
 
 _KEPT = 20  # states that wait for a place on the disk
 
@@ -96,7 +97,7 @@ class CsvSink:
     def _move_later(self, step: int, to: Path) -> None:
         for folder in sorted(self._directory.glob("step_*")):
             number = folder.name.removeprefix("step_")
-            if number.isdigit() and int(number) > step:
+            if is_index(number) and int(number) > step:
                 to.mkdir(exist_ok=True)
                 folder.rename(to / folder.name)
 

@@ -54,7 +54,7 @@ def _about_storage(table: Table) -> list[str]:
             sentences.append(f"{name}: no layer has a usable alpha.")
         elif methods["lossless"] == len(rows):
             lossless.append(name)
-        elif methods["computed"] + methods["certified"] == 0:
+        elif methods["bounded"] and methods["computed"] + methods["certified"] == 0:
             worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
             sentences.append(
                 f"{name}: alpha differs from the {origin} weights by at most {worst:.1e} in any layer (proved bound, "

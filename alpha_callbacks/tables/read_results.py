@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.precisions.registry import get_precision
@@ -16,7 +16,9 @@ _SHARED = (
     "threshold", "source_name",
 )  # fmt: skip
 _LARGEST = 1e100  # of an alpha, so that the statistics are numbers
+_OVERFLOWS = 1e150  # its square does; nothing that has an alpha is so large
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
+_FLOATS = tuple(name for name, kind in _KINDS.items() if kind is float)
 
 
 def read_results(path: str | Path) -> Table:
@@ -66,6 +68,12 @@ def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
             f"{path}, {row.layer_name}: expected a number as alpha of {precision}, whose status is ok, got "
             f"{row.alpha}. Scan again."
         )
+    for name in _FLOATS if row.ok else ():
+        if _OVERFLOWS <= abs(getattr(row, name)) < math.inf:
+            raise ResultsError(
+                f"{path}, {row.layer_name}: expected a {name} of {precision} below {_OVERFLOWS:g}, got "
+                f"{getattr(row, name)}. Scan again."
+            )
     return row
 
 
@@ -73,10 +81,17 @@ def _parsed(text: str, kind: Any, where: str) -> Any:
     try:
         if kind is float:
             return float(text) if text else math.nan
-        if kind is int:
-            return int(text)
-        if kind == (int | None):
-            return int(text) if text else None
+        if kind is int or kind == (int | None):
+            return _count(text) if text or kind is int else None
     except ValueError:
         raise ResultsError(f"{where}: expected a number, got {text!r}.") from None
+    if get_origin(kind) is Literal and text not in get_args(kind):
+        raise ResultsError(f"{where}: expected {', '.join(filter(None, get_args(kind)))}, got {text!r}.")
     return text
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise ValueError(text)
+    return number

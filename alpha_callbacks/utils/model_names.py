@@ -20,7 +20,10 @@ def model_name(source: str | Path) -> str:
             return part.removeprefix("models--").replace("--", "/")
     if not path.exists() and not path.is_absolute() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source)):
         return path.stem if path.suffix.lower() in SUFFIXES else str(source)
-    path = path.resolve()
+    try:
+        path = path.resolve()
+    except ValueError:  # what no file can be called: a damaged run.json says so
+        return str(source)
     name = path.stem.removesuffix(".pth") if path.suffix.lower() in SUFFIXES else path.name  # best.pth.tar
     everywhere = name.startswith("checkpoint") or name in _EVERYWHERE
     return f"{path.parent.name}/{name}" if everywhere and path.parent.name else name

@@ -3,6 +3,8 @@
 import re
 from functools import lru_cache
 
+from alpha_callbacks.utils.whole_numbers import is_index
+
 _REMEMBERED = 2**16  # names, which every state of a training run has again
 
 # What follows the name and the category of a weight in those of its update (W - W0, or what an adapter adds): no module
@@ -26,7 +28,7 @@ def block_index(layer_name: str) -> int | None:
     """
     path = layer_name.split(".")
     for parent, child in zip(path, path[1:], strict=False):
-        if _BLOCKS.match(parent) and child.isdigit():
+        if _BLOCKS.match(parent) and is_index(child):
             return int(child)
     return None
 
@@ -39,7 +41,7 @@ def expert_place(layer_name: str) -> tuple[str, int] | None:
         (('model.layers.3', 17), None)
     """
     path = layer_name.split(".")
-    numbers = [i for i, part in enumerate(path) if part.isdigit()]
+    numbers = [i for i, part in enumerate(path) if is_index(part)]
     inside = [i for i in numbers if i and _BLOCKS.match(path[i - 1])][:1]
     others = [i for i in numbers if i not in inside]
     if not others:
@@ -57,7 +59,7 @@ def short_name(layer_name: str) -> str:
     """
     path = layer_name.split(".")
     for i in range(len(path) - 2, 0, -1):
-        if _BLOCKS.match(path[i - 1]) and path[i].isdigit():
+        if _BLOCKS.match(path[i - 1]) and is_index(path[i]):
             return ".".join(path[i + 1 :])
     return layer_name
 
@@ -89,7 +91,7 @@ _MIDDLE = _ORDER.index(())
 def module_order(layer_name: str) -> tuple[tuple[int, int, str], ...]:
     """Return a sort key that puts layers in the order of the forward pass, whatever the order of shards or headers."""
     return tuple(
-        (_RANK.get(part, _MIDDLE), int(part) if part.isdigit() else -1, part) for part in layer_name.split(".")
+        (_RANK.get(part, _MIDDLE), int(part) if is_index(part) else -1, part) for part in layer_name.split(".")
     )
 
 

@@ -167,6 +167,11 @@ def test_what_cannot_be_read(tmp_path: Path, path: Path) -> None:
     (tmp_path / "damaged.csv").write_text(path.read_text().replace("\n10,", "\nten,", 1))
     with pytest.raises(ResultsError, match="expected the history of a training run"):
         read_history(tmp_path / "damaged.csv")
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    for column, value in (("block", "inf"), ("block", "-1"), ("k_used", "-5"), ("n_eigs", "9" * 15)):
+        frame.assign(**{column: [value, *frame[column][1:]]}).to_csv(tmp_path / "odd.csv", index=False)
+        with pytest.raises(ResultsError, match=f"odd.csv: expected a whole number from 0 as {column}, got "):
+            read_history(tmp_path / "odd.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\n")
     with pytest.raises(ResultsError, match="expected"):
         read_history(tmp_path / "binary.csv")

@@ -1,3 +1,4 @@
+import csv
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,7 @@ from alpha_callbacks import scan
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.write_results import Plots
+from alpha_callbacks.tables.findings import findings
 from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import RESULTS, write_results
 from alpha_callbacks.tables.table import Row, Table
@@ -79,3 +81,31 @@ def test_an_alpha_that_is_ok_and_no_number_is_refused(alpha: str, tmp_path: Path
     )
     with pytest.raises(ResultsError, match=r"r.csv, a: expected a number as alpha of fp32, whose status is ok"):
         read_results(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize(
+    "column, value, expected",
+    [
+        ("status_fp32", "fine", r"status, expected|status: expected ok, degenerate"),
+        ("method_fp32", "guessed", "method: expected computed, certified, lossless, bounded, got 'guessed'"),
+        ("tail_fp32", "heavy", "tail: expected clear, doubtful, none, got 'heavy'"),
+        ("k_used_fp32", "-3", "k_used: expected a number, got '-3'"),
+        ("out_features", "9" * 30, "out_features: expected a number, got '9"),
+        ("relative_error_fp32", "1e200", "expected a relative_error of fp32 below 1e.150, got 1e.200"),
+    ],
+)
+def test_what_no_scan_writes_is_refused(column: str, value: str, expected: str, tmp_path: Path) -> None:
+    write_results(Table.from_rows([row("a", "fp32", 3.0)], ("fp32",)), tmp_path / "r.csv")
+    (line,) = csv.DictReader((tmp_path / "r.csv").read_text().splitlines())
+    assert column in line
+    (tmp_path / "r.csv").write_text(",".join(line) + "\n" + ",".join({**line, column: value}.values()) + "\n")
+    with pytest.raises(ResultsError, match=rf"r.csv, a(, |: ){expected}"):
+        read_results(tmp_path / "r.csv")
+
+
+def test_findings_of_a_table_without_methods(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        "layer_name,category,out_features,in_features,stored_dtype,block,tied_to,alpha_fp32,status_fp32\n"
+        "a,other,0,8,float32,,,3.5,ok\n"
+    )
+    assert findings(read_results(tmp_path / "r.csv"))

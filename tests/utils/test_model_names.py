@@ -16,6 +16,7 @@ from alpha_callbacks.utils.model_names import SUFFIXES, model_name
         ("/nowhere/tiny/model.safetensors", "tiny/model"),
         ("/nowhere/run/checkpoint-5000", "run/checkpoint-5000"),
         ("runs/x.pt", "x"),
+        ("run\ud800/x", "run\ud800/x"),
         *((f"org/x{suffix}", "x") for suffix in SUFFIXES),
     ],
 )

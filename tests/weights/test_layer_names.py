@@ -18,11 +18,14 @@ from alpha_callbacks.weights.stored_tensor import layer_name_of
         ("blk.29.ffn_up", 29, "ffn_up"),
         ("lm_head", None, "lm_head"),
         ("layers", None, "layers"),
+        ("layers.\u00b2.fc1", None, "layers.\u00b2.fc1"),
+        (f"layers.{'9' * 5000}.fc1", None, f"layers.{'9' * 5000}.fc1"),
     ],
 )
 def test_blocks(name: str, block: int | None, short: str) -> None:
     assert block_index(name) == block
     assert short_name(name) == short
+    assert module_order(name)
 
 
 @pytest.mark.parametrize(
