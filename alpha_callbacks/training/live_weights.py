@@ -17,7 +17,7 @@ class LiveWeights:
     """Remembers the inventory of one model.
 
     An inventory reads each weight when its turn comes, so it holds for as long as the modules and their tensors are the
-    same ones; listing 18,000 experts anew takes two seconds. Of models that are sharded, quantized or
+    same ones; listing 18,000 experts anew takes a second. Of models that are sharded, quantized or
     under PEFT, whose rows follow the adapters that act, it is made each time. The model is not kept alive.
     """
 

@@ -36,7 +36,7 @@ def canonical_name(layer: str) -> str:
         >>> canonical_name("h.0.attn.c_attn.q")
         'h.0.attn.c_attn.q'
     """
-    return _FUSED_EXPERT.sub(r"\1.\2_proj", layer)
+    return _FUSED_EXPERT.sub(r"\1.\2_proj", layer) if ".gate_up_proj." in layer else layer
 
 
 @lru_cache(2**16)

@@ -8,7 +8,7 @@ from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
-from alpha_callbacks.weights.categorize import categorize
+from alpha_callbacks.weights.categorize import NUMBERS, categorize
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
 from alpha_callbacks.weights.families import Known, families_of, known_in, table_of
 from alpha_callbacks.weights.layer_names import clean_name
@@ -86,6 +86,7 @@ def take_inventory(
     ties: Mapping[str, str] | None = None,
     named: bool = False,
     left_out: Collection[str] = (),
+    own_paths: bool = False,
 ) -> Inventory:
     """Sort tensors into weights and the rest.
 
@@ -98,6 +99,7 @@ def take_inventory(
             analysed: the language head if it passes the filter, else the last that does and is written to files.
         left_out: names of tensors that files leave out.
         named: the names are final; else the prefix of DistributedDataParallel is dropped where all have it.
+        own_paths: the tensors are of a module, where a matrix whose name another has can be told by its path.
 
     Raises:
         CheckpointError: two tensors have the same layer name.
@@ -110,7 +112,7 @@ def take_inventory(
     keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
         groups.setdefault(key, []).append(entry)
-    for entry, group in zip(entries, (groups[key] for key in keys), strict=True):
+    for tensor, entry, group in zip(tensors, entries, (groups[key] for key in keys), strict=True):
         shown = _representative(group, left_out)
         if shown is not None and shown is not entry:
             reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
@@ -118,6 +120,9 @@ def take_inventory(
         elif not entry.weights:
             inventory.skipped.append(_skip(entry.tensor, entry.why))
         for weight in entry.weights if shown is entry else ():
+            if weight.layer_name in seen and own_paths:
+                weight = _under_its_path(weight, entry.tensor, tensor)
+                inventory.notes = (_OWN_PATHS,)
             if weight.layer_name in seen:
                 raise CheckpointError(
                     f"{weight.layer_name}: expected one tensor of this name, got "
@@ -127,6 +132,22 @@ def take_inventory(
             other = next((e for e in group if e is not entry), None)
             inventory.weights.append(replace(weight, tied_to=layer_name_of(other.tensor.name)) if other else weight)
     return inventory
+
+
+_OWN_PATHS = "layers whose name another layer has too are listed under their own path in the model"
+
+
+def _under_its_path(weight: Weight, shown: StoredTensor, tensor: StoredTensor) -> Weight:
+    """Return a matrix under the whole path of its tensor, wrappers too.
+
+    Args:
+        weight: in the tensor.
+        shown: the tensor under the name that the matrix has so far.
+        tensor: under the one that its module has for it.
+    """
+    path, part = re.sub(r"\.weight$", "", tensor.source or tensor.name), layer_name_of(shown.name)
+    ending = weight.layer_name.removeprefix(part) if weight.layer_name.startswith(part) else ""
+    return replace(weight, layer_name=path + ending, source_name="")
 
 
 def matrices_of(
@@ -247,8 +268,13 @@ class _Said:
     weight: bool
 
 
+def _said_by(parameter: str) -> _Said:
+    return _of_name(NUMBERS.sub("0", parameter))
+
+
 @lru_cache(2**16)
 def _of_name(parameter: str) -> _Said:
+    """Read a name whose blocks and experts all have the number 0: few in a large model."""
     name, reason = clean_name(parameter), ""
     if _OPTIMIZER.match(name):
         reason = "optimizer state, not a weight"
@@ -264,7 +290,7 @@ def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool
     """Return why this tensor is no weight to analyse, or an empty string."""
     if tensor.companion:
         return tensor.companion
-    said, ndim = _of_name(tensor.name), len(tensor.shape)
+    said, ndim = _said_by(tensor.name), len(tensor.shape)
     if said.reason:
         return said.reason
     if said.scales or tensor.dtype is None and not tensor.packed and not said.weight:

@@ -99,6 +99,7 @@ _WRAPPERS = (
     "_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "_forward_module",
     "_original_module",
 )  # fmt: skip
+_PUT_IN = re.compile("|".join((*_WRAPPERS, r"base_model\.model\.")))
 
 
 @lru_cache(_REMEMBERED)
@@ -111,5 +112,7 @@ def clean_name(name: str) -> str:
         >>> clean_name("base_model.model.model.layers.0.mlp.up_proj.base_layer.weight")
         'model.layers.0.mlp.up_proj.base_layer.weight'
     """
+    if _PUT_IN.search(name) is None:  # most names; a model with experts has many thousands
+        return name
     path = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
     return re.sub(r"(^|\.)base_model\.model\.", r"\1", path)

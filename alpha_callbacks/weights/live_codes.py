@@ -49,6 +49,8 @@ def live_codes(module: nn.Module, prefix: str, name: str, tensor: Any) -> LiveCo
         name: of the parameter in the module.
         tensor: the parameter or buffer.
     """
+    if type(module) is nn.Linear and type(tensor) is nn.Parameter:  # nearly all
+        return None
     full = f"{prefix}.{name}" if prefix else name
     quantizes = type(module).__module__.partition(".")[0] == "bitsandbytes"
     if is_dtensor(tensor):

@@ -81,6 +81,9 @@ def numbered(layer: str) -> str:
     return f"{base}.*.{last}" if base else f"{last}.*"
 
 
+_LAST = re.compile(r"\.(qweight|weight_packed)$|_blocks$")
+
+
 @lru_cache(2**16)
 def layer_name_of(parameter: str) -> str:
     """Return the layer name of a parameter path: no ".weight", no wrappers in the path, nothing that PEFT adds.
@@ -89,5 +92,6 @@ def layer_name_of(parameter: str) -> str:
         >>> layer_name_of("_orig_mod.model.layers.0.self_attn.q_proj.base_layer.weight")
         'model.layers.0.self_attn.q_proj'
     """
-    name = re.sub(r"\.(weight|qweight|weight_packed)$|_blocks$", "", clean_name(parameter))
+    name = clean_name(parameter)
+    name = name[: -len(".weight")] if name.endswith(".weight") else _LAST.sub("", name)
     return name.removesuffix(".base_layer").removesuffix(".modules_to_save.default")

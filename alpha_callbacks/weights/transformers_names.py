@@ -6,8 +6,9 @@ converters with the operations that they do.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -26,18 +27,21 @@ class Rules:
     Attributes:
         renamings: each is applied.
         converters: at most one is applied, before.
-        left_out: parameter paths that are not written, since they share the storage of another.
+        left_out: path of a parameter that is not written -> path of the one whose storage it shares.
+        of_class: the renamings of a model that was not read from files. One that was keeps only those that its files
+            had a use for, so the name of a tensor that they leave out follows from these.
     """
 
     renamings: Sequence[Any]
     converters: Sequence[Any]
-    left_out: frozenset[str] = frozenset()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    of_class: Sequence[Any] = ()
 
     def renamed(self, name: str) -> str:
         """Return a name after all renamings."""
-        for rule in self.renamings:
-            name = rule.rename_source_key(name)[0]
-        return name
+        owner = self.left_out.get(name)
+        usual = owner is not None and _renamed(owner, self.of_class) == _renamed(owner, self.renamings)
+        return _renamed(name, self.of_class if usual else self.renamings)
 
     def saved(self, tensor: StoredTensor, name: str) -> StoredTensor:
         """Return a tensor under the name that it is saved under, with the names of the matrices that it is saved as.
@@ -89,6 +93,12 @@ class Rules:
         return layer_name_of(self.renamed(name.replace("*", _INDEX)).replace(_INDEX, "*"))
 
 
+def _renamed(name: str, renamings: Sequence[Any]) -> str:
+    for rule in renamings:
+        name = rule.rename_source_key(name)[0]
+    return name
+
+
 def rules_of(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Rules]:
     """Return path -> rules of each model of transformers that is not inside another; nothing is imported for it.
 
@@ -105,12 +115,13 @@ def rules_of(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, Rules]:
     return found
 
 
-def _turned(rule: Any) -> Any:
-    """Return a rule of loading as one of saving; None for one that cannot be turned back, as quantizers bring them."""
-    try:
-        return rule.reverse_transform()
-    except NotImplementedError:
-        return None
+def _reversed(rules: Sequence[Any]) -> list[Any]:
+    """Return rules of loading as those of saving, the last first; without any that cannot be turned, of quantizers."""
+    turned = []
+    for rule in rules[::-1]:
+        with suppress(NotImplementedError):
+            turned.append(rule.reverse_transform())
+    return turned
 
 
 def _rules(model: Any) -> Rules:
@@ -121,16 +132,16 @@ def _rules(model: Any) -> Rules:
     except ImportError:
         return Rules((), ())
     try:
+        usual = get_model_conversion_mapping(model, add_legacy=False)
+        of_class = _reversed([rule for rule in usual if not isinstance(rule, PrefixChange)])
         found = getattr(model, "_weight_conversions", None)  # of a model that was read from files
-        if found is None:
-            found = get_model_conversion_mapping(model, add_legacy=False)
-            found = [rule for rule in found if not isinstance(rule, PrefixChange)]
-        turned = [rule for rule in map(_turned, found[::-1]) if rule is not None]
+        turned = of_class if found is None else _reversed(found)
     except (AttributeError, TypeError, ValueError):
-        turned = []
+        turned = of_class = []
     left_out = getattr(model, "all_tied_weights_keys", None)  # name -> name of the one that is written
     return Rules(
         [rule for rule in turned if not isinstance(rule, WeightConverter)],
         [rule for rule in turned if isinstance(rule, WeightConverter)],
-        frozenset(left_out if isinstance(left_out, dict) else ()),
+        left_out if isinstance(left_out, dict) else {},
+        [rule for rule in of_class if not isinstance(rule, WeightConverter)],
     )

@@ -282,3 +282,15 @@ def test_embedded_llama() -> None:
     assert len(inventory.weights) == 29
     module = transformers.AutoModelForCausalLM.from_pretrained(EMBEDDED)
     assert names(module_inventory(module, OPTIONS)) == names(inventory)
+
+
+def test_a_layer_whose_name_another_has_is_listed_under_its_own_path() -> None:
+    module = nn.Module()
+    module.up = nn.Linear(8, 6)
+    module._orig_mod = nn.Module()  # a wrapper's word, which the user's own model has beside the same name
+    module._orig_mod.up = nn.Linear(8, 6)
+    found = module_inventory(module, OPTIONS)
+    own = {"up": module.up, "_orig_mod.up": module._orig_mod.up}
+    assert names(found) == list(own) and "under their own path" in found.notes[0]
+    for weight in found.weights:
+        assert (weight.rows(0, 6) == own[weight.layer_name].weight).all()

@@ -54,6 +54,8 @@ def test_names_and_values_are_those_of_the_saved_folder(name: str, tmp_path: Pat
     live = {w.layer_name: w for w in module_inventory(model, OPTIONS).weights}
     saved = {w.layer_name: w for w in open_checkpoint(tmp_path).inventory(OPTIONS).weights}
     assert live.keys() == saved.keys() and MODELS[name][0] in live
+    again = module_inventory(type(model).from_pretrained(tmp_path), OPTIONS).weights  # tied heads, too, which it lacks
+    assert [weight.layer_name for weight in again] == list(live)
     for layer, weight in live.items():
         assert (weight.rows(0, weight.out_features) == saved[layer].rows(0, weight.out_features)).all()
         assert weight.category == saved[layer].category
