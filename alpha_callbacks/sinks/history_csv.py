@@ -62,8 +62,6 @@ class History:
         header, *lines = csv_rows(text) or [[]]
         if lacking := _lacking(header):
             lines, header = _with_empty(lines, header), HEADER
-            said = "%s has no %s: an earlier version wrote it; these cells stay empty for its steps."
-            _log.warning(f"alpha-Hill: {said}", self._path, ", ".join(lacking))
         rows = [line for line in lines if header == HEADER and _is_row(line)]
         again = [row for row in rows if int(row[0]) == step]
         expected = [(row.layer_name, row.precision) for layer in snapshot.table.layers for row in layer.rows]
@@ -80,6 +78,9 @@ class History:
             earlier, why = [], "is of another run, with other layers or precisions"
         elif any(int(row[0]) > step for row in rows):
             why = f"an earlier run in this folder went beyond step {step}"
+        if lacking and earlier:  # of those kept aside nothing is continued
+            said = "%s has no %s: an earlier version wrote it; these cells stay empty for its steps."
+            _log.warning(f"alpha-Hill: {said}", self._path, ", ".join(lacking))
         if not why:
             return csv_text(earlier), again, None
         aside = _free_name(self._path)
