@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 ENGINE, SCAN, RANKS, REMOTE = "engine.txt", "scan_llama31_8b_shapes.txt", "ranks.txt", "remote.txt"
 REPORT, TRAINING, FORMATS, CUDA = "report.txt", "training.txt", "formats.txt", "cuda.txt"
 PERFORMANCE, TRUST, EVIDENCE = "docs/performance.md", "docs/trust.md", "docs/evidence.md"
-TUTORIAL = "docs/tutorials/llama31_8b.md"
+TUTORIAL, ESTIMATORS = "docs/tutorials/llama31_8b.md", "docs/estimators.md"
 
 # page and where the figure stands in it; file in benchmarks/results and where it stands there. One group per figure.
 QUOTED = [
@@ -67,6 +67,22 @@ QUOTED = [
         (TRUST, rf"\| {quoted}.*?\| (\d+), ([\d.e-]+)", "hosts.txt", rf"^{name} .*\)\]? +(\d+) +([\d.e-]+)")
         for quoted, name in (("plain loop", "plain loop"), ("Hugging Face Trainer", "HF Trainer"))
     ),
+    *(
+        (ESTIMATORS, rf"^\| {quoted} \|" + r" (\d+) % \|" * 5, "tail_rivals.txt",
+         rf"(?s)256x256, limit.*?{drawn}" + r" +(\d+)%" * 5)
+        for quoted, drawn in (
+            ("planted power law of exponent 4", "planted tail, alpha 4"),
+            (r"noise, rows scaled by exp\(0.2 z\)", r"row scales exp\(0.2 z\)"),
+            (r"noise, rows scaled by exp\(0.4 z\)", r"row scales exp\(0.4 z\)"),
+        )
+    ),
+    (ESTIMATORS, r"(\d+) % of 256×256 and (\d+) % of", "tail_rivals.txt",
+     r"(?s)256x256, limit.*?exp\(0.2 z\) +(\d+)%.*?256x1024, limit.*?exp\(0.2 z\) +(\d+)%"),
+    (ESTIMATORS, r"±40 %, (\d+) and (\d+) %", "tail_rivals.txt",
+     r"(?s)256x256, limit.*?exp\(0.4 z\) +(\d+)%.*?256x1024, limit.*?exp\(0.4 z\) +(\d+)%"),
+    (ESTIMATORS, r"mean in (\d+) to (\d+) % of those", "tail_rivals.txt",
+     r"(?s)index 1.5 .*?% +(\d+)%.*alpha 3 .*?% +(\d+)%"),
+    (ESTIMATORS, r"hard to tell from an edge \| 0 % \| 5 %; (\d+) %", "tails.txt", r"alpha 4, 256x256 +60 +0% +(\d+)%"),
 ]  # fmt: skip
 
 

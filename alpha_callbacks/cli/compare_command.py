@@ -51,6 +51,7 @@ def compare(
     ] = None,
     k_frac: shared.KFrac = 0.1,
     k_min: shared.KMin = 10,
+    estimator: shared.Estimators = None,
     threshold: shared.ThresholdChoice = "next",
     solver: shared.SolverChoice = "exact",
     filter_layers: shared.FilterLayers = None,
@@ -70,6 +71,8 @@ def compare(
 
     Between two checkpoints, or results whose checkpoints are still there, the error of the weights themselves is shown
     too: that of a quantized model as it shipped.
+
+    Other estimators (--estimator) are compared beside alpha-Hill where both sides have their fits.
 
     Checkpoints are scanned first. Finished scans and histories keep the options that they were made with; alphas of
     different tails (k_frac, k_min, threshold) are not compared.
@@ -103,6 +106,7 @@ def compare(
         precisions=names or ("fp32",),
         k_frac=k_frac,
         k_min=k_min,
+        estimators=tuple(",".join(estimator or ["hill"]).split(",")),
         threshold=threshold,
         solver=solver,
         include=filter_layers,

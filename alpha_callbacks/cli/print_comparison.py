@@ -1,6 +1,7 @@
 """What a person sees of a comparison, and of a training history, on stdout."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table as RichTable
@@ -10,6 +11,7 @@ from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.history_findings import history_findings
+from alpha_callbacks.comparison.other_estimators import OtherSummary, other_summaries
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import by_category, movers, summarize_deltas
 from alpha_callbacks.comparison.read_history import AlphaHistory
@@ -35,6 +37,8 @@ def print_comparison(comparison: Comparison) -> None:
         out.print(_categories(comparison))
     if movers(comparison, 1):
         out.print(_movers(comparison, out))
+    if others := other_summaries(comparison):
+        out.print(_others(others))
     if any(not math.isnan(pair.relative_error) for pair in comparison.pairs):
         out.print(_errors(comparison, out))
     if comparison.left_out:
@@ -73,9 +77,21 @@ def _movers(comparison: Comparison, out: "Console") -> RichTable:
     for pair in pairs:
         assert pair.a is not None and pair.b is not None
         alphas = (f"{pair.a.alpha:.4f}", f"{pair.b.alpha:.4f}")
-        rows.append((*alphas, signed(pair.delta, 3), signed(pair.delta / pair.spread)))
-    headings = (Heading("alpha A", True), Heading("alpha B", True), Heading("change"), Heading("/ spread"))
+        rows.append((*alphas, signed(pair.delta, 3), signed(pair.delta / pair.spread), pair.tails))
+    headings = [Heading("alpha A", True), Heading("alpha B", True), Heading("change"), Heading("/ spread")]
+    headings += [Heading("tail", True, left=True)] if any(pair.tails for pair in pairs) else []
     return layer_table(out, "Layers that changed most", [pair.row.layer_name for pair in pairs], headings, rows)
+
+
+def _others(summaries: Sequence[OtherSummary]) -> RichTable:
+    words = ("estimator", "layers", "median change", "rise", "fall", "moved")
+    grid = RichTable(*words, title="The same by other estimators", title_justify="left")
+    for column in grid.columns[1:]:
+        column.justify = "right"
+    for one in summaries:
+        moved = "–" if one.moved is None else str(one.moved)  # it says nothing of its own firmness
+        grid.add_row(one.estimator, str(one.count), signed(one.median, 3), str(one.rises), str(one.falls), moved)
+    return grid
 
 
 def _errors(comparison: Comparison, out: "Console") -> RichTable:

@@ -72,7 +72,8 @@ def open_sides(
     other = next((side for side in found if side is not None), None)
     if other is not None:
         known = {name: other.options[name] for name in _TAIL if name in other.options}
-        options = replace(options, **known, precisions=precisions or (other.table.reference,))
+        fits = options.estimators or other.table.estimators
+        options = replace(options, **known, precisions=precisions or (other.table.reference,), estimators=fits)
     sides = [
         side or Side(source_name(source), scan(source, cache / _folder(source, options), options), {})
         for source, side in zip((a, b), found, strict=True)
@@ -136,7 +137,7 @@ def _step_side(history: AlphaHistory, step: int) -> Side:
     """Return a step: the full results that the callback wrote beside the history, or else what the history holds."""
     table = history.table(step)
     if (history.folder(step) / RESULTS).is_file():
-        table = read_results(history.folder(step))
+        table = ResultsFolder(history.folder(step)).table
     return Side(f"step {step}", table, {})
 
 

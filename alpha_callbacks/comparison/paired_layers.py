@@ -79,6 +79,12 @@ class Pair:
         return self.resolved and abs(self.delta) > TWO_SIDED * self.spread
 
     @property
+    def tails(self) -> str:
+        """The verdicts on the tails, in one word where they are the same: "clear", "clear → doubtful"."""
+        found = [row.tail or "?" for row in (self.a, self.b) if row is not None]
+        return " → ".join(dict.fromkeys(found)) if set(found) != {"?"} else ""
+
+    @property
     def known_delta(self) -> float:
         """Delta, 0 where the two alphas cannot be told apart: for charts, which would blow up rounding."""
         return 0.0 if self.ok and not self.resolved else self.delta

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.estimators.curves import hill_curve, hill_sizes
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
+from alpha_callbacks.estimators.spread import TWO_SIDED, alpha_spread
 from alpha_callbacks.plots.elements.canvas import styled
 from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_axes
 from alpha_callbacks.plots.elements.spectrum_subject import subject
@@ -30,8 +31,8 @@ def plot_hill(
 ) -> tuple[Figure, Axes]:
     """Draw alpha for every size of the tail, with the size used marked.
 
-    A power-law tail shows as a stretch where alpha hardly changes with k. The band is ± (alpha - 1) / sqrt(k),
-    the error for independent values. It is only a guide: eigenvalues repel each other and spread less.
+    A power-law tail shows as a stretch where alpha hardly changes with k. The band is ± 1.96 `alpha_spread`, where 95 %
+    of alphas would be if the noise in the matrix were drawn again. It is too narrow for matrices of very heavy entries.
 
     Args:
         evals: eigenvalues (squared singular values), from `open_spectra` or from elsewhere.
@@ -57,10 +58,8 @@ def plot_hill(
     sizes = np.array(hill_sizes(n, points=_POINTS, k=fit.k))
     alphas = hill_curve(what.evals, sizes.tolist(), threshold=what.threshold)
     figure, axes = spectrum_axes(what, 4.0, "tail size k", METRICS["alpha"].axis)
-    error = (alphas - 1) / np.sqrt(sizes)
-    axes.fill_between(
-        sizes, alphas - error, alphas + error, color=DATA, alpha=0.15, linewidth=0, label=LABELS["stderr"]
-    )
+    error = TWO_SIDED * np.array([alpha_spread(alpha, k, n) for alpha, k in zip(alphas, sizes, strict=True)])
+    axes.fill_between(sizes, alphas - error, alphas + error, color=DATA, alpha=0.2, linewidth=0, label=LABELS["spread"])
     axes.plot(sizes, alphas, color=DATA, linewidth=1.5, label="alpha")
     heights = [*alphas[(sizes >= min(_SETTLED, fit.k)) & np.isfinite(alphas)], 2.0]
     if what.shape is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from alpha_callbacks.comparison.comparison import Comparison, shape
 from alpha_callbacks.comparison.comparison_findings import comparison_findings, left_out_kinds
+from alpha_callbacks.comparison.other_estimators import other_delta, shared_estimators
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import DeltaSummary, by_category, summarize_deltas
 from alpha_callbacks.report.packing import coded, packed
@@ -113,8 +114,19 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
         "null_a": packed([a.alpha_null for _, a, _ in pairs], "f8"),
         "null_b": packed([b.alpha_null for _, _, b in pairs], "f8"),
         "spread": packed([pair.spread for pair, _, _ in pairs]),
+        "tail": [pair.tails.replace(" ", "\N{NO-BREAK SPACE}") for pair, _, _ in pairs],
+        "others": _others(comparison, [pair for pair, _, _ in pairs]),
         "error": packed([pair.delta_error for pair, _, _ in pairs]),
     }
+
+
+def _others(comparison: Comparison, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    found = []
+    for name in shared_estimators(comparison):
+        deltas = [other_delta(pair, name) for pair in pairs]
+        alphas = {side: packed([getattr(delta, side) for delta in deltas], "f8") for side in ("alpha_a", "alpha_b")}
+        found.append({"name": name, **alphas, "moved": [delta.moved for delta in deltas]})
+    return found
 
 
 def _labels(rows: Sequence[Row]) -> list[str | None]:

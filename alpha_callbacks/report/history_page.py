@@ -44,6 +44,7 @@ def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
         "steps": list(one.steps),
         "precisions": list(series),
         "alpha": [packed(shown.values.ravel(), "f8") for shown in series.values()],
+        "tail": _tails(history, one, first),
         "alpha_null": packed(_noise(history, first), "f8"),
         "trained": _trained(history, first),
         "losses": {name: list(zip(*points, strict=True)) for name, points in read_losses(history.path.parent).items()},
@@ -97,6 +98,14 @@ def _trained(history: AlphaHistory, precision: str) -> bool:
     first = history.series(precision, "alpha_ratio").values[:, 0]
     known = first[np.isfinite(first)]
     return bool(known.size and np.median(known) < _LIKE_NOISE)
+
+
+def _tails(history: AlphaHistory, shown: Series, precision: str) -> list[str]:
+    """Return the last verdict on the tail of every line; "" for the median of several layers."""
+    frame = history.frame
+    frame = frame[(frame["precision"] == precision) & (frame["tail"] != "")]
+    last = {str(name): str(tail) for name, tail in zip(frame["layer_name"], frame["tail"], strict=True)}
+    return [last.get(name, "") for name in shown.layers]
 
 
 def _notes(history: AlphaHistory, shown: Series) -> list[str]:

@@ -97,6 +97,12 @@ class Snapshot:
                 found[f"analysed_layers_{summary.precision}"] = float(summary.count)
         found["analysed_layers"], found["layers"] = float(self.analysed_layers), float(len(self.table.main))
         found |= self._update_values()
+        if tails := self.table.tails():
+            found["clear_tails"] = float(tails["clear"])
+        for name in self.table.estimators:
+            alphas = [layer[reference].alpha_of(name) for layer in self.table.main.layers]
+            alphas = [alpha for alpha in alphas if math.isfinite(alpha)]
+            found[f"{name}_median"] = median(alphas) if alphas else math.nan
         found["max_abs_drift"] = max(self._measured_drifts(), default=math.nan)
         found["failed_layers"] = float(self.failed_layers)
         if self.alerts is not None:

@@ -1,6 +1,7 @@
 """Rows (one layer x one precision) and the table they make."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -132,6 +133,10 @@ class Row:
         """Standard deviation of alpha over other draws of the noise in the matrix, see `estimators.spread`."""
         return alpha_spread(self.alpha, self.k_used, self.n_eigs)
 
+    def alpha_of(self, estimator: str) -> float:
+        """Return the alpha of another estimator; nan where it has none or was not asked."""
+        return next((fit.alpha for fit in self.estimates if fit.estimator == estimator), math.nan)
+
     @property
     def stable_rank(self) -> float:
         """||W||_F^2 / ||W||_2^2."""
@@ -234,6 +239,16 @@ class Table:
             return precision.eps or math.inf, -precision.bits
 
         return min(self.precisions, key=coarseness)  # of equals the first
+
+    @lazy_property
+    def estimators(self) -> tuple[str, ...]:
+        """The other estimators whose fits the rows have, in the order asked."""
+        return tuple(dict.fromkeys(fit.estimator for row in self for fit in row.estimates))
+
+    def tails(self) -> dict[str, int]:
+        """Return verdict -> number of layers with it at the reference precision; empty where nothing was judged."""
+        found = Counter(layer[self.reference].tail for layer in self.main.layers)
+        return {tail: found[tail] for tail in ("clear", "doubtful", "none")} if found.keys() - {""} else {}
 
     def to_frame(self, style: Literal["", "weightwatcher"] = "") -> "pandas.DataFrame":
         """Return a pandas DataFrame, one row per layer and precision, with the fields of `Row` as columns.

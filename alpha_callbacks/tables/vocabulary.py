@@ -80,7 +80,7 @@ LEAST_AROUND = 0.05
 
 LABELS = {
     "noise": "noise (MP)",
-    "stderr": "± stderr (i.i.d. guide)",
+    "spread": "95 % over draws of noise",
     "no_alpha": "no usable alpha",
     "color_ends": "colours end at the 2nd and 98th percentile",
     "change_ends": "colours end at the 98th percentile of the changes",

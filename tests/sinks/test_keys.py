@@ -32,8 +32,9 @@ HOLES = {
     "value": "alpha|drift|relative_error|relative_size",
     "what": "alpha|alpha_ratio|stable_rank|relative_size",
     "measure": "relative_size|stable_rank",
+    "estimator": "half",
     "scalar": r"(mean|median|min|relative_error)_(fp64|fp32|fp16|bf16|int4_g32)|median_alpha_ratio|max_abs_move"
-    r"|analysed_layers(_fp16)?|layers|max_abs_drift"
+    r"|half_median|clear_tails|analysed_layers(_fp16)?|layers|max_abs_drift"
     "|failed_layers|alerts|seconds|updated_layers|update_(alpha|alpha_ratio|stable_rank|relative_size)",
     "block": r"\d+",
     "layer": "[a-zA-Z_0-9.]+",
@@ -72,7 +73,7 @@ def model() -> nn.Module:
 
 
 def logged(sinks: list[Any], folder: Path, step_key: str = "") -> Snapshot:
-    options = AnalysisOptions(precisions=("fp32", "fp16", "bf16", "int4_g32"))
+    options = AnalysisOptions(precisions=("fp32", "fp16", "bf16", "int4_g32"), estimators=("half",))
     folder.mkdir(exist_ok=True)
     save_file({name: 1.1 * value**2 for name, value in model().state_dict().items()}, folder / "base.safetensors")
     baseline = folder / "base.safetensors"

@@ -152,6 +152,7 @@
       size("|change|", (i) => Math.abs(moved(i)), 3),
       {title: "change", number: true, value: moved, text: (i) => AH.signed(moved(i), 3), tone: (i) => (moved(i) > 0 ? "up" : moved(i) < 0 ? "down" : "")},
       size("last / noise", (i) => to(i) / noise[i], 4),
+      ...(source.tail.some(Boolean) ? [{title: "last tail", value: (i) => source.tail[i] || "–"}] : []),
       size("gaps", (i) => row(i).reduce((sum, alpha) => sum + Number.isNaN(alpha), 0), 4),
     ],
   });

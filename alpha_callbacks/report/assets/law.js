@@ -1,6 +1,6 @@
 "use strict";
 /* AH.law: the Marchenko-Pastur law of noise, and what the Hill estimator returns on it
-   (see estimators/marchenko_pastur.py). */
+   and how far it spreads (see estimators/marchenko_pastur.py and spread.py). */
 AH.law = (() => {
   const STEPS = 4000;
 
@@ -37,5 +37,9 @@ AH.law = (() => {
     }
     return found;
   }
-  return {noise, hill};
+
+  /** Standard deviation of alpha-Hill over draws of the noise in a matrix (see estimators/spread.py). */
+  const spread = (alpha, k, n) => ((alpha - 1) / k) * (0.7 + 0.15 * Math.log(k)) * (1 + (0.3 * k) / n);
+
+  return {noise, hill, spread};
 })();

@@ -78,15 +78,15 @@ AH.panelPlots = () => {
     const alpha = L.alpha(i, p), rows = L.number("out_features", i), cols = L.number("in_features", i);
     const noise = AH.law.hill(rows, cols, curve.sizes.map((k) => k / curve.n));
     AH.plot(hill, () => {
-      const error = curve.hill.map((value, j) => (value - 1) / Math.sqrt(curve.sizes[j]));
+      const error = curve.hill.map((value, j) => 1.96 * AH.law.spread(value, curve.sizes[j], curve.n));
       const band = (sign) => curve.hill.map((value, j) => value + sign * error[j]);
-      const fill = `${AH.token("data")}26`;
+      const fill = `${AH.token("data")}33`;
       const settled = curve.hill.filter((value, j) => Number.isFinite(value) && curve.sizes[j] >= Math.min(5, curve.k));
       const top = 1.12 * Math.max(...settled, Number.isFinite(alpha) ? alpha : 1, noise[curve.sizes.indexOf(curve.k)] || 1);
       return {
         data: [
           {type: "scatter", mode: "lines", x: curve.sizes, y: band(-1), line: {width: 0}, showlegend: false, hoverinfo: "skip"},
-          {type: "scatter", mode: "lines", x: curve.sizes, y: band(1), line: {width: 0}, fill: "tonexty", fillcolor: fill, name: AH.words.labels.stderr, hoverinfo: "skip"},
+          {type: "scatter", mode: "lines", x: curve.sizes, y: band(1), line: {width: 0}, fill: "tonexty", fillcolor: fill, name: AH.words.labels.spread, hoverinfo: "skip"},
           {type: "scatter", mode: "lines", x: curve.sizes, y: curve.hill, name: "alpha", line: {color: AH.token("data"), width: 2}, hovertemplate: "k = %{x}<br>alpha = %{y:.4f}<extra></extra>"},
           line(AH.words.labels.noise, curve.sizes, noise, "noise", {dash: "dash", width: 1.6}),
           ...(Number.isFinite(alpha) ? [{type: "scatter", mode: "markers", x: [curve.k], y: [alpha], name: `used: k = ${curve.k}`, marker: {color: AH.token("tail"), size: 10, line: {color: AH.token("card"), width: 1.5}}, hovertemplate: "k = %{x}<br>alpha = %{y:.6f}<extra></extra>"}] : []),

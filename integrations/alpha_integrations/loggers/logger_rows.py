@@ -11,20 +11,26 @@ from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import short_name
 
-COLUMNS = ("step", "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "stable_rank",
-           "relative_error", "relative_size", "status", "reason")  # fmt: skip
+_COLUMNS = ("step", "layer_name", "category", "block", "precision", "alpha", "alpha_ratio", "drift", "stable_rank",
+            "relative_error", "relative_size", "alpha_spread")  # fmt: skip
+_WORDS = ("tail", "tail_reason", "status", "reason")
 MOVE_COLUMNS = ("step", "layer_name", "alpha_before", "alpha", "move")
 _MOST_MOVES = 20
 MAX_TABLE_ROWS = 10_000  # wandb.Table.MAX_ROWS: what lies beyond, wandb cuts off
 MAX_LAYERS_WITH_EXPERTS = 1_000  # W&B names too many distinct metrics as the usual cause of a slow workspace
 
 
+def columns(table: Table) -> tuple[str, ...]:
+    """Return the columns of `table_rows`: Hill's, `<estimator>_alpha` of each other one, the verdict and the status."""
+    return (*_COLUMNS, *(f"{name}_alpha" for name in table.estimators), *_WORDS)
+
+
 def table_rows(table: Table, step: int) -> list[list[Any]]:
     """Return the rows of the W&B table: in module order, but experts last where not all can be kept."""
-    layers = list(table.layers)
+    layers, estimators = list(table.layers), table.estimators
     if len(layers) * len(table.precisions) > MAX_TABLE_ROWS:
         layers.sort(key=lambda layer: _is_expert(layer.first))
-    return [[step, *_table_row(row, layer, table.reference)] for layer in layers for row in layer.rows]
+    return [[step, *_table_row(row, layer, table.reference, estimators)] for layer in layers for row in layer.rows]
 
 
 def move_rows(snapshot: Snapshot) -> list[list[Any]]:
@@ -78,8 +84,9 @@ def _is_expert(row: Row) -> bool:
     return row.category.startswith("moe_expert_")
 
 
-def _table_row(row: Row, layer: LayerRows, reference: str) -> list[Any]:
-    drift = layer.drift(row.precision, reference)
-    numbers = (row.alpha, row.alpha_ratio, drift, row.stable_rank, row.relative_error, row.relative_size)
+def _table_row(row: Row, layer: LayerRows, reference: str, estimators: Sequence[str]) -> list[Any]:
+    numbers = [row.alpha, row.alpha_ratio, layer.drift(row.precision, reference), row.stable_rank, row.relative_error]
+    numbers += [row.relative_size, row.alpha_spread, *(row.alpha_of(name) for name in estimators)]
     cells = [value if math.isfinite(value) else None for value in numbers]
-    return [row.layer_name, row.category, row.block, row.precision, *cells, row.status, row.reason]
+    words = (row.tail, row.tail_reason, row.status, row.reason)
+    return [row.layer_name, row.category, row.block, row.precision, *cells, *words]

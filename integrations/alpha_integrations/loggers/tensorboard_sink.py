@@ -183,6 +183,7 @@ def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float
     tags = {}
     for name, key in distinct(scalars).items():
         more = name in others or name == "layers" or name.startswith(("analysed_layers_", "update"))
+        more = more or name.endswith("_median")  # of another estimator
         tags[f"{'alpha_hill_more' if more else 'alpha_hill'}/{key}"] = scalars[name]
     return tags
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from statistics import median
 
 from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.sinks.alert import AlertLine
@@ -16,9 +17,17 @@ _SAFE = re.compile(r"[\w .,:;=/+-]", re.ASCII)
 
 
 def tails_text(snapshot: Snapshot) -> str:
-    """Return the largest errors and moves, the heaviest tails, drifts, the layers without alpha, what is not shown."""
+    """Return the largest errors and moves, verdicts and heaviest tails, drifts, what has no alpha or is not shown."""
     table = snapshot.table
-    parts = (_errors(snapshot), _moves(snapshot), _heaviest(table), _drifts(table), _lost(table), _copies(snapshot))
+    parts = (
+        _errors(snapshot),
+        _moves(snapshot),
+        _verdicts(table),
+        _heaviest(table),
+        _drifts(table),
+        _lost(table),
+        _copies(snapshot),
+    )
     return "\n\n".join(part for part in parts if part)
 
 
@@ -53,6 +62,19 @@ def _moves(snapshot: Snapshot) -> str:
         for move in snapshot.moves[:_ROWS]
     ]
     return _section(title, ("layer", "alpha before", "alpha", "move"), rows) or f"### {title}\n\nNo layer moved."
+
+
+def _verdicts(table: Table) -> str:
+    """Say how many tails are clear, and what other estimators make of the layers."""
+    told = ", ".join(f"{count} {tail}" for tail, count in table.tails().items())
+    medians = []
+    for name in table.estimators:
+        alphas = [layer[table.reference].alpha_of(name) for layer in table.main.layers]
+        alphas = [alpha for alpha in alphas if math.isfinite(alpha)]
+        medians.append(f"{name} {median(alphas):.4g} ({len(alphas)})" if alphas else f"{name} none")
+    lines = [f"Tails: {told}."] if told else []
+    lines += [f"Median alpha of other estimators (layers): {', '.join(medians)}."] if medians else []
+    return "\n\n".join(lines)
 
 
 def _heaviest(table: Table) -> str:

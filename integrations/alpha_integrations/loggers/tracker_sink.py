@@ -12,7 +12,7 @@ from alpha_callbacks.sinks.alert import AlertLine, alert_lines
 from alpha_callbacks.sinks.chart_schedule import ChartSchedule
 from alpha_callbacks.sinks.sink import Host, Sink
 from alpha_callbacks.sinks.snapshot import Snapshot
-from alpha_integrations.loggers.logger_rows import COLUMNS, MOVE_COLUMNS, move_rows, table_rows
+from alpha_integrations.loggers.logger_rows import MOVE_COLUMNS, columns, move_rows, table_rows
 from alpha_integrations.loggers.offers import imported
 
 _Value = TypeVar("_Value")
@@ -63,7 +63,7 @@ class TrackerSink:
         tracker.values(values, step, snapshot.epoch)  # first: a tracker that takes no pictures still has these
         for line in alert_lines(snapshot.alerts or ()):
             tracker.alert(line, step)
-        tracker.table("alpha_hill/table", COLUMNS, table_rows(snapshot.table, step), step)
+        tracker.table("alpha_hill/table", columns(snapshot.table), table_rows(snapshot.table, step), step)
         if moves := move_rows(snapshot):
             tracker.table("alpha_hill/moves", MOVE_COLUMNS, moves, step)
         if due:

@@ -18,9 +18,9 @@ from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
 from alpha_callbacks.utils.own_logger import own_logger
 from alpha_integrations.loggers.logger_rows import (
-    COLUMNS,
     MAX_TABLE_ROWS,
     MOVE_COLUMNS,
+    columns,
     layer_scalars,
     move_rows,
     table_rows,
@@ -218,7 +218,7 @@ class WandbSink:
                     "alpha_hill: the W&B table holds %d of %d rows; the CSV has all.", MAX_TABLE_ROWS, len(data)
                 )
             self._said_cut = True
-        row["alpha_hill/table"] = wandb.Table(columns=list(COLUMNS), data=visible_rows(data[:MAX_TABLE_ROWS]))
+        row["alpha_hill/table"] = wandb.Table(columns=list(columns(table)), data=visible_rows(data[:MAX_TABLE_ROWS]))
         for name, key in distinct(snapshot.shown.precisions).items():
             if alphas := table.alphas(name):
                 row[f"alpha_hill/dist_{key}"] = wandb.Histogram(alphas)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from alpha_integrations.loggers.comet_sink import find_comet
-from alpha_integrations.loggers.logger_rows import COLUMNS
+from alpha_integrations.loggers.logger_rows import columns
 from alpha_integrations.loggers.mlflow_sink import find_mlflow
 from alpha_integrations.loggers.tracker_sink import TrackerSink
 from alpha_integrations.loggers.trackio_sink import find_trackio
@@ -188,7 +188,7 @@ def test_real_mlflow_with_a_file_store(tmp_path: Path, monkeypatch: pytest.Monke
     artifacts = {file.path for file in client.list_artifacts(run_id, "alpha_hill")}
     assert {f"alpha_hill/table_step_{step:08d}.csv" for step in range(5)} <= artifacts
     text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/alpha_hill/table_step_00000002.csv")
-    assert next(csv.reader(io.StringIO(text))) == list(COLUMNS) and text.count("\n") == 9
+    assert next(csv.reader(io.StringIO(text))) == list(columns(states()[2].table)) and text.count("\n") == 9
     pictures = [file.path for file in client.list_artifacts(run_id, "images") if file.path.endswith(".png")]
     assert len(pictures) == 3 and all("bars_attn_q" in path for path in pictures)
     assert client.get_run(run_id).data.tags["alpha_hill.alert"] == "Step 1: alpha < 2: lm_head (1.5)."

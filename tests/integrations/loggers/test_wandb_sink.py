@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from alpha_integrations.loggers import wandb_sink
-from alpha_integrations.loggers.logger_rows import COLUMNS, layer_scalars, table_rows
+from alpha_integrations.loggers.logger_rows import columns, layer_scalars, table_rows
 from alpha_integrations.loggers.wandb_sink import WandbSink, find_wandb
 from PIL import Image
 
@@ -219,7 +219,7 @@ def test_picture_table_and_histogram_are_files_with_content(tmp_path: Path) -> N
 
     table = written.table(row["alpha_hill/table"])
     assert row["alpha_hill/table"]["path"] in written.files
-    assert table["columns"] == list(COLUMNS)
+    assert table["columns"] == list(columns(snapshot.table))
     assert table["data"] == table_rows(snapshot.table, 7)
     assert [line[5] for line in table["data"]] == [r.alpha for r in snapshot.table]
 
@@ -245,8 +245,9 @@ def test_nan_is_none_in_the_table_and_absent_elsewhere(tmp_path: Path) -> None:
     assert "alpha_hill/dist_bf16" not in row and "alpha_hill/mean_bf16" not in row
     assert row["alpha_hill/failed_layers"] == len(LAYERS)
     lines = {(line[1], line[4]): line for line in written.table(row["alpha_hill/table"])["data"]}
-    assert lines["lm_head", "bf16"][5:] == [*[None] * 6, "non_finite", "3 weights overflow"]
-    assert lines["lm_head", "fp32"][5:] == [6.0, 0.8, 0.0, None, None, None, "ok", ""]
+    spread = table.layers[-1]["fp32"].alpha_spread
+    assert lines["lm_head", "bf16"][5:] == [*[None] * 7, "", "", "non_finite", "3 weights overflow"]
+    assert lines["lm_head", "fp32"][5:] == [6.0, 0.8, 0.0, *[None] * 3, spread, "", "", "ok", ""]
 
 
 def test_every_key_gets_our_axis_beside_a_frameworks_star(tmp_path: Path) -> None:
