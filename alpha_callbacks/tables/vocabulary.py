@@ -80,7 +80,7 @@ LEAST_AROUND = 0.05
 
 LABELS = {
     "noise": "noise (MP)",
-    "spread": "95 % over draws of noise",
+    "spread": "± 1.96 spreads",
     "no_alpha": "no usable alpha",
     "color_ends": "colours end at the 2nd and 98th percentile",
     "change_ends": "colours end at the 98th percentile of the changes",

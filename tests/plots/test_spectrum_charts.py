@@ -53,7 +53,7 @@ def test_hill_marks_the_size_used_and_says_what_the_band_is() -> None:
     x, y = line(axes, "noise")
     assert y[list(x).index(20)] == pytest.approx(alpha_null(300, 200, 20))
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert "95 % over draws of noise" in labels
+    assert "± 1.96 spreads" in labels
 
 
 def test_a_row_gives_shape_size_and_title(tmp_path: Path) -> None:
