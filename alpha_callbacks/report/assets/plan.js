@@ -67,6 +67,7 @@
     const values = [-6, -5, -4, -3, -2, -1, 0, 1].flatMap((power) => [1, 2, 5].map((step) => Number(`${step}e${power}`)));
     return AH.axis({type: "log", title: {text: title, standoff: 6}, tickvals: values, ticktext: values.map((value) => AH.number(value, 1))});
   };
+  const beside = (at) => (at ? "bottom left" : "middle right"); // the coarsest format stands at the edge
   const curve = document.getElementById("plan-curve");
   if (curve) AH.plot(curve, () => {
     const policies = [...new Set(shown.map(([policy]) => policy))].reverse(); // the one that decided lies on top
@@ -75,7 +76,7 @@
       data: policies.flatMap((policy) => {
         const mine = shown.filter((one) => one[0] === policy), ink = policy === "uniform" ? AH.token("soft") : AH.themed(plan.colors[policy] || "#888888");
         const name = policy === "uniform" ? "one format" : policy;
-        if (policy === "uniform" || policy === "thresholds") return [trace(mine, {name, mode: policy === "uniform" ? "markers+text" : "markers", textposition: "bottom left", marker: {color: ink, size: 9, symbol: policy === "uniform" ? "square" : "triangle-up"}, ...(policy === "uniform" ? {text: mine.map((one) => AH.plain(one[4])), hovertext: mine.map(text), hovertemplate: "%{hovertext}<extra></extra>"} : {})})];
+        if (policy === "uniform" || policy === "thresholds") return [trace(mine, {name, mode: policy === "uniform" ? "markers+text" : "markers", textposition: mine.map((_, at) => beside(at)), marker: {color: ink, size: 9, symbol: policy === "uniform" ? "square" : "triangle-up"}, ...(policy === "uniform" ? {text: mine.map((one) => AH.plain(one[4])), hovertext: mine.map(text), hovertemplate: "%{hovertext}<extra></extra>"} : {})})];
         const line = mine.filter(([, , , , mark]) => !mark || mark === "knee"), marked = mine.filter(([, , , , mark]) => mark);
         return [trace(line, {name, mode: "lines", line: {color: ink, width: 2}}),
           trace(marked, {name, showlegend: false, mode: "markers", marker: {color: marked.map((one) => (one[4] === "knee" ? ink : AH.token("card"))), line: {color: ink, width: 1.6}, size: 9, symbol: marked.map((one) => (one[4] === "knee" ? "diamond" : "circle"))}})];
@@ -93,7 +94,7 @@
         const labels = mine.map(([name]) => AH.plain(name.replace("uniform ", "").replace("plan_", "")));
         return {
           name: {random: "random plans", uniform: "one format", plan: "plans"}[kind], x: mine.map((one) => one[1]), y: mine.map((one) => one[2]),
-          mode: kind === "random" ? "markers" : "markers+text", text: labels, textposition: kind === "plan" ? "top right" : "bottom left", marker: looks[kind],
+          mode: kind === "random" ? "markers" : "markers+text", text: labels, textposition: kind === "plan" ? "top right" : mine.map((_, at) => beside(at)), marker: looks[kind],
           error_y: kind === "random" ? {visible: false} : {type: "data", array: mine.map((one) => 1.96 * one[3]), color: looks[kind].color, thickness: 1.2},
           hovertext: mine.map(([name, at, kl, sem]) => AH.plain(`${name}: ${AH.number(at, 4)} bits, KL ${AH.number(kl, 4)} ± ${AH.number(sem, 2)}`)), hovertemplate: "%{hovertext}<extra></extra>",
         };
