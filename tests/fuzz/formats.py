@@ -103,7 +103,7 @@ def _plan(folder: Path) -> bool:
     from alpha_callbacks.errors import PlanError
     from alpha_callbacks.planning.export_plan import export_plan
 
-    plan = plan_for(folder, folder / "plan.json")
+    plan = plan_for(str(folder), folder / "plan.json")
     for target in ("plan", "torchao"):
         with suppress(PlanError):
             export_plan(plan, target)

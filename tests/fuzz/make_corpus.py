@@ -95,8 +95,8 @@ def _torch(content: object, **options: Any) -> bytes:
 
 
 def _dcp(folder: Path) -> bytes:
-    from torch.distributed.checkpoint import FileSystemWriter
-    from torch.distributed.checkpoint import save as save_distributed
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
     save_distributed({"model": weights()}, storage_writer=FileSystemWriter(folder), no_dist=True)
     return (folder / ".metadata").read_bytes()
@@ -112,8 +112,8 @@ def _gguf(file: Path, quantized: bool) -> bytes:
     writer.add_float32("llama.rope.freq_base", 1.5)
     matrix = noise(16, 32).numpy()
     kind = gguf.GGMLQuantizationType.Q8_0
-    values, options = (gguf.quantize(matrix, kind), {"raw_dtype": kind}) if quantized else (matrix, {})
-    writer.add_tensor("blk.0.ffn_up.weight", values, **options)
+    values, stored_as = (gguf.quantize(matrix, kind), kind) if quantized else (matrix, None)
+    writer.add_tensor("blk.0.ffn_up.weight", values, raw_dtype=stored_as)
     writer.add_tensor("output_norm.weight", np.ones(32, np.float32))
     for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
         step()
