@@ -29,7 +29,7 @@ HOLES = {
     "statistic": "mean|median|min",
     "precision": "fp64|fp32|fp16|bf16|int4_g32",
     "category": "(attn_q|mlp_up|lm_head)(_update)?",
-    "value": "alpha|drift|relative_error|relative_size",
+    "value": "alpha_ratio|drift|relative_error|relative_size",
     "what": "alpha|alpha_ratio|stable_rank|relative_size",
     "measure": "relative_size|stable_rank",
     "estimator": "half",

@@ -129,7 +129,7 @@ def test_tags_and_values(logged: Callable[..., EventAccumulator]) -> None:
     } | {f"alpha_hill.outside/lm_head.{p}": "lm_head" for p in THREE}
     assert set(tags["scalars"]) == SUMMARY | set(layers)
     bars = [f"alpha_hill_bars/{name}" for name in ("attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head")]
-    assert set(tags["images"]) == {*bars, "alpha_hill_heat/alpha", "alpha_hill_heat/drift"}
+    assert set(tags["images"]) == {*bars, "alpha_hill_heat/alpha_ratio", "alpha_hill_heat/drift"}
     assert set(tags["histograms"]) == {f"alpha_hill_dist/{p}" for p in THREE}
     assert tags["tensors"] == ["alpha_hill/tails/text_summary"]
     by_name = {layer.first.layer_name: layer for layer in tables[0].layers}
