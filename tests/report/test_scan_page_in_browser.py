@@ -58,12 +58,16 @@ def focused(it: Opened) -> str:
 
 def test_sections(it: Opened) -> None:
     assert it.page.locator(".card-head h2").all_inner_texts() == [
-        "Findings", "Map", "Experts", "Formats", "Layers", "Distribution", "Recommendation", "Coverage", "Reproduce",
+        "Plan", "Findings", "Map", "Experts", "Formats", "Layers", "Distribution", "Recommendation", "Coverage",
+        "Reproduce",
     ]  # fmt: skip
     text = it.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
     assert "Tails are heaviest in" in text and "int4_g32 (8 bits per weight)" in text
-    assert "Policy alphaq, budget = 4.5" in text and "alpha-hill scan" in text and "1,024 MiB" in text
+    assert "Policy alphaq: the cost of AlphaQ" in text and "budget: 4.5." in text
+    planned = it.page.locator("#plan .plan-cell:not(.none)")
+    assert planned.count() == 2 and "int4_g32" in str(planned.first.get_attribute("title"))
+    assert "alpha-hill scan" in text and "1,024 MiB" in text
     assert it.page.locator("#distribution-plot .trace").count() == 5, "of the error that the reference does not have"
 
 
