@@ -29,7 +29,7 @@ DEVICE = os.environ.get("ALPHA_CALLBACKS_DEVICE", "cpu")  # what the tests of so
 CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))
 
 # What takes longest is begun first, so that no worker is left with a long module while the others have nothing to do.
-LONGEST = ("distributed", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation", "report")
+LONGEST = ("distributed", "report", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +46,14 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_power_cut() -> Iterator[None]:
+    """Do not wait for the disk: a scan does so once per layer, and what a killed process wrote outlives it anyway."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 _frozen = [0]  # number of modules that were there when the collector last learned to pass over them
@@ -70,15 +78,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give the workers of `-n` whole modules, whose tests share fixtures, and all jobs of several ranks to one worker.
+    """Give the workers of `-n` whole modules, whose tests share fixtures, and two rooms whole, each to one worker.
 
-    Two such jobs side by side would wait for each other. (With pytest 9.2 the marker `xdist_group` does nothing.)
+    Two jobs of several ranks side by side would wait for each other; a second browser would compile the script of the
+    charts once more. (With pytest 9.2 the marker `xdist_group` does nothing.)
     """
     from xdist.scheduler import LoadFileScheduling
 
     class WholeModules(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "ranks" if nodeid.startswith("tests/distributed/") else super()._split_scope(nodeid)
+            room = "/".join(nodeid.split("/")[:2])
+            return room if room in ("tests/distributed", "tests/report") else super()._split_scope(nodeid)
 
     return WholeModules(config, log)
 
@@ -193,6 +203,15 @@ def tiny_checkpoint(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let charts be files without a drawing, which takes most of the time of a scan; tests/plots has its own tests."""
+    from alpha_callbacks.plots.elements import canvas
+
+    writers = dict.fromkeys(canvas.FORMATS, lambda figure, file: file.write(b"blank"))
+    monkeypatch.setattr(canvas, "_WRITERS", writers)
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ from alpha_callbacks import AnalysisOptions, Monitor, Plots, compare, merge, rea
 from alpha_callbacks import write_report
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.cli.app import main
+from alpha_callbacks.plots.elements import canvas
 from alpha_callbacks.utils.machine import available_memory, cpu_threads, peak_memory
 
 out = Path(OUT)
@@ -75,7 +76,9 @@ torch.manual_seed(0)
 weights = {f"{name}.weight": torch.randn(32, 32) ** (7 if name.lower() == "case" else 1) for name in names}
 save_file(weights, out / "m.safetensors")
 options = AnalysisOptions(precisions=("fp32", "bf16", "int4"))
+drawn, canvas._WRITERS = canvas._WRITERS, {"png": lambda figure, file: file.write(b"blank")}  # here, only names count
 result = scan(out / "m.safetensors", output_dir=out / "scan", options=options, save_spectra=True, threads=2)
+canvas._WRITERS = drawn
 assert len(result.table.layers) == len(names)
 assert len([*(out / "scan/plots/standing_out").glob("spectrum_[Cc]ase_*")]) == 2  # one file, were case ignored
 part = out / "scan" / "journal" / "rank-0.jsonl"

@@ -129,6 +129,10 @@ class LayerSpectra(Mapping[str, Tensor]):
             raise self._refusal(f"an array of shape {evals.shape} in {evals.dtype}")
         return torch.from_numpy(evals)
 
+    def __contains__(self, precision: object) -> bool:
+        """Return True if there are eigenvalues; reads nothing, which a mapping's own answer would."""
+        return precision in self._places
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the precisions that have eigenvalues."""
         return iter(self._places)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -28,8 +27,8 @@ def comparison() -> Comparison:
     return compare(a, Table.from_rows(rows, ("fp32",)), labels=("base", NASTY))
 
 
-def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison, tmp_path: Path) -> None:
-    with opened(compare_page(comparison), tmp_path) as it:
+def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison) -> None:
+    with opened(compare_page(comparison)) as it:
         shown = it.text()
         assert "11\nlayers compared" in shown and "2\nlayers not compared" in shown
         assert "only in base" in shown and "SolverError" in shown
@@ -57,26 +56,26 @@ def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison
             points.nth(i).hover(force=True)
 
 
-def test_two_precisions_of_one_model(tmp_path: Path) -> None:
+def test_two_precisions_of_one_model() -> None:
     same = compare(table(), table(), precisions=("fp32", "bf16"), labels=("fp32", "bf16"))
     html = compare_page(same, model="tiny")
     assert "<h1>tiny: fp32 and bf16</h1>" in html
-    with opened(html, tmp_path, theme="dark") as it:
+    with opened(html, theme="dark") as it:
         assert "+0.01\nchange of alpha" in it.text() and "too few to speak of a trend" in it.text()
         assert "rank correlation" not in it.text() and "median" not in it.page.inner_text("#scatter-deltas")
 
 
-def test_nothing_to_compare_is_a_page_without_charts(tmp_path: Path) -> None:
+def test_nothing_to_compare_is_a_page_without_charts() -> None:
     lost = Table.from_rows([row(NASTY, "fp32", 1.0, status="failed", reason="no")], ("fp32",))
     html = compare_page(compare(lost, lost))
     assert len(html) < 100_000 and "Nothing could be compared: 1 without alpha." in html
-    with opened(html, tmp_path) as it:
+    with opened(html) as it:
         assert it.page.locator(".tile").all_inner_texts() == ["0\nlayers compared", "1\nwithout alpha"]
         assert "rescan that side" in it.text() and "Not compared" in it.text() and "median" not in it.text()
 
 
-def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison, tmp_path: Path) -> None:
-    with opened(compare_page(comparison), tmp_path) as it:
+def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison) -> None:
+    with opened(compare_page(comparison)) as it:
         tile = it.page.locator("#compare-strip .cell")
         delta = next(pair.delta for pair in comparison.compared if pair.row.layer_name == "lm_head")
         name, change = tile.inner_text().split("\n")
@@ -89,9 +88,9 @@ def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison
         assert it.page.locator("#compare-heat .heatmaplayer").count() == 1
 
 
-def test_a_model_without_blocks_has_a_tile_a_layer(tmp_path: Path) -> None:
+def test_a_model_without_blocks_has_a_tile_a_layer() -> None:
     names = tuple(f"net.stage{i}.a_projection_of_the_residual_stream" for i in range(9))
-    with opened(compare_page(compare(table(names), table(names, shift=0.5))), tmp_path) as it:
+    with opened(compare_page(compare(table(names), table(names, shift=0.5)))) as it:
         tiles = it.page.locator("#compare-strip .cell")
         assert it.page.locator("#compare-heat").is_hidden() and it.page.inner_text("#compare-strip h3") == "Layers (9)"
         shown = tiles.locator(".outside-name").all_inner_texts()
@@ -101,10 +100,10 @@ def test_a_model_without_blocks_has_a_tile_a_layer(tmp_path: Path) -> None:
         assert tiles.locator(".outside-name").evaluate_all(clipped) == 0
 
 
-def test_names_break_after_dots_and_underscores(tmp_path: Path) -> None:
+def test_names_break_after_dots_and_underscores() -> None:
     name = "net.a_long_name_that_needs_two_lines.of_words.that_are_not_to_be_broken.anywhere"
     names = (name, *(f"x{i}" for i in range(8)))
-    with opened(compare_page(compare(table(names), table(names, shift=0.5))), tmp_path) as it:
+    with opened(compare_page(compare(table(names), table(names, shift=0.5)))) as it:
         it.page.set_viewport_size({"width": 700, "height": 900})
         cell = it.page.locator("#compare-table td", has_text=name)
         assert cell.inner_text() == name, "what is copied has no break in it"

@@ -43,14 +43,14 @@ def data_of(html: str) -> dict[str, object]:
     return dict(json.loads(found[1]))
 
 
-def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory, tmp_path: Path) -> None:
+def test_everything_works_offline_and_a_name_does_nothing(history: AlphaHistory) -> None:
     log = [{"loss": 2.0 - i / 50, "step": i, NASTY: 1.0} for i in range(0, 100, 10)] + [
         {f"eval_loss{NASTY}": 1, "step": 9}
     ]
     (history.path.parent / "trainer_state.json").write_text(
         json.dumps({"log_history": [*log, {**log[-1], "step": 50}]})
     )
-    with opened(history_page(history), tmp_path, address="steps=log") as it:
+    with opened(history_page(history), address="steps=log") as it:
         shown = it.text()
         assert it.page.locator("#panels h3").first.inner_text() == "loss"
         assert it.page.locator("#history-tools [aria-checked=true]").all_inner_texts() == [
@@ -78,7 +78,7 @@ def test_alphas_first_where_weights_were_fresh_and_log_steps_where_states_are(tm
     history = History(tmp_path / HISTORY)
     for i in range(7):
         history.append(snapshot(10 * 2**i, Table.from_rows(fresh, ("fp32", "bf16"))))
-    with opened(history_page(read_history(tmp_path)), tmp_path) as it:
+    with opened(history_page(read_history(tmp_path))) as it:
         assert it.page.locator("#lines-tools [aria-checked=true]").all_inner_texts() == ["alpha / noise", "logarithmic"]
         it.page.get_by_role("radio", name="bf16", exact=True).click()
         assert it.page.evaluate("location.hash") == "#p=bf16"
@@ -101,7 +101,9 @@ def test_losses_of_the_last_checkpoint_and_of_lightning(tmp_path: Path, caplog: 
 
 def row_labels(it: Opened) -> tuple[list[str], list[dict[str, float]]]:
     """Return the labels of the map from top to bottom, and where they are."""
-    found = [(tick.bounding_box(), tick.text_content()) for tick in it.page.locator("#history-heat .ytick text").all()]
+    found = it.page.locator("#history-heat .ytick text").evaluate_all(
+        "(ticks) => ticks.map((tick) => [tick.getBoundingClientRect().toJSON(), tick.textContent])"
+    )
     found.sort(key=lambda one: one[0]["y"])
     return [text for _, text in found], [box for box, _ in found]
 
@@ -109,7 +111,7 @@ def row_labels(it: Opened) -> tuple[list[str], list[dict[str, float]]]:
 def test_every_row_says_which_layer_it_is(tmp_path: Path) -> None:
     convs = tuple(f"net.stage{i}.a_projection_of_the_residual_stream" for i in range(9))
     names = (*convs, *(f"model.layers.{i}.mlp.up_proj" for i in range(3)), "lm_head")
-    with opened(history_page(run(tmp_path, table(names), table(names, shift=1))), tmp_path) as it:
+    with opened(history_page(run(tmp_path, table(names), table(names, shift=1)))) as it:
         labels, boxes = row_labels(it)
         assert labels[:4] == ["mlp_up  0", "1", "2", "lm_head"] and labels[4].startswith("other  ")
         assert len(labels) == 13 and all(f"stage{i}." in label for i, label in enumerate(labels[4:]))
@@ -127,7 +129,7 @@ def test_every_row_says_which_layer_it_is(tmp_path: Path) -> None:
 def test_many_rows_keep_the_names_and_drop_numbers(tmp_path: Path) -> None:
     blocks = tuple(f"model.layers.{i}.self_attn.{p}_proj" for i in range(60) for p in "qkvo")
     names = (*blocks, "wte", "wpe", "lm_head", "score")
-    with opened(history_page(run(tmp_path, table(names))), tmp_path) as it:
+    with opened(history_page(run(tmp_path, table(names)))) as it:
         labels, _ = row_labels(it)
         assert {"embedding  wte", "wpe", "lm_head", "head  score"} <= set(labels) and 60 < len(labels) < 180
         assert {"attn_q  0", "attn_k  0", "attn_v  0", "attn_o  0"} <= set(labels)
@@ -176,7 +178,7 @@ def test_longer_runs_are_thinned_and_experts_folded(tmp_path: Path, monkeypatch:
 
 def test_one_state_without_alpha(tmp_path: Path) -> None:
     lost = Table.from_rows([row("lm_head", "fp32", math.nan, status="degenerate")], ("fp32",))
-    with opened(history_page(run(tmp_path, lost)), tmp_path) as it:
+    with opened(history_page(run(tmp_path, lost))) as it:
         assert "one state, step 0" in it.text()
     assert "first to last" not in history_page(run(tmp_path / "known", table())), "one state has no change"
 

@@ -40,7 +40,7 @@ def test_thousands_of_experts(tmp_path: Path) -> None:
     html = report_html(tmp_path, whole)
     assert len(html.encode()) < 10e6 and html.count("mlp.experts") >= 5120
     start = time.perf_counter()
-    with opened(html, tmp_path) as it:
+    with opened(html) as it:
         assert time.perf_counter() - start < 60
         assert it.page.locator("#heat .cell").count() == 20
         it.page.locator("#heat .cell").nth(3).click()
@@ -150,7 +150,7 @@ def test_few_layers_have_points_and_no_box(tmp_path: Path) -> None:
     width = "document.getElementById('distribution-plot').data.map((box) => box.line.width)"
     for count, drawn in ((7, 0), (8, 1.6)):
         names = tuple(f"net.fc{i}" for i in range(count))
-        with opened(report_html(tmp_path, table(names, ("fp32",))), tmp_path) as it:
+        with opened(report_html(tmp_path, table(names, ("fp32",)))) as it:
             assert it.page.evaluate(width) == [drawn]
             assert "One tile per layer" in it.page.inner_text("#map")
 

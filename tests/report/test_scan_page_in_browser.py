@@ -37,9 +37,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
 
 
 @pytest.fixture
-def it(scan: Scan, tmp_path: Path) -> Iterator[Opened]:
+def it(scan: Scan) -> Iterator[Opened]:
     """The open page with alphas of the finest precision, and no error of a low-bit format, in its map."""
-    with opened(scan.html, tmp_path, address="v=alpha&p=fp32") as page:
+    with opened(scan.html, address="v=alpha&p=fp32") as page:
         page.page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
         yield page
 
@@ -276,12 +276,12 @@ def test_names_in_findings_and_recommendation_are_links(it: Opened) -> None:
     assert it.page.inner_text("#panel-title") == NASTY
 
 
-def test_dark_and_light(scan: Scan, tmp_path: Path) -> None:
+def test_dark_and_light(scan: Scan) -> None:
     def luma(it: Opened, element: str, what: str) -> float:
         colour = it.page.evaluate(f"getComputedStyle(document.querySelector('{element}')).{what}")
         return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 765
 
-    with opened(scan.html, tmp_path, theme="dark") as it:
+    with opened(scan.html, theme="dark") as it:
         assert luma(it, "body", "backgroundColor") < 0.2 and luma(it, "body", "color") > 0.8
         assert luma(it, "#distribution-plot .ytick text", "fill") > 0.8
         choose(it, ".themes", "Light")
@@ -345,7 +345,7 @@ def test_the_policy_stops_scripts_that_are_not_ours(scan: Scan, tmp_path: Path) 
 
 
 def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Path) -> None:
-    with opened(report_html(tmp_path, scan.table), tmp_path) as it:
+    with opened(report_html(tmp_path, scan.table)) as it:
         assert it.page.locator(".card-head h2").all_inner_texts() == [
             "Findings",
             "Map",
@@ -361,7 +361,7 @@ def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Pa
 
 def test_nothing_has_an_alpha(tmp_path: Path) -> None:
     lost = [row(f"layers.{i}.fc1", "fp32", 1.0, status="failed", reason=f"no {NASTY}") for i in range(3)]
-    with opened(report_html(tmp_path, Table.from_rows(lost, ("fp32",))), tmp_path) as it:
+    with opened(report_html(tmp_path, Table.from_rows(lost, ("fp32",)))) as it:
         assert it.page.locator("#heat .lost").count() == 3
         it.page.locator("#heat .lost").first.click()
         assert f"failed: no {NASTY}" in it.page.inner_text("#panel")
@@ -371,7 +371,7 @@ def test_nothing_has_an_alpha(tmp_path: Path) -> None:
 
 def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
     rows = [row(f"conv{i}", p, 2 + i / 50) for i in range(300) for p in ("fp32", "bf16")]
-    with opened(report_html(tmp_path, Table.from_rows(rows, ("fp32", "bf16"))), tmp_path) as it:
+    with opened(report_html(tmp_path, Table.from_rows(rows, ("fp32", "bf16")))) as it:
         assert it.page.locator("#heat .cell").count() == 0
         assert it.page.locator("#strip .cell").count() == 240 and "60 more in the table" in it.page.inner_text("#strip")
         assert it.page.locator("#strip .outside-name").nth(7).inner_text() == "conv7"
@@ -396,8 +396,8 @@ def test_colours_end_where_those_of_charts_do(it: Opened) -> None:
                 assert found["remark"].lower() == (f"{remark_on(ends, scale).lower()}." if ends.clipped else "")
 
 
-def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan, tmp_path: Path) -> None:
-    with opened(scan.html, tmp_path) as it:
+def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan) -> None:
+    with opened(scan.html) as it:
         checked = it.page.locator("#map-tools [aria-checked=true]").all_inner_texts()
         assert checked == ["relative error", "nf4"], "what was scanned below 16 bits"
         heads = it.page.locator("#layer-table th[aria-sort], #formats-table th[aria-sort]").all_inner_texts()
@@ -413,7 +413,7 @@ def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan, tmp_pa
         assert it.page.evaluate("location.hash") == "#cost=mb&v=ratio&p=int8&layer=model.layers.1.self_attn.q_proj"
         it.page.locator("nav a[href='#layers']").click()
         it.page.wait_for_function("location.hash.startsWith('#layers&cost=mb')")
-    with opened(scan.html, tmp_path, address="map&layer=lm_head&p=int4_g32&v=error") as it:
+    with opened(scan.html, address="map&layer=lm_head&p=int4_g32&v=error") as it:
         assert it.page.inner_text("#panel-title") == "lm_head"
         assert it.page.locator("#map-tools [aria-checked=true]").all_inner_texts() == ["relative error", "int4_g32"]
 

@@ -90,6 +90,7 @@ def test_other_options_are_refused_and_no_resume_starts_over(tmp_path: Path) -> 
     assert result.table.layers[0].first.k_used == 38
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_charts_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     def charts() -> set[str]:
         return {str(path.relative_to(tmp_path)) for path in (tmp_path / "plots").rglob("*.*")}
@@ -271,7 +272,7 @@ def test_failing_layers_are_rows_and_exit_code_1(tiny_checkpoint: Callable[..., 
     folder = tiny_checkpoint(
         {"layers.0.fc1.weight": bad, "layers.1.fc1.weight": noise(20, 20), "layers.2.fc1.weight": torch.zeros(9, 9)}
     )
-    done = command("-m", "alpha_callbacks", "scan", str(folder), "-o", str(tmp_path / "out"))
+    done = command("-m", "alpha_callbacks", "scan", str(folder), "-o", str(tmp_path / "out"), "-p", "fp32")
     assert done.returncode == 1, done.stderr
     rows = list(csv.DictReader((tmp_path / "out" / FILES[0]).read_text().splitlines()))
     assert [row["status_fp32"] for row in rows] == ["non_finite", "ok", "degenerate"]
