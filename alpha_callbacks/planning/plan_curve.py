@@ -153,8 +153,8 @@ class _Sizes:
         """Return the point of one plan, given the candidate of each layer."""
         about = self.problem.about
         bits = sum(about.bits(i, pick) for i, pick in enumerate(picks))
-        chosen = [about.candidates.index(picks[group[0]]) for group in about.groups]
-        return self._point(policy, bits, float(self.squares[np.arange(len(chosen)), chosen].sum()), mark)
+        errors = [about.error(i, pick) for i, pick in enumerate(picks) if about.usable[i]]  # a rule may pick others
+        return self._point(policy, bits, sum(error**2 for error in errors), mark)
 
     def path(self, policy: str, path: PricePath) -> list[CurvePoint]:
         """Return points along a path, its ends and its knee among them."""

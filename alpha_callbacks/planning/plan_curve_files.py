@@ -110,14 +110,13 @@ def read_scores(folder: Path) -> tuple[PlanScore, ...]:
     """
     path = folder / SCORES
     lines = read_csv_lines(path, required=_SCORE_COLUMNS, remedy=_REMEDY.format("evaluate")) or []
-    numbers = _SCORE_COLUMNS[1:8]
-    return tuple(
-        PlanScore(
-            line["name"], *(_number(path, line, name) for name in numbers), line["digest"], line["text"],
-            int(_number(path, line, "tokens", whole=True)),
-        )
-        for line in lines
-    )  # fmt: skip
+    return tuple(_score(path, line) for line in lines)
+
+
+def _score(path: Path, line: dict[str, str]) -> PlanScore:
+    texts = {name: line[name] for name in ("name", "digest", "text")}
+    numbers = {name: _number(path, line, name) for name in _SCORE_COLUMNS if name not in (*texts, "tokens")}
+    return PlanScore(**texts, **numbers, tokens=int(_number(path, line, "tokens", whole=True)))  # type: ignore[arg-type]
 
 
 def scores_of(plans: Mapping[str, Plan], scores: Sequence[PlanScore]) -> tuple[PlanScore, ...]:

@@ -68,12 +68,12 @@ def price_path(menu: Menu) -> PricePath:
 def _hull(bits: np.ndarray, costs: np.ndarray, allowed: np.ndarray) -> list[int]:
     """Return the formats on the lower convex hull of one unit, from the fewest bits to the least cost."""
     hull: list[int] = []
-    for j in sorted(np.flatnonzero(allowed), key=lambda j: (bits[j], costs[j])):
+    for j in sorted(map(int, np.flatnonzero(allowed)), key=lambda j: (bits[j], costs[j])):
         if hull and (costs[j] >= costs[hull[-1]] or bits[j] == bits[hull[-1]]):
             continue
         while len(hull) > 1 and _turns_up(bits, costs, hull[-2], hull[-1], j):
             hull.pop()
-        hull.append(int(j))
+        hull.append(j)
     return hull
 
 

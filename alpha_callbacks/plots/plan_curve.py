@@ -146,9 +146,8 @@ def _draw_scores(axes: Axes, scores: Sequence[PlanScore]) -> None:
 def _label(axes: Axes, text: str, x: float, y: float) -> None:
     """Write a name below and left of a point, at the left edge right of it."""
     left = x < 1.15 * axes.get_xlim()[0]
-    place = {"ha": "left", "va": "center"} if left else {"ha": "right", "va": "top"}
     axes.annotate(fit(text, 1.1, 9.0), (x, y), (7, 0) if left else (-5, -4), textcoords="offset points", size=9.0,
-                  color=GREY, **place)  # fmt: skip
+                  color=GREY, ha="left" if left else "right", va="center" if left else "top")  # fmt: skip
 
 
 def _handle(policy: str) -> Line2D:

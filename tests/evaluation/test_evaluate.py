@@ -69,9 +69,9 @@ def test_against_a_plain_implementation(tiny: LanguageModel, monkeypatch: pytest
     assert score.kl_q99 == pytest.approx(float(ordered[math.ceil(0.99 * (len(ordered) - 1))]), rel=1e-9)
     assert score.kl_q999 == pytest.approx(float(ordered[-1]), rel=1e-9) and base.top1 == 1
     assert torch.allclose(score.kl_of_tokens, kls.flatten(), rtol=1e-9)
-    for name, each in ((base, p), (score, q)):
+    for judged, each in ((base, p), (score, q)):
         loss = F.cross_entropy(each[:, :-1].flatten(0, 1), windows[:, 1:].flatten())
-        assert name.perplexity == pytest.approx(float(loss.exp()), rel=1e-9)
+        assert judged.perplexity == pytest.approx(float(loss.exp()), rel=1e-9)
     assert (base.name, base.kl, base.average_bits) == ("base", 0.0, 32.0)
     assert (score.name, score.average_bits) == ("plan", plan.average_bits())
     assert score.kl > 0.01
@@ -90,8 +90,8 @@ def test_layers_by_their_names_in_a_gguf_file(tiny: LanguageModel) -> None:
     choices = []
     for choice in plan.choices:
         name = choice.layer_name.replace("lm_head", "output").replace("model.layers.", "blk.")
-        for ours, theirs in renamed.items():
-            name = name.replace(ours, theirs)
+        for long, short in renamed.items():
+            name = name.replace(long, short)
         choices.append(replace(choice, layer_name=name))
     ours, theirs = (compare(tiny.model, {"it": each}, licence(tiny))[1] for each in (plan, Plan(tuple(choices))))
     assert choices[0].layer_name == "blk.0.attn_q"

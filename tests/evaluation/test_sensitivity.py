@@ -55,7 +55,7 @@ def test_labels_from_the_model_are_its_own_draws_and_leave_the_random_state(tiny
     assert torch.equal(state, torch.get_rng_state()) and traces == fisher_trace(tiny.model, windows, labels="sampled")
     draws, plain = torch.Generator().manual_seed(0), dict.fromkeys(traces, 0.0)
     model = copy.deepcopy(tiny.model).requires_grad_(True)
-    weights = [model.get_submodule(name).weight for name in traces]
+    weights = [model.get_parameter(f"{name}.weight") for name in traces]
     for window in windows:
         predicted = model(input_ids=window[None]).logits[0, :-1]
         labels = torch.multinomial(predicted.detach().softmax(-1), 1, generator=draws)[:, 0]

@@ -40,7 +40,7 @@ def test_marked_sizes_are_the_plans_of_those_budgets() -> None:
         sizes = [p for p in of(points, policy) if p.mark not in ("", KNEE)]
         assert {p.mark for p in sizes} == {"4", "4.5", "5", "6"}, "3 and 8 cannot be met to a hundredth"
         for point in sizes:
-            options = RecommendOptions(policy=policy, avg_bits=float(point.mark))  # type: ignore[arg-type]
+            options = RecommendOptions(policy=policy, avg_bits=float(point.mark))
             found = recommend(table, options, fisher=fisher)
             assert point.average_bits == pytest.approx(found.plan.average_bits(), rel=1e-12)
             assert point.error == pytest.approx(found.alternatives[0].error, rel=1e-9)

@@ -6,7 +6,7 @@ from alpha_callbacks.planning.recommend_options import RecommendOptions
 
 def test_options_are_sentences_and_those_of_other_policies_left_out() -> None:
     for policy in ("measured", "fisher", "alphaq", "thresholds"):
-        options = RecommendOptions(policy=policy, keep="k_proj")  # type: ignore[arg-type]
+        options = RecommendOptions(policy=policy, keep="k_proj")
         said = sentences_of(policy, {**asdict(options), "candidates": ["int8", "int4_g32"]})
         text = " ".join(said)
         assert said[0].startswith(f"Policy {policy}: ") and "Chosen among int8 and int4_g32." in said

@@ -1,5 +1,6 @@
 """The chart of plans: what is drawn, and that no text leaves the figure."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -30,11 +31,13 @@ def test_two_panels_where_plans_were_measured() -> None:
     ]
     figure, axes = plot_plan_curve(points, chosen=[("4", 4.0), ("x" * 300, 6.0)], scores=scores)
     assert len(axes) == 2 and axes[0].get_xlim() == axes[1].get_xlim() and outside(figure) == []
-    line = next(line for line in axes[0].lines if line.get_color() == "#0072b2" and len(line.get_xdata()) > 2)
+    line = next(
+        line for line in axes[0].lines if line.get_color() == "#0072b2" and len(np.asarray(line.get_xdata())) > 2
+    )
     drawn = [
         p for p in points if p.policy == "measured" and p.mark in ("", KNEE) and p.error > 0 and p.average_bits < 8.6
     ]
-    assert list(line.get_ydata()) == pytest.approx([p.error for p in drawn])
+    assert list(np.asarray(line.get_ydata())) == pytest.approx([p.error for p in drawn])
 
 
 @pytest.mark.parametrize("points", [(), (CurvePoint("thresholds", 10.9, 1e9, float("nan")),)])
