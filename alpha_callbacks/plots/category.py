@@ -19,6 +19,7 @@ from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import FAINT, METRICS, precision_colors
 
 _LEFT, _RIGHT = 1.0, 0.2
+_EACH = 16  # up to so many blocks each one has a label
 _ALPHA_HEIGHT, _DRIFT_HEIGHT, _GAP, _HEADING = 3.3, 1.6, 0.42, 0.78
 
 
@@ -39,7 +40,7 @@ def plot_category(table: Table, category: str) -> tuple[Figure, Sequence[Axes]]:
     crosses = any(not group.alphas(name) for group in groups for name in colors)
     others = [name for name in colors if name != table.reference]
     handles = precision_handles(colors, dots=others, crosses=crosses)
-    width = min(18.0, max(8.0, _LEFT + _RIGHT + len(groups) * max(0.24, 0.09 * len(colors))))
+    width = min(18.0, max(8.0, _LEFT + _RIGHT + len(groups) * max(0.2, 0.05 * len(colors))))
     inner = width - _LEFT - _RIGHT
     figure, (alpha_axes, drift_axes) = _frame(groups, width, legend_height(handles, inner))
     (bar,) = make_series([table.reference], len(groups), inner)  # bars of all precisions would look equal
@@ -73,6 +74,8 @@ def _frame(groups: Sequence[Group], width: float, legend: float) -> tuple[Figure
     drift = add_axes(figure, _LEFT, bottom, inner, _DRIFT_HEIGHT)
     alpha = add_axes(figure, _LEFT, bottom + _DRIFT_HEIGHT + _GAP, inner, _ALPHA_HEIGHT)
     every = max(1, math.ceil((longest + 0.06 if numbers else 0.12) / slot))
+    if numbers and len(groups) > _EACH:
+        every = max(5, every)
     for axes in (alpha, drift):
         set_groups(axes, len(groups))
         axes.tick_params(axis="x", length=0, labelsize=8)

@@ -1,5 +1,6 @@
 """Table -> charts as files."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ def draw_all(
     charts: list[_Chart] = [
         *_of_layers(table, single),
         *_of_spectra(table, spectra or {}),
-        *_of_categories(table),
+        *_of_categories(table, every_layer),
         *((f"combined_batch_{i}", partial(plot_batch, b, table, i, len(batches))) for i, b in enumerate(batches, 1)),
         ("alpha_distribution_by_precision", partial(plot_distribution, table)),
         *_maps(table, every_layer),
@@ -120,8 +121,11 @@ def _of_spectra(table: Table, spectra: Mapping[str, Mapping[str, Any]]) -> Itera
         yield f"standing_out/hill_{files[name]}", partial(plot_hill, evals, row)
 
 
-def _of_categories(table: Table) -> Iterator[_Chart]:
-    for category in dict.fromkeys(layer.first.group for layer in table.layers):
+def _of_categories(table: Table, every_layer: bool) -> Iterator[_Chart]:
+    layers = Counter(layer.first.group for layer in table.layers)
+    for category in layers:
+        if layers[category] == 1 and len(table) > FEW and not every_layer:
+            continue  # a single bar says no more than the number in the notes of a map
         yield f"category_{safe_file_name(category)}", partial(plot_category, table, category)
     for value in EXPERT_VALUES if expert_grid(table.layers) else ():
         yield f"experts_{value}_{safe_file_name(table.reference)}", partial(plot_experts, table, value)

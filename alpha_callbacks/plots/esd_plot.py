@@ -5,6 +5,7 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from alpha_callbacks.estimators.curves import NoiseLaw, log_density
@@ -55,6 +56,7 @@ def plot_esd(
     found = log_density(what.evals, bins=bins)
     centres, seen = np.sqrt(found.edges[:-1] * found.edges[1:]), found.counts > 0
     axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.plot(centres[seen], found.density[seen], ".", color=DATA, markersize=5, label="eigenvalues")
     _draw_noise(axes, what)
     _draw_tail(axes, what)

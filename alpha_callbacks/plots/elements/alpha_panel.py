@@ -36,7 +36,7 @@ class PanelLook:
     upright: bool
 
 
-FILE_LOOK = PanelLook(merged=False, noise_width=0.9, most_printed=40, room=0.55, text_size=7.0, upright=True)
+FILE_LOOK = PanelLook(merged=False, noise_width=0.9, most_printed=24, room=0.55, text_size=7.0, upright=True)
 CARD_LOOK = PanelLook(merged=True, noise_width=1.5, most_printed=8, room=0.2, text_size=8.0, upright=False)
 
 

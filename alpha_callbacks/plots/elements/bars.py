@@ -107,4 +107,6 @@ def _draw_whiskers(axes: Axes, groups: Sequence[Group], series: Series) -> None:
 
 def draw_crosses(axes: Axes, at: Sequence[float], color: str) -> None:
     """Draw a cross on the axis at each place where there is no alpha."""
+    if not at:
+        return
     axes.plot(at, [0.0] * len(at), "x", color=color, markersize=4, clip_on=False, zorder=4)

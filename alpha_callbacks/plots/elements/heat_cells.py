@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
+from alpha_callbacks.plots.elements.cell_texts import CellTexts
 from alpha_callbacks.plots.elements.color_scale import color_map, color_scale
 from alpha_callbacks.plots.elements.heat_frame import Cells
 from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Grid, Value, cell_of
@@ -44,6 +45,7 @@ def draw_cells(
     """
     squares: list[list[tuple[float, float]]] = []
     faces: list[Any] = []
+    texts = CellTexts(axes, size=7, upright=across)
     striped: dict[str, list[list[tuple[float, float]]]] = {}  # ink -> squares
     for row, block in enumerate(grid.rows):
         for column, category in enumerate(grid.columns):
@@ -60,8 +62,7 @@ def draw_cells(
             else:
                 _draw_empty(axes, x, y, hatched=empty)
             if cell.text and (printed or empty):
-                axes.text(x + 0.5, y + 0.5, cell.text, size=7, ha="center", color=ink,
-                          va="center" if across else "center_baseline", rotation=90 if across else 0)  # fmt: skip
+                texts.add(x + 0.5, y + 0.5, cell.text, ink)
     # One artist for all coloured cells: one patch per cell takes ten times as long.
     axes.add_collection(PolyCollection(squares, facecolors=faces, edgecolors="white", linewidths=0.8), autolim=False)
     for ink, places in striped.items():
