@@ -56,7 +56,7 @@ def test_cards_of_updates_name_layers_without_saying_update_again() -> None:
     ]
     _, (cells, _) = heat_card(Table.from_rows(rows, ("fp32",)), "relative_size", "fp32")
     assert [label.get_text() for label in cells.get_yticklabels()] == ["attn_q", "mlp_up"]
-    assert {"125", "5", "50"} <= {text.get_text() for text in cells.texts}
+    assert {"125", "5", "50"} <= set(words(cells))
     head = make_row("lm_head", layer_name="lm_head (update)", category="lm_head_update", block=None)
     _, panels = bar_card(Table.from_rows([head], ("fp32",)), "lm_head_update")
     assert [label.get_text() for label in panels[-1].get_xticklabels()] == ["lm_head"]

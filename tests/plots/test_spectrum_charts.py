@@ -13,6 +13,7 @@ from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
 from alpha_callbacks.plots import save
 from tests.conftest import heavy
+from tests.support.chart_tables import words
 from tests.support.example_scans import example
 from tests.support.pages import NASTY
 from tests.support.rows import row
@@ -102,6 +103,6 @@ def test_a_layer_alone_and_its_error_on_the_map() -> None:
     _, (alpha, _) = plot_layer(LayerRows(rows))
     assert [text.get_text() for text in alpha.get_xticklabels()] == ["fp32", "nf4"]
     figure, (cells, bar) = plot_heatmap(Table((LayerRows(rows),), ("fp32", "nf4"), "my-model"), "relative_error")
-    assert "9.34%" in [text.get_text() for text in cells.texts]
+    assert "9.34%" in words(cells)
     assert "relative error of the weights, nf4  ·  my-model" in [text.get_text() for text in figure.texts]
     assert bar.get_ylabel() == "‖W − Q(W)‖ / ‖W‖"

@@ -425,7 +425,7 @@ def test_on_paper_all_is_there_and_then_as_before(it: Opened) -> None:
     it.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
     rows, folded = it.page.locator("#layer-table tbody tr"), it.page.locator("details:not([open])")
     assert (rows.count(), folded.count()) == (36, 0)
-    assert it.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 980]
+    assert it.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 960]
     assert it.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
     it.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert rows.count() == 25 and folded.count() > 0

@@ -40,9 +40,10 @@
   const earliest = Math.min(1e9, ...steps.filter((step) => step > 0), ...Object.values(source.losses).flatMap(([at]) => at.filter((step) => step > 0)));
   const place = (step) => (scale === "log" ? Math.max(step, earliest / 2) : step); // a logarithm has no place for step 0
   function stepAxis() {
-    if (scale !== "log") return AH.axis({nticks: 6, zeroline: false});
+    const ends = [place(steps[0]), place(steps.at(-1))], range = wide < 2 ? undefined : scale === "log" ? ends.map(Math.log10) : ends;
+    if (scale !== "log") return AH.axis({nticks: 6, zeroline: false, range});
     const near = steps.filter((_, at) => at % Math.ceil(steps.length / 7) === 0);
-    return AH.axis({type: "log", zeroline: false, tickvals: near.map(place), ticktext: near.map(String), tickangle: 0});
+    return AH.axis({type: "log", range, zeroline: false, tickvals: near.map(place), ticktext: near.map(String), tickangle: 0});
   }
   const row = (i) => alphas[precision].subarray(i * wide, (i + 1) * wide);
   const shown = (i, key) => VALUES[key].of(row(i), i);

@@ -57,13 +57,12 @@
     if (shown.delete(element)) window.Plotly?.purge(element);
     drawn.delete(element);
   };
-  /** Draw every chart, as wide as its element is now, in view or not. */
+  /** Draw every chart anew, in view or not, as wide as its element is now: plotly's own resizing comes later. */
   AH.drawAll = () => {
     for (const element of drawn.keys()) {
-      const fresh = !shown.has(element);
+      if (shown.has(element)) window.Plotly?.purge(element);
       shown.add(element);
       draw(element);
-      if (!fresh) window.Plotly?.Plots.resize(element);
     }
   };
   AH.axis = axis;
