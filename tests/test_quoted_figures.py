@@ -78,6 +78,8 @@ QUOTED = [
             (r"noise, rows scaled by exp\(0.4 z\)", r"row scales exp\(0.4 z\)"),
         )
     ),
+    ("docs/names.md", r"in (\d+) architectures of transformers, as tiny random models: (\d+)", "zoo.txt",
+     r"(\d+) built, .*\n.* alphas: (\d+);"),
     (ESTIMATORS, r"(\d+) % of 256×256 and (\d+) % of", "tail_rivals.txt",
      r"(?s)256x256, limit.*?exp\(0.2 z\) +(\d+)%.*?256x1024, limit.*?exp\(0.2 z\) +(\d+)%"),
     (ESTIMATORS, r"±40 %, (\d+) and (\d+) %", "tail_rivals.txt",

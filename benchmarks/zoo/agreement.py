@@ -2,10 +2,11 @@
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class Agreement:
         file: rows of the scan.
         same_names: names that both have.
         same_alphas: of these, how many have the same alpha, shape and category in both.
+        read_back: "same" if the model has the names of the file once `from_pretrained` has read it, else what differs.
         other: rows of the scan whose category is `other`.
         unknown: tensors of two or more dimensions that no rule of the scan recognises.
         multiplied: of the rows with the same name, those that a forward pass multiplied with, as the scan reads them;
@@ -49,6 +51,7 @@ class Agreement:
     file: int = 0
     same_names: int = 0
     same_alphas: int = 0
+    read_back: str = ""
     other: int = 0
     unknown: int = 0
     multiplied: int = 0
@@ -94,6 +97,7 @@ def agreement(architecture: str) -> Agreement:
             len(theirs),
             len(both),
             sum(_same(ours[layer], theirs[layer]) for layer in both),
+            _read_back(type(model), folder, theirs.keys()),
             len(others),
             sum(tensor.unknown for tensor in file.skipped),
             multiplied,
@@ -102,6 +106,16 @@ def agreement(architecture: str) -> Agreement:
             others,
             (sorted(ours.keys() - both), sorted(theirs.keys() - both)),
         )
+
+
+def _read_back(model_class: Any, folder: str, names: Set[str]) -> str:
+    """Return "same" if the model has these names when it is read from its folder, else what differs."""
+    try:
+        again = model_class.from_pretrained(folder)
+    except Exception as error:  # a class that cannot read what it has saved
+        return f"not read: {type(error).__name__}"
+    found = {weight.layer_name for weight in module_inventory(again, OPTIONS).weights}
+    return "same" if found == names else f"{len(found - names)} names more, {len(names - found)} less"
 
 
 def _rows(inventory: Inventory) -> dict[str, Row]:

@@ -11,8 +11,8 @@ from benchmarks.zoo.exceptions import EXCEPTIONS
 RESULTS = Path(__file__).parents[1] / "results"
 TABLE, TOTALS = RESULTS / "zoo.csv", RESULTS / "zoo.txt"
 COLUMNS = (
-    "architecture", "model", "live", "file", "same_names", "same_alphas", "other", "unknown", "multiplied",
-    "not_multiplied", "reason",
+    "architecture", "model", "live", "file", "same_names", "same_alphas", "read_back", "other", "unknown",
+    "multiplied", "not_multiplied", "reason",
 )  # fmt: skip
 
 # Each kind of storage that families.py knows, small, and quick to build: what the tests repeat.
@@ -28,6 +28,7 @@ def line_of(found: Agreement) -> str:
     if not found.built:
         return f"{found.architecture:28.28} {found.reason}"
     verdict = "identical" if found.identical else _reason(found)
+    verdict += "" if found.read_back == "same" else f"; read back: {found.read_back}"
     return (
         f"{found.architecture:28.28} live {found.live:4} file {found.file:4} names {found.same_names:4} "
         f"alphas {found.same_alphas:4} other {found.other:3} unknown {found.unknown:2} "
@@ -64,12 +65,15 @@ def totals(found: Sequence[Agreement]) -> str:
     apart = [one for one in built if not one.identical]
     ran = [one for one in built if one.multiplied or one.not_multiplied]
     rows, others = sum(one.file for one in built), sum(one.other for one in built)
+    again = [one for one in built if one.read_back != "same"]
     last = Counter(_last_name(name) for one in built for name in one.other_names)
     return "\n".join(
         [
             f"{len(found)} architectures, {len(built)} built, {rows} rows in their files",
             f"identical names, rows and alphas: {len(built) - len(apart)}; exceptions: {len(apart)}",
             *(f"    {count:4}  {reason}" for reason, count in Counter(map(_reason, apart)).most_common()),
+            f"the same names once `from_pretrained` has read the file: {len(built) - len(again)}; others: {len(again)}",
+            *(f"    {one.architecture}: {one.read_back}" for one in again),
             f"held against a forward pass: {len(ran)} architectures; it multiplied with "
             f"{sum(one.multiplied for one in ran)} matrices as the scan reads them, and not with "
             f"{sum(one.not_multiplied for one in ran)} of layers that ran",
