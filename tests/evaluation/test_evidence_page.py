@@ -40,3 +40,18 @@ def test_what_the_page_claims_of_the_table_holds() -> None:
             assert low < kl[untied] and abs(high - kl[untied]) < spread[untied]
         else:
             assert high < kl[untied] < low
+
+
+def test_the_paired_costs_are_the_committed_output() -> None:
+    with (REPOSITORY / "benchmarks/results/costs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (REPOSITORY / "docs/evidence.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (.+) \| [\d.]+ and [\d.]+ \|$", page, re.MULTILINE)
+    costs = ("measured", "fisher", "sampled", "activations", "channels")
+    assert len(lines) == len(costs)
+    for cost, line in zip(costs, lines, strict=True):
+        for cell, text in zip(CELLS, line.split(" | ")[1:], strict=True):
+            row = next(row for row in rows if (row["budget"], row["text"], row["cost"]) == (*cell, cost))
+            difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+            known = f"{float(row['kl']):.4f}"
+            assert text == (known if cost == "fisher" else f"{known}, {difference:+.4f} [{low:+.4f}, {high:+.4f}]")
