@@ -26,7 +26,7 @@ def pages(material: Material) -> Iterator[Checked]:
         checked.check(not odd, f"in the file: {odd[:3]}")
         checked.tried += len(material.names)
         try:
-            with opened(html, material.folder) as page:
+            with opened(html) as page:
                 shown = page.text()
                 for what in sorted({c for c in shown if not (c.isprintable() or c in "\n\t\xa0\u2009\u202f\u200b")}):
                     checked.check(False, f"U+{ord(what):04X} is shown")
