@@ -51,6 +51,8 @@ QUOTED = [
     (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),
     (EVIDENCE, r"16 bits: ([\d.]+)\s", "evidence.txt", r"thresholds 2.5 / 3.0 \(no budget\) +([\d.]+)"),
     (PERFORMANCE, r"1024×1024 matrix take a ([\d.]+)th", "certified.txt", r" 1024x1024 +[\d.]+ +[\d.]+ +([\d.]+)"),
+    (PERFORMANCE, r"they take a ([\d.]+)th and a ([\d.]+)th", "certified.txt",
+     r" 2048x2048 +[\d.]+ +[\d.]+ +([\d.]+) .*\n +7168x2048 +[\d.]+ +[\d.]+ +([\d.]+)"),
     (PERFORMANCE, r"a proof does, a ([\d.]+)th", "certified.txt", r"3584x1024 +[\d.]+ +[\d.]+ +([\d.]+)"),
     ("docs/reuse_bound.md", r"Of (\d+) cases (\d+) got a finite range, with (\d+) violations", "certificate.txt",
      r"(\d+) cases, (\d+) certified, (\d+) violations"),
