@@ -13,12 +13,13 @@ from alpha_callbacks.comparison.comparison_csv import write_comparison
 from alpha_callbacks.comparison.other_estimators import other_delta, other_summaries, shared_estimators
 from alpha_callbacks.estimators.spread import alpha_spread
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
+from alpha_callbacks.estimators.verdict import Tail
 from alpha_callbacks.report.compare_page import compare_page
 from alpha_callbacks.tables.table import Table
 from tests.support.rows import row
 
 
-def side(csn: float, half: float, tail: str = "clear", *, farms: float = 2.0, width: int = 64) -> Table:
+def side(csn: float, half: float, tail: Tail = "clear", *, farms: float = 2.0, width: int = 64) -> Table:
     fits = (
         TailEstimate("csn", csn, 20, low=csn - 0.3, high=csn + 0.3),
         TailEstimate("half", half, 32),
