@@ -116,8 +116,6 @@ def evaluate(
         alpha-hill recommend demo --avg-bits 5
         python -m pydoc str > heldout.txt
         alpha-hill evaluate tiny_llama --plan demo/plan.json --text heldout.txt
-        alpha-hill recommend demo --avg-bits 4.6,6
-        alpha-hill evaluate tiny_llama --plan demo/plan_4.6.json --plan demo/plan_6.json --text heldout.txt
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.checkpoints.locate import locate

@@ -200,8 +200,8 @@ def recommend(
     Examples:
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill recommend demo
-        alpha-hill recommend demo --avg-bits 4.5,5,6
-        alpha-hill recommend demo --avg-bits 5 --export-config torchao.json --format torchao
+        alpha-hill recommend demo --avg-bits 5,6
+        alpha-hill recommend demo --export-config torchao.json --format torchao
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.cli.fisher_sensitivities import fisher_of
