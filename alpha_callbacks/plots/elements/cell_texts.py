@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
@@ -31,6 +32,7 @@ class CellTexts(Artist):
     def __init__(self, axes: Axes, *, size: float, upright: bool) -> None:
         super().__init__()
         self._size, self._upright = size, upright
+        self._home = axes
         self._texts: list[Text] = []
         self.set_zorder(3)
         axes.add_artist(self)
@@ -39,9 +41,9 @@ class CellTexts(Artist):
         """Add a text of plain letters."""
         across = {"va": "center", "rotation": 90} if self._upright else {"va": "center_baseline"}
         one = Text(x, y, text, size=self._size, ha="center", color=color, **across)
-        one.set_figure(self.get_figure(root=False))
-        one.set_transform(self.axes.transData)
-        one.axes = self.axes
+        one.set_figure(self._home.figure)
+        one.set_transform(self._home.transData)
+        one.axes = self._home
         self._texts.append(one)
 
     def get_children(self) -> list[Artist]:
@@ -64,7 +66,7 @@ class CellTexts(Artist):
 
         vertices, codes = list[np.ndarray](), list[np.ndarray]()
         for text in texts:
-            place = self.axes.transData.transform(text.get_position())
+            place = self._home.transData.transform(text.get_position())
             shape, shape_codes = _shape(text.get_text())
             turned = np.column_stack([-shape[:, 1], shape[:, 0]]) if self._upright else shape
             vertices.append(turned * scale + place)
@@ -93,7 +95,7 @@ def _shape(text: str) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _glyph(letter: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the outline of a letter, its path codes, and how far it moves the next one."""
-    path = TextPath((0, 0), letter, size=_EM, prop={"family": "DejaVu Sans"})
+    path = TextPath((0, 0), letter, size=_EM, prop=FontProperties(family="DejaVu Sans"))
     advance = 72 * (text_width(f"0{letter}0", _EM) - text_width("00", _EM))
     codes = path.codes if path.codes is not None else np.zeros(0, dtype=Path.code_type)
     return np.asarray(path.vertices).reshape(-1, 2), codes, advance
