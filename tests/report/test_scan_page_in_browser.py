@@ -289,7 +289,7 @@ def test_dark_and_light(scan: Scan) -> None:
         assert luma(it, "#distribution-plot .ytick text", "fill") < 0.3
         choose(it, ".themes", "Auto")
         it.page.emulate_media(color_scheme="light")
-        it.page.wait_for_function("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/)[0] > 200")
+        it.until("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/)[0] > 200")
         assert luma(it, "body", "backgroundColor") > 0.9
 
 
@@ -412,7 +412,7 @@ def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan) -> Non
         it.page.locator(CELL).click()
         assert it.page.evaluate("location.hash") == "#cost=mb&v=ratio&p=int8&layer=model.layers.1.self_attn.q_proj"
         it.page.locator("nav a[href='#layers']").click()
-        it.page.wait_for_function("location.hash.startsWith('#layers&cost=mb')")
+        it.until("location.hash.startsWith('#layers&cost=mb')")
     with opened(scan.html, address="map&layer=lm_head&p=int4_g32&v=error") as it:
         assert it.page.inner_text("#panel-title") == "lm_head"
         assert it.page.locator("#map-tools [aria-checked=true]").all_inner_texts() == ["relative error", "int4_g32"]
@@ -421,7 +421,7 @@ def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan) -> Non
 def test_on_paper_all_is_there_and_then_as_before(it: Opened) -> None:
     it.page.set_viewport_size({"width": 400, "height": 800})
     wide = "document.documentElement.scrollWidth"
-    it.page.wait_for_function(f"{wide} === 400")  # a phone shows it without scrolling sideways
+    it.until(f"{wide} === 400")  # a phone shows it without scrolling sideways
     it.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
     rows, folded = it.page.locator("#layer-table tbody tr"), it.page.locator("details:not([open])")
     assert (rows.count(), folded.count()) == (36, 0)
@@ -429,5 +429,5 @@ def test_on_paper_all_is_there_and_then_as_before(it: Opened) -> None:
     assert it.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
     it.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert rows.count() == 25 and folded.count() > 0
-    it.page.wait_for_function(f"{wide} === 400")
+    it.until(f"{wide} === 400")
     assert it.page.evaluate("document.documentElement.dataset.theme") == "dark"

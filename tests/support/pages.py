@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,13 @@ class Opened:
 
     def text(self) -> str:
         return str(self.page.inner_text("body"))
+
+    def until(self, condition: str) -> None:
+        """Wait until this is true; `wait_for_function` asks again by eval, which the policy of our pages forbids."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, condition
+            self.page.wait_for_timeout(20)
 
     def scroll(self) -> bool:
         """Bring every chart into view, so that it is drawn; return whether the browser draws."""
