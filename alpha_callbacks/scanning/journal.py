@@ -59,6 +59,11 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
         part = _read_part(file)
         if part.header is not None:
             found = found or part.header
+            if found["format"] != _FORMAT:
+                raise JournalError(
+                    f"{file}: expected a journal of format {_FORMAT}, got {found['format']}: an earlier version wrote "
+                    "it. Scan again with --no-resume."
+                )
             _require_same(file, part.header, found)
             results.update(part.results)
         if part.damaged:

@@ -68,6 +68,10 @@ def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
             f"{path}, {row.layer_name}: expected a number as alpha of {precision}, whose status is ok, got "
             f"{row.alpha}. Scan again."
         )
+    if row.ok and row.alpha_null <= 0:
+        raise ResultsError(
+            f"{path}, {row.layer_name}: expected an alpha_null above 0, got {row.alpha_null}. Scan again."
+        )
     for name in _FLOATS if row.ok else ():
         if _OVERFLOWS <= abs(getattr(row, name)) < math.inf:
             raise ResultsError(

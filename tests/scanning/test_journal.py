@@ -147,6 +147,8 @@ def test_a_journal_without_checksums_is_refused_by_its_format(tmp_path: Path) ->
     (tmp_path / "rank-0.jsonl").write_text(json.dumps({**OWN, "format": 2}) + "\n")
     with pytest.raises(JournalError, match=r"format was 2 there and is 3 now\. Use --no-resume"):
         read_journal(tmp_path, OWN)
+    with pytest.raises(JournalError, match=r"rank-0.jsonl: expected a journal of format 3, got 2: an earlier version"):
+        read_journal(tmp_path)  # as `merge` does
 
 
 def test_lines_are_plain_json(tmp_path: Path) -> None:

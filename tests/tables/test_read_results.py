@@ -91,6 +91,7 @@ def test_an_alpha_that_is_ok_and_no_number_is_refused(alpha: str, tmp_path: Path
         ("tail_fp32", "heavy", "tail: expected clear, doubtful, none, got 'heavy'"),
         ("k_used_fp32", "-3", "k_used: expected a number, got '-3'"),
         ("out_features", "9" * 30, "out_features: expected a number, got '9"),
+        ("alpha_null", "0", "expected an alpha_null above 0, got 0.0"),
         ("relative_error_fp32", "1e200", "expected a relative_error of fp32 below 1e.150, got 1e.200"),
     ],
 )
