@@ -11,7 +11,6 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.foreign_text import safe_file_name
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.history_columns import HISTORY
-from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import RESULTS
 from alpha_callbacks.tables.results_folder import ResultsFolder
 from alpha_callbacks.tables.table import Table
@@ -72,7 +71,8 @@ def open_sides(
     other = next((side for side in found if side is not None), None)
     if other is not None:
         known = {name: other.options[name] for name in _TAIL if name in other.options}
-        fits = options.estimators or other.table.estimators
+        others = set(options.estimators) - {"hill"}  # which is always there
+        fits = options.estimators if others else ("hill", *other.table.estimators)
         options = replace(options, **known, precisions=precisions or (other.table.reference,), estimators=fits)
     sides = [
         side or Side(source_name(source), scan(source, cache / _folder(source, options), options), {})
@@ -100,7 +100,7 @@ def _one_source(a: str, steps: Sequence[int], precisions: tuple[str, ...]) -> tu
             f"{a}: expected a second argument, results of a scan with --precision A,B, or a training history "
             f"({HISTORY}). Give one of these."
         )
-    table = read_results(path)
+    table = ResultsFolder(path).table
     if len(precisions) != 2 and len(table.precisions) == 2:
         precisions = (table.reference, next(name for name in table.precisions if name != table.reference))
     if len(precisions) != 2:

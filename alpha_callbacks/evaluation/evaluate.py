@@ -80,9 +80,12 @@ def evaluate(
         "random 1 for <name>"). Where none can be dealt at a plan's bits, they are left out with a warning.
 
     Raises:
-        PlanError: a plan does not belong to the model, or plans have different layers.
+        PlanError: a plan does not belong to the model, plans have different layers, or one has the name of another row.
     """
     plans = {PLAN: plan} if isinstance(plan, Plan) else dict(plan)
+    for name in plans:
+        if name == BASE or name.startswith(("uniform ", "random ")):  # the two would be one, or taken for the other
+            raise PlanError(f"{name}: expected another name of a plan: rows that it is compared with have such.")
     _require_same_layers(plans)
     uniform = {name: each for one in plans.values() for name, each in uniform_plans(one).items()}
     dealt: dict[str, Plan] = {}

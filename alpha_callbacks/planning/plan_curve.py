@@ -158,19 +158,19 @@ class _Sizes:
 
     def path(self, policy: str, path: PricePath) -> list[CurvePoint]:
         """Return points along a path, its ends and its knee among them."""
-        now = list(path.start)
-        squares = [float(self.squares[np.arange(len(now)), now].sum())]
-        for unit, finer in path.steps:
-            left = squares[-1] + float(self.squares[unit, finer] - self.squares[unit, now[unit]])
-            squares.append(left if abs(left) > 1e-12 * squares[0] else 0.0)  # what is left of 0 is rounding of sums
-            now[unit] = finer
+        units, now = np.arange(len(path.start)), list(path.start)
         places = {round(place) for place in np.linspace(0, len(path.steps), min(_POINTS, len(path.steps) + 1))}
         if path.knee is not None:
             places.add(path.knee)
-        return [
-            self._point(policy, float(path.bits[at]), squares[at], KNEE if at == path.knee else "")
-            for at in sorted(places)
-        ]
+        points = []
+        for at in range(len(path.steps) + 1):
+            if at in places:
+                squares = float(self.squares[units, now].sum())
+                points.append(self._point(policy, float(path.bits[at]), squares, KNEE if at == path.knee else ""))
+            if at < len(path.steps):
+                unit, finer = path.steps[at]
+                now[unit] = finer
+        return points
 
     def _point(self, policy: str, bits: float, squares: float, mark: str) -> CurvePoint:
         error = math.sqrt(max(squares, 0.0) / self.measured) if self.measured else math.nan

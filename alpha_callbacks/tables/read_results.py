@@ -16,9 +16,9 @@ _SHARED = (
     "threshold", "source_name",
 )  # fmt: skip
 _LARGEST = 1e100  # of an alpha, so that the statistics are numbers
-_OVERFLOWS = 1e150  # its square does; nothing that has an alpha is so large
+_OVERFLOWS = 1e150  # its square does; only x_min, a square itself, is so large where there is an alpha (1e240 in fp64)
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
-_FLOATS = tuple(name for name, kind in _KINDS.items() if kind is float)
+_FLOATS = tuple(name for name, kind in _KINDS.items() if kind is float and name != "x_min")
 
 
 def read_results(path: str | Path) -> Table:

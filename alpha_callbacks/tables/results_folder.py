@@ -125,7 +125,7 @@ def table_of(source: Table | str | Path, name: str) -> Table:
     if isinstance(source, Table):
         return source
     if isinstance(source, str | Path):
-        return read_results(source)
+        return ResultsFolder(source).table
     raise OptionError(
         f"{name}: expected a Table, or the folder or results CSV of a scan, got {type(source).__name__}. "
         "Read other data into a Table first."

@@ -17,8 +17,10 @@ from alpha_callbacks import AnalysisOptions, Plots, scan
 from alpha_callbacks.cli.app import app
 from alpha_callbacks.comparison.inputs import source_name
 from alpha_callbacks.errors import AlphaCallbacksError, CheckpointError, OptionError, ResultsError
+from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.sinks.csv_sink import CsvSink
 from alpha_callbacks.sinks.sink import Host
+from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.history_columns import HISTORY
 from alpha_callbacks.tables.results_csv import RESULTS, write_results
 from alpha_callbacks.tables.table import Table
@@ -93,9 +95,14 @@ def test_what_could_not_be_compared_is_code_1(tmp_path: Path) -> None:
 def test_two_precisions_of_one_scan(tmp_path: Path) -> None:
     a = scanned(tmp_path / "a", table())
     assert "A: fp32, fp32" in command("compare", a, "-o", tmp_path / "two", "--no-plots")  # it has two
-    three = scanned(tmp_path / "b", table(precisions=("fp32", "fp16", "bf16")))
+    precisions, fits = ("fp32", "fp16", "bf16"), (TailEstimate("half", 2.5, 20),)
+    rows = [replace(each, estimates=fits) for each in table(precisions=precisions)]
+    whole = Table.from_rows(rows, precisions)
+    three = scanned(tmp_path / "b", whole)
+    write_further(whole, three)
     command("compare", three, "-p", "fp16,bf16", "-o", tmp_path / "out", "--no-plots")
     assert {line["precision_b"] for line in lines(tmp_path / "out")} == {"bf16"}
+    assert {line["half_delta"] for line in lines(tmp_path / "out")} == {"0"}
     with pytest.raises(OptionError, match=r"expected something to compare with: a second argument, or two of its"):
         command("compare", three, "-o", tmp_path / "out")
 
@@ -134,12 +141,12 @@ def test_a_changed_checkpoint_is_scanned_anew(checkpoints: tuple[Path, Path], tm
 
 def test_a_checkpoint_is_scanned_as_the_other_side_was(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
     base, tuned = checkpoints
-    options = AnalysisOptions(precisions=("bf16",), k_frac=0.4, threshold="last")
+    options = AnalysisOptions(precisions=("bf16",), k_frac=0.4, threshold="last", estimators=("half",))
     scan(base, output_dir=tmp_path / "scan", options=options, plots=Plots(()), report=False)
     command("compare", tmp_path / "scan", tuned, "-o", tmp_path / "out", "--no-plots")
-    assert {(line["precision_b"], line["k_used_b"], line["threshold_b"]) for line in lines(tmp_path / "out")} == {
-        ("bf16", "16", "last")
-    }
+    found = lines(tmp_path / "out")
+    assert {(line["precision_b"], line["k_used_b"], line["threshold_b"]) for line in found} == {("bf16", "16", "last")}
+    assert all(float(line["half_alpha_b"]) > 1 for line in found)
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "run"])

@@ -154,6 +154,9 @@ def test_several_plans_are_scored_on_the_same_tokens(tiny: LanguageModel) -> Non
     fewer = replace(four, choices=four.choices[1:])
     with pytest.raises(PlanError, match=r"b: expected the layers of a, .* is in one of them only"):
         evaluate(tiny.model, {"a": three, "b": fewer}, licence(tiny))
+    for name in ("base", "uniform int8"):
+        with pytest.raises(PlanError, match=f"{name}: expected another name of a plan"):
+            evaluate(tiny.model, {"a": three, name: four}, licence(tiny))
 
 
 def test_a_plan_that_cannot_be_dealt_anew_is_scored_without_random_ones(

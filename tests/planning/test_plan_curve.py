@@ -1,6 +1,7 @@
 """The curve of plans: what it shows is what `recommend` gives, and its files come back."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def test_one_format_everywhere_is_a_point_and_what_it_does_not_fit_stays_wide() 
     table = low_bit_table(precisions=("fp32", "int4_g32"), down_proj=failed())
     uniform = of(plan_curve(table), UNIFORM)
     assert [point.mark for point in uniform] == ["int4_g32"] and 4.5 < uniform[0].average_bits < 16
+
+
+def test_an_error_that_was_not_measured_is_never_told_as_none() -> None:
+    options = RecommendOptions(policy="alphaq", candidates=("int3_g32", "int4_g32"))
+    points = of(plan_curve(low_bit_table(precisions=("fp32", "int4_g32")), options), "alphaq")
+    assert math.isnan(points[0].error) and points[-1].error == 0, "all int3, which was not scanned; all 16 bits"
+    for size in (4.0, 4.5):
+        (point,) = [p for p in points if p.mark == f"{size:g}"]
+        found = recommend(low_bit_table(precisions=("fp32", "int4_g32")), replace(options, avg_bits=size))
+        assert point.error == pytest.approx(found.alternatives[0].error, nan_ok=True)
+    assert all(math.isnan(p.error) or p.error > 0 for p in points[:-1])
 
 
 def test_without_measured_columns_there_is_the_point_of_the_rule_alone() -> None:

@@ -104,6 +104,11 @@ def test_what_no_scan_writes_is_refused(column: str, value: str, expected: str, 
         read_results(tmp_path / "r.csv")
 
 
+def test_the_threshold_of_a_huge_fp64_weight_is_read_back(tmp_path: Path) -> None:
+    write_results(Table.from_rows([row("a", "fp32", 3.0, x_min=1e240)], ("fp32",)), tmp_path / "r.csv")
+    assert read_results(tmp_path / "r.csv").layers[0]["fp32"].x_min == 1e240
+
+
 def test_findings_of_a_table_without_methods(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text(
         "layer_name,category,out_features,in_features,stored_dtype,block,tied_to,alpha_fp32,status_fp32\n"

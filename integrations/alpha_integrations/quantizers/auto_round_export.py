@@ -1,9 +1,10 @@
 """AutoRound: the `layer_config` of `AutoRound(model, layer_config=...)`, exact names with bits, group and symmetry."""
 
 import json
+from collections import Counter
 
 from alpha_callbacks.planning.export_plan import Export, refuse
-from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.plan import Plan, module_name
 from alpha_integrations.quantizers.integer_groups import integer_entry
 from alpha_integrations.quantizers.plan_modules import (
     encoding_of,
@@ -41,7 +42,10 @@ def export(plan: Plan) -> Export:
         _HOLDS,
     )
     refuse_ragged(_TARGET, modules.low)
-    odd = [c for c in modules.low.values() if c.out_features % _SIDE or c.in_features % _SIDE]
+    rows = Counter[str]()  # of a fused module: of all its parts
+    for choice in plan.choices:
+        rows[module_name(choice.layer_name)] += choice.out_features
+    odd = [c for c in modules.low.values() if rows[module_name(c.layer_name)] % _SIDE or c.in_features % _SIDE]
     refuse(_TARGET, odd, f"matrices whose sides are multiples of {_SIDE}, and leaves others at 16 bits")
     content = {name: {**(entry or {}), "data_type": "int"} for name, entry in entries.items()}
     # An entry for lm_head, even at 16 bits, would make AutoRound look at it.

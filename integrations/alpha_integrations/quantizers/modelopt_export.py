@@ -9,6 +9,7 @@ from alpha_callbacks.precisions.encoding import Encoding
 from alpha_integrations.quantizers.compressed_tensors_export import differing_notes
 from alpha_integrations.quantizers.plan_modules import (
     encoding_of,
+    fused_notes,
     name_notes,
     refuse_ragged,
     refuse_unheld,
@@ -40,7 +41,8 @@ def export(plan: Plan) -> Export:
         content = {**next(iter(layers.values())), "kv_cache_quant_algo": None}
     content["exclude_modules"] = list(modules.wide)
     active = [name for name in algorithms if not name.startswith(("W4A16", "W8A16"))]
-    notes = (_NOTE, *([_ACTIVATIONS.format(" and ".join(active))] if active else []), *differing_notes(plan))
+    activations = [_ACTIVATIONS.format(" and ".join(active))] if active else []
+    notes = (_NOTE, *activations, *fused_notes(modules.low), *differing_notes(plan))
     text = json.dumps({"producer": {"name": "modelopt"}, "quantization": content}, indent=1) + "\n"
     return Export(text, ".json", (*notes, *name_notes(modules)), modules.coverage("ModelOpt"))
 

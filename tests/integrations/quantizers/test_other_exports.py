@@ -26,6 +26,11 @@ def test_auto_round() -> None:
     }
     with pytest.raises(PlanError, match=r"auto-round: cannot hold int4_g32 .* sides are multiples of 32"):
         export_plan(plan_of({"a.fc": "int4"}, rows=48), "auto-round")
+    parts = {f"layers.0.self_attn.qkv_proj.{part}": "int4" for part in "qkv"}
+    assert json.loads(export_plan(plan_of(parts, rows=32), "auto-round").text)
+    with pytest.raises(PlanError, match="sides are multiples of 32"):  # 3 * 48
+        export_plan(plan_of(parts, rows=48), "auto-round")
+    assert json.loads(export_plan(plan_of(dict(list(parts.items())[:2]), rows=48), "auto-round").text), "96 in all"
 
 
 def test_gptqmodel() -> None:
@@ -55,6 +60,8 @@ def test_modelopt() -> None:
     alone = content("modelopt", a__fc="int8", a__down="bf16")["quantization"]
     assert alone == {"quant_algo": "W8A16", "kv_cache_quant_algo": None, "exclude_modules": ["a.down"]}
     assert any("quantize activations too" in n for n in export_plan(plan_of({"a.fc": "fp8"}), "modelopt").notes)
+    parts = {f"layers.0.self_attn.qkv_proj.{part}": "nvfp4" for part in "qkv"}
+    assert any("1 fused modules" in note for note in export_plan(plan_of(parts), "modelopt").notes)
 
 
 @pytest.mark.parametrize(
