@@ -74,8 +74,8 @@ def _fitted(names: Sequence[str], room: int) -> list[str]:
     """Return names of at most `room` characters; what all long ones begin with goes first.
 
     Examples:
-        >>> _fitted(["lm_head", "model.layers.4.experts.44.up_proj", "model.layers.4.experts.4.up_proj"], 22)
-        ['lm_head', 'experts.44.up_proj', 'experts.4.up_proj']
+        >>> _fitted(["head", "model.layers.4.experts.44.up_proj", "model.layers.4.experts.4.up_proj"], 22)
+        ['head', '44.up_proj', '4.up_proj']
     """
     long = list(dict.fromkeys(name for name in names if len(name) > room))
     short = dict(zip(long, labels(long, room), strict=True))

@@ -27,7 +27,10 @@ def scanned(*formats: str) -> Table:
     return Table.from_rows(rows, ("fp32", "fp16", "bf16", *formats))
 
 
-def test_errors_first_where_a_low_bit_format_was_scanned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_first_where_a_low_bit_format_was_scanned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     print_scan(ScanResult(scanned("int4_g32"), tmp_path))
     shown = capsys.readouterr().out
     costs, alphas, layers = (shown.index(title) for title in ("Relative error", "alpha-Hill", "Layers that stand out"))

@@ -17,6 +17,8 @@ EXCEPTIONS = {
     ("--precisions", "parser"): "history takes one",
     ("--output", "required"): "export has no place of its own to write to",
     ("--output", "help"): "each writes something else",
+    ("--plan", "type"): "evaluate takes several",
+    ("--plan", "help"): "evaluate takes several",
     ("--format", "required"): "export has nothing else to say",
     ("--format", "default"): "quantize writes checkpoints, the others configs",
     ("--format", "help"): "quantize writes checkpoints, the others configs",

@@ -115,10 +115,10 @@ def in_the_copy_of_a_shard() -> dict[str, Any]:
 def slow() -> dict[str, Any]:
     analyze = alpha_callbacks.analysis.analyze._analyze
 
-    def sleepy(weight: Weight, options: Any) -> Any:
+    def sleepy(weight: Weight, options: Any, **others: Any) -> Any:
         if RANK == 1 and weight.layer_name == "gate":
             time.sleep(DEFAULT_TIMEOUT + 1)
-        return analyze(weight, options)
+        return analyze(weight, options, **others)
 
     with watch() as monitor, patch.object(alpha_callbacks.analysis.analyze, "_analyze", sleepy):
         return attempt(lambda: monitor.log(OnlyGates(), 1))
@@ -261,10 +261,10 @@ def default_group_gives_up() -> dict[str, Any]:
 def dies(rank: int) -> dict[str, Any]:
     model, analyze = Tiny(), alpha_callbacks.analysis.analyze._analyze
 
-    def deadly(weight: Weight, options: Any) -> Any:
+    def deadly(weight: Weight, options: Any, **others: Any) -> Any:
         if rank == RANK:
             os._exit(3)
-        return analyze(weight, options)
+        return analyze(weight, options, **others)
 
     monitor = watch()
     monitor.log(model, 1)

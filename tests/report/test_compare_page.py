@@ -76,6 +76,7 @@ def test_nothing_to_compare_is_a_page_without_charts() -> None:
 
 def test_layers_outside_blocks_are_tiles_with_their_names(comparison: Comparison) -> None:
     with opened(compare_page(comparison)) as it:
+        it.page.get_by_role("radio", name="change of alpha", exact=True).click()
         tile = it.page.locator("#compare-strip .cell")
         delta = next(pair.delta for pair in comparison.compared if pair.row.layer_name == "lm_head")
         name, change = tile.inner_text().split("\n")

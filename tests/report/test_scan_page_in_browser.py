@@ -117,7 +117,7 @@ def test_a_cell_opens_its_layer(it: Opened, scan: Scan) -> None:
     it.page.locator("#panel .plot").nth(1).scroll_into_view_if_needed()
     it.page.wait_for_selector("#panel .plot >> nth=1 >> .trace")
     assert "used: k = 12" in it.page.locator("#panel .plot").nth(1).inner_text()
-    assert "i.i.d. guide" in it.page.locator("#panel .plot").nth(1).inner_text()
+    assert "± 1.96 spreads" in it.page.locator("#panel .plot").nth(1).inner_text()
     numbers = it.page.inner_text("#panel .fields")
     for field in (
         "status",

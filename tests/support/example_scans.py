@@ -21,7 +21,8 @@ SHARED = "model.layers.0.mlp.down_proj"
 def example(folder: Path) -> Table:
     """Return a table of 3 blocks with curves, experts, a nasty name, lost rows; and write what lies beside it."""
     made = made_up(folder, blocks=3, shrink=32)
-    rows = [_changed(one) for one in made]
+    shared = next(one.alpha for one in made if (one.layer_name, one.precision) == (SHARED, "fp32"))
+    rows = [_changed(one, shared) for one in made]
     for i, name in enumerate((*EXPERTS, NASTY, "../../x")):
         rows += [row(name, precision, 2.0 + i / 7 + j / 100, reason="") for j, precision in enumerate(PRECISIONS)]
     lines = [("a.weight", "analysed", "", "4x4"), (NASTY, "skipped", f"1-D, {NASTY}", "4")]
@@ -36,12 +37,12 @@ def example(folder: Path) -> Table:
     return Table.from_rows(rows, PRECISIONS, "tiny & <b>model</b>")
 
 
-def _changed(one: Row) -> Row:
+def _changed(one: Row, shared: float) -> Row:
     if one.layer_name == LOST and one.precision == "nf4":
         nan = math.nan
         return replace(one, status="non_finite", reason=f"3 weights overflow {NASTY}", alpha=nan, x_min=nan, stderr=nan)
     if one.layer_name == SHARED and one.precision == "bf16":
-        return replace(one, method="bounded", alpha_error_bound=1.21e-9)
+        return replace(one, method="bounded", alpha=shared, alpha_error_bound=1.21e-9)
     return one
 
 

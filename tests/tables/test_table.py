@@ -141,7 +141,7 @@ def test_csv_columns_and_empty_cells(tmp_path: Path) -> None:
     assert row["alpha_ratio_fp32"].startswith("0.353909464")
     write_results(t, tmp_path / "fast.csv", solver="fast")
     (row,) = csv.DictReader((tmp_path / "fast.csv").read_text().splitlines())
-    assert row["alpha_fp32"] == "2.1235"
+    assert row["alpha_fp32"] == "2.123457"
 
 
 def test_names_with_commas_and_quotes_survive(tmp_path: Path) -> None:

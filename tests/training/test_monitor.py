@@ -494,7 +494,7 @@ def test_a_snapshot_prints_as_one_line(make: Any) -> None:
 
 def test_an_output_folder_that_is_a_file_is_an_error_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(AlphaCallbacksError, match="output_dir .*out: expected a folder"):
+    with pytest.raises(AlphaCallbacksError, match="output_dir: expected a folder or a place for one, got .*out"):
         Monitor(OPTIONS, output_dir=tmp_path / "out").log(model(), 0)
 
 

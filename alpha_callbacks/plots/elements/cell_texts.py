@@ -95,7 +95,9 @@ def _shape(text: str) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _glyph(letter: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the outline of a letter, its path codes, and how far it moves the next one."""
-    path = TextPath((0, 0), letter, size=_EM, prop=FontProperties(family="DejaVu Sans"))
     advance = 72 * (text_width(f"0{letter}0", _EM) - text_width("00", _EM))
+    if letter.isspace():  # matplotlib fails at a path of nothing
+        return np.zeros((0, 2)), np.zeros(0, dtype=Path.code_type), advance
+    path = TextPath((0, 0), letter, size=_EM, prop=FontProperties(family="DejaVu Sans"))
     codes = path.codes if path.codes is not None else np.zeros(0, dtype=Path.code_type)
     return np.asarray(path.vertices).reshape(-1, 2), codes, advance

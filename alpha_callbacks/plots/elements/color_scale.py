@@ -36,8 +36,8 @@ def color_ends(values: Iterable[float], scale: Scale) -> Ends | None:
         Ends(low=3.0, high=5.0, clipped=False)
         >>> color_ends([0.5, -2.0], "diverging")
         Ends(low=-2.0, high=2.0, clipped=False)
-        >>> color_ends([9.0, 10.0, 10.0, 12.0], "around"), color_ends([10.0, 10.1], "around")
-        (Ends(low=8.0, high=12.0, clipped=False), Ends(low=9.595, high=10.605, clipped=False))
+        >>> color_ends([9.0, 10.0, 10.0, 12.0], "around"), color_ends([10.0, 10.0], "around")
+        (Ends(low=8.0, high=12.0, clipped=False), Ends(low=9.5, high=10.5, clipped=False))
         >>> color_ends([0.0] * 60 + [1.0, 9.0], "diverging"), color_ends([0.0], "diverging")
         (Ends(low=-1.0, high=1.0, clipped=True), None)
     """

@@ -74,7 +74,7 @@
     const trace = (points, more) => ({x: points.map((one) => one[1]), y: points.map((one) => one[3]), text: points.map(text), hovertemplate: "%{text}<extra></extra>", ...more});
     return {
       data: policies.flatMap((policy) => {
-        const mine = shown.filter((one) => one[0] === policy), ink = policy === "uniform" ? AH.token("soft") : AH.themed(plan.colors[policy] || "#888888");
+        const mine = shown.filter((one) => one[0] === policy), ink = policy === "uniform" ? AH.token("soft") : AH.themed(plan.colors[policy] || AH.token("soft"));
         const name = policy === "uniform" ? "one format" : policy;
         if (policy === "uniform" || policy === "thresholds") return [trace(mine, {name, mode: policy === "uniform" ? "markers+text" : "markers", textposition: mine.map((_, at) => beside(at)), marker: {color: ink, size: 9, symbol: policy === "uniform" ? "square" : "triangle-up"}, ...(policy === "uniform" ? {text: mine.map((one) => AH.plain(one[4])), hovertext: mine.map(text), hovertemplate: "%{hovertext}<extra></extra>"} : {})})];
         const line = mine.filter(([, , , , mark]) => !mark || mark === "knee"), marked = mine.filter(([, , , , mark]) => mark);
