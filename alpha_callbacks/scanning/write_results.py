@@ -109,9 +109,9 @@ def write_all(
     rows = (row for name in own["layers"] for row in results[name].rows)
     model = model_name(str(record.get("source", directory)))
     table = Table.from_rows(rows, tuple(options["precisions"]), model)
-    results_csv.write_results(table, directory / results_csv.RESULTS, solver=options["solver"])
+    results_csv.write_results(table, directory / results_csv.RESULTS)
     results_csv.write_summary(table, directory / results_csv.SUMMARY, solver=options["solver"])
-    write_further(table, directory, solver=options["solver"])
+    write_further(table, directory)
     uncharted, drawn = 0, list[Path]()
     if plots.formats:
         from alpha_callbacks.plots.draw_scan import draw_all, with_own_chart

@@ -10,7 +10,7 @@ from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.csv_lines import csv_text
-from alpha_callbacks.tables.results_csv import DIGITS, cell
+from alpha_callbacks.tables.results_csv import cell, digits_of
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
 
@@ -22,19 +22,18 @@ _NUMBERS = ("alpha", "n_tail", "x_min", "ks_distance", "stderr", "low", "high")
 _REMEDY = "Scan again, or remove the file to go on without it."
 
 
-def write_further(table: Table, directory: Path, *, solver: str = "exact") -> None:
+def write_further(table: Table, directory: Path) -> None:
     """Write tail_estimates.csv and spectral_measures.csv where the rows have such content, else remove older ones.
 
     The first has a row per layer, precision and estimator, Hill's among them, the second one per layer and precision.
     """
-    digits = DIGITS[solver]
     fits = [(row, fit) for row in table if row.estimates for fit in (_hill(row), *row.estimates)]
     more = _in_order(fit.more for _, fit in fits)
     header = ["layer_name", "precision", "estimator", *_NUMBERS, *more, "reason"]
     lines = [
         [row.layer_name, row.precision, fit.estimator]
-        + [cell(getattr(fit, name), digits) for name in _NUMBERS]
-        + [cell(fit.more.get(name), digits) for name in more]
+        + [cell(getattr(fit, name), digits_of(row)) for name in _NUMBERS]
+        + [cell(fit.more.get(name), digits_of(row)) for name in more]
         + [fit.reason]
         for row, fit in fits
     ]
@@ -43,7 +42,7 @@ def write_further(table: Table, directory: Path, *, solver: str = "exact") -> No
     names = _in_order(row.measures for row in measured)
     rows = [
         [row.layer_name, row.precision]
-        + [cell(row.measures.get(name), digits) for name in names]
+        + [cell(row.measures.get(name), digits_of(row)) for name in names]
         + [row.measures_reason]
         for row in measured
     ]

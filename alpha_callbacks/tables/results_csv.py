@@ -15,10 +15,8 @@ RESULTS = "precision_alpha_hill_results.csv"
 SUMMARY = "precision_summary_statistics.csv"
 COVERAGE = "coverage.csv"
 
-DIGITS = {
-    "exact": 12,
-    "fast": 7,
-}  # exact alphas are good to about 1e-13, fast ones to 2e-5, to which printing adds nothing
+# Exact alphas are good to about 1e-13, fast ones to 2e-5, to which printing adds nothing.
+DIGITS = {"exact": 12, "fast": 7}
 
 _PER_LAYER: dict[str, Callable[[Row], Any]] = {
     "numel": lambda row: row.out_features * row.in_features,
@@ -79,10 +77,14 @@ def results_header(precisions: Sequence[str], *, source_names: bool = False) -> 
     return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions), *last]
 
 
-def write_results(table: Table, path: Path, *, solver: str = "exact") -> None:
+def digits_of(row: Row) -> int:
+    """Return the digits of its numbers: all of what `fast` solved in fp64, whose printing no error bound covers."""
+    return DIGITS["fast" if row.solver == "gram_fp32" else "exact"]
+
+
+def write_results(table: Table, path: Path) -> None:
     """Write one row per layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
-    digits = DIGITS[solver]
-    lines = [_wide(layer, table, digits) for layer in table.layers]
+    lines = [_wide(layer, table) for layer in table.layers]
     sources = [layer.first.source_name for layer in table.layers]
     if any(sources):
         lines = [[*line, source] for line, source in zip(lines, sources, strict=True)]
@@ -117,16 +119,16 @@ def _skipped(tensor: Skipped) -> list[Any]:
     return [tensor.name, outcome, "x".join(map(str, tensor.shape)), tensor.stored_dtype, tensor.reason]
 
 
-def _wide(layer: LayerRows, table: Table, digits: int) -> list[Any]:
+def _wide(layer: LayerRows, table: Table) -> list[Any]:
     first = layer.first
     row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
     rows = [layer[p] for p in table.precisions]
-    row += [cell(each.alpha, digits) for each in rows]
-    row += [cell(value(first), digits) for value in _PER_LAYER.values()]
+    row += [cell(each.alpha, digits_of(each)) for each in rows]
+    row += [cell(value(first), DIGITS["exact"]) for value in _PER_LAYER.values()]
     for p in table.precisions:
         row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
     for name in _PER_PRECISION:
-        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, digits)) for each in rows]
+        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, digits_of(each))) for each in rows]
     return row
 
 
