@@ -102,7 +102,11 @@ def _levels(whole: DeltaSummary) -> str:
         f"{counted(whole.count, 'layer')} compared: the median change of alpha is {middle} (half of the layers lie "
         f"between {low} and {high}); {whole.rises} rise, {whole.falls} fall"
     )
-    sentence += f", {whole.unmoved} do not change within the error bounds of alpha." if whole.unmoved else "."
+    sentence += (
+        f", {whole.unmoved} {'does' if whole.unmoved == 1 else 'do'} not change within the error bounds of alpha."
+        if whole.unmoved
+        else "."
+    )
     if whole.spread > 0:
         share = whole.median_abs / whole.spread
         what = "levels move" if share >= _LARGE else "levels barely move"

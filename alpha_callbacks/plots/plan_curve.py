@@ -66,7 +66,7 @@ def plot_plan_curve(
             last = at
     if scores:
         _draw_scores(below, scores)
-        below.set_ylabel("KL (nats a token)", size=_SIZE)
+        below.set_ylabel("KL (nats per token)", size=_SIZE)
     below.set_xlabel("bits per weight (layers that are decided about)", size=_SIZE)
     title = "Plans: size against error"
     figure.text(0.12 / _WIDTH, 1 - 0.12 / height, title, size=12.5, weight="bold", color=INK, va="top")

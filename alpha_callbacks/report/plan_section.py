@@ -103,7 +103,7 @@ def _tiles(name: str, plan: Plan, scores: tuple[PlanScore, ...]) -> list[Tile]:
     score = next((score for score in scores if score.name == name), None)
     if score is not None:
         tiles.append(
-            Tile(f"KL {score.kl:.4f}", f"nats a token, ± {score.kl_sem:.4f}; 99 % of tokens below {score.kl_q99:.3g}")
+            Tile(f"KL {score.kl:.4f}", f"nats per token, ± {score.kl_sem:.4f}; 99 % of tokens below {score.kl_q99:.3g}")
         )
         tiles.append(Tile(f"{score.top1:.1%}", "of tokens keep their most likely successor"))
     return tiles

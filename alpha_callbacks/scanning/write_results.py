@@ -2,8 +2,9 @@
 
 import json
 import platform
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -177,8 +178,21 @@ def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
         "options": own["options"],
         "checkpoint": own["checkpoint"],
         "versions": {"python": platform.python_version(), **packages},
-        "command": without_secrets(" ".join(sys.argv)),  # results are shown to others
+        "command": _command(sys.argv),
     }
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return a command as it can be typed again, without what is secret in it: results are shown to others.
+
+    Examples:
+        >>> _command(["/venv/bin/alpha-hill", "scan", "my model", "--filter-layers", "q_proj|k_proj"])
+        "alpha-hill scan 'my model' --filter-layers 'q_proj|k_proj'"
+        >>> _command(["/site-packages/alpha_callbacks/__main__.py", "scan"])
+        'alpha-hill scan'
+    """
+    ours = Path(words[0]).name == "alpha-hill" or Path(words[0]).parts[-2:] == ("alpha_callbacks", "__main__.py")
+    return shlex.join(without_secrets(word) for word in ("alpha-hill" if ours else words[0], *words[1:]))
 
 
 def _version(package: str) -> str:

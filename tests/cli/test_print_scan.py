@@ -1,6 +1,7 @@
 """The end of a scan in the terminal: errors first, each precision once, sizes of layers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,11 +61,15 @@ def test_the_address_of_a_page_and_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))  # as where there is none
+    browser = SimpleNamespace(basename="firefox", open=lambda url: not opened.append(url))
+    monkeypatch.setattr("webbrowser.get", lambda: browser)
     page = tmp_path / "a folder" / "report.html"
     show_page(page, open_page=False)
     assert not opened and capsys.readouterr().out == f"{page.as_uri()}\n" and "a%20folder" in page.as_uri()
     show_page(page, open_page=True)
-    assert opened == [page.as_uri()] and "expected a web browser, found none" in capsys.readouterr().err
+    assert opened == [page.as_uri()] and not capsys.readouterr().err
+    browser.basename = "w3m"  # would take the terminal, and draws no chart
+    show_page(page, open_page=True)
+    assert len(opened) == 1 and "found none. Open the address above." in capsys.readouterr().err
     with pytest.raises(OptionError, match="--open: expected a report to open, got --no-report"):
         check_open(open_page=True, no_report=True)

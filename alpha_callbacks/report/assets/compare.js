@@ -111,7 +111,7 @@
     }));
     AH.plot(heat, () => ({
       data: [{type: "heatmap", x: places, y: rows, z, text, hovertemplate: "%{text}<extra></extra>", xgap: 1, ygap: 1, hoverongaps: false,
-        zmin: -end, zmax: end, colorscale: AH.plotlyScale("diverging"), colorbar: {title: {text: title, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power"}}],
+        zmin: -end, zmax: end, colorscale: AH.plotlyScale("diverging"), colorbar: {title: {text: title, side: "top", font: {size: 12}}, nticks: 5, thickness: 12, outlinewidth: 0, exponentformat: "power"}}],
       layout: {
         plot_bgcolor: AH.token("hole"),
         xaxis: AH.axis({type: "category", showgrid: false, title: {text: across ? "block" : ""}}),

@@ -53,7 +53,7 @@
   }
 
   /* Size against error. */
-  const bits = (more) => AH.axis({type: "log", title: {text: "bits per weight (layers that are decided about)", standoff: 6}, tickvals: [2, 3, 4, 4.5, 5, 6, 8, 12, 16], ticktext: ["2", "3", "4", "4.5", "5", "6", "8", "12", "16"], ...more});
+  const bits = (more) => AH.axis({type: "log", title: {text: "bits per weight", standoff: 6}, tickvals: [2, 3, 4, 4.5, 5, 6, 8, 12, 16], ticktext: ["2", "3", "4", "4.5", "5", "6", "8", "12", "16"], ...more});
   const lines = () => plan.plans.filter((one) => one.bits).map(({bits: at}) => ({type: "line", x0: at, x1: at, yref: "paper", y0: 0, y1: 1, line: {color: AH.token("soft"), width: 1, dash: "dot"}}));
   const finest = Math.max(0, ...plan.curve.filter(([policy]) => policy === "uniform").map(([, at]) => at), ...plan.plans.map((one) => one.bits || 0)) * 1.05;
   const shown = plan.curve.filter(([, at, , error]) => error > 0 && (!finest || at <= finest));
@@ -67,7 +67,7 @@
     const values = [-6, -5, -4, -3, -2, -1, 0, 1].flatMap((power) => [1, 2, 5].map((step) => Number(`${step}e${power}`)));
     return AH.axis({type: "log", title: {text: title, standoff: 6}, tickvals: values, ticktext: values.map((value) => AH.number(value, 1))});
   };
-  const beside = (at) => (at ? "bottom left" : "middle right"); // the coarsest format stands at the edge
+  const beside = (at) => (at ? "bottom left" : "top right"); // the coarsest format stands at the edge
   const curve = document.getElementById("plan-curve");
   if (curve) AH.plot(curve, () => {
     const policies = [...new Set(shown.map(([policy]) => policy))].reverse(); // the one that decided lies on top
@@ -76,12 +76,12 @@
       data: policies.flatMap((policy) => {
         const mine = shown.filter((one) => one[0] === policy), ink = policy === "uniform" ? AH.token("soft") : AH.themed(plan.colors[policy] || AH.token("soft"));
         const name = policy === "uniform" ? "one format" : policy;
-        if (policy === "uniform" || policy === "thresholds") return [trace(mine, {name, mode: policy === "uniform" ? "markers+text" : "markers", textposition: mine.map((_, at) => beside(at)), marker: {color: ink, size: 9, symbol: policy === "uniform" ? "square" : "triangle-up"}, ...(policy === "uniform" ? {text: mine.map((one) => AH.plain(one[4])), hovertext: mine.map(text), hovertemplate: "%{hovertext}<extra></extra>"} : {})})];
+        if (policy === "uniform" || policy === "thresholds") return [trace(mine, {name, cliponaxis: false, mode: policy === "uniform" ? "markers+text" : "markers", textposition: mine.map((_, at) => beside(at)), marker: {color: ink, size: 9, symbol: policy === "uniform" ? "square" : "triangle-up"}, ...(policy === "uniform" ? {text: mine.map((one) => AH.plain(one[4])), hovertext: mine.map(text), hovertemplate: "%{hovertext}<extra></extra>"} : {})})];
         const line = mine.filter(([, , , , mark]) => !mark || mark === "knee"), marked = mine.filter(([, , , , mark]) => mark);
         return [trace(line, {name, mode: "lines", line: {color: ink, width: 2}}),
           trace(marked, {name, showlegend: false, mode: "markers", marker: {color: marked.map((one) => (one[4] === "knee" ? ink : AH.token("card"))), line: {color: ink, width: 1.6}, size: 9, symbol: marked.map((one) => (one[4] === "knee" ? "diamond" : "circle"))}})];
       }),
-      layout: {showlegend: true, legend: {orientation: "h", y: 1.12, x: 0}, margin: {l: 60, r: 14, t: 30, b: 46}, shapes: lines(), xaxis: bits({range: range()}), yaxis: logarithmic("predicted error")},
+      layout: {showlegend: true, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 14, t: 30, b: 46}, shapes: lines(), xaxis: bits({range: range()}), yaxis: logarithmic("predicted error")},
     };
   });
   const scores = document.getElementById("plan-scores");
@@ -94,12 +94,12 @@
         const labels = mine.map(([name]) => AH.plain(name.replace("uniform ", "").replace("plan_", "")));
         return {
           name: {random: "random plans", uniform: "one format", plan: "plans"}[kind], x: mine.map((one) => one[1]), y: mine.map((one) => one[2]),
-          mode: kind === "random" ? "markers" : "markers+text", text: labels, textposition: kind === "plan" ? "top right" : mine.map((_, at) => beside(at)), marker: looks[kind],
+          cliponaxis: false, mode: kind === "random" ? "markers" : "markers+text", text: labels, textposition: kind === "plan" ? "top right" : mine.map((_, at) => beside(at)), marker: looks[kind],
           error_y: kind === "random" ? {visible: false} : {type: "data", array: mine.map((one) => 1.96 * one[3]), color: looks[kind].color, thickness: 1.2},
           hovertext: mine.map(([name, at, kl, sem]) => AH.plain(`${name}: ${AH.number(at, 4)} bits, KL ${AH.number(kl, 4)} ± ${AH.number(sem, 2)}`)), hovertemplate: "%{hovertext}<extra></extra>",
         };
       }),
-      layout: {showlegend: true, legend: {orientation: "h", y: 1.12, x: 0}, margin: {l: 60, r: 14, t: 30, b: 46}, shapes: lines(), xaxis: bits({range: range()}), yaxis: logarithmic("KL (nats a token)")},
+      layout: {showlegend: true, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 14, t: 30, b: 46}, shapes: lines(), xaxis: bits({range: range()}), yaxis: logarithmic("KL (nats per token)")},
     };
   });
 })();

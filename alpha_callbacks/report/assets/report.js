@@ -70,7 +70,7 @@
       label: "Estimators", rows: () => L.all, open, page: 12,
       columns: [columns[0], columns[1], metric("alpha", "alpha (hill)"), column("alpha", 1, 5, "As this estimator fits it"), column("eigenvalues", 2, 6, "In its tail"),
         column("KS", 3, 3, "Distance of its tail from a power law"), column("low", 4, 4, "Lower end of the range"), column("high", 5, 4, "Upper end of the range"),
-        {title: "why not", value: (i) => fit(i)[6] || "", tone: () => "soft"}],
+        {title: "why not", value: (i) => fit(i)[6] || "", tone: () => "soft words"}],
       filters: filters.slice(0, 2),
     });
     AH.view.on(fits.fill);
@@ -136,7 +136,7 @@
       columns: [
         {title: "layer", value: (i) => advice.layer_name[i]}, {title: "precision", value: (i) => advice.precision[i]},
         {title: "bits", number: true, value: number("effective_bits"), text: (i) => AH.number(number("effective_bits")(i), 4)},
-        {title: "reason", value: (i) => advice.reason[i]},
+        {title: "reason", value: (i) => advice.reason[i], tone: () => "words"},
       ],
       filters: [{label: "precision", value: (i) => advice.precision[i]}],
     });
