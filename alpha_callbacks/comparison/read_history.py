@@ -18,7 +18,7 @@ _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stde
 _WHOLE = ("k_used", "n_eigs")
 _LATER_NUMBERS = ("relative_size", "alpha_spread")
 _LATER_WORDS = tuple(name for name in LATER if name not in _LATER_NUMBERS)
-_LARGEST = 2**32 - 1  # of a count
+_LARGEST = {"block": 10**18, "k_used": 2**32 - 1, "n_eigs": 2**32 - 1}  # names have any index of up to 18 digits
 _KEY = ("step", "layer_name", "precision")
 
 
@@ -84,8 +84,8 @@ def read_history(path: str | Path) -> AlphaHistory:
             get_precision(name)
     except OptionError as error:
         raise ResultsError(f"{file}: {error}") from error
-    for name in ("block", *_WHOLE):
-        odd = frame[name][~(frame[name].isna() | frame[name].between(0, _LARGEST))]
+    for name, largest in _LARGEST.items():
+        odd = frame[name][~(frame[name].isna() | frame[name].between(0, largest))]
         if len(odd):
             raise ResultsError(f"{file}: expected a whole number from 0 as {name}, got {odd.iloc[0]}.")
     back = frame["step"].diff() < 0

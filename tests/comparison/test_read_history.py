@@ -172,6 +172,8 @@ def test_what_cannot_be_read(tmp_path: Path, path: Path) -> None:
         frame.assign(**{column: [value, *frame[column][1:]]}).to_csv(tmp_path / "odd.csv", index=False)
         with pytest.raises(ResultsError, match=f"odd.csv: expected a whole number from 0 as {column}, got "):
             read_history(tmp_path / "odd.csv")
+    frame.assign(block=["12345678901", *frame["block"][1:]]).to_csv(tmp_path / "far.csv", index=False)
+    assert read_history(tmp_path / "far.csv").frame["block"].max() == 12345678901, "an index that a name may have"
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\n")
     with pytest.raises(ResultsError, match="expected"):
         read_history(tmp_path / "binary.csv")
