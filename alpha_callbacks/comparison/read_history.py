@@ -72,7 +72,9 @@ def read_history(path: str | Path) -> AlphaHistory:
             na_values={name: [""] for name in (*_NUMBERS, *_LATER_NUMBERS)},
         )
     except FileNotFoundError as error:
-        raise ResultsError(f"{file}: expected the history of a training run, found nothing there.") from error
+        raise ResultsError(
+            f"{file}: expected the history of a training run, found nothing there. Name the folder alpha_hill of a run."
+        ) from error
     except (OSError, ValueError, OverflowError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
         raise ResultsError(
             f"{file}: expected the history of a training run ({HISTORY}), got {reason_of(error)}."

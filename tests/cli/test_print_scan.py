@@ -61,7 +61,12 @@ def test_the_address_of_a_page_and_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    browser = SimpleNamespace(basename="firefox", open=lambda url: not opened.append(url))
+
+    def open_url(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    browser = SimpleNamespace(basename="firefox", open=open_url)
     monkeypatch.setattr("webbrowser.get", lambda: browser)
     page = tmp_path / "a folder" / "report.html"
     show_page(page, open_page=False)
