@@ -224,17 +224,19 @@ def test_a_weight_that_cannot_be_gathered_keeps_nothing_of_the_attempt() -> None
 def test_a_copy_that_is_held_for_the_end_goes_with_a_run_that_is_broken_off(
     tmp_path: Path, copies: list["weakref.ref[Tensor]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watching, gate = monitor(tmp_path, background=True), threading.Event()
+    watching, gate, begun = monitor(tmp_path, background=True), threading.Event(), threading.Event()
     real, workers = measurer.analyze_weights, list[threading.Thread]()
 
     def slow(*args: Any, **options: Any) -> Any:
         workers.append(threading.current_thread())
+        begun.set()
         gate.wait(10)
         return real(*args, **options)
 
     monkeypatch.setattr(measurer, "analyze_weights", slow)
     for step in range(2):
         watching.log(model(), step)
+    assert begun.wait(10)
     watching.close(wait=False)
     gate.set()
     workers[0].join(10)
