@@ -6,7 +6,15 @@ from pathlib import Path
 from alpha_callbacks.cli.terminal import say
 from alpha_callbacks.evaluation.evaluate import BASE, PLAN, Score
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.plan_curve_files import CURVE, PICTURE, SCORES, PlanScore, plan_digest, write_scores
+from alpha_callbacks.planning.plan_curve_files import (
+    CURVE,
+    PICTURE,
+    SCORES,
+    PlanScore,
+    plan_digest,
+    plan_files,
+    write_scores,
+)
 from alpha_callbacks.plots.plan_curve import draw_curve
 
 
@@ -32,3 +40,5 @@ def keep_scores(
     write_scores(kept, folder)
     draw_curve(folder)
     say(f"Written to {folder}: {SCORES}, {PICTURE}.png with these points. For the page: alpha-hill report {folder}")
+    if other := sorted(plans.keys() - plan_files(folder).keys()):
+        say(f"Not among the points, since `recommend` names no plan so: {', '.join(other)}")

@@ -62,11 +62,15 @@ def _lines(points: Sequence[CurvePoint], policies: Sequence[str]) -> list[_Line]
 
 
 def _merged(lines: Sequence[_Line]) -> list[_Line]:
-    """Return lines with those of the same size, as far as it is printed, made one."""
+    """Return lines with those of one size made one, where they do not say two errors of one policy."""
     found: dict[str, _Line] = {}
     for bits, gigabytes, errors, note in lines:
         key = f"{bits:.2f}"
-        if key in found:
+        if key in found and any(
+            len({*map(_error, pair)} - {""}) > 1 for pair in zip(found[key][2], errors, strict=True)
+        ):
+            key = f"{key} {note}"
+        elif key in found:
             _, _, before, said = found[key]
             errors = [b if not math.isnan(b) else e for b, e in zip(before, errors, strict=True)]
             note = ", ".join(part for part in (said, note) if part)
