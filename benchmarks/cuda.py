@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,23 +27,12 @@ from alpha_callbacks.scanning.write_results import Plots
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.machine import cpu_threads, peak_memory
 from alpha_callbacks.weights.weight import Weight
-from scripts.make_llama31_shapes import Shapes, llama_config, split_shards, tensor_shapes, write_json, write_shard
+from benchmarks.llama_shapes import make
+from scripts.make_llama31_shapes import Shapes, llama_config, tensor_shapes
 
 DEVICE = "cuda"
 LOW_BIT = ("fp32", "fp16", "bf16", "int4")
 SIX = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
-
-
-def make(folder: Path, layers: int, scale: int) -> None:
-    """Write the checkpoint, one process per file."""
-    config = llama_config(layers=layers, scale=scale)
-    shards = split_shards(tensor_shapes(config), min(16, len(tensor_shapes(config))))
-    files = [folder / f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
-    with ProcessPoolExecutor(cpu_threads(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(write_shard, files, shards, len(files) * [0]))
-    weight_map = {name: file.name for file, shard in zip(files, shards, strict=True) for name in shard}
-    write_json(folder / "config.json", config)
-    write_json(folder / "model.safetensors.index.json", {"weight_map": weight_map})
 
 
 def seconds(work: Callable[[], object], repeat: int = 1) -> float:

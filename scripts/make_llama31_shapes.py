@@ -5,8 +5,8 @@ measure the time and the memory of a checkpoint scan without a download::
 
     python scripts/make_llama31_shapes.py --output llama31_8b_shapes
 
-The full size is 291 bf16 tensors, 16.1 GB on disk.  Every file is written tensor after tensor in small pieces, so the
-memory needed does not grow with the size of a tensor or a shard.
+The full size is 291 bf16 tensors, 16.1 GB on disk, or twice that with ``--dtype fp32``.  Every file is written tensor
+after tensor in small pieces, so the memory needed does not grow with the size of a tensor or a shard.
 
 Each matrix is a Gaussian matrix G whose shorter side is scaled: W = G diag(s) or diag(s) G.  The squared factors s^2
 are the quantiles of a Pareto distribution with index a, in random order.  The eigenvalues of W^T W inherit that tail,
@@ -40,7 +40,7 @@ SCALES = (1, 2, 4, 8, 16, 32, 64)  # beyond 64 the head dimension is odd, which 
 STD = 0.02  # root mean square of every matrix: the initializer range of Llama
 TAIL_INDEX_RANGE = (1.5, 4.0)  # of the squared factors; one value is drawn for each matrix
 NORM_MEAN, NORM_SIGMA = 0.5, 0.2  # median and log-spread of the rms-norm weights
-BYTES_PER_VALUE = 2
+DTYPES = {"bf16": (torch.bfloat16, "BF16"), "fp32": (torch.float32, "F32")}  # name -> torch's, that of safetensors
 PIECE_VALUES = 1 << 22  # part of the recipe: another size gives other random numbers
 HEADER_ALIGNMENT = 8  # safetensors pads the header with spaces to a multiple of this
 
@@ -133,7 +133,7 @@ def split_shards(shapes: Shapes, count: int) -> list[Shapes]:
     Returns:
         One mapping for each shard; none is empty.
     """
-    total = byte_count(shapes)
+    total = value_count(shapes)
     shards: list[Shapes] = [{}]
     written = 0
     for position, (name, shape) in enumerate(shapes.items()):
@@ -142,30 +142,31 @@ def split_shards(shapes: Shapes, count: int) -> list[Shapes]:
         if shards[-1] and len(shards) < count and (is_full or is_last_chance):
             shards.append({})
         shards[-1][name] = shape
-        written += math.prod(shape) * BYTES_PER_VALUE
+        written += math.prod(shape)
     return shards
 
 
-def byte_count(shapes: Shapes) -> int:
-    """Return the size of the tensors in bytes."""
-    return sum(math.prod(shape) for shape in shapes.values()) * BYTES_PER_VALUE
+def value_count(shapes: Shapes) -> int:
+    """Return the number of values of all tensors."""
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
-def tensor_pieces(name: str, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+def tensor_pieces(name: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Iterator[Tensor]:
     """Yield the values of one tensor, a block of rows at a time.
 
     Args:
         name: The name of the tensor; with ``seed`` it fixes the values.
         shape: One size for a norm weight, two for a matrix.
         seed: The seed of the whole checkpoint.
+        dtype: Of the values, which are rounded from fp32.
 
     Yields:
-        bf16 tensors that, concatenated along the first dimension, are the tensor.
+        Tensors that, concatenated along the first dimension, are the tensor.
     """
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
     if len(shape) == 1:
-        yield (NORM_MEAN * torch.randn(shape, generator=generator).mul_(NORM_SIGMA).exp_()).bfloat16()
+        yield (NORM_MEAN * torch.randn(shape, generator=generator).mul_(NORM_SIGMA).exp_()).to(dtype)
         return
     rows, columns = shape
     factors = tail_factors(min(shape), generator)
@@ -173,7 +174,7 @@ def tensor_pieces(name: str, shape: tuple[int, ...], seed: int) -> Iterator[Tens
     for start in range(0, rows, step):
         piece = torch.randn(min(step, rows - start), columns, generator=generator)
         piece *= factors if columns <= rows else factors[start : start + step, None]
-        yield piece.bfloat16()
+        yield piece.to(dtype)
 
 
 def tail_factors(count: int, generator: torch.Generator) -> Tensor:
@@ -196,19 +197,21 @@ def tail_factors(count: int, generator: torch.Generator) -> Tensor:
     return squares.sqrt()[torch.randperm(count, generator=generator)].float()
 
 
-def write_shard(path: Path, shapes: Shapes, seed: int) -> None:
+def write_shard(path: Path, shapes: Shapes, seed: int, dtype: str = "bf16") -> None:
     """Write one safetensors file, piece by piece.
 
     Args:
         path: The file; it has this name only once it is complete.
         shapes: Shapes by name, in the order of the data.
         seed: The seed of the whole checkpoint.
+        dtype: One of ``DTYPES``.
     """
+    values, stored_as = DTYPES[dtype]
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
-        start, end = end, end + math.prod(shape) * BYTES_PER_VALUE
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+        start, end = end, end + math.prod(shape) * values.itemsize
+        header[name] = {"dtype": stored_as, "shape": shape, "data_offsets": [start, end]}
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % HEADER_ALIGNMENT)
     partial = path.with_name(f"{path.name}.partial")
@@ -216,17 +219,17 @@ def write_shard(path: Path, shapes: Shapes, seed: int) -> None:
         file.write(len(encoded).to_bytes(8, "little"))
         file.write(encoded)
         for name, shape in shapes.items():
-            write_tensor(file, tensor_pieces(name, shape, seed))
+            write_tensor(file, tensor_pieces(name, shape, seed, values))
     partial.rename(path)
 
 
 def write_tensor(file: BinaryIO, pieces: Iterator[Tensor]) -> None:
     """Append the bytes of ``pieces`` to ``file``, which is little-endian like safetensors on any usual machine."""
     for piece in pieces:
-        file.write(piece.view(torch.int16).numpy().data)
+        file.write(piece.view(torch.uint8).numpy().data)
 
 
-def write_checkpoint(output: Path, *, layers: int, scale: int, shards: int, seed: int) -> int:
+def write_checkpoint(output: Path, *, layers: int, scale: int, shards: int, seed: int, dtype: str = "bf16") -> int:
     """Write the folder: shards, index and config.
 
     Args:
@@ -235,6 +238,7 @@ def write_checkpoint(output: Path, *, layers: int, scale: int, shards: int, seed
         scale: The divisor of the hidden, intermediate and vocabulary sizes.
         shards: The number of safetensors files.
         seed: The seed of all weights.
+        dtype: One of ``DTYPES``.
 
     Returns:
         The size of the tensors in bytes.
@@ -245,7 +249,7 @@ def write_checkpoint(output: Path, *, layers: int, scale: int, shards: int, seed
     """
     config = llama_config(layers=layers, scale=scale)
     shapes = tensor_shapes(config)
-    total = byte_count(shapes)
+    total = value_count(shapes) * DTYPES[dtype][0].itemsize
     if shards > len(shapes):
         raise ValueError(f"--shards: expected at most {len(shapes)}, the number of tensors, got {shards}.")
     output.mkdir(parents=True, exist_ok=True)
@@ -260,10 +264,11 @@ def write_checkpoint(output: Path, *, layers: int, scale: int, shards: int, seed
     started = time.monotonic()
     for number, shard in enumerate(split_shards(shapes, shards), start=1):
         path = output / f"model-{number:05}-of-{shards:05}.safetensors"
-        write_shard(path, shard, seed)
+        write_shard(path, shard, seed, dtype)
         weight_map |= dict.fromkeys(shard, path.name)
         print(
-            f"{path.name}: {len(shard)} tensors, {byte_count(shard) / 1e9:.2f} GB, {time.monotonic() - started:.0f} s",
+            f"{path.name}: {len(shard)} tensors, {path.stat().st_size / 1e9:.2f} GB, "
+            f"{time.monotonic() - started:.0f} s",
             file=sys.stderr,
             flush=True,
         )
@@ -298,6 +303,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of all weights (default: %(default)s)")
     parser.add_argument("--shards", type=positive_int, default=4, help="safetensors files (default: %(default)s)")
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the values (default: %(default)s)")
     parser.add_argument("--threads", type=positive_int, default=1, help="torch CPU threads (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -305,7 +311,12 @@ def main() -> int:
     started = time.monotonic()
     try:
         total = write_checkpoint(
-            args.output, layers=args.layers, scale=args.scale_down, shards=args.shards, seed=args.seed
+            args.output,
+            layers=args.layers,
+            scale=args.scale_down,
+            shards=args.shards,
+            seed=args.seed,
+            dtype=args.dtype,
         )
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
