@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis.analyze import rows_without_alpha
+from alpha_callbacks.analysis.blank_rows import rows_without_alpha
 from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import Ranks, share
 from alpha_callbacks.errors import MonitorError, PeerError

@@ -51,11 +51,11 @@ def test_asked_estimates_are_those_of_the_same_eigenvalues() -> None:
 
 
 def test_one_decomposition_serves_all_but_the_traps(monkeypatch: pytest.MonkeyPatch) -> None:
-    from alpha_callbacks.analysis import analyze
+    from alpha_callbacks.analysis import solve
 
     calls = []
-    real = analyze.spectrum
-    monkeypatch.setattr(analyze, "spectrum", lambda *a, **k: calls.append("weight") or real(*a, **k))
+    real = solve.spectrum
+    monkeypatch.setattr(solve, "spectrum", lambda *a, **k: calls.append("weight") or real(*a, **k))
     monkeypatch.setattr(further, "spectrum", lambda *a, **k: calls.append("shuffled") or real(*a, **k))
     options = AnalysisOptions(precisions=("fp32",), estimators=("all",), measures=("norms", "bulk", "entries"))
     (row,) = analyze_weight(weight_of(noise()), options)

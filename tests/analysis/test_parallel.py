@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from alpha_callbacks.analysis import analyze, parallel
+from alpha_callbacks.analysis import matrix, parallel, solve
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import ScanShare, share
 from alpha_callbacks.errors import OptionError
@@ -46,8 +46,8 @@ def meeting(parties: int, solve: Callable[..., Any]) -> Callable[..., Any]:
 def test_two_workers_are_inside_the_solver_at_the_same_time(
     precisions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for solver in ("spectrum", "spectral_norm"):
-        monkeypatch.setattr(analyze, solver, meeting(2, getattr(analyze, solver)))
+    monkeypatch.setattr(solve, "spectrum", meeting(2, solve.spectrum))
+    monkeypatch.setattr(matrix, "spectral_norm", meeting(2, matrix.spectral_norm))
     options = AnalysisOptions(precisions=precisions)
     results = list(analyze_weights(weights(64, 64, 64, 64), options, Parallelism(2, 1)))
     assert [row.reason for result in results for row in result.rows if not row.ok] == []
@@ -55,7 +55,7 @@ def test_two_workers_are_inside_the_solver_at_the_same_time(
 
 def test_one_worker_alone_never_meets_another(monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = threading.Barrier(2)
-    monkeypatch.setattr(analyze, "spectrum", lambda *args, **options: barrier.wait(timeout=0.05))
+    monkeypatch.setattr(solve, "spectrum", lambda *args, **options: barrier.wait(timeout=0.05))
     (row,) = next(iter(analyze_weights(weights(64), OPTIONS, Parallelism(1, 1)))).rows
     assert row.status == "failed" and "BrokenBarrierError" in row.reason  # so the test above can fail
 
@@ -90,7 +90,7 @@ def test_a_weight_is_freed_when_its_rows_are_made(
         raise RuntimeError("no convergence")
 
     if failing:
-        monkeypatch.setattr(analyze, "spectrum", fail)
+        monkeypatch.setattr(solve, "spectrum", fail)
     sources = [ReadAnew(f"layer{i}", i) for i in range(3)]
     options = AnalysisOptions(precisions=precisions)
     gc.collect()

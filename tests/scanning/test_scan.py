@@ -181,7 +181,7 @@ def test_failed_layers_are_tried_again(whole: Path, tmp_path: Path, monkeypatch:
         raise torch.OutOfMemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr("alpha_callbacks.analysis.analyze.spectrum", broken)
+        patch.setattr("alpha_callbacks.analysis.solve.spectrum", broken)
         result = scan(output_dir=tmp_path, **QUIET)
         assert result is not None and len(result.failed) == 29
     scan(output_dir=tmp_path, **QUIET)
