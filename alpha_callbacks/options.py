@@ -99,6 +99,8 @@ class AnalysisOptions:
 
     def selects(self, layer_name: str, source_name: str = "") -> bool:
         """Return True if include and exclude let this layer through; either of its names may match."""
+        if self.include is None and self.exclude is None:
+            return True
         names = [name for name in (layer_name, source_name) if name]
         if self.include is not None and not any(re.search(self.include, name) for name in names):
             return False

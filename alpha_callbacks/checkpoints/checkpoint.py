@@ -9,7 +9,6 @@ from alpha_callbacks.checkpoints.file_names import are_whole
 from alpha_callbacks.checkpoints.tied_heads import tied_heads
 from alpha_callbacks.checkpoints.traffic import Traffic
 from alpha_callbacks.checkpoints.unchanged import Stamp
-from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.adapters.read_adapter import is_adapter
@@ -133,13 +132,9 @@ class Checkpoint:
             for head, embedding in tied_heads(unpacked, self.config):
                 ties[head] = embedding.name
                 tensors.append(replace(embedding, name=head))
-        try:
-            return take_inventory(
-                tensors, self.config, selects=chosen.selects, include_embeddings=chosen.embeddings, ties=ties
-            )
-        except CheckpointError as error:  # two tensors of one layer name, in whichever files
-            where = self.files[0] if len(self.files) == 1 and self.origin is None else self.source
-            raise CheckpointError(f"{where or self.files[0].parent}: {error}") from error
+        return take_inventory(
+            tensors, self.config, selects=chosen.selects, include_embeddings=chosen.embeddings, ties=ties
+        )
 
 
 class Reader(Protocol):

@@ -25,6 +25,7 @@ class Components(Checkpoint):
             found = part.inventory(options, prefix + name)
             joined.weights += found.weights
             joined.skipped += found.skipped
+            joined.notes = tuple(dict.fromkeys((*joined.notes, *found.notes)))
         return joined
 
 

@@ -84,7 +84,7 @@ def tuned_inventory(own: Inventory, below: Base, source: str, chosen: Chosen) ->
         for w in left
         if w.category != "embedding" or chosen.embeddings
     ]
-    return Inventory(weights, own.skipped)
+    return Inventory(weights, own.skipped, own.notes)
 
 
 def _strangers(source: str, below: Base, example: str) -> CheckpointError:
@@ -130,7 +130,14 @@ def adapted_inventory(adapter: Adapter, below: Base, source: str, chosen: Chosen
 
     def take(tensors: Sequence[StoredTensor]) -> list[Weight]:
         wanted, named = chosen.selects, bool(below.source)
-        found = take_inventory(tensors, below.config, selects=wanted, include_embeddings=chosen.embeddings, named=named)
+        found = take_inventory(
+            tensors,
+            below.config,
+            selects=wanted,
+            include_embeddings=chosen.embeddings,
+            named=named,
+            own_paths=False,
+        )
         skipped.extend(found.skipped)
         return found.weights
 

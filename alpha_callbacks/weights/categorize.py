@@ -20,7 +20,7 @@ SEGMENTS = frozenset(_BY_SEGMENT)  # all that decide a category wherever they st
 
 _CONTEXTS = [(re.compile(context.segment), context) for context in CONTEXTS]
 _CROSS, _SHARED, _EXPERTS = (re.compile(pattern) for pattern in (CROSS_ATTENTION, SHARED_EXPERTS, EXPERTS))
-NUMBERS = re.compile(r"(?<=\.)\d+(?=\.)")  # of blocks and experts in a path
+_NUMBERS = re.compile(r"\.\d+(?=\.)")  # of blocks and experts in a path
 _NUMBERED_EXPERT = re.compile(r"\.ffn_(gate|up|down)\.\d+$")  # GGUF files of 2023, before experts were stacked
 _ALONE = {"output": "lm_head", "fc": "head"}  # in GGUF and Meta's files; in networks of torchvision
 _PLAIN_MLP = {"linear1": "mlp_up", "linear2": "mlp_down"}  # of a layer of torch's own transformer
@@ -44,7 +44,18 @@ def categorize(layer_name: str, *, ndim: int = 2) -> str:
         >>> categorize("layers.0.cross_attn.q_proj"), categorize("layers.0.mlp.shared_expert.up_proj")
         ('cross_attn_q', 'moe_shared_up')
     """
-    return "conv" if ndim > 2 else _of_name(NUMBERS.sub("0", layer_name))
+    return "conv" if ndim > 2 else _of_name(without_numbers(layer_name))
+
+
+@lru_cache(_REMEMBERED)
+def without_numbers(name: str) -> str:
+    """Return a path with 0 in place of the numbers of its blocks and experts, so that all siblings have one name.
+
+    Examples:
+        >>> without_numbers("model.layers.17.mlp.experts.3.up_proj"), without_numbers("layers.2.net.4")
+        ('model.layers.0.mlp.experts.0.up_proj', 'layers.0.net.4')
+    """
+    return _NUMBERS.sub(".0", name)
 
 
 @lru_cache(_REMEMBERED)

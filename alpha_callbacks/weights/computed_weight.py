@@ -11,7 +11,9 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 def is_computed(module: nn.Module) -> bool:
     """Return True where the weight is no parameter, but made of others (weight_norm, spectral_norm, prune, ...)."""
-    found = module._modules.get("parametrizations")  # asking a module for what most have not takes its time
+    if not module._forward_pre_hooks and "parametrizations" not in module._modules:  # most have neither
+        return False
+    found = module._modules.get("parametrizations")
     return isinstance(found, nn.ModuleDict) and "weight" in found or _hook(module) is not None
 
 

@@ -4,16 +4,17 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
-from alpha_callbacks.weights.categorize import NUMBERS, categorize
+from alpha_callbacks.weights.categorize import categorize, without_numbers
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
-from alpha_callbacks.weights.families import Known, families_of, known_in, table_of
+from alpha_callbacks.weights.families import Family, Known, families_of, known_in, table_of
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.modalities import modality_of
 from alpha_callbacks.weights.normalized_weights import with_computed
+from alpha_callbacks.weights.own_paths import OWN_PATHS, under_own_paths
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.unpack import unpacked
 from alpha_callbacks.weights.weight import Weight
@@ -86,7 +87,7 @@ def take_inventory(
     ties: Mapping[str, str] | None = None,
     named: bool = False,
     left_out: Collection[str] = (),
-    own_paths: bool = False,
+    own_paths: bool = True,
 ) -> Inventory:
     """Sort tensors into weights and the rest.
 
@@ -99,12 +100,12 @@ def take_inventory(
             analysed: the language head if it passes the filter, else the last that does and is written to files.
         left_out: names of tensors that files leave out.
         named: the names are final; else the prefix of DistributedDataParallel is dropped where all have it.
-        own_paths: the tensors are of a module, where a matrix whose name another has can be told by its path.
+        own_paths: matrices of one name are listed under the paths of their tensors; else refused.
 
     Raises:
-        CheckpointError: two tensors have the same layer name.
+        CheckpointError: two matrices have one name, and may not.
     """
-    inventory, seen, ties, tensors = Inventory(), dict[str, StoredTensor](), ties or {}, with_computed(tensors)
+    inventory, ties, tensors = Inventory(), ties or {}, with_computed(tensors)
     plain = tensors if named else without_wrapper(tensors)
     left_out = {shown.name for shown, tensor in zip(plain, tensors, strict=True) if tensor.name in left_out}
     entries = _examine_all(plain, config, selects, include_embeddings)
@@ -112,42 +113,27 @@ def take_inventory(
     keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
         groups.setdefault(key, []).append(entry)
-    for tensor, entry, group in zip(tensors, entries, (groups[key] for key in keys), strict=True):
-        shown = _representative(group, left_out)
+    origins = list[tuple[StoredTensor, StoredTensor]]()
+    for tensor, entry, key in zip(tensors, entries, keys, strict=True):
+        shown = _representative(group := groups[key], left_out)
         if shown is not None and shown is not entry:
             reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
             inventory.skipped.append(_skip(entry.tensor, reason, shared=True))
         elif not entry.weights:
             inventory.skipped.append(_skip(entry.tensor, entry.why))
-        for weight in entry.weights if shown is entry else ():
-            if weight.layer_name in seen and own_paths:
-                weight = _under_its_path(weight, entry.tensor, tensor)
-                inventory.notes = (_OWN_PATHS,)
-            if weight.layer_name in seen:
-                raise CheckpointError(
-                    f"{weight.layer_name}: expected one tensor of this name, got "
-                    f"{_both(seen[weight.layer_name], entry.tensor)}. Remove one of them."
-                )
-            seen[weight.layer_name] = entry.tensor
-            other = next((e for e in group if e is not entry), None)
-            inventory.weights.append(replace(weight, tied_to=layer_name_of(other.tensor.name)) if other else weight)
+        else:
+            other = next((e for e in group if e is not entry), None) if len(group) > 1 else None
+            tied = layer_name_of(other.tensor.name) if other else ""
+            inventory.weights += [replace(w, tied_to=tied) for w in entry.weights] if other else entry.weights
+            origins += [(entry.tensor, tensor)] * len(entry.weights)
+    names = [weight.layer_name for weight in inventory.weights]
+    if len(set(names)) < len(names):
+        if not own_paths:
+            twice = next(name for name in names if names.count(name) > 1)
+            both = " and ".join(shown.name for name, (shown, _) in zip(names, origins, strict=True) if name == twice)
+            raise CheckpointError(f"{twice}: expected one tensor of this name, got {both}. Remove all but one.")
+        inventory.weights, inventory.notes = under_own_paths(inventory.weights, origins), (OWN_PATHS,)
     return inventory
-
-
-_OWN_PATHS = "layers whose name another layer has too are listed under their own path in the model"
-
-
-def _under_its_path(weight: Weight, shown: StoredTensor, tensor: StoredTensor) -> Weight:
-    """Return a matrix under the whole path of its tensor, wrappers too.
-
-    Args:
-        weight: in the tensor.
-        shown: the tensor under the name that the matrix has so far.
-        tensor: under the one that its module has for it.
-    """
-    path, part = re.sub(r"\.weight$", "", tensor.source or tensor.name), layer_name_of(shown.name)
-    ending = weight.layer_name.removeprefix(part) if weight.layer_name.startswith(part) else ""
-    return replace(weight, layer_name=path + ending, source_name="")
 
 
 def matrices_of(
@@ -171,18 +157,18 @@ def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[
     return keys
 
 
-def _both(one: StoredTensor, other: StoredTensor) -> str:
-    """Name two tensors, with their types if the names are the same."""
-    same = one.name == other.name
-    return " and ".join(f"{t.name} ({t.stored_dtype})" if same else t.name for t in (one, other))
-
-
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A tensor with the weights in it that are wanted, or why there are none."""
 
     tensor: StoredTensor
     weights: tuple[Weight, ...]
+    why: str
+
+
+class _Seen(NamedTuple):
+    """What was found in a tensor and holds for its siblings: no weight and why, or one under its own name."""
+
+    weight: Weight | None
     why: str
 
 
@@ -193,25 +179,57 @@ def _examine_all(
     include_embeddings: bool,
 ) -> list[_Entry]:
     forms, families = stack_forms(tensors, config), families_of(config)
-    found = []
+    found, seen = list[_Entry](), dict[tuple[object, ...], _Seen]()
     for tensor in tensors:
-        layer = layer_name_of(tensor.name)
-        known = forms.get(layer) or (known_in(layer, families) if families else None)
-        if known is None and tensor.kind == "unknown":
-            known = table_of(layer, config)
-        why = _why_not(tensor, known, include_embeddings)
-        weights = () if why else tuple(unpacked(tensor, config, known))
-        wanted = tuple(weight for weight in weights if selects(weight.layer_name, weight.source_name))
-        if wanted and (modality := modality_of(wanted[0].layer_name, config)):
-            wanted = tuple(replace(weight, modality=modality) for weight in wanted)
-        if tensor.sharded is not None:
-            wanted = tuple(replace(weight, sharded=tensor.sharded) for weight in wanted)
+        layer, kin, weights = layer_name_of(tensor.name), _kin(tensor), tuple[Weight, ...]()
+        if kin is not None and (like := seen.get(kin)) is not None:
+            why = like.why
+            if like.weight is not None:
+                weights = (like.weight.sibling(layer, tensor.read),)
+        else:
+            why, weights = _examine(tensor, layer, forms, families, config, include_embeddings)
+            if kin is not None and (why or weights[0].layer_name == layer and weights[0].rows is tensor.read):
+                seen[kin] = _Seen(None if why else weights[0], why)
+        wanted = tuple([weight for weight in weights if selects(weight.layer_name, weight.source_name)])
         found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))
     return found
 
 
+def _kin(tensor: StoredTensor) -> tuple[object, ...] | None:
+    """Return what siblings have in common: the same matrix in other blocks and experts. None for what stands alone."""
+    if len(tensor.shape) != 2 or tensor.packed or tensor.companion or tensor.source or tensor.sharded is not None:
+        return None
+    name = tensor.name
+    if tensor.parts is not None or not name.endswith(".weight") or name[-8:-7].isdigit():  # "mlp.0" and "mlp.2" are two
+        return None
+    return without_numbers(name), tensor.shape, tensor.dtype, tensor.stored_dtype, tensor.kind
+
+
+def _examine(
+    tensor: StoredTensor,
+    layer: str,
+    forms: Mapping[str, Known | None],
+    families: Sequence[Family],
+    config: Mapping[str, Any],
+    include_embeddings: bool,
+) -> tuple[str, tuple[Weight, ...]]:
+    """Return why a tensor is no weight, or the weights in it."""
+    known = forms.get(layer) or (known_in(layer, families) if families else None)
+    if known is None and tensor.kind == "unknown":
+        known = table_of(layer, config)
+    why = _why_not(tensor, known, include_embeddings)
+    weights = () if why else tuple(unpacked(tensor, config, known))
+    if weights and (modality := modality_of(weights[0].layer_name, config)):
+        weights = tuple(replace(weight, modality=modality) for weight in weights)
+    if tensor.sharded is not None:
+        weights = tuple(replace(weight, sharded=tensor.sharded) for weight in weights)
+    return why, weights
+
+
 def _representative(group: Sequence[_Entry], left_out: Collection[str]) -> _Entry | None:
     """Return the entry that is analysed for all that share its storage."""
+    if len(group) == 1:
+        return group[0] if group[0].weights else None
     usable = [entry for entry in group if entry.weights]
     usable = [entry for entry in usable if entry.tensor.name not in left_out or _is_head(entry)] or usable
     heads = [entry for entry in usable if _is_head(entry)]
@@ -269,7 +287,7 @@ class _Said:
 
 
 def _said_by(parameter: str) -> _Said:
-    return _of_name(NUMBERS.sub("0", parameter))
+    return _of_name(without_numbers(parameter))
 
 
 @lru_cache(2**16)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import chain
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from alpha_callbacks.weights.live_codes import LiveCodes, live_codes
 from alpha_callbacks.weights.moving_weights import moving_inventory
 from alpha_callbacks.weights.peft_adapters import with_adapters, without_adapters
 from alpha_callbacks.weights.peft_tensors import is_adapted, sort_tensors
-from alpha_callbacks.weights.saved_names import SavedNames
+from alpha_callbacks.weights.saved_names import Modules, SavedNames
 from alpha_callbacks.weights.sharded import (
     DTensorParameter,
     Fsdp1Unit,
@@ -52,7 +51,7 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
     modules = list(module.named_modules())
     units = fsdp1_units(module)
     summoned = {child for _, unit in units for child in _own_modules(unit).values()}
-    plain = [(path, child) for path, child in modules if child not in summoned]
+    plain = [(path, child) for path, child in modules if child not in summoned] if units else modules
     found, failures = _stored_all(plain, ties, None), list[Exception]()
     for path, unit in units:
         sharded = Fsdp1Unit(unit)
@@ -66,14 +65,14 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         raise failures[0]
     kept = [found[path] for path, _ in modules if path in found]
     tensors = [tensor for stored in kept for tensor in stored.held] + [t for s in kept for t in s.computed]
-    config = config_of(module)
-    texts = {name: text for stored in kept for name, text in stored.texts.items()}
+    config = config_of(module, modules)
+    texts = {name: text for stored in kept if stored.texts for name, text in stored.texts.items()}
     tensors = unpack_stored(tensors, config, texts)
     adapted = any(is_adapted(child) for _, child in modules)
     saved = SavedNames.of(module, modules)
     if adapted and options.adapters != "auto":
         tensors = (with_adapters if options.adapters == "merged" else without_adapters)(tensors, module)
-    named = [saved.tensor(tensor) for tensor in tensors]
+    named = [saved.tensor(tensor) for tensor in tensors] if saved.rules or saved.paths else tensors
     final = {tensor.source or tensor.name: tensor.name for tensor in named}
     ties = {final.get(name, name): final.get(owner, owner) for name, owner in ties.items()}
     left_out = {final.get(name, name) for name in saved.left_out()}
@@ -87,7 +86,6 @@ def module_inventory(module: nn.Module, options: AnalysisOptions) -> Inventory:
         include_embeddings=options.include_embeddings,
         ties=ties,
         left_out=left_out,
-        own_paths=True,
     )
 
 
@@ -129,7 +127,8 @@ def _stored_all(
     found = {}
     for prefix, child in modules:
         tensors, texts = list[StoredTensor](), dict[str, str]()
-        for own_name, tensor in chain(child._parameters.items(), child._buffers.items()):  # 3x as fast as the methods
+        own = {**child._parameters, **child._buffers} if child._buffers else child._parameters  # 3x as fast as methods
+        for own_name, tensor in own.items():
             if tensor is None:
                 continue
             name = f"{prefix}.{own_name}" if prefix else own_name
@@ -145,7 +144,8 @@ def _stored_all(
             if (owner := owners.setdefault(id(tensor), name)) != name:
                 ties[name] = owner
         computed = [_computed(prefix, child, sharded)] if is_computed(child) else []
-        found[prefix] = _OfModule(tensors, computed, texts)
+        if tensors or computed:
+            found[prefix] = _OfModule(tensors, computed, texts)
     return found
 
 
@@ -199,10 +199,11 @@ def _rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
 
 def _stored(name: str, tensor: Tensor, kind: Kind) -> StoredTensor:
     dtype = tensor.dtype
-    sharded = DTensorParameter(tensor) if is_dtensor(tensor) else Zero3Parameter(tensor) if is_zero3(tensor) else None
+    partitioned = is_zero3(tensor)
+    sharded = DTensorParameter(tensor) if is_dtensor(tensor) else Zero3Parameter(tensor) if partitioned else None
     return StoredTensor(
         name=name,
-        shape=tuple(getattr(tensor, "ds_shape", tensor.shape)),  # ZeRO-3 leaves a parameter empty
+        shape=tuple(tensor.ds_shape if partitioned else tensor.shape),  # type: ignore[attr-defined]  # ZeRO-3 leaves it empty
         dtype=dtype if dtype.is_floating_point else None,
         stored_dtype=_name_of(dtype),
         read=sharded.read if sharded else partial(_rows_of, tensor),
@@ -232,10 +233,17 @@ def _computed(prefix: str, module: nn.Module, sharded: Fsdp1Unit | None) -> Stor
     return replace(stored, read=lambda start, stop: computed_weight(module)[start:stop])
 
 
-def config_of(module: nn.Module) -> Mapping[str, Any]:
-    """Return the HF config of the module or of the first child that has one, as a dict."""
-    for child in module.modules():
-        if "config" not in child.__dict__ and not hasattr(type(child), "config"):
+def config_of(module: nn.Module, modules: Modules | None = None) -> Mapping[str, Any]:
+    """Return the HF config of the module or of the first child that has one, as a dict.
+
+    Args:
+        module: any model.
+        modules: its `named_modules()`, where these are there already.
+    """
+    listed = list(module.named_modules()) if modules is None else modules
+    have_one = {kind for kind in {type(child) for _, child in listed} if hasattr(kind, "config")}
+    for _, child in listed:
+        if "config" not in child.__dict__ and type(child) not in have_one:
             continue
         to_dict = getattr(getattr(child, "config", None), "to_dict", None)
         if callable(to_dict):

@@ -47,7 +47,7 @@ class PeftTensors:
 
 def is_adapted(module: nn.Module) -> bool:
     """Return True for a layer of PEFT around the layer that it adapts."""
-    return isinstance(module._modules.get("base_layer"), nn.Module) and hasattr(module, "active_adapters")
+    return module._modules.get("base_layer") is not None and hasattr(module, "active_adapters")
 
 
 def plain_name(name: str) -> str:

@@ -1,12 +1,14 @@
 """Which names the weights of a set of tensors have."""
 
+from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
 
 from alpha_callbacks.weights.inventory import take_inventory
-from alpha_callbacks.weights.stored_tensor import StoredTensor
+from alpha_callbacks.weights.stored_tensor import Kind, StoredTensor
 
 
 def names(*parameters: str) -> list[str]:
@@ -40,3 +42,27 @@ def test_numbers_beside_the_matrices_do_not_keep_a_wrapper() -> None:
 )
 def test_a_module_of_that_name_within_the_model_stays(kept: tuple[str, ...]) -> None:
     assert names(*(f"{name}.weight" for name in kept)) == list(kept)
+
+
+def test_what_is_told_of_one_sibling_is_what_each_says_alone() -> None:
+    """Of thousands of experts one is examined; names, shapes and kinds that differ are no siblings."""
+    ends = (
+        "self_attn.q_proj", "mlp.experts.0.up_proj", "mlp.experts.7.up_proj", "mlp.0", "mlp.2", "mlp.gate", "norm",
+        "mlp.experts.1.gate_up_proj.gate", "vision_tower.fc1", "embed_tokens", "net.0", "net.2", "mlp.bias",
+    )  # fmt: skip
+    kinds: tuple[Kind, ...] = ("unknown", "linear", "transposed", "embedding")
+    tensors = []
+    for i, (end, kind, rows) in enumerate(product(ends, kinds, (4, 8))):
+        values = torch.randn(rows, 6)
+        read = partial(lambda values, start, stop: values[start:stop], values)
+        tensors += [
+            StoredTensor(f"layers.{i + 200 * again}.{end}.weight", (rows, 6), torch.float32, "float32", read, kind)
+            for again in range(2)
+        ]
+    found = {weight.layer_name: weight for weight in take_inventory(tensors, {}).weights}
+    alone = [weight for tensor in tensors for weight in take_inventory([tensor], {}).weights]
+    assert list(found) == [weight.layer_name for weight in alone] and len(alone) > 100
+    for weight in alone:
+        other = found[weight.layer_name]
+        assert replace(other, rows=weight.rows) == weight
+        assert other.rows(0, 4).equal(weight.rows(0, 4))

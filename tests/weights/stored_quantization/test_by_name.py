@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from alpha_callbacks.errors import CheckpointError
 from tests.weights.stored_quantization.matrices import LAYER, of_file, of_module, reasons
 
 
@@ -57,11 +56,13 @@ def test_float_weights_with_such_neighbours_are_weights(tmp_path: Path) -> None:
     assert weight.unsupported == ""
 
 
-def test_codes_beside_a_plain_weight_are_two_tensors_of_one_name(tmp_path: Path) -> None:
-    """The weight was once left out as "same storage" of the codes, which it is not."""
+def test_codes_beside_a_plain_weight_are_two_layers(tmp_path: Path) -> None:
+    """The weight was once left out as "same storage" of the codes, which it is not. Both have the same path."""
     tensors = {f"{LAYER}.qweight": _ints(8, 64, dtype=torch.int32), f"{LAYER}.qzeros": _ints(1, 8, dtype=torch.int32)}
     tensors |= {f"{LAYER}.scales": torch.ones(1, 64).half(), f"{LAYER}.weight": torch.rand(64, 64)}
     config = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 64}}
     for source in (lambda: of_file(tmp_path, tensors, config), lambda: of_module(tensors, config)):
-        with pytest.raises(CheckpointError, match=r"expected one tensor of this name, got .*\(float32\)"):
-            source()
+        found = source()
+        assert [weight.layer_name for weight in found.weights] == [LAYER, f"{LAYER} (2)"]
+        assert {weight.stored_dtype[:4] for weight in found.weights} == {"GPTQ", "floa"}
+        assert "under their own path" in found.notes[0]

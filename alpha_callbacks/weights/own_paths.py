@@ -1,0 +1,43 @@
+"""Matrices whose names clash, each under the path of its own tensor: which of them the model uses is not known."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+
+from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
+from alpha_callbacks.weights.weight import Weight
+
+OWN_PATHS = "layers whose name another layer has too are listed under their own path, wrappers and all"
+
+
+def under_own_paths(weights: Sequence[Weight], origins: Sequence[tuple[StoredTensor, StoredTensor]]) -> list[Weight]:
+    """Return matrices of which no two have one name.
+
+    Two that have the same path as well, such as decoded codes beside the weight itself, are told apart by a number.
+
+    Args:
+        weights: some with names that others have too.
+        origins: of each, its tensor under the name that the matrix was named by, and as the source has it.
+    """
+    times, found = Counter(weight.layer_name for weight in weights), list[Weight]()
+    taken = {name for name, number in times.items() if number == 1}
+    for weight, (shown, tensor) in zip(weights, origins, strict=True):
+        if times[weight.layer_name] > 1:
+            path = _path(weight, shown, tensor)
+            names = (path if number == 1 else f"{path} ({number})" for number in count(1))
+            weight = replace(weight, layer_name=next(name for name in names if name not in taken), source_name="")
+            taken.add(weight.layer_name)
+        found.append(weight)
+    return found
+
+
+def _path(weight: Weight, shown: StoredTensor, tensor: StoredTensor) -> str:
+    """Return the path of a matrix: that of its tensor, and what tells it from others in the same tensor."""
+    whole, plain = re.sub(r"\.weight$", "", tensor.source or tensor.name), layer_name_of(shown.source or shown.name)
+    name = weight.source_name or weight.layer_name
+    if name.startswith(plain):
+        return whole + name[len(plain) :]
+    above = plain.rpartition(".")[0]  # of a stack, where the number comes before the last part
+    return whole.rpartition(".")[0] + name[len(above) :] if above and name.startswith(above) else name
