@@ -17,13 +17,19 @@ _FRONT = re.compile(r"^((0|_?module|_?model|network|transformer|language_model|t
 _EXPERT = re.compile(r"\.(?:(?:mlp|moe|ffn|feed_forward|block_sparse_moe)\.)?experts\.(\d+)\.(\w+)$")
 _PROJECTIONS = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}  # of Mixtral and those that follow it
 _ROUTER = re.compile(r"\.block_sparse_moe\.gate$")  # of Mixtral's files
+_SHARED = re.compile(r"\.shared_experts\.")  # one by one or together, as families have it
 _HEADS = {"embed_out": "lm_head", "output": "lm_head", "token_embd": "embed_tokens"}
-_GGUF = re.compile(r"^blk\.(\d+)\.(?:(\d+)\.)?(\w+)$")
-_OF_GGUF = {  # llama.cpp's words -> those of the Llama family
+_GGUF = re.compile(r"^blk\.(\d+)\.(?:(\d+)\.)?(\w+)(\.\w+)?$")
+_OF_GGUF = {  # llama.cpp's words -> those of the Llama family and of what follows it, as `gguf.TensorNameMap` has them
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate", "ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj",
-    "ffn_down_exps": "down_proj",
+    "attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj",
+    "attn_q_a": "self_attn.q_a_proj", "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa", "attn_kv_b": "self_attn.kv_b_proj",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "ffn_gate_inp": "mlp.gate",
+    "ffn_gate_exps": "mlp.experts.*.gate_proj", "ffn_up_exps": "mlp.experts.*.up_proj",
+    "ffn_down_exps": "mlp.experts.*.down_proj", "ffn_gate_up_exps": "mlp.experts.*.gate_up_proj",
+    "ffn_gate_shexp": "mlp.shared_expert.gate_proj", "ffn_up_shexp": "mlp.shared_expert.up_proj",
+    "ffn_down_shexp": "mlp.shared_expert.down_proj", "ffn_gate_inp_shexp": "mlp.shared_expert_gate",
 }  # fmt: skip
 
 
@@ -37,6 +43,23 @@ def canonical_name(layer: str) -> str:
         'h.0.attn.c_attn.q'
     """
     return _FUSED_EXPERT.sub(r"\1.\2_proj", layer) if ".gate_up_proj." in layer else layer
+
+
+@lru_cache(2**16)
+def path_of_gguf(layer: str) -> str:
+    """Return the path that a matrix of a GGUF file has in models of the Llama family, "" for any other name.
+
+    Examples:
+        >>> path_of_gguf("blk.0.attn_q"), path_of_gguf("blk.2.7.ffn_gate_up_exps.up")
+        ('model.layers.0.self_attn.q_proj', 'model.layers.2.mlp.experts.7.up_proj')
+        >>> path_of_gguf("model.layers.0.self_attn.q_proj")
+        ''
+    """
+    match = _GGUF.match(layer) if layer.startswith("blk.") else None
+    if match is None or match[3] not in _OF_GGUF:
+        return ""
+    path = _OF_GGUF[match[3]].replace("*.", f"{match[2]}." if match[2] else "")
+    return canonical_name(f"model.layers.{match[1]}.{path}{match[4] or ''}")
 
 
 @lru_cache(2**16)
@@ -55,9 +78,8 @@ def pairing_key(layer: str) -> str:
         'layers.0.mlp.gate'
     """
     name, update = layer.removesuffix(UPDATE), UPDATE if layer.endswith(UPDATE) else ""
-    name = canonical_name(_FRONT.sub("", clean_name(name)))
-    if (match := _GGUF.match(name)) and match[3] in _OF_GGUF:
-        name = f"layers.{match[1]}.{f'experts.{match[2]}.' if match[2] else ''}{_OF_GGUF[match[3]]}"
-    elif match := _EXPERT.search(name):
+    name = canonical_name(_FRONT.sub("", path_of_gguf(name) or clean_name(name)))
+    if match := _EXPERT.search(name):
         name = f"{name[: match.start()]}.experts.{match[1]}.{_PROJECTIONS.get(match[2], match[2])}"
-    return _HEADS.get(name, _ROUTER.sub(".mlp.gate", name)) + update
+    name = _SHARED.sub(".shared_expert.", _ROUTER.sub(".mlp.gate", name))
+    return _HEADS.get(name, name) + update

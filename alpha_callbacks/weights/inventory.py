@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.weights.adapters.names import place_of
+from alpha_callbacks.weights.canonical_names import path_of_gguf
 from alpha_callbacks.weights.categorize import categorize, without_numbers
 from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
 from alpha_callbacks.weights.families import Family, Known, families_of, known_in, table_of
@@ -190,7 +191,7 @@ def _examine_all(
             why, weights = _examine(tensor, layer, forms, families, config, include_embeddings)
             if kin is not None and (why or weights[0].layer_name == layer and weights[0].rows is tensor.read):
                 seen[kin] = _Seen(None if why else weights[0], why)
-        wanted = tuple([weight for weight in weights if selects(weight.layer_name, weight.source_name)])
+        wanted = tuple([w for w in weights if selects(w.layer_name, w.source_name or path_of_gguf(w.layer_name))])
         found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))
     return found
 

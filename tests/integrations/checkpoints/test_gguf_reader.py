@@ -50,6 +50,15 @@ def test_tensors_in_order_with_their_own_types(file: Path) -> None:
     assert inventory.weights[-1].tied_to == "token_embd"
 
 
+@pytest.mark.parametrize("pattern", [r"self_attn\.q_proj$", r"layers\.\d+\.self_attn", "attn_q"])
+def test_a_filter_in_the_words_of_the_model_finds_the_layers(file: Path, pattern: str) -> None:
+    checkpoint = open_checkpoint(file)
+    names = [weight.layer_name for weight in checkpoint.inventory(AnalysisOptions(include=pattern)).weights]
+    assert names == ["blk.2.attn_q", "blk.10.attn_q"]
+    left = [weight.layer_name for weight in checkpoint.inventory(AnalysisOptions(exclude=pattern)).weights]
+    assert left == ["blk.2.ffn_up", "output"]
+
+
 def test_rows_are_dequantized_a_range_at_a_time(file: Path) -> None:
     import gguf
 
