@@ -142,7 +142,7 @@ def _halves(w: Tensor) -> tuple[Tensor, ...]:
 
 def _vectors(w: Tensor, q: int) -> TopSpace | None:
     return spectrum(
-        lambda: iter(_halves(w)),
+        [lambda: iter(_halves(w))],
         w.shape[1],
         unresolved=lambda *_: "",
         absmax=float(w.abs().max()),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis.quantization_error import short_side_blocks, through
+from alpha_callbacks.analysis.quantization_error import through
+from alpha_callbacks.analysis.short_side import short_side_blocks
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import StripMeter
@@ -58,11 +59,15 @@ def certified(
     """
     round_trip = through(precision, largest)
     strips, ritz = StripMeter(weight.in_features, largest), RayleighRitz(top.vectors, top.defect)
+    unseen = weight.out_features
 
     def change(rows: Tensor) -> Tensor:
+        nonlocal unseen
         after = round_trip(rows)
-        wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
-        strips.add(rows.to(wide) - after.to(wide))
+        if unseen:  # the rows of a wide matrix may come more than once
+            wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
+            strips.add(rows.to(wide) - after.to(wide))
+            unseen -= len(rows)
         return after
 
     with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.no_grad():

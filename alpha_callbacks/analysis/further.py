@@ -156,7 +156,7 @@ def _shuffled_spectrum(entries: Tensor, options: AnalysisOptions) -> np.ndarray:
             yield tall[first:last].to(options.device)
 
     solved = spectrum(
-        blocks,
+        [blocks],
         tall.shape[1],
         unresolved=lambda *_: "",
         absmax=float(flat.abs().max()),

@@ -8,8 +8,8 @@ from alpha_callbacks.analysis.quantization_error import (
     Sizes,
     error_of,
     measure_quantization_error,
-    short_side_blocks,
 )
+from alpha_callbacks.analysis.short_side import short_side_blocks
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.blocks import wide

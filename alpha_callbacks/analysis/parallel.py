@@ -13,6 +13,7 @@ from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectr
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
+from alpha_callbacks.utils.crew import Crew
 from alpha_callbacks.utils.device_streams import enter_stream
 from alpha_callbacks.utils.machine import cpu_threads, device_memory
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
@@ -67,6 +68,8 @@ def analyze_weights(
 ) -> Iterator[Result]:
     """Analyse weights, the most expensive first, and yield each as it is done.
 
+    Workers that become free help with the products of a matrix that is much longer than wide before they begin another.
+
     The caller's torch settings are left as found: the work is done in threads of its own.
 
     Args:
@@ -87,6 +90,7 @@ def analyze_weights(
     def begin() -> None:
         torch.set_num_threads(parallelism.threads)
         enter_stream(options.device, next(numbers))
+        Crew(pool, parallelism.workers).enter()
 
     pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
     try:
@@ -163,7 +167,8 @@ def predicted_cost(weight: Weight) -> float:
 
 def predicted_bytes(weight: Weight) -> int:
     """Return the peak memory of one analysis: n x n arrays, vectors, the held matrix, its round trip, some blocks."""
-    wide_copy = weight.numel * max(4, weight.dtype.itemsize) if weight.out_features < weight.in_features else 0
+    is_wide = weight.out_features < weight.in_features
+    wide_copy = min(weight.numel * max(4, weight.dtype.itemsize), HOLD_BYTES) if is_wide else 0
     return (
         int(2.5 * 8 * weight.n_eigs**2)
         + min(weight.nbytes, HOLD_BYTES)

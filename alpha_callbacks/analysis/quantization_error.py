@@ -1,7 +1,7 @@
-"""A weight through a precision: the blocks that a solver reads, and what happens to the entries."""
+"""A weight through a precision: its blocks after a round trip, and what happens to the entries."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
-from alpha_callbacks.weights.weight import Weight, spans
+from alpha_callbacks.weights.weight import Weight
 
 _CACHE_ELEMENTS = 2**18  # entries compared at a time on a CPU: the temporaries of the pass stay in the cache
 _DIGITS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -142,25 +142,3 @@ def _in_pieces(change: BlockMap, precision: Precision) -> BlockMap:
         return result
 
     return whole
-
-
-def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:
-    """Yield the weight after `change` (None: as stored) in blocks of shape (b, n), n its short side.
-
-    A tall matrix streams row by row. A wide one is needed whole, since formats work along its rows: it is held in the
-    dtype that `change` returns.
-    """
-    rows = (block if change is None else change(block) for block in weight.row_blocks())
-    if weight.out_features >= weight.in_features:
-        yield from rows
-        return
-    whole: Tensor | None = None
-    start = 0
-    for block in rows:
-        if whole is None:
-            whole = torch.empty(weight.out_features, weight.in_features, dtype=block.dtype, device=block.device)
-        whole[start : start + len(block)] = block
-        start += len(block)
-    assert whole is not None
-    for first, last in spans(weight.in_features, weight.out_features):
-        yield whole[:, first:last].T

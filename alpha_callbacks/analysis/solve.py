@@ -7,7 +7,8 @@ from torch import Tensor
 
 from alpha_callbacks.analysis.further import Further, look_further
 from alpha_callbacks.analysis.matrix import Matrix
-from alpha_callbacks.analysis.quantization_error import short_side_blocks, through
+from alpha_callbacks.analysis.quantization_error import through
+from alpha_callbacks.analysis.short_side import short_side_parts
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.low_rank import product_spectrum
@@ -44,7 +45,7 @@ def solve(matrix: Matrix, precision: Precision | None, wanted: Callable[[Tensor]
         found = product_spectrum(*weight.factors())
     else:
         found = spectrum(
-            lambda: short_side_blocks(weight, through(precision, matrix.sizes.largest) if precision else None),
+            short_side_parts(weight, through(precision, matrix.sizes.largest) if precision else None),
             weight.n_eigs,
             unresolved=lambda evals, squares, rounding: estimator.unresolved(evals, squares, stored, rounding),
             absmax=matrix.sizes.largest,

@@ -1,8 +1,10 @@
 """A matrix, streamed in blocks -> all its squared singular values, verified. U and V are never formed."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from alpha_callbacks.errors import SolverError
 from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
 from alpha_callbacks.solvers.tridiagonal import available
+from alpha_callbacks.utils.crew import in_order
 from alpha_callbacks.utils.solver_threads import solver_threads
 
 Solver = Literal["exact", "fast"]
@@ -109,7 +112,7 @@ _SVD_FP64 = _Rung("svd_fp64", torch.float64, False, units=0, own=0, goal=math.in
 
 
 def spectrum(
-    blocks: Blocks,
+    parts: Sequence[Blocks],
     n: int,
     *,
     unresolved: Unresolved,
@@ -118,10 +121,11 @@ def spectrum(
     device: str,
     wanted: Wanted | None = None,
 ) -> Spectrum:
-    """Return all eigenvalues of B^T B, B the blocks stacked.
+    """Return all eigenvalues of B^T B, B the blocks of all parts stacked.
 
     Args:
-        blocks: returns a fresh iterator over blocks of shape (b, n), n the short side, any float dtype.
+        parts: each returns a fresh iterator over blocks of shape (b, n), n the short side, any float dtype. Threads
+            that are free help with parts other than the first, on the CPU.
         n: number of eigenvalues.
         unresolved: decides whether the Gram matrix is good enough; the solver knows no tail.
         absmax: largest |entry|, finite and > 0; decides whether squares need scaling to stay in range.
@@ -139,7 +143,7 @@ def spectrum(
     for rung in _ladder("exact" if wanted is not None or n < _MANY else solver, device):
         where = device if rung.anywhere else "cpu"
         try:
-            evals, frobenius_sq, top = _solve(rung, blocks, n, absmax=absmax, device=where, wanted=wanted)
+            evals, frobenius_sq, top = _solve(rung, parts, n, absmax=absmax, device=where, wanted=wanted)
         except (RuntimeError, SolverError) as error:
             refusals.append(f"{rung.name} on {where}: {error}")
             continue
@@ -168,38 +172,49 @@ def _ladder(solver: Solver, device: str) -> Iterator[_Rung]:
 
 
 def _solve(
-    rung: _Rung, blocks: Blocks, n: int, *, absmax: float, device: str, wanted: Wanted | None
+    rung: _Rung, parts: Sequence[Blocks], n: int, *, absmax: float, device: str, wanted: Wanted | None
 ) -> tuple[Tensor, float, TopSpace | None]:
     """Return (evals float64 descending on the CPU, ||W||_F^2, the eigenvectors wanted) by this rung."""
     exponent = math.frexp(absmax)[1]
     shift = 0 if abs(exponent) <= _SAFE_EXPONENT[rung.dtype] else -exponent
-    squares, rows = 0.0, 0
-    store = torch.empty(0, dtype=rung.dtype, device=device)
+    scaled = [_Scaled(part, rung.dtype, device, shift) for part in parts]
+    with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
+        if rung is _SVD_FP64:
+            evals, top = _evals_svd(chain.from_iterable(scaled), n), None
+            squares = sum(part.squares for part in scaled)
+        else:
+            gram = _gram(scaled, n, rung.dtype, device)
+            squares, rows = sum(part.squares for part in scaled), sum(part.rows for part in scaled)
+            if rung is _GRAM_FP64 and wanted is not None and not shift:
+                evals, top = _with_vectors(TopSpaceSolver(gram, frobenius_sq=squares, summed=rows), wanted)
+            else:
+                evals, top = _evals_gram(gram), None
+    unscale = 4.0**-shift
+    return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale, top
 
-    def scaled() -> Iterator[Tensor]:
-        nonlocal squares, rows, store
-        for raw in blocks():
+
+class _Scaled:
+    """The blocks of one part as a rung multiplies them; it adds up their squares and rows on the way."""
+
+    def __init__(self, blocks: Blocks, dtype: torch.dtype, device: str, shift: int) -> None:
+        self._blocks, self._dtype, self._device, self._shift = blocks, dtype, device, shift
+        self.squares, self.rows = 0.0, 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        store = torch.empty(0, dtype=self._dtype, device=self._device)
+        for raw in self._blocks():
             if raw.numel() > store.numel():
-                store = torch.empty(raw.numel(), dtype=rung.dtype, device=device)
+                store = torch.empty(raw.numel(), dtype=self._dtype, device=self._device)
             # One array for all blocks: fresh ones cost more in page faults than the conversion. Its layout follows the
             # raw block's, so that the copy runs along memory.
             flat = store[: raw.numel()]
             block = flat.view(raw.shape) if raw.is_contiguous() else flat.view(raw.T.shape).T
             block.copy_(raw)
-            if shift:
-                block.mul_(2.0**shift)
-            squares += _sum_of_squares(block)
-            rows += len(block)
+            if self._shift:
+                block.mul_(2.0**self._shift)
+            self.squares += _sum_of_squares(block)
+            self.rows += len(block)
             yield block
-
-    with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
-        if rung is _GRAM_FP64 and wanted is not None and not shift:
-            gram = _gram(scaled(), n, rung.dtype, device)
-            evals, top = _with_vectors(TopSpaceSolver(gram, frobenius_sq=squares, summed=rows), wanted)
-            return evals, squares, top
-        evals = _evals_svd(scaled(), n) if rung is _SVD_FP64 else _evals_gram(scaled(), n, rung.dtype, device)
-    unscale = 4.0**-shift
-    return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale, None
 
 
 def _with_vectors(solver: TopSpaceSolver, wanted: Wanted) -> tuple[Tensor, TopSpace | None]:
@@ -218,22 +233,32 @@ def _sum_of_squares(block: Tensor) -> float:
     return float(lines.double().square_().sum())
 
 
-def _gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
-    """Return the Gram matrix; its lower triangle is filled."""
-    gram = torch.zeros(n, n, dtype=dtype, device=device)
-    for block in blocks:
-        add_gram(block, gram)
-    return gram
+def _gram(parts: Sequence[Iterable[Tensor]], n: int, dtype: torch.dtype, device: str) -> Tensor:
+    """Return the Gram matrix of all parts; its lower triangle is filled."""
+
+    def of_part(part: Iterable[Tensor]) -> Tensor:
+        gram = torch.zeros(n, n, dtype=dtype, device=device)
+        with torch.autocast(gram.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
+            for block in part:
+                add_gram(block, gram)
+        return gram
+
+    tasks = [partial(of_part, part) for part in parts]
+    grams = in_order(tasks) if torch.device(device).type == "cpu" else (task() for task in tasks)
+    total = next(grams)
+    for gram in grams:
+        total += gram
+        del gram  # before the next one is made
+    return total
 
 
-def _evals_gram(blocks: Iterator[Tensor], n: int, dtype: torch.dtype, device: str) -> Tensor:
-    gram = _gram(blocks, n, dtype, device)
+def _evals_gram(gram: Tensor) -> Tensor:
     with solver_threads():
         evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
     return evals.flip(0)
 
 
-def _evals_svd(blocks: Iterator[Tensor], n: int) -> Tensor:
+def _evals_svd(blocks: Iterable[Tensor], n: int) -> Tensor:
     """Squared singular values through a streamed QR: accurate to eps * sigma_1 where the Gram matrix squares that."""
     r = torch.zeros(0, n, dtype=torch.float64)
     for block in blocks:

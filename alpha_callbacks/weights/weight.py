@@ -13,7 +13,7 @@ from alpha_callbacks.weights.sharded import ShardedParameter
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
-_ROWS = 128  # row blocks begin at multiples of this, for formats that scale square tiles
+ROW_BLOCK_MULTIPLE = 128  # row blocks begin at multiples of this, for formats that scale square tiles
 
 CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
 ADDED = " + "  # in stored_dtype, between the base and the method of the adapter whose update was added
@@ -126,10 +126,16 @@ class Weight:
         blocks = (self.rows(start, stop).double() for start, stop in spans(self.out_features, self.in_features))
         return math.hypot(*(float(torch.linalg.vector_norm(block)) for block in blocks))
 
-    def row_blocks(self) -> Iterator[Tensor]:
-        """Yield the matrix top to bottom in blocks of about BLOCK_ELEMENTS elements."""
-        for start, stop in spans(self.out_features, self.in_features, multiple=_ROWS):
-            yield self.rows(start, stop)
+    def row_blocks(self, first: int = 0, last: int | None = None) -> Iterator[Tensor]:
+        """Yield rows top to bottom in blocks of about BLOCK_ELEMENTS elements.
+
+        Args:
+            first: the first row, a multiple of ROW_BLOCK_MULTIPLE.
+            last: the row after the last; None: to the end.
+        """
+        length = (self.out_features if last is None else last) - first
+        for start, stop in spans(length, self.in_features, multiple=ROW_BLOCK_MULTIPLE):
+            yield self.rows(first + start, first + stop)
 
 
 def is_quantized(stored_dtype: str) -> bool:
@@ -150,7 +156,12 @@ def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, 
         width: elements per item.
         multiple: every start is a multiple of this.
     """
-    step = max(16, BLOCK_ELEMENTS // max(width, 1))
-    step = max(multiple, step // multiple * multiple)
+    step = span_length(width, multiple=multiple)
     for start in range(0, length, step):
         yield start, min(start + step, length)
+
+
+def span_length(width: int, *, multiple: int = 1) -> int:
+    """Return the length of the spans of `spans`, but for the last one."""
+    step = max(16, BLOCK_ELEMENTS // max(width, 1))
+    return max(multiple, step // multiple * multiple)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis import certificate_costs
+from alpha_callbacks.analysis import certificate_costs, short_side
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
 from alpha_callbacks.analysis.certificate_costs import Plan, Sides, plan_proofs, predicted_bound
 from alpha_callbacks.errors import SolverError
@@ -15,6 +15,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.solvers import spectrum as spectrum_module
 from alpha_callbacks.solvers import tridiagonal
 from alpha_callbacks.solvers.top_space import TopSpaceSolver
+from alpha_callbacks.weights import weight as weight_module
 from tests.conftest import noise, weight_of
 
 pytestmark = pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
@@ -149,3 +150,16 @@ def test_a_rank_between_the_tail_and_the_vectors() -> None:
     for row, exact in zip(rows, truth, strict=True):
         bound = row.alpha_error_bound if row.method in ("bounded", "certified") else 1e-11 * exact.alpha
         assert not row.ok or abs(row.alpha - exact.alpha) <= bound
+
+
+@pytest.mark.usefixtures("at_any_size")
+def test_rows_that_are_read_more_than_once_count_once_in_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, options = weight_of(uneven(250, 400)), AnalysisOptions(reuse_tol=1e-4)
+    once = analyze_weight(w, options)
+    monkeypatch.setattr(short_side, "HOLD_BYTES", 1)
+    monkeypatch.setattr(weight_module, "BLOCK_ELEMENTS", 100 * 250)
+    again = analyze_weight(w, options)
+    assert [row.method for row in again] == ["lossless", "certified", "certified"]
+    for row, other in zip(again, once, strict=True):
+        assert row.alpha == pytest.approx(other.alpha, rel=1e-9)
+        assert row.alpha_error_bound == pytest.approx(other.alpha_error_bound, rel=1e-6)

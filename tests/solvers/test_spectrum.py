@@ -25,7 +25,7 @@ def solve(w: Tensor, *, solver: str = "exact", block: int = 100, k: int | None =
         return hill.unresolved(evals, frobenius_sq, stored, rounding)
 
     return spectrum(
-        blocks, w.shape[1], unresolved=unresolved, absmax=float(w.abs().max()), solver=solver, device=DEVICE
+        [blocks], w.shape[1], unresolved=unresolved, absmax=float(w.abs().max()), solver=solver, device=DEVICE
     )
 
 

@@ -1,0 +1,65 @@
+"""A weight as the solver reads it: blocks across its short side, in parts of the long one."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from alpha_callbacks.analysis.quantization_error import BlockMap
+from alpha_callbacks.solvers.spectrum import Blocks
+from alpha_callbacks.weights.weight import HOLD_BYTES, ROW_BLOCK_MULTIPLE, Weight, span_length, spans
+
+_PART = 2**37  # multiplications in an fp64 product that are worth a part: 3 to 6 s of one core
+_SQUARES = 4  # and no part is shorter than so many squares, since each takes a Gram matrix of its own
+
+
+def short_side_parts(weight: Weight, change: BlockMap | None) -> list[Blocks]:
+    """Return what yields the weight after `change` (None: as stored) in blocks of shape (b, n), n its short side.
+
+    The parts of a long matrix can be read side by side. Where they begin depends on the shape alone, so that sums over
+    them have the same bits whoever makes them.
+    """
+    long, n = max(weight.out_features, weight.in_features), weight.n_eigs
+    step = span_length(n, multiple=ROW_BLOCK_MULTIPLE)
+    length = math.ceil(max(_SQUARES * n, _PART / n**2) / step) * step
+    if long < 2 * length:
+        return [partial(_blocks, weight, change, 0, long)]
+    return [partial(_blocks, weight, change, start, min(start + length, long)) for start in range(0, long, length)]
+
+
+def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:
+    """Yield the same blocks, one part after the other."""
+    for part in short_side_parts(weight, change):
+        yield from part()
+
+
+def _blocks(weight: Weight, change: BlockMap | None, first: int, last: int) -> Iterator[Tensor]:
+    """Yield the blocks from `first` to `last` on the long side.
+
+    Formats work along rows, so columns of a wide matrix are cut from whole rows: as many at a time as can be held, and
+    for the next ones the rows are read, and changed, again.
+    """
+    if weight.out_features >= weight.in_features:
+        yield from (block if change is None else change(block) for block in weight.row_blocks(first, last))
+        return
+    step = span_length(weight.out_features)
+    bytes_per_step = step * weight.out_features * max(4, weight.dtype.itemsize)
+    at_once = max(1, HOLD_BYTES // bytes_per_step) * step
+    for left in range(first, last, at_once):
+        columns = _columns(weight, change, left, min(left + at_once, last))
+        for start, stop in spans(columns.shape[1], weight.out_features):
+            yield columns[:, start:stop].T
+
+
+def _columns(weight: Weight, change: BlockMap | None, left: int, right: int) -> Tensor:
+    """Return some columns of the weight after `change`, in the dtype that it returns."""
+    found, start = torch.empty(0), 0
+    for rows in weight.row_blocks():
+        after = rows if change is None else change(rows)
+        if start == 0:
+            found = torch.empty(weight.out_features, right - left, dtype=after.dtype, device=after.device)
+        found[start : start + len(after)] = after[:, left:right]
+        start += len(after)
+    return found
