@@ -10,6 +10,7 @@ from alpha_callbacks.cli.layer_table import Heading, layer_table
 from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
+from alpha_callbacks.comparison.history_estimators import history_summaries
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.other_estimators import OtherSummary, other_summaries
 from alpha_callbacks.comparison.paired_layers import Pair
@@ -47,9 +48,11 @@ def print_comparison(comparison: Comparison) -> None:
         out.print(f"• {escape(sentence)}")
 
 
-def print_history(history: AlphaHistory, precision: str | None = None) -> None:
-    """Print what was learned of a run."""
+def print_history(history: AlphaHistory, precision: str | None = None, estimators: Sequence[str] = ()) -> None:
+    """Print what was learned of a run, and what these other estimators say of it."""
     out = console()
+    if estimators and len(history.steps) > 1:
+        out.print(_others(history_summaries(history, estimators, precision)))
     for sentence in history_findings(history, precision):
         out.print(f"• {escape(sentence)}")
     if history.lacking:

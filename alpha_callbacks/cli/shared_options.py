@@ -64,11 +64,12 @@ SolverChoice = Annotated[
         rich_help_panel=COMPUTE,
     ),
 ]
+ESTIMATORS = parsers.option_names("estimators")
 Estimators = Annotated[
     list[str] | None,
     typer.Option(
         "--estimator",
-        parser=parsers.option_names("estimators"),
+        parser=ESTIMATORS,
         metavar="NAME",
         help="Fit the tail also by csn, tpl, half, quantile_k or farms; repeat it, or separate names by commas, or say "
         "all. alpha stays Hill's; the others go to tail_estimates.csv and into the report.",

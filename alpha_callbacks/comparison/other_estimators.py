@@ -1,7 +1,7 @@
 """What the other estimators of two tables say, beside alpha-Hill: a delta of each for every layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -68,7 +68,7 @@ def other_delta(pair: Pair, estimator: str) -> OtherDelta:
     a, b = _fit(pair.a, estimator), _fit(pair.b, estimator)
     if pair.a is None or pair.b is None or a is None or b is None or _shape(pair.a) != _shape(pair.b):
         return OtherDelta(math.nan, math.nan)
-    return OtherDelta(a.alpha, b.alpha, _moved((pair.a, a), (pair.b, b)))
+    return OtherDelta(a.alpha, b.alpha, moved_apart(a, b, (pair.a.n_eigs, pair.b.n_eigs)))
 
 
 def other_summaries(comparison: PairedLayers) -> list[OtherSummary]:
@@ -77,7 +77,12 @@ def other_summaries(comparison: PairedLayers) -> list[OtherSummary]:
 
 
 def _summary(pairs: Sequence[Pair], estimator: str) -> OtherSummary:
-    found = [delta for pair in pairs if math.isfinite((delta := other_delta(pair, estimator)).delta)]
+    return summary_of(estimator, [other_delta(pair, estimator) for pair in pairs])
+
+
+def summary_of(estimator: str, deltas: Iterable[OtherDelta]) -> OtherSummary:
+    """Return the summary of some layers; those without a delta do not count."""
+    found = [delta for delta in deltas if math.isfinite(delta.delta)]
     told = [delta.moved for delta in found if delta.moved is not None]
     return OtherSummary(
         estimator,
@@ -97,13 +102,21 @@ def _shape(row: Row) -> tuple[int, int]:
     return row.out_features, row.in_features
 
 
-def _moved(a: tuple[Row, TailEstimate], b: tuple[Row, TailEstimate]) -> bool | None:
-    fits = (a[1], b[1])
+def moved_apart(a: TailEstimate, b: TailEstimate, n_eigs: tuple[int, int]) -> bool | None:
+    """Return whether two fits by one estimator are apart by more than it says of its firmness, see `OtherDelta`.
+
+    Args:
+        a: one fit.
+        b: another.
+        n_eigs: number of eigenvalues of each.
+    """
+    fits = (a, b)
     if not all(math.isfinite(fit.alpha) for fit in fits):
         return None
     if all(math.isfinite(fit.low) and math.isfinite(fit.high) for fit in fits):
         return max(fit.low for fit in fits) > min(fit.high for fit in fits)
-    if fits[0].estimator == "half":  # Hill's, with more of the spectrum: what holds of its spread holds here
-        spreads = [alpha_spread(fit.alpha, fit.n_tail, row.n_eigs) for row, fit in (a, b)]
-        return abs(fits[1].alpha - fits[0].alpha) > TWO_SIDED * math.hypot(*spreads)
+    if a.estimator == "half":  # Hill's, with more of the spectrum: what holds of its spread holds here
+        spreads = [alpha_spread(fit.alpha, fit.n_tail, n) for fit, n in zip(fits, n_eigs, strict=True)]
+        limit = TWO_SIDED * math.hypot(*spreads)
+        return None if math.isnan(limit) else abs(b.alpha - a.alpha) > limit
     return None

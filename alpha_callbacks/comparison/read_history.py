@@ -9,14 +9,14 @@ from alpha_callbacks.comparison.run_history import RunHistory
 from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.foreign_text import from_csv_cell
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.tables.history_columns import HEADER, HISTORY, LATER
+from alpha_callbacks.tables.history_columns import ESTIMATES, HEADER, HISTORY, LATER
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
 
 _WORDS = ("layer_name", "category", "precision", "event", "status", "method", "stored_dtype", "reason")
 _NUMBERS = ("block", "epoch", "alpha", "alpha_ratio", "alpha_error_bound", "stderr", "ks_distance", "spectral_norm",
             "stable_rank")  # fmt: skip
 _WHOLE = ("k_used", "n_eigs")
-_LATER_NUMBERS = ("relative_size", "alpha_spread")
+_LATER_NUMBERS = ("relative_size", "alpha_spread", *ESTIMATES)
 _LATER_WORDS = tuple(name for name in LATER if name not in _LATER_NUMBERS)
 _LARGEST = {"block": 10**18, "k_used": 2**32 - 1, "n_eigs": 2**32 - 1}  # names have any index of up to 18 digits
 _KEY = ("step", "layer_name", "precision")

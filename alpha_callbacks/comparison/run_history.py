@@ -10,6 +10,7 @@ import numpy as np
 
 from alpha_callbacks.comparison.history_series import Series
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.tables.history_columns import OTHERS
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.lazy import lazy_property
 from alpha_callbacks.weights.layer_names import module_order
@@ -47,6 +48,11 @@ class RunHistory:
         return Table((), self.precisions).reference
 
     @lazy_property
+    def estimators(self) -> tuple[str, ...]:
+        """The other estimators whose fits the file holds."""
+        return tuple(name for name in OTHERS if self.frame[f"{name}_alpha"].notna().any())
+
+    @lazy_property
     def layers(self) -> tuple[str, ...]:
         """Every layer of the run: in the order of the file, in module order if the set of layers has changed."""
         names = tuple(str(name) for name in self.frame["layer_name"].unique())
@@ -75,7 +81,7 @@ class RunHistory:
 
         Args:
             precision: whose; None: the reference.
-            value: "alpha" or "alpha_ratio".
+            value: "alpha", "alpha_ratio", or that of another estimator: "csn_alpha", "csn_low", ...
 
         Raises:
             OptionError: the run has no such precision.

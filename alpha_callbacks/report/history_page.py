@@ -1,10 +1,12 @@
 """A training history -> history.html."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from alpha_callbacks.comparison.history_estimators import chosen_estimators, estimator_findings
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.history_series import Series, by_category, change, folded, thinned
 from alpha_callbacks.comparison.read_history import AlphaHistory
@@ -23,34 +25,42 @@ _FEWEST_STEPS = 50
 _LIKE_NOISE = 0.85  # alpha / alpha of noise: fresh weights have 1, whatever their shape
 
 
-def history_page(history: AlphaHistory, *, precision: str | None = None) -> str:
+def history_page(
+    history: AlphaHistory, *, precision: str | None = None, estimators: Sequence[str] | None = None
+) -> str:
     """Return the page of a training run as one HTML file below 10 MB, regardless of the length of the run.
 
     Args:
         history: from `read_history`.
         precision: the precision shown first; None: the reference.
+        estimators: other fits that can be shown in place of alpha-Hill; None: all that the history has.
 
     Raises:
-        OptionError: the run has no such precision.
+        OptionError: the run has no such precision, or no such fits.
     """
-    first = precision or history.reference
-    series = {name: _shown(history, name) for name in dict.fromkeys((first, *history.precisions))}
-    one = series[first]
+    first, others = precision or history.reference, chosen_estimators(history, estimators or ())
+    others = others if estimators is None or estimators else ()
+    names = tuple(dict.fromkeys((first, *history.precisions)))
+    places = [(name, "alpha") for name in names] + [(name, f"{each}_alpha") for name in names for each in others]
+    shown = [_shown(history, *place, of=len(places)) for place in places]
+    one = shown[0]
     data = {
         "name": list(one.layers),
         "label": list(one.labels),
         "category": coded(one.categories),
         "block": list(one.blocks),
         "steps": list(one.steps),
-        "precisions": list(series),
-        "alpha": [packed(shown.values.ravel(), "f8") for shown in series.values()],
+        "precisions": [*names, *(f"{name}, {each}" for name in names for each in others)],
+        "alpha": [packed(each.values.ravel(), "f8") for each in shown],
+        "by_hill": len(names),
         "tail": _tails(history, one, first),
         "alpha_null": packed(_noise(history, first), "f8"),
         "trained": _trained(history, first),
         "losses": {name: list(zip(*points, strict=True)) for name, points in read_losses(history.path.parent).items()},
     }
     notes = _notes(history, one)
-    head = headline(_tiles(history, one), [*history_findings(history, first), *notes])
+    told = [*history_findings(history, first), *estimator_findings(history, others, first)]
+    head = headline(_tiles(history, one), [*told, *notes])
     sections = [
         Section("summary", "Summary", head),
         Section("map", "Layers over steps", fill("history_map.html"), data=data, intro=_MAP),
@@ -78,9 +88,10 @@ _LINES = (
 )
 
 
-def _shown(history: AlphaHistory, precision: str) -> Series:
-    series = by_category(folded(history.series(precision), _MOST_LAYERS))
-    return thinned(series, max(_FEWEST_STEPS, _MOST_VALUES // (len(series) * len(history.precisions))))
+def _shown(history: AlphaHistory, precision: str, value: str, *, of: int) -> Series:
+    """Return one of `of` series on the page."""
+    series = by_category(folded(history.series(precision, value), _MOST_LAYERS))
+    return thinned(series, max(_FEWEST_STEPS, _MOST_VALUES // (len(series) * of)))
 
 
 def _noise(history: AlphaHistory, precision: str) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -244,6 +245,21 @@ def test_history(run: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "plots").glob("history_*.png"))) == 4
     command("history", run, "--no-plots")
     assert (run / "history.html").exists() and not (run / "plots").exists()
+
+
+def test_history_by_other_estimators(tmp_path: Path) -> None:
+    sink = CsvSink(Host(output_dir=tmp_path))
+    for step, alpha in ((0, 3.0), (50, 2.5)):
+        fit = TailEstimate("csn", alpha, low=alpha - 0.1, high=alpha + 0.1)
+        rows = [row(f"layers.{i}.up_proj", "fp32", 2.0, estimates=(fit,)) for i in range(3)]
+        sink.log(snapshot(step, Table.from_rows(rows, ("fp32",))))
+    shown = command("history", tmp_path, "--no-plots")
+    assert "The same by other estimators" in shown and re.search(r"csn +│ +3 +│ +-0.5 +│ +0 +│ +3 +│ +3", shown)
+    assert "By csn the median change is" in (tmp_path / "history.html").read_text()
+    assert "csn" not in command("history", tmp_path, "--no-plots", "--estimator", "hill")
+    assert "fp32, csn" not in (tmp_path / "history.html").read_text()
+    with pytest.raises(OptionError, match="expected fits by half in .*, csn are in it"):
+        command("history", tmp_path, "--no-plots", "--estimator", "csn,half")
 
 
 def test_history_with_failures_is_code_1(tmp_path: Path) -> None:

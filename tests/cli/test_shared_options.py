@@ -22,6 +22,7 @@ EXCEPTIONS = {
     ("--format", "required"): "export has nothing else to say",
     ("--format", "default"): "quantize writes checkpoints, the others configs",
     ("--format", "help"): "quantize writes checkpoints, the others configs",
+    ("--estimator", "help"): "history shows what the run has fitted, the others fit",
     ("--format", "parser"): "quantize writes checkpoints, the others configs",
 }
 

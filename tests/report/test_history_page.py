@@ -13,6 +13,7 @@ import pytest
 from alpha_callbacks.comparison.read_history import AlphaHistory, read_history
 from alpha_callbacks.comparison.run_losses import read_losses
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.report.history_page import history_page
 from alpha_callbacks.report.packing import unpacked
 from alpha_callbacks.sinks.history_csv import History
@@ -77,11 +78,16 @@ def test_alphas_first_where_weights_were_fresh_and_log_steps_where_states_are(tm
     fresh = [replace(one, alpha=5.0) for one in table(NAMES[1:])]  # as noise has it
     history = History(tmp_path / HISTORY)
     for i in range(7):
-        history.append(snapshot(10 * 2**i, Table.from_rows(fresh, ("fp32", "bf16"))))
+        fits = [replace(one, estimates=(TailEstimate("csn", 3.25 + i / 6),)) for one in fresh]
+        history.append(snapshot(10 * 2**i, Table.from_rows(fits, ("fp32", "bf16"))))
     with opened(history_page(read_history(tmp_path))) as it:
         assert it.page.locator("#lines-tools [aria-checked=true]").all_inner_texts() == ["alpha / noise", "logarithmic"]
         it.page.get_by_role("radio", name="bf16", exact=True).click()
         assert it.page.evaluate("location.hash") == "#p=bf16"
+        rows = it.page.locator("#history-table tbody tr")
+        it.page.get_by_role("radio", name="fp32, csn", exact=True).click()
+        assert "have no noise value, so alpha is shown" in it.page.locator("#history-note").inner_text()
+        assert "3.25" in rows.first.inner_text() and "4.25" in rows.first.inner_text()
 
 
 def test_losses_of_the_last_checkpoint_and_of_lightning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

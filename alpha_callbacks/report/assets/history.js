@@ -19,7 +19,7 @@
   const usual = source.trained && wide > 1 ? "change" : "ratio";
   const options = ["ratio", "alpha", "change"].map((key) => [key, VALUES[key].label]);
   const choices = {
-    precision: AH.state.choice("p", "Precision", source.precisions.map((name) => [name, name]), source.precisions[0], (chosen) => {
+    precision: AH.state.choice("p", source.by_hill < source.precisions.length ? "Alpha at" : "Precision", source.precisions.map((name) => [name, name]), source.precisions[0], (chosen) => {
       precision = source.precisions.indexOf(chosen);
       drawHeat();
       drawLines();
@@ -46,7 +46,9 @@
     return AH.axis({type: "log", range, zeroline: false, tickvals: near.map(place), ticktext: near.map(String), tickangle: 0});
   }
   const row = (i) => alphas[precision].subarray(i * wide, (i + 1) * wide);
-  const shown = (i, key) => VALUES[key].of(row(i), i);
+  const byHill = () => precision < source.by_hill; // the noise value is that of alpha-Hill
+  const used = (key) => (key === "ratio" && !byHill() ? "alpha" : key);
+  const shown = (i, key) => VALUES[used(key)].of(row(i), i);
 
   /* Rows: those labelled with a number may be thin, those labelled with a name are as high as the name if there is room. */
   const LINE = 15, TALL = 1500, THIN = 4.6; // pixels
@@ -76,14 +78,14 @@
     const z = all.map((i) => shown(i, value));
     const around = value === "change", scale = around ? "diverging" : "sequential";
     const {low: zmin, high: zmax, remark} = AH.ends(z.flatMap((one) => [...one]), scale) || {low: -1, high: 1, remark: ""};
-    document.getElementById("history-note").textContent = `${remark} Empty cells were not measured or have no alpha.`.trim();
+    document.getElementById("history-note").textContent = `${used(value) === value ? "" : "Other estimators have no noise value, so alpha is shown. "}${remark} Empty cells were not measured or have no alpha.`.trim();
     AH.plot(heat, () => ({
       data: [{
         type: "heatmap", x: steps.map(String), y: edges, z, zmin, zmax, hoverongaps: false,
         text: all.map((i) => Array(wide).fill(full[i])),
         colorscale: AH.plotlyScale(scale),
         hovertemplate: `<b>%{text}</b><br>step %{x}: ${around ? "%{z:+.4g}" : "%{z:.5g}"}<extra></extra>`,
-        colorbar: {title: {text: VALUES[value].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(room, 420), y: 1, yanchor: "top"},
+        colorbar: {title: {text: VALUES[used(value)].label, side: "right"}, thickness: 12, outlinewidth: 0, exponentformat: "power", lenmode: "pixels", len: Math.min(room, 420), y: 1, yanchor: "top"},
       }],
       layout: {
         plot_bgcolor: AH.token("hole"),
@@ -152,7 +154,7 @@
       size("last alpha", to, 6),
       size("|change|", (i) => Math.abs(moved(i)), 3),
       {title: "change", number: true, value: moved, text: (i) => AH.signed(moved(i), 3), tone: (i) => (moved(i) > 0 ? "up" : moved(i) < 0 ? "down" : "")},
-      size("last / noise", (i) => to(i) / noise[i], 4),
+      size("last / noise", (i) => (byHill() ? to(i) / noise[i] : NaN), 4),
       ...(source.tail.some(Boolean) ? [{title: "last tail", value: (i) => source.tail[i] || "–"}] : []),
       size("gaps", (i) => row(i).reduce((sum, alpha) => sum + Number.isNaN(alpha), 0), 4),
     ],
@@ -160,7 +162,7 @@
 
   const tool = (label, {group}) => AH.el("span", {class: "tool"}, label, group);
   document.getElementById("history-tools").append(...[
-    source.precisions.length > 1 ? tool("Precision", choices.precision) : null, tool("Value", choices.value)].filter(Boolean));
+    source.precisions.length > 1 ? tool(source.by_hill < source.precisions.length ? "Alpha at" : "Precision", choices.precision) : null, tool("Value", choices.value)].filter(Boolean));
   document.getElementById("lines-tools").append(tool("Value", choices.lines), tool("Steps", choices.steps));
   drawHeat();
   drawLines();
