@@ -34,7 +34,7 @@ LONGEST = ("distributed", "report", "analysis/test_golden.py", "test_examples.py
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let fuzzing take longer than in CI, whose 8 minutes are for all tests."""
-    parser.addoption("--fuzz-seconds", type=float, default=15.0, help="of tests/fuzz, all formats together")
+    parser.addoption("--fuzz-seconds", type=float, default=8.0, help="of tests/fuzz, all formats together")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from alpha_callbacks.plots.elements import canvas
 from tests.conftest import REPOSITORY
 
 pytestmark = [
@@ -33,6 +34,9 @@ def test_snippet(page: str, number: int, tmp_path: Path, monkeypatch: pytest.Mon
     lightning = pytest.importorskip("lightning")
     transformers = pytest.importorskip("transformers")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        canvas, "_WRITERS", {"png": lambda figure, file: file.write(b"blank")}
+    )  # other tests look at them
     torch.manual_seed(0)
     args: Any = transformers.TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
     names = {

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from alpha_callbacks import Plots
 from alpha_callbacks.cli.app import PANELS, _root, app
 from alpha_callbacks.cli.help_text import help_of
+from alpha_callbacks.plots.elements import canvas
 from alpha_callbacks.sinks.csv_sink import CsvSink
 from alpha_callbacks.sinks.sink import Host
 from tests.cli.conftest import commands
@@ -100,6 +101,7 @@ def test_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("alpha_callbacks.cli.scan_output.Plots", lambda *given, **named: Plots(()))  # other tests draw
+    monkeypatch.setattr(canvas, "_WRITERS", dict.fromkeys(canvas._WRITERS, lambda figure, file: file.write(b"blank")))
     sink = CsvSink(Host(output_dir=tmp_path / "results" / "train_hf" / "alpha_hill"))  # what the training leaves
     for step in (0, 10):
         sink.log(snapshot(step))

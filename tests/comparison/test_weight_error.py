@@ -10,6 +10,7 @@ from alpha_callbacks.comparison.comparison import compare
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
 from alpha_callbacks.comparison.weight_error import relative_error, with_weight_errors
 from alpha_callbacks.scanning.scan import scan
+from alpha_callbacks.scanning.write_results import Plots
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import noise
@@ -52,7 +53,9 @@ def pair(tmp_path: Path) -> tuple[Path, Path, dict[str, float]]:
 
 
 def _table(folder: Path) -> Table:
-    result = scan(folder, output_dir=folder / "results", options=OPTIONS, report=False, save_spectra=False)
+    result = scan(
+        folder, output_dir=folder / "results", options=OPTIONS, plots=Plots(()), report=False, save_spectra=False
+    )
     assert result is not None
     return result.table
 

@@ -19,8 +19,8 @@ from alpha_callbacks.planning.plan import Choice, Plan
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.fc, self.head = nn.Embedding(40_000, 16), nn.Linear(16, 16), nn.Linear(16, 40_000)
-        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=40_000))
+        self.embed, self.fc, self.head = nn.Embedding(20_000, 16), nn.Linear(16, 16), nn.Linear(16, 20_000)
+        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=20_000))
 
     def forward(self, input_ids, use_cache):
         return SimpleNamespace(logits=self.head(self.fc(self.embed(input_ids))))
@@ -28,7 +28,7 @@ class Model(nn.Module):
 plans = {f"plan {i}": Plan((Choice("fc", "other", 16, 16, ("int4", "int8")[i % 2]),)) for i in range(8)}
 seen, process = [], psutil.Process()
 compare(Model(), plans, torch.arange(512)[None], on_progress=lambda *_: seen.append(process.memory_info().rss))
-print((seen[-1] - seen[0]) / (512 * 40_000 * 8))
+print((seen[-1] - seen[0]) / (512 * 20_000 * 8))
 """
 
 
