@@ -11,7 +11,7 @@ from alpha_callbacks.analysis.quantization_error import BlockMap
 from alpha_callbacks.solvers.spectrum import Blocks
 from alpha_callbacks.weights.weight import HOLD_BYTES, ROW_BLOCK_MULTIPLE, Weight, span_length, spans
 
-_PART = 2**37  # multiplications in an fp64 product that are worth a part: 3 to 6 s of one core
+_PART = 2**33  # multiplications in an fp64 product that are worth a part: a fifth of a second or more of one core
 _SQUARES = 4  # and no part is shorter than so many squares, since each takes a Gram matrix of its own
 
 
