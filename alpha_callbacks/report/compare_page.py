@@ -63,8 +63,8 @@ def _charts(comparison: Comparison, whole: DeltaSummary) -> list[Section]:
     groups = by_category(comparison)
     kinds = [group.layers for group in groups if group.count]
     against = (
-        "Left: alpha of B over alpha of A; a layer on the line has not changed. Right: the change itself, on its own "
-        "scale."
+        "Left: the value in B over that in A; a layer on the line has not changed. Right: the change itself, on its "
+        "own scale."
     )
     where = "Red: alpha is larger in B. Blue: alpha is smaller in B."
     ranked = any(not group.few for group in groups)  # the ranks over all layers stand at the top of the page

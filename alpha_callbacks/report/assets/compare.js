@@ -37,6 +37,8 @@
 
   function drawScatters() {
     const {title, a, b} = VALUES[value];
+    plots[0].setAttribute("aria-label", `${title} of B over ${title} of A`);
+    plots[1].setAttribute("aria-label", `Change of ${title} over ${title} of A`);
     const change = (i) => told(i, b(i) - a(i));
     const ends = all.flatMap((i) => [a(i), b(i)]).filter(Number.isFinite);
     const [low, high] = [Math.min(...bounds(ends)), Math.max(...bounds(ends))];

@@ -23,7 +23,7 @@ AH.metrics = (() => {
     })),
     relative_error: metric("relative_error", (digits) => ({
       value: (i, p) => L.number("relative_error", i, p), text: (v) => AH.percent(v, digits), end: (v) => AH.percent(Math.max(0, v), digits),
-      short: (v) => (v >= 1e-4 ? AH.percent(v, 2, "%") : v ? AH.number(v, 1) : "0"),
+      short: (v) => (v >= 1e-4 ? AH.percent(v, v < 0.01 ? 2 : 3, "%") : v ? AH.number(v, 1) : "0"),
     })),
   };
   const {relative_error, ...tails} = all;

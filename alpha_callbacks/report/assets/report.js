@@ -19,23 +19,19 @@
     {title: "layer", value: L.name}, {title: "category", value: L.category},
     {title: "shape", value: (i) => L.number("out_features", i) * L.number("in_features", i), text: L.shape, number: true}, share,
   ];
-  const errors = [
-    metric("relative_error"),
-    {title: "SQNR, dB", about: "−20 log10 of the relative error", number: true, value: (i) => L.sqnr(i, p()), text: (i) => L.sqnrText(i, p())},
-    {title: "MB", about: "What the weights take at this precision, scales included", number: true, value: (i) => L.megabytes(i, p()), text: (i) => AH.number(L.megabytes(i, p()), 3)},
-  ];
+  const error = metric("relative_error"); // SQNR and MB are in the table of formats
   const tails = [
-    metric("alpha_ratio"), metric("alpha"), metric("drift"), ...(L.lowBit.length ? [] : [metric("relative_error")]),
+    metric("alpha_ratio"), metric("alpha"), metric("drift"), ...(L.lowBit.length ? [] : [error]),
     field("stable_rank", "stable rank", 4, "‖W‖_F² / ‖W‖₂²"), field("ks_distance", "KS", 3, "Distance of the tail from a power law"),
     {title: "tail", about: "Is there a power-law tail? clear, doubtful or none", value: (i) => L.tail(i, p()) || "–", tone: (i) => (L.tail(i, p()) ? `tail-${L.tail(i, p())}` : "soft")},
-    {title: "status", value: (i) => L.word("status", i, p()), tone: (i) => (L.ok(i, p()) ? "soft" : "warn")},
+    ...(L.all.every((i) => L.precisions.every((_, at) => L.ok(i, at))) ? [] : [{title: "status", value: (i) => L.word("status", i, p()), tone: (i) => (L.ok(i, p()) ? "soft" : "warn")}]),
   ];
   const filters = [{label: "category", value: L.category}, {label: "tail", value: (i) => L.tail(i, L.reference) || "unjudged"}, {label: "status", value: (i) => (L.precisions.every((_, at) => L.ok(i, at)) ? "ok" : "not ok")},
     {label: "block", value: (i) => (L.block(i) === null ? "none" : String(L.block(i)))}];
   const layers = document.getElementById("layer-table");
   layers.append(AH.el("div", {class: "tools"}, AH.el("span", {class: "tool"}, "Precision", AH.view.precisions("Precision of the table"))));
   const table = AH.layerTable(layers, {
-    label: "Layers", rows: () => L.all, open, address: true, columns: L.lowBit.length ? [...columns, ...errors, ...tails] : [...columns, ...tails],
+    label: "Layers", rows: () => L.all, open, address: true, columns: L.lowBit.length ? [...columns, error, ...tails] : [...columns, ...tails],
     order: L.lowBit.length ? {column: columns.length, down: true} : null, filters,
   });
   AH.view.on(table.fill);
