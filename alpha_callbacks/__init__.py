@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.planning.recommend import recommend as recommend
     from alpha_callbacks.planning.recommend_options import RecommendOptions as RecommendOptions
     from alpha_callbacks.planning.recommendation import Recommendation as Recommendation
+    from alpha_callbacks.planning.write_model import Rounding as Rounding
     from alpha_callbacks.planning.write_model import write_model as write_model
     from alpha_callbacks.plots.category import plot_category as plot_category
     from alpha_callbacks.plots.compare_scatter import plot_comparison as plot_comparison
@@ -110,6 +111,7 @@ _HOMES = {
     "Reader": "checkpoints.checkpoint",
     "RecommendOptions": "planning.recommend_options",
     "Recommendation": "planning.recommendation",
+    "Rounding": "planning.write_model",
     "Row": "tables.table",
     "Rule": "control.rules",
     "ScanResult": "scanning.write_results",

@@ -54,6 +54,13 @@ def calibration() -> Text:
     )
 
 
+def long_calibration() -> str:
+    """Return a longer text to calibrate on: Python's reference on statements, strings, sequences and mappings."""
+    return "\n".join(
+        topics[name] for name in ("compound", "formatstrings", "string-methods", "typesseq", "typesmapping")
+    )
+
+
 def describe(texts: Sequence[Text]) -> list[str]:
     """Return one line per text: what it is, and whether it is the recorded one."""
     return [

@@ -9,6 +9,7 @@ from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_curve_files import (
     CURVE,
     PICTURE,
+    RANDOM,
     SCORES,
     PlanScore,
     plan_digest,
@@ -31,7 +32,8 @@ def keep_scores(
         if s.name == BASE:
             continue
         name = single if single and s.name == PLAN else s.name
-        digest = plan_digest(plans[name]) if name in plans else ""
+        owner = (single or name.rpartition(" for ")[2]) if name.startswith(RANDOM) else name
+        digest = plan_digest(plans[owner]) if owner in plans else ""
         kept.append(
             PlanScore(
                 name, s.average_bits, s.kl, s.kl_sem, s.kl_q99, s.kl_q999, s.top1, s.perplexity, digest, text, tokens

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 
 from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.plan_sentences import EXPLAINED
+from alpha_callbacks.planning.plan_sentences import EXPLAINED, sized
 from alpha_callbacks.planning.recommendation import Advice, Recommendation
 from alpha_callbacks.precisions.registry import all_precisions, families, get_precision
 
@@ -36,8 +36,8 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     rest = len(found.layers) - len(decided)
     out.print(
         f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} quantizable matrices"
-        + (f"; {plan.average_bits(budgeted=False):.3f} including {rest} more" if rest else "")
-        + f". {plan.nbytes / 1e9:.3f} GB in total, {_bytes_at_16(found) / 1e9:.3f} GB at 16 bits."
+        + (f", {plan.average_bits(budgeted=False):.3f} over all {len(found.layers)}" if rest else "")
+        + f". {sized(plan.nbytes)} in total, {sized(_bytes_at_16(found))} at 16 bits."
     )
     if get_precision(found.reference).low_bit:
         out.print(f"[yellow]• Alpha is that of {found.reference}: no wider precision was scanned.[/yellow]")
@@ -57,8 +57,8 @@ def print_plan(plan: Plan) -> None:
     out = console()
     counts = Counter(choice.precision for choice in plan.choices)
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    bits, size = plan.average_bits(budgeted=False), plan.nbytes / 1e9
-    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {size:.3f} GB.")
+    bits = plan.average_bits(budgeted=False)
+    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {sized(plan.nbytes)}.")
 
 
 def _line(advice: Advice) -> str:

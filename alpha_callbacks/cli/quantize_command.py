@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from alpha_callbacks.cli.terminal import say
 
 if TYPE_CHECKING:  # --help must not wait for torch
     from alpha_callbacks.planning.plan import Plan
+
+_ROUNDING = "Rounding"
 
 
 def quantize(
@@ -35,6 +37,36 @@ def quantize(
             rich_help_panel=shared.OUTPUT,
         ),
     ] = "compressed-tensors",
+    rounding: Annotated[
+        Literal["nearest", "gptq", "imatrix"],
+        typer.Option(
+            "--rounding",
+            parser=parsers.one_of("nearest", "gptq", "imatrix"),
+            metavar="NAME",
+            help="nearest; gptq (compressed-tensors, torchao: symmetric integers, the error of a column is made up for "
+            "in the next ones); imatrix (gguf: columns count by their inputs, as llama.cpp does it).",
+            rich_help_panel=_ROUNDING,
+        ),
+    ] = "nearest",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            help="Text for --rounding gptq or imatrix. Not one that you evaluate on.",
+            rich_help_panel=_ROUNDING,
+        ),
+    ] = None,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens",
+            parser=parsers.whole(at_least=2),
+            metavar="N",
+            help="How many tokens of that text; better as many as the widest layer has columns.",
+            rich_help_panel=_ROUNDING,
+        ),
+    ] = 4096,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -53,7 +85,7 @@ def quantize(
     ] = None,
     log_level: shared.LogLevel = "info",
 ) -> None:
-    """Write a quantized checkpoint according to a plan, by rounding to nearest.
+    """Write a quantized checkpoint according to a plan, by rounding to nearest or as --rounding says.
 
     It goes to --output-dir, a new folder; there is no default. Checkpoints in the formats compressed-tensors and
     torchao load with plain AutoModelForCausalLM.from_pretrained.
@@ -71,10 +103,16 @@ def quantize(
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.planning.plan_checks import check_plan
     from alpha_callbacks.planning.plan_json import write_plan
-    from alpha_callbacks.planning.write_model import write_model
+    from alpha_callbacks.planning.write_model import Rounding, write_model
 
     if output_dir is None and not dry_run:
         raise OptionError("output_dir: expected a folder for the checkpoint, got none. Give --output-dir or --dry-run.")
+    if (rounding == "nearest") != (calibration is None):
+        raise OptionError(
+            f"calibration: expected a text file with --rounding gptq or imatrix and with no other, got "
+            f"{'none' if calibration is None else calibration} with {rounding}."
+        )
+    way = None if rounding == "nearest" or calibration is None else Rounding(rounding, calibration, tokens)
     wanted = plan_for(model, plan)
     if not dry_run:
         check_target(wanted, target)
@@ -87,7 +125,7 @@ def quantize(
     if dry_run or output_dir is None:
         print_notes(_foreseen(replace(wanted, model=str(path)), target))
         return
-    print_notes(write_model(path, wanted, output_dir, target))
+    print_notes(write_model(path, wanted, output_dir, target, rounding=way))
     say(f"Checkpoint written to {output_dir}")
 
 

@@ -76,6 +76,17 @@ def recommend(
             rich_help_panel=_SENSITIVITY,
         ),
     ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensitivities",
+            metavar="FILE",
+            help="Weight each error by what training left: sensitivities.csv of a callback with sensitivities=True, or "
+            "its folder. Needs no text.",
+            rich_help_panel=_SENSITIVITY,
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -209,6 +220,7 @@ def recommend(
     from alpha_callbacks.cli.print_curve import print_budgets, print_curve
     from alpha_callbacks.cli.print_plan import print_recommendation
     from alpha_callbacks.errors import OptionError
+    from alpha_callbacks.evaluation.trained_sensitivities import read_sensitivities
     from alpha_callbacks.planning.plan_curve import better_below, plan_curve
     from alpha_callbacks.planning.plan_curve_files import CURVE, PICTURE, write_curve
     from alpha_callbacks.planning.recommend import recommend as make
@@ -222,14 +234,19 @@ def recommend(
         raise OptionError(
             "calibration: expected --sensitivity fisher with it, got none. Give that too, or omit --calibration."
         )
+    if sensitivities is not None and sensitivity == "fisher":
+        raise OptionError(
+            "sensitivities: expected a file or --sensitivity fisher, got both. A file needs neither text nor model."
+        )
     if target is not None and export_config is None:
         raise OptionError("export_config: expected a file for --format, got none. Give a file, or omit --format.")
     budgets: list[float | None] = [float(part) for part in parsers.names(avg_bits)] or [None]
     if len(budgets) > 1 and export_config is not None:
         raise OptionError("export_config: expected one budget with it, got several. Give one to --avg-bits.")
     low, high = map(float, bounds.split(","))
+    weighted = sensitivity == "fisher" or sensitivities is not None
     options = RecommendOptions(
-        policy="fisher" if sensitivity == "fisher" and policy in (None, "measured") else policy,
+        policy="fisher" if weighted and policy in (None, "measured") else policy,
         avg_bits=budgets[0],
         candidates=parsers.names(candidates) or None,
         bounds=(low, high),
@@ -246,6 +263,8 @@ def recommend(
     folder = results if results.is_dir() else results.parent
     source = model or _scanned(folder)
     fisher = None
+    if sensitivities is not None:
+        fisher = read_sensitivities(sensitivities, [layer.first.layer_name for layer in table.layers])
     if sensitivity == "fisher":
         for bits in budgets:  # whether there are such plans at all, before minutes of work
             make(table, replace(options, policy="measured", avg_bits=bits))

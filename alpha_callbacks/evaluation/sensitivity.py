@@ -51,7 +51,7 @@ def fisher_trace(
     found = targets(model, listed)
     sums = [0.0] * len(found)
     draws = torch.Generator().manual_seed(0)  # its own: the random state of the process stays
-    with torch.enable_grad(), _watched(model, _pieces(model, found), sums):
+    with torch.enable_grad(), _watched(model, pieces(model, found), sums):
         for i, window in enumerate(windows):
             _loss(model, window, draws if labels == "sampled" else None).backward()
             if on_progress is not None:
@@ -77,7 +77,7 @@ def _loss(model: nn.Module, window: Tensor, draws: torch.Generator | None) -> Te
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
     """Where a matrix is in the memory of its parameter.
 
     Attributes:
@@ -95,21 +95,21 @@ class _Piece:
         return gradient.as_strided(self.matrix.shape, self.matrix.stride(), gradient.storage_offset() + self.offset)
 
 
-def _pieces(model: nn.Module, found: Sequence[Target]) -> dict[nn.Parameter, list[_Piece]]:
+def pieces(model: nn.Module, found: Sequence[Target]) -> dict[nn.Parameter, list[Piece]]:
     """Return the parameters that hold matrices, with the matrices in each."""
     parameters = sorted((p for p in model.parameters() if p.numel()), key=lambda parameter: parameter.data_ptr())
     addresses = [parameter.data_ptr() for parameter in parameters]
-    pieces: dict[nn.Parameter, list[_Piece]] = {}
+    pieces: dict[nn.Parameter, list[Piece]] = {}
     for index, target in enumerate(found):
         address = target.matrix.data_ptr()
         parameter = parameters[bisect_right(addresses, address) - 1]
         offset = (address - parameter.data_ptr()) // parameter.element_size()
-        pieces.setdefault(parameter, []).append(_Piece(index, target.matrix, offset))
+        pieces.setdefault(parameter, []).append(Piece(index, target.matrix, offset))
     return pieces
 
 
 @contextmanager
-def _watched(model: nn.Module, pieces: Mapping[nn.Parameter, list[_Piece]], sums: list[float]) -> Iterator[None]:
+def _watched(model: nn.Module, pieces: Mapping[nn.Parameter, list[Piece]], sums: list[float]) -> Iterator[None]:
     """Let only these parameters have gradients, which are squared and freed; leave all as it was."""
 
     def take(parameter: Tensor) -> None:

@@ -16,6 +16,7 @@ from alpha_callbacks.tables.results_csv import cell
 from alpha_callbacks.utils.atomic_files import write_text
 
 CURVE, SCORES, PICTURE = "plan_curve.csv", "plan_scores.csv", "plan_curve"
+RANDOM = "random "  # what names of random plans begin with
 _CURVE_COLUMNS = ("policy", "average_bits", "gigabytes", "predicted_error", "mark")
 _REMEDY = "Run `alpha-hill {}` again, or remove the file to go on without it."
 
@@ -33,7 +34,7 @@ class PlanScore:
         kl_q999: KL that 99.9 % do not exceed.
         top1: share of tokens whose most likely successor is that of the base.
         perplexity: of the text.
-        digest: of the plan (`plan_digest`).
+        digest: of the plan (`plan_digest`), of a random one that of the plan whose bits it has; "" of uniform ones.
         text: name of the file.
         tokens: number of tokens.
     """
@@ -120,9 +121,15 @@ def _score(path: Path, line: dict[str, str]) -> PlanScore:
 
 
 def scores_of(plans: Mapping[str, Plan], scores: Sequence[PlanScore]) -> tuple[PlanScore, ...]:
-    """Return the scores without those of plans that were made anew or removed since."""
+    """Return the scores without those of plans that were made anew or removed since, and of their random plans."""
     digests = {name: plan_digest(plan) for name, plan in plans.items()}
-    return tuple(score for score in scores if not score.digest or digests.get(score.name) == score.digest)
+
+    def holds(score: PlanScore) -> bool:
+        if score.name.startswith(RANDOM):
+            return score.digest in digests.values()
+        return not score.digest or digests.get(score.name) == score.digest
+
+    return tuple(score for score in scores if holds(score))
 
 
 def _number(path: Path, line: dict[str, str], column: str, *, whole: bool = False) -> float:

@@ -73,3 +73,16 @@ def listed(names: Sequence[str], word: str = "and") -> str:
         ('fp8, int8 and int4', 'fp8')
     """
     return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def sized(nbytes: float) -> str:
+    """Return a size on disk as people say it, in decimal units.
+
+    Examples:
+        >>> sized(135e6 * 2), sized(6_212), sized(2.5e9)
+        ('270 MB', '6.21 kB', '2.5 GB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if nbytes >= factor:
+            return f"{nbytes / factor:.3g} {unit}"
+    return f"{nbytes / 1e3:.3g} kB"

@@ -53,7 +53,8 @@ def measured_costs(about: PlanProblem, *, fisher: Mapping[str, float] | None = N
         if fisher is not None:
             if row.layer_name not in fisher:
                 raise PlanError(
-                    f"{row.layer_name}: expected a sensitivity, the model has no such layer. Check --model."
+                    f"{row.layer_name}: expected a sensitivity, there is none. Check --model, or what was trained: "
+                    "frozen layers have none."
                 )
             weight = fisher[row.layer_name] * row.frobenius_norm**2 / max(1, row.out_features * row.in_features)
         costs[i] = [weight * about.error(i, candidate) ** 2 for candidate in about.candidates]

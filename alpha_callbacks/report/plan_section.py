@@ -12,7 +12,7 @@ from markupsafe import Markup
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_curve import CurvePoint
 from alpha_callbacks.planning.plan_curve_files import PlanScore, plan_files, read_curve, read_scores, scores_of
-from alpha_callbacks.planning.plan_sentences import sentences_of
+from alpha_callbacks.planning.plan_sentences import sentences_of, sized
 from alpha_callbacks.planning.recommendation_files import plan_of
 from alpha_callbacks.report.packing import coded
 from alpha_callbacks.report.page_shell import Section, Tile, fill
@@ -94,7 +94,7 @@ def _tiles(name: str, plan: Plan, scores: tuple[PlanScore, ...]) -> list[Tile]:
     decided = [choice for choice in plan.choices if choice.budgeted]
     tiles = [
         Tile(
-            f"{_bytes(before)} → {_bytes(plan.nbytes)}",
+            f"{sized(before)} → {sized(plan.nbytes)}",
             f"all matrices, at 16 bits and planned ({plan.nbytes / before:.0%})",
         ),
         Tile(f"{plan.average_bits():.3f} bits", f"per weight, over the {len(decided)} matrices that are decided about"),
@@ -107,13 +107,6 @@ def _tiles(name: str, plan: Plan, scores: tuple[PlanScore, ...]) -> list[Tile]:
         )
         tiles.append(Tile(f"{score.top1:.1%}", "of tokens keep their most likely successor"))
     return tiles
-
-
-def _bytes(size: float) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size / 1e3:.3g} kB"
 
 
 def _formats(plan: Plan, table: Table) -> dict[str, Any]:

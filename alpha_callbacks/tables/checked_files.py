@@ -8,7 +8,10 @@ from typing import Any
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.tables.csv_lines import csv_rows
 from alpha_callbacks.utils.json_text import read_json
+from alpha_callbacks.utils.labels import middle_out
 from alpha_callbacks.utils.regular_files import read_regular, reason_of
+
+_LINE = 120  # characters of the first line of a file that is something else
 
 
 def read_json_object(path: Path, *, remedy: str) -> dict[str, Any] | None:
@@ -51,7 +54,7 @@ def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> 
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"{path}: expected CSV, got {reason_of(error)}. {remedy}") from error
     if absent := [name for name in required if name not in columns]:
-        got = ", ".join(columns) or "an empty file"
+        got = middle_out(", ".join(columns), _LINE) or "an empty file"
         raise ResultsError(f"{path}: expected the column {absent[0]}, got {got}. {remedy}")
     for i, row in enumerate(rows, 1):
         if len(row) != len(columns):

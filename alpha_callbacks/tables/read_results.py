@@ -34,7 +34,9 @@ def read_results(path: str | Path) -> Table:
     """
     path = Path(path)
     path = path / RESULTS if path.is_dir() else path
-    lines = read_csv_lines(path, remedy="Give the results of `alpha-hill scan`, or scan again.")
+    lines = read_csv_lines(
+        path, required=("layer_name",), remedy="Give the results of `alpha-hill scan`, or scan again."
+    )
     if lines is None:
         raise ResultsError(f"{path}: expected the results of `alpha-hill scan`, found nothing there.")
     names = [name.removeprefix("status_") for name in (lines[0] if lines else ()) if str(name).startswith("status_")]

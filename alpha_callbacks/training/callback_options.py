@@ -41,6 +41,8 @@ class CallbackOptions:
         threads: number of CPU threads.
         alerts: rules that warn, and may stop the run, see `Monitor`.
         baseline: "start", a path or a model id: also analyse the updates W - W0, see `Monitor`.
+        sensitivities: when training ends, write what an optimizer of Adam's kind knows of each layer's gradients to
+            sensitivities.csv, for `recommend --sensitivities`.
         on_error: "warn" or "raise".
 
     Attributes:
@@ -48,6 +50,7 @@ class CallbackOptions:
         monitor: does the work; `monitor.last` is the newest snapshot.
         output_dir: the folder that the user named, or None.
         reads_checkpoints: True with weights="checkpoint".
+        keeps_sensitivities: True with sensitivities=True.
 
     Raises:
         OptionError: an option that cannot be used.
@@ -79,6 +82,7 @@ class CallbackOptions:
         threads: int | None = None,
         alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
         baseline: str | Path | None = None,
+        sensitivities: bool = False,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         self.schedule = Schedule(every)
@@ -119,3 +123,4 @@ class CallbackOptions:
         )
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.reads_checkpoints = weights == "checkpoint"
+        self.keeps_sensitivities = sensitivities

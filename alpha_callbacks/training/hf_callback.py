@@ -113,6 +113,8 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
             self._warn_if_replaced(model, step, f"it has those of the best checkpoint, {best}")
         else:
             self._look(args, state, control, model, "end")
+        if state.is_world_process_zero:
+            self._keep_sensitivities(model, [kwargs["optimizer"]])
         self._warn_if_nothing_measured()
         self.monitor.finish()  # before another callback ends the run of a logger
 

@@ -161,6 +161,8 @@ class AlphaHillCallback(TrainingCallback, Callback):
         self._look_after_saves(trainer, pl_module)
         if self._hooks is not None:
             self._look(trainer, pl_module, "end", self._hooks)
+            if trainer.is_global_zero:
+                self._keep_sensitivities(pl_module, trainer.optimizers)
             self._finish(trainer, self._hooks)
             self._warn_if_replaced(pl_module, trainer.global_step)
 

@@ -1,11 +1,16 @@
 """What the callbacks of all training frameworks do alike: decide whether a state is measured, and have it measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from alpha_callbacks.evaluation.trained_sensitivities import (
+    SENSITIVITIES,
+    optimizer_sensitivities,
+    write_sensitivities,
+)
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callback_options import CallbackOptions
 from alpha_callbacks.training.saved_weights import Place, Saved
@@ -108,6 +113,20 @@ class TrainingCallback(CallbackOptions):
                 why,
                 step + 1,
             )
+
+    def _keep_sensitivities(self, model: nn.Module, optimizers: Iterable[Any]) -> None:
+        """Write what the optimizers know of each layer, if that is wanted. For the first rank; never raises.
+
+        Args:
+            model: the module after training.
+            optimizers: of the run.
+        """
+        if not self.keeps_sensitivities:
+            return
+        try:
+            write_sensitivities(optimizer_sensitivities(model, optimizers), self.monitor.output_dir)
+        except Exception as error:  # training is over, and what it made must not be lost
+            _log.warning("alpha-Hill: no %s: %s", SENSITIVITIES, error)
 
     def _warn_if_nothing_measured(self) -> None:
         """Warn after a run with weights="checkpoint" that wrote no checkpoint: there was nothing to read."""

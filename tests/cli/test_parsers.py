@@ -58,6 +58,7 @@ BAD = {
     "--solver": choice("exact", "fast"),
     "--policy": choice("measured", "alphaq", "thresholds"),
     "--sensitivity": choice("none", "fisher"),
+    "--rounding": choice("nearest", "gptq", "imatrix"),
     "--protect": choice("high-alpha", "low-alpha"),
     "--log-level": choice("debug", "info", "warning", "error"),
     "--plot-format": [("xyz", r"expected some of png, pdf, svg, got 'xyz'\.")],
@@ -77,7 +78,7 @@ BAD = {
     "--save-plan": FILES,
 }  # fmt: skip
 # Any text may be right: the library looks.
-FREE = {"--model", "--base", "--plan", "--text", "--calibration", "--revision"}
+FREE = {"--model", "--base", "--plan", "--text", "--calibration", "--sensitivities", "--revision"}
 CASES = [
     (command, flag, option.opts[0], value, message)
     for command, option in options()

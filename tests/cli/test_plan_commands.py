@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.cli.app import app, main
+from alpha_callbacks.evaluation.trained_sensitivities import write_sensitivities
 from alpha_callbacks.planning.plan_json import read_plan
 from alpha_callbacks.precisions.registry import all_precisions, families
+from alpha_callbacks.tables.read_results import read_results
+from tests.conftest import REPOSITORY
 
 RUNNER = CliRunner(env={"COLUMNS": "160", "TERM": "dumb", "NO_COLOR": "1"})
 
@@ -58,8 +61,8 @@ def test_precisions_tells_what_a_family_lacks(monkeypatch: pytest.MonkeyPatch) -
     absent = replace(next(family for family in families() if family.name == "gguf"), examples=())
     monkeypatch.setattr("alpha_callbacks.cli.print_plan.families", lambda: (absent,))
     monkeypatch.setattr("alpha_callbacks.cli.print_plan.all_precisions", list)
-    options = "q8_0, q5_1, q5_0, q4_1, q4_0, mxfp4, tq2_0, tq1_0"
-    assert f"gguf; options: {options}; not available: needs the extra gguf" in run("precisions")
+    options = "q8_0, q5_1, q5_0, q4_1, q4_0, mxfp4, tq2_0, tq1_0, q6_k, q5_k, q4_k, q3_k, q2_k, iq4_nl, iq4_xs, iq3_s"
+    assert f"gguf; options: {options}, iq3_xxs; not available: needs the extra gguf" in run("precisions")
 
 
 def test_recommend_writes_a_plan_and_a_reason_for_every_layer(scanned: Path, tmp_path: Path) -> None:
@@ -143,6 +146,16 @@ def test_fisher_and_evaluate(scanned: Path, tmp_path: Path, text: Path) -> None:
     assert [row["name"] for row in measured][-2:] == ["plan_5", "plan_6"] and all(float(row["kl"]) for row in measured)
 
 
+def test_sensitivities_of_a_training_run(scanned: Path, tmp_path: Path) -> None:
+    layers = [row.layer_name for row in read_results(scanned)]
+    write_sensitivities({f"module.{name}": 1e-6 if ".0." in name else 1.0 for name in layers}, tmp_path)
+    output = run("recommend", scanned, "--avg-bits", 6, "--sensitivities", tmp_path, "-o", tmp_path / "out")
+    assert "Policy fisher: " in output
+    bits = {c.layer_name: c.effective_bits for c in read_plan(tmp_path / "out" / "plan.json").choices if c.budgeted}
+    first = [value for name, value in bits.items() if ".0." in name]
+    assert sum(first) / len(first) < sum(bits.values()) / len(bits) - 0.5
+
+
 def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> None:
     pytest.importorskip("compressed_tensors")
     config = tmp_path / "patterns.json"
@@ -157,7 +170,9 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     assert precisions["model.layers.0.mlp.up_proj"] == "bf16" == precisions["lm_head"]
     assert precisions["model.layers.1.mlp.up_proj"] == "int4_g32"
     assert precisions["model.layers.1.self_attn.q_proj"] == "int8_g32"
-    run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "out")
+    by_inputs = ("--rounding", "gptq", "--calibration", REPOSITORY / "LICENSE", "--tokens", 128)
+    output = run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "out", *by_inputs)
+    assert "note: GPTQ rounded 2" in output and "layers by their inputs on 128 tokens of " in output
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["ignore"]
 
 
@@ -172,6 +187,14 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
             "--calibration: expected --sensitivity fisher with it, got none",
         ),
         (("recommend", "SCAN", "--format", "gguf"), "--export-config: expected a file for --format, got none"),
+        (
+            ("recommend", "SCAN", "--sensitivities", "SCAN"),
+            "expected the sensitivities of a training run, found nothing",
+        ),
+        (
+            ("recommend", "SCAN", "--sensitivity", "fisher", "--sensitivities", "SCAN"),
+            "--sensitivities: expected a file or --sensitivity fisher, got both.",
+        ),
         (("recommend", "SCAN", "--sensitivity", "fisher", "--calibration", "nowhere", "--avg-bits", 2), "a mean"),
         (
             ("recommend", "SCAN", "--keep", "q_proyect"),
@@ -192,6 +215,18 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
         (("quantize", EMBEDDED, "--plan", "SCAN/run.json", "--dry-run"), "Make a plan with `alpha-hill recommend`"),
         (("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run"), "nowhere.json: expected a plan or a layer"),
         (("quantize", EMBEDDED, "--plan", "nowhere.json"), "--output-dir: expected a folder"),
+        (
+            ("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run", "--rounding", "gptq"),
+            "--calibration: expected a text file with --rounding gptq or imatrix and with no other, got none with",
+        ),
+        (
+            ("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run", "--calibration", "x.txt"),
+            "got x.txt with nearest.",
+        ),
+        (
+            ("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run", "--rounding", "awq"),
+            "--rounding: expected one of nearest, gptq, imatrix, got 'awq'.",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(

@@ -113,4 +113,7 @@ def test_plans_of_a_folder_and_scores_of_plans_that_were_made_anew(tmp_path: Pat
         PlanScore(name, 4.5, 0.1, 0, 0, 0, 1, 1, digest, "t", 1)
         for name, digest in (("plan", plan_digest(plan)), ("plan_4", plan_digest(other)), ("uniform int4_g32", ""))
     )
-    assert scores_of({"plan": plan, "plan_4": plan}, (kept, stale, uniform)) == (kept, uniform)
+    drawn, old = (replace(kept, name=f"random {i}", digest=plan_digest(p)) for i, p in ((1, plan), (2, other)))
+    early = replace(old, digest="")  # of a version that did not say whose it is
+    every = (kept, stale, uniform, drawn, old, early)
+    assert scores_of({"plan": plan, "plan_4": plan}, every) == (kept, uniform, drawn)

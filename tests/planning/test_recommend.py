@@ -285,7 +285,7 @@ def test_budgeted_policies_need_formats_to_choose_from() -> None:
 
 
 def test_fisher_without_a_layer_names_it() -> None:
-    with pytest.raises(PlanError, match=f"{LAYERS[3]}: expected a sensitivity"):
+    with pytest.raises(PlanError, match=f"{LAYERS[3]}: expected a sensitivity, there is none"):
         fisher = {name: 1.0 for name in LAYERS if name != LAYERS[3]}
         recommend(low_bit_table(), RecommendOptions(policy="fisher", avg_bits=5), fisher=fisher)
 

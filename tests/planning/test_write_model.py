@@ -8,7 +8,7 @@ from alpha_integrations.quantizers.model_folder import whole_folder
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.write_model import write_model
+from alpha_callbacks.planning.write_model import Rounding, write_model
 from alpha_callbacks.utils import plugins
 from tests.support.plan_examples import plan_of
 
@@ -41,6 +41,18 @@ def test_the_writer_gets_what_was_asked(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(plugins, "load", lambda group, name, **_: writer)
     notes = write_model(str(tmp_path), PLANS["torchao"], str(tmp_path / "out"), "mine")
     assert notes == (str(tmp_path), "1", str(tmp_path / "out"))
+
+
+def test_a_writer_of_another_package_is_not_given_a_rounding_that_it_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = Rounding("gptq", tmp_path / "text")
+    monkeypatch.setattr(plugins, "names", lambda group: ["mine"])
+    monkeypatch.setattr(plugins, "load", lambda group, name, **_: lambda model, plan, output_dir: ())
+    with pytest.raises(PlanError, match="mine: expected another --rounding than gptq: it rounds to nearest only"):
+        write_model(tmp_path, PLANS["torchao"], tmp_path / "out", "mine", rounding=way)
+    monkeypatch.setattr(plugins, "load", lambda *_, **__: lambda model, plan, output_dir, rounding: (rounding.method,))
+    assert write_model(tmp_path, PLANS["torchao"], tmp_path / "out", "mine", rounding=way) == ("gptq",)
 
 
 def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -43,13 +43,17 @@ def test_rows_without_alpha_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found none"),
+        ("", "expected the column layer_name, got an empty file"),
         ("layer_name,category\na,b\n", "found none"),
         ("layer_name,status_fp32\n", "found none"),
         ("layer_name,status_fp33\na,ok\n", "fp33"),
         ("layer_name,status_fp32,alpha_fp32\na,ok,many\n", "a, alpha: expected a number, got 'many'"),
         ("layer_name,status_fp32\na,ok\n", "expected the columns of this version"),
         ("layer_name,status_fp32\na,ok\nb\n", "expected 2 cells per line, row 2 has another number"),
+        (
+            "Once upon a time,\nthere were, as they say, three\n",
+            "expected the column layer_name, got Once upon a time, ",
+        ),
         ("layer_name,status_fp32\na,ok,3\n", "expected 2 cells per line, row 1 has another number"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The block formats of llama.cpp as precisions: `gguf:q8_0`, `gguf:q4_0`, ..., computed by the package gguf."""
+"""The block formats of llama.cpp as precisions: `gguf:q8_0`, `gguf:q4_k`, ..., computed by gguf or by ggml itself."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,21 +12,26 @@ from torch import Tensor
 from alpha_callbacks.errors import MissingExtraError, OptionError
 from alpha_callbacks.precisions.encoding import Encoding
 from alpha_callbacks.precisions.precision import Family, Precision, Storage
+from alpha_integrations import ggml_rounding
 
-# The types that gguf can quantize, with the bits of one code; K- and I-quants it can only dequantize.
-_CODE_BITS = {"q8_0": 8, "q5_1": 5, "q5_0": 5, "q4_1": 4, "q4_0": 4, "mxfp4": 4, "tq2_0": 2, "tq1_0": 2}
-_WITH_MINIMUM = ("q5_1", "q4_1")
+# The types that gguf can quantize, with the bits of one code; the others it can only dequantize.
+_OF_GGUF = {"q8_0": 8, "q5_1": 5, "q5_0": 5, "q4_1": 4, "q4_0": 4, "mxfp4": 4, "tq2_0": 2, "tq1_0": 2}
+_CODE_BITS = _OF_GGUF | ggml_rounding.CODE_BITS
+_WITH_MINIMUM = ("q5_1", "q4_1", *ggml_rounding.WITH_MINIMUM)
 _PREFIX = "gguf"
 
 
 def _make(options: Sequence[str]) -> Precision:
     name = "_".join(options) or next(iter(_CODE_BITS))
     if name not in _CODE_BITS:
-        raise OptionError(f"expected one of {', '.join(_CODE_BITS)} (gguf can quantize no other), got {name!r}.")
+        raise OptionError(f"expected one of {', '.join(_CODE_BITS)} (no other can be quantized), got {name!r}.")
     try:
         import gguf
     except ImportError as error:
         raise MissingExtraError(f"{_PREFIX}:{name}", "gguf") from error
+    own = name in ggml_rounding.CODE_BITS
+    if own and not ggml_rounding.has_library():
+        raise MissingExtraError(f"{_PREFIX}:{name}", ggml_rounding.EXTRA)
     kind = gguf.GGMLQuantizationType[name.upper()]
     block, size = gguf.GGML_QUANT_SIZES[kind]
     return Precision(
@@ -34,11 +39,11 @@ def _make(options: Sequence[str]) -> Precision:
         aliases=(),
         bits=size * 8 / block,
         eps=None,
-        round_trip=partial(_round_trip, kind),
+        round_trip=partial(_by_ggml if own else _round_trip, kind),
         storage=Storage(size * 8 / block),
         encoding=Encoding(name, _CODE_BITS[name], "group", block, symmetric=name not in _WITH_MINIMUM, scale="ggml"),
         column_multiple=block,
-        same_as="gguf",
+        same_as="llama.cpp" if own else "gguf",
         source="llama.cpp, ggml-quants",
     )
 
@@ -49,6 +54,19 @@ def _round_trip(kind: Any, rows: Tensor, largest: float) -> Tensor:
     array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
     with np.errstate(over="ignore", invalid="ignore"):  # scales beyond fp16 become inf or 0, which the result shows
         values = gguf.dequantize(gguf.quantize(array, kind), kind)
+    return torch.from_numpy(values).to(rows.device)
+
+
+def _by_ggml(kind: Any, rows: Tensor, largest: float) -> Tensor:
+    """Return the rows after the format; inf for those whose scales fp16 cannot hold by far."""
+    import gguf
+
+    array = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+    held = ggml_rounding.holds(array)
+    values = np.full_like(array, np.inf)
+    if held.any():
+        with np.errstate(over="ignore", invalid="ignore"):
+            values[held] = gguf.dequantize(ggml_rounding.rounded(array[held], kind), kind)
     return torch.from_numpy(values).to(rows.device)
 
 

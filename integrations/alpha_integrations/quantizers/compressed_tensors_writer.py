@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.write_model import Rounding, refused
+from alpha_callbacks.precisions.gptq_rounding import Codes
 from alpha_callbacks.precisions.minifloat import E2M1, E4M3, power_of_two_below
 from alpha_integrations.quantizers.compressed_tensors_export import checked_modules, quantization_config
+from alpha_integrations.quantizers.gptq_layers import gptq_layers
 from alpha_integrations.quantizers.loaded_model import LoadedModel
 from alpha_integrations.quantizers.model_folder import (
     check_layers,
@@ -27,18 +30,22 @@ _LOADS = "no zero points, because transformers cannot load them; the exported co
 _SCALE_ERROR = 2.0**-8  # rounding to bf16 makes half of it
 
 
-def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
+def write(model: Path, plan: Plan, output_dir: Path, rounding: Rounding | None = None) -> tuple[str, ...]:
     """Quantize a checkpoint and save it with its tokenizer.
 
     Args:
         model: checkpoint folder, or a .gguf file of the same model (which is dequantized first).
         plan: with module paths as layer names.
         output_dir: a new or empty folder.
+        rounding: GPTQ, or None.
 
     Raises:
-        PlanError: a format that cannot be held, a plan of another model, or scales that the model's dtype cannot hold.
+        PlanError: a format that cannot be held, a plan of another model, scales that the model's dtype cannot hold, or
+            a text or a model that GPTQ cannot use.
         MissingExtraError: compressed-tensors or transformers is not installed.
     """
+    if rounding is not None and rounding.method != "gptq":
+        raise refused(_TARGET, rounding, "has nearest and gptq")
     modules = checked_modules(plan, _TARGET, LoadedModel.of(str(model)))
     refuse_left(_TARGET, modules)
     refuse_unheld(_TARGET, modules.low, lambda encoding: encoding.symmetric, _LOADS)
@@ -61,13 +68,21 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         check_layers(loaded, modules)
         weights = {name: loaded.get_submodule(name).weight.detach() for name in modules.low}  # before a cast
         stored, dtype = loaded.dtype, planned_dtype(plan.choices)
-        if dtype is not None and dtype.itemsize < stored.itemsize:
-            loaded.to(dtype)
+        cast = dtype if dtype is not None and dtype.itemsize < stored.itemsize else None
+        codes, notes = dict[str, Codes](), tuple[str, ...]()
+        if rounding is not None:
+            codes, notes = gptq_layers(model, loaded, modules.low, rounding, cast, _TARGET)
+        if cast is not None:
+            loaded.to(cast)
         settings = {**quantization_config(modules.low, modules.wide), "quantization_status": "initialized"}
         apply_quantization_config(loaded, QuantizationConfig.model_validate(settings), show_progress=False)
         for name in modules.low:
             module = loaded.get_submodule(name)
-            _fill(module, weights.pop(name).float(), name)
+            weight = weights.pop(name).float()
+            if name in codes:
+                _fill_codes(module, codes.pop(name), name)
+            else:
+                _fill(module, weight, name)
             compress_module(module)
         compressor = ModelCompressor.from_pretrained_model(loaded)
         loaded.save_pretrained(folder)
@@ -76,7 +91,20 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         stayed, family = loaded.dtype, type(loaded)
         del loaded, places, compressor, module  # so that the memory is that of one model
         check_loads(folder, family, _TARGET)
-    return (*_notes(stored, stayed, dtype), *fused_notes(modules.low))
+    return (*notes, *_notes(stored, stayed, dtype), *fused_notes(modules.low))
+
+
+def _fill_codes(module: Any, codes: Codes, name: str) -> None:
+    """Set the scales of a module that a configuration was applied to, and its weight to what the codes say.
+
+    Raises:
+        PlanError: the dtype of the scales cannot hold them.
+    """
+    held = module.weight_scale
+    held.data.copy_(codes.scales.reshape(held.shape))
+    if not torch.equal(held.float(), codes.scales.reshape(held.shape)):
+        raise PlanError(f"{name}: expected scales that {held.dtype} holds, got others. Save the model in bf16 first.")
+    module.weight = nn.Parameter(codes.weight(), requires_grad=False)
 
 
 def _fill(module: Any, weight: Tensor, name: str) -> None:

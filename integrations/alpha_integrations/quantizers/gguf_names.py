@@ -25,8 +25,9 @@ _LANGUAGE = re.compile(r"^(?:(model\.)?language_model\.(model\.)?)")
 _OTHER_MODALITY = re.compile(r"(^|\.)(vision|visual|audio|multi_modal|mm_|image)\w*\.")  # a file of its own (mmproj)
 _SPLIT = (".attn_kv_b.", (".attn_k_b.", ".attn_v_b."))  # what the converter makes of latent attention
 _HOLDS = (
-    "gguf_q8_0, gguf_q5_1, gguf_q5_0, gguf_q4_1, gguf_q4_0, gguf_mxfp4, mxfp4_floor, fp16, bf16, fp32. int8 and int4 "
-    "are other numbers than Q8_0 and Q4_0: scan with --precisions gguf:q8_0,gguf:q4_0"
+    "gguf_q8_0, gguf_q5_1, gguf_q5_0, gguf_q4_1, gguf_q4_0, K-quants (gguf_q4_k, ...), gguf_iq4_nl, gguf_iq4_xs, "
+    "gguf_iq3_s, gguf_iq3_xxs, gguf_mxfp4, mxfp4_floor, fp16, bf16, fp32. int8 and int4 are other numbers than Q8_0 "
+    "and Q4_0: scan with --precisions gguf:q8_0,gguf:q4_0"
 )
 
 
@@ -56,7 +57,7 @@ def tensor_types(plan: Plan) -> dict[str, TensorType]:
     """
     modules = plan.modules()
     refuse(_TARGET, [choice for choice in modules.values() if _kind(choice) is None], _HOLDS)
-    rename = _renamer(list(dict.fromkeys(choice.tied_to or name for name, choice in modules.items())))
+    rename = renamer(list(dict.fromkeys(choice.tied_to or name for name, choice in modules.items())))
     found: dict[str, TensorType] = {}
     for name, choice in modules.items():
         kind, tensor = _kind(choice) or "", rename(choice.tied_to or name)
@@ -102,7 +103,7 @@ def _kind(choice: Choice) -> str | None:
     return encoding.element if encoding.scale == "ggml" else None
 
 
-def _renamer(names: Sequence[str]) -> Callable[[str], str]:
+def renamer(names: Sequence[str]) -> Callable[[str], str]:
     """Return the function from module paths of a plan to tensors of a GGUF file; "" for those of another file.
 
     Raises:

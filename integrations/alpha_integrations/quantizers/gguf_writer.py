@@ -1,6 +1,7 @@
 """A GGUF file with the types of a plan, made from another GGUF file; llama.cpp runs it."""
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.write_model import Rounding, refused
+from alpha_integrations import ggml_rounding
+from alpha_integrations.quantizers.gguf_importance import importance_matrix
 from alpha_integrations.quantizers.gguf_names import MXFP4, TIES, TensorType, tensor_types
 from alpha_integrations.quantizers.model_folder import whole_folder
 
@@ -23,18 +27,22 @@ _MADE_ANEW = (
 _FLOATS = ("F32", "F16", "BF16")
 
 
-def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
+def write(model: Path, plan: Plan, output_dir: Path, rounding: Rounding | None = None) -> tuple[str, ...]:
     """Copy a GGUF file, the plan's tensors in the plan's types and the others as they are.
 
     Args:
         model: .gguf file, or a folder with a single one.
         plan: with the file's tensors as layer names (blk.0.ffn_up), as a scan of it gives.
         output_dir: a new or empty folder, for model.gguf.
+        rounding: by an importance matrix, or None.
 
     Raises:
-        PlanError: not such a file, a plan of another model, or a choice that no ggml type holds.
-        MissingExtraError: the package gguf is not installed.
+        PlanError: not such a file, a plan of another model, a choice that no ggml type holds, or a text or model that
+            gives no importance matrix.
+        MissingExtraError: the package gguf, or ggml's library, is not installed.
     """
+    if rounding is not None and rounding.method != "imatrix":
+        raise refused(_TARGET, rounding, "has nearest and imatrix")
     wanted = tensor_types(plan)
     try:
         import gguf
@@ -45,20 +53,23 @@ def write(model: Path, plan: Plan, output_dir: Path) -> tuple[str, ...]:
         _require_whole(reader, model)
         tensors = {str(tensor.name): tensor for tensor in reader.tensors}
         _check(wanted, tensors)
-        writer = gguf.GGUFWriter(folder / _NAME, str(reader.get_field("general.architecture").contents()))
-        _copy_fields(reader, writer)
         kinds = {name: _kind(tensor, wanted.get(name)) for name, tensor in tensors.items()}
-        for name, tensor in tensors.items():
-            shape = [int(size) for size in reversed(tensor.shape)]
-            stored = gguf.quant_shape_to_byte_shape(shape, kinds[name])
-            writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kinds[name])
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for name, tensor in tensors.items():  # one at a time, so that memory is one tensor
-            writer.write_tensor_data(_data(tensor, kinds[name]))
-        writer.close()
-    return _notes(wanted, tensors)
+        matrix, notes = dict[str, Any](), tuple[str, ...]()
+        if rounding is not None:
+            matrix, notes = importance_matrix(_single_file(model), plan, rounding)
+        architecture = str(reader.get_field("general.architecture").contents())
+        with closing(gguf.GGUFWriter(folder / _NAME, architecture)) as writer:
+            _copy_fields(reader, writer)
+            for name, tensor in tensors.items():
+                shape = [int(size) for size in reversed(tensor.shape)]
+                stored = gguf.quant_shape_to_byte_shape(shape, kinds[name])
+                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kinds[name])
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_ti_data_to_file()
+            for name, tensor in tensors.items():  # one at a time, so that memory is one tensor
+                writer.write_tensor_data(_data(tensor, kinds[name], matrix.get(name)))
+    return (*notes, *_notes(wanted, tensors))
 
 
 def _kind(tensor: Any, found: TensorType | None) -> Any:
@@ -67,13 +78,25 @@ def _kind(tensor: Any, found: TensorType | None) -> Any:
     return gguf.GGMLQuantizationType[found.kind.upper()] if found else tensor.tensor_type
 
 
-def _data(tensor: Any, kind: Any) -> Any:
-    """Return the bytes of a tensor in a type."""
+def _data(tensor: Any, kind: Any, importance: Any) -> Any:
+    """Return the bytes of a tensor in a type, shape (..., bytes of a row).
+
+    Raises:
+        PlanError: values that the type cannot hold by far.
+    """
     import gguf
 
-    if kind != tensor.tensor_type:
-        return gguf.quantize(gguf.dequantize(tensor.data, tensor.tensor_type), kind).view(np.uint8)
-    return tensor.data.view(np.uint8)
+    if kind == tensor.tensor_type:
+        return tensor.data.view(np.uint8)
+    values = gguf.dequantize(tensor.data, tensor.tensor_type)
+    if importance is None and kind.name.lower() not in ggml_rounding.CODE_BITS:
+        return gguf.quantize(values, kind).view(np.uint8)
+    rows = values.reshape(-1, values.shape[-1])
+    if not ggml_rounding.holds(rows).all():
+        raise PlanError(
+            f"{tensor.name}: expected finite weights below 1e10 for {kind.name}, got others. Keep it at bf16."
+        )
+    return ggml_rounding.rounded(rows, kind, importance).reshape(*values.shape[:-1], -1)
 
 
 def _open(file: Path) -> Any:

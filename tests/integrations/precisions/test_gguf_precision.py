@@ -57,10 +57,38 @@ def test_q8_0_is_the_default() -> None:
 
 
 def test_only_what_gguf_can_quantize() -> None:
-    with pytest.raises(
-        OptionError, match="precision 'gguf:q4_k': expected one of q8_0, .*can quantize no other.*'q4_k'"
-    ):
-        get_precision("gguf:q4_k")
+    with pytest.raises(OptionError, match="precision 'gguf:iq1_s': expected one of q8_0, .*no other can be.*'iq1_s'"):
+        get_precision("gguf:iq1_s")
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "multiple"),
+    [("q4_k", 4.5, 256), ("q6_k", 6.5625, 256), ("iq4_xs", 4.25, 256), ("iq4_nl", 4.5, 32)],
+)
+def test_types_that_ggml_itself_quantizes(name: str, bits: float, multiple: int) -> None:
+    import gguf
+
+    pytest.importorskip("xllamacpp")
+    from alpha_integrations import ggml_rounding
+
+    precision, kind = get_precision(f"gguf:{name}"), gguf.GGMLQuantizationType[name.upper()]
+    assert precision.name == f"gguf_{name}" and precision.bits == bits and precision.column_multiple == multiple
+    assert precision.fits(512) and not precision.fits(576 + 16) and precision.same_as == "llama.cpp"
+    w = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 512)).astype(np.float32))
+    out = precision.round_trip(w, 1.0)
+    assert np.array_equal(out.numpy(), gguf.dequantize(ggml_rounding.rounded(w.numpy(), kind), kind))
+    w[1, 7] = 1e30  # ggml would end the process with some types
+    wide = precision.round_trip(w, 1e30)
+    assert bool(torch.isinf(wide[1]).all()) and torch.equal(wide[[0, 2]], out[[0, 2]])
+
+
+def test_without_ggml_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alpha_integrations import ggml_rounding
+    from alpha_integrations.precisions import gguf_precision
+
+    monkeypatch.setattr(ggml_rounding, "has_library", lambda: False)
+    with pytest.raises(MissingExtraError, match=r'gguf:q4_k needs.*"\.\[ggml\]"'):
+        gguf_precision.FAMILY.make(["q4_k"])
 
 
 def test_a_scale_beyond_fp16_is_not_finite_and_gives_no_warning() -> None:

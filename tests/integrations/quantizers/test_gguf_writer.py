@@ -5,16 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from alpha_integrations import ggml_rounding
 
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import PlanError
+from alpha_callbacks.evaluation.input_moments import input_squares
+from alpha_callbacks.evaluation.language_model import load_language_model
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.layer_config import layers_of
-from alpha_callbacks.planning.plan import Plan
-from alpha_callbacks.planning.write_model import write_model
+from alpha_callbacks.planning.plan import Choice, Plan
+from alpha_callbacks.planning.write_model import Rounding, write_model
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.weights.layer_names import block_index
+from tests.conftest import REPOSITORY
 from tests.support.plan_examples import plan_of
+from tests.support.tiny_gguf import write_tiny_gguf
 
 gguf = pytest.importorskip("gguf")
 
@@ -78,6 +83,49 @@ def test_the_plan_is_in_the_file(source: Path, tmp_path: Path) -> None:
         assert torch.equal(values(after[choice.layer_name]), expected)
     for name in ("token_embd", "output_norm"):
         assert before[name].data.tobytes() == after[name].data.tobytes()
+
+
+def test_types_of_ggml_itself(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    write_model(source, plan(blk__0__ffn_up="gguf:iq4_nl"), tmp_path / "out", "gguf")
+    before, after = tensors(source)["blk.0.ffn_up"], tensors(tmp_path / "out" / "model.gguf")["blk.0.ffn_up"]
+    weight = values(before)
+    assert after.tensor_type is KINDS.IQ4_NL
+    assert torch.equal(values(after), get_precision("gguf:iq4_nl").round_trip(weight, 1.0))
+
+
+def test_weights_that_ggml_cannot_be_given(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setattr(ggml_rounding, "_LARGEST", 0.5)
+    with pytest.raises(PlanError, match=r"blk\.0\.ffn_up\.weight: expected finite weights below 1e10 for IQ4_NL"):
+        write_model(source, plan(blk__0__ffn_up="gguf:iq4_nl"), tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_importance_matrix(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("xllamacpp")
+    source = write_tiny_gguf(tmp_path / "tiny.gguf")
+    kinds = {"blk.0.attn_q": "gguf_iq4_nl", "blk.0.ffn_down": "gguf_q4_0", "blk.1.attn_v": "bf16"}
+    layers = layers_of(open_checkpoint(source).inventory(AnalysisOptions()).weights)
+    mixed = Plan(tuple(replace(c, precision=kinds.get(c.layer_name, "fp32")) for c in layers))
+    way = Rounding("imatrix", REPOSITORY / "LICENSE", 128)
+    notes = write_model(source, mixed, tmp_path / "out", "gguf", rounding=way)
+    assert notes[0].startswith("2 tensors are rounded by the mean squares of their inputs on 128 tokens of ")
+    loaded = load_language_model(source, dtype="fp32")
+    named = {"blk.0.attn_q": "model.layers.0.self_attn.q_proj", "blk.0.ffn_down": "model.layers.0.mlp.down_proj"}
+    linear = {name: loaded.model.get_submodule(path) for name, path in named.items()}
+    squares = input_squares(loaded.model, linear, loaded.windows(way.calibration, tokens=128))
+    before, after = tensors(source), tensors(tmp_path / "out" / "model.gguf")
+    for name, counts in squares.items():
+        kind = KINDS[kinds[name].removeprefix("gguf_").upper()]
+        weight = gguf.dequantize(before[name].data, before[name].tensor_type)
+        by_inputs = ggml_rounding.rounded(weight, kind, counts.numpy())
+        assert after[name].tensor_type is kind and np.array_equal(after[name].data, by_inputs)
+        assert not np.array_equal(by_inputs, ggml_rounding.rounded(weight, kind))
+    assert after["blk.1.attn_v"].tensor_type is KINDS.BF16
+    with pytest.raises(PlanError, match="gguf: expected another --rounding than gptq: it has nearest and imatrix"):
+        write_model(source, mixed, tmp_path / "more", "gguf", rounding=replace(way, method="gptq"))
 
 
 def test_what_has_its_type_already_is_copied(source: Path, tmp_path: Path) -> None:
@@ -172,10 +220,13 @@ def test_llama_cpp_runs_a_mix(smollm2: Path, tmp_path: Path) -> None:
     xllamacpp = pytest.importorskip("xllamacpp")
     weights = open_checkpoint(smollm2).inventory(AnalysisOptions()).weights
     mix = dict(enumerate(("gguf_q8_0", "gguf_q5_0", "gguf_q4_0", "mxfp4_floor", "bf16", "gguf_mxfp4", "fp16")))
-    choices = [  # of the first blocks, since encoding takes time
-        replace(layer, precision="bf16" if layer.tied_to else mix.get(block_index(layer.layer_name) or 0, "bf16"))
-        for layer in layers_of(weights)
-    ]
+    wide = dict(enumerate(("gguf_q4_k", "gguf_q6_k", "gguf_iq4_xs", "gguf_q3_k", "gguf_q5_k", "gguf_q2_k")))
+
+    def planned(layer: Choice) -> str:  # of the first blocks, since encoding takes time; 256 divides 1536, not 576
+        kinds = wide if layer.category == "mlp_down" else mix
+        return "bf16" if layer.tied_to else kinds.get(block_index(layer.layer_name) or 0, "bf16")
+
+    choices = [replace(layer, precision=planned(layer)) for layer in layers_of(weights)]
     write_model(smollm2, Plan(tuple(choices)), tmp_path / "out", "gguf")
     file = tmp_path / "out" / "model.gguf"
     after = tensors(file)

@@ -1,0 +1,124 @@
+"""Sensitivities of layers from training itself: an optimizer of Adam's kind has the mean squares of all gradients.
+
+Their sum over a matrix stands for the trace of the Fisher information, but for one factor that all layers share: the
+size of batches and clipping. So a model that was just trained needs no calibration text.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alpha_callbacks.errors import PlanError
+from alpha_callbacks.evaluation.sensitivity import pieces
+from alpha_callbacks.evaluation.writable_weights import targets
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.tables.checked_files import read_csv_lines
+from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.weights.canonical_names import pairing_key
+from alpha_callbacks.weights.module_weights import module_inventory
+
+SENSITIVITIES = "sensitivities.csv"
+_COLUMNS = ("layer_name", "sensitivity")
+_MOMENTS = ("exp_avg_sq", "square_avg", "state2")  # of Adam and its kin, of RMSprop, of bitsandbytes with 32 bits
+_REMEDY = "Train with sensitivities=True again, or give --sensitivity fisher and a text."
+
+
+@torch.no_grad()
+def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict[str, float]:
+    """Return layer name -> sum over its weights of the optimizer's running mean of squared gradients.
+
+    Nothing is changed, and nothing but these states is read. Layers without such a state (frozen, or with an optimizer
+    that keeps none) are left out.
+
+    Args:
+        model: as trained, on one process or a replica.
+        optimizers: of the run, or wrappers with their `state`.
+
+    Raises:
+        PlanError: no layer has one, or parameters are sharded.
+    """
+    states: dict[Any, Mapping[str, Any]] = {}
+    for optimizer in optimizers:
+        states.update(optimizer.state)
+    listed = [w for w in module_inventory(model, AnalysisOptions()).weights if not w.unsupported and w.sharded is None]
+    found = targets(model, listed)
+    sums: dict[str, float] = {}
+    for parameter, parts in pieces(model, found).items():
+        moment = _moment(states.get(parameter, {}), parameter)
+        for part in parts if moment is not None else ():
+            assert moment is not None
+            total = float(part.of(moment).double().sum())
+            for layer in found[part.index].layers:
+                share = layer.out_features * layer.in_features / found[part.index].matrix.numel()
+                sums[layer.layer_name] = total * share
+    if not sums:
+        raise PlanError(
+            "sensitivities: expected an optimizer with mean squares of gradients (Adam, AdamW, RMSprop), got none for "
+            f"any of {len(found)} layers. Use recommend --sensitivity fisher with a text instead."
+        )
+    return sums
+
+
+def _moment(state: Mapping[str, Any], parameter: Tensor) -> Tensor | None:
+    """Return the mean squares of a parameter's gradients, laid out as it is; None if there are none to read."""
+    for name in _MOMENTS:
+        moment = state.get(name)
+        if type(moment) is Tensor and moment.is_floating_point() and moment.shape == parameter.shape:
+            return moment if moment.stride() == parameter.stride() else torch.empty_like(parameter).copy_(moment)
+    return None
+
+
+def write_sensitivities(found: Mapping[str, float], folder: Path) -> Path:
+    """Write sensitivities.csv and return its path."""
+    rows = [[name, f"{value:.8g}"] for name, value in found.items()]
+    write_text(folder / SENSITIVITIES, csv_text([list(_COLUMNS), *rows]))
+    return folder / SENSITIVITIES
+
+
+def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, float]:
+    """Return layer name -> sensitivity, for those of some layers that the file has under any name.
+
+    Args:
+        path: sensitivities.csv, or the folder that it is in.
+        layers: names in a scan of the trained model.
+
+    Raises:
+        PlanError: no such file, or none of these layers in it.
+        ResultsError: it is damaged.
+    """
+    path = Path(path)
+    path = path / SENSITIVITIES if path.is_dir() else path
+    lines = read_csv_lines(path, required=_COLUMNS, remedy=_REMEDY)
+    if lines is None:
+        raise PlanError(f"{path}: expected the sensitivities of a training run, found nothing there. {_REMEDY}")
+    own = {line["layer_name"]: _number(path, line) for line in lines}
+    by_key: dict[str, list[float]] = {}
+    for name, value in own.items():
+        by_key.setdefault(pairing_key(name), []).append(value)
+    found = {}
+    for layer in layers:
+        values = [own[layer]] if layer in own else by_key.get(pairing_key(layer), [])
+        if len(values) == 1:  # a name that two layers have tells nothing
+            found[layer] = values[0]
+    if not found:
+        raise PlanError(
+            f"{path}: expected layers of the scan, got none of its {len(own)}. Scan the model that was trained."
+        )
+    return found
+
+
+def _number(path: Path, line: Mapping[str, str]) -> float:
+    try:
+        value = float(line["sensitivity"])
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise PlanError(
+            f"{path}, {line['layer_name']}: expected a sensitivity from 0, got {line['sensitivity']!r}. {_REMEDY}"
+        )
+    return value
