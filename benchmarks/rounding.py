@@ -148,13 +148,13 @@ def judge(subject: Subject) -> Iterator[Line]:
         for way, made in ways:
             for name, by_inputs in made.items():
                 plain = nearest(layers, name)
-                errors = [_error(originals, weights) for weights in (plain, by_inputs)]
+                before, after = (_error(originals, weights) for weights in (plain, by_inputs))
                 kls = [_kl_with(subject.model, layers, weights, windows, base) for weights in (plain, by_inputs)]
                 _put(layers, originals)
                 d = paired_difference(kls[1], kls[0])
                 yield Line(
                     subject.name, name, way, text, float(kls[0].mean()), float(kls[1].mean()), d.mean, d.low, d.high,
-                    *errors, len(kls[0]),
+                    before, after, len(kls[0]),
                 )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def gptq_layers(
                 codes[name] = gptq_codes(
                     modules[name].weight.detach().cpu(), products, encoding, scale_dtype=dtypes[name]
                 )
-            except (ValueError, torch.linalg.LinAlgError) as error:
+            except (ValueError, RuntimeError) as error:
                 raise PlanError(f"{name}: {error}. Round it to nearest: leave out --rounding.") from error
     return codes, _notes(codes, unseen, {n: c for n, c in low.items() if n not in wanted}, rounding, windows.numel())
 
