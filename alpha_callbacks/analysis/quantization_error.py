@@ -9,6 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
+from alpha_callbacks.utils.one_thread import one_thread
 from alpha_callbacks.weights.weight import Weight
 
 _CACHE_ELEMENTS = 2**18  # entries compared at a time on a CPU: the temporaries of the pass stay in the cache
@@ -32,6 +33,7 @@ class Sizes:
     eps: float
 
 
+@one_thread()
 def measure_sizes(weight: Weight) -> Sizes:
     """Return the sizes of the entries, in one pass."""
     largest, samples = 0.0, []
@@ -73,6 +75,7 @@ class QuantizationError:
         return self.infinite == 0 and self.change.frobenius == 0
 
 
+@one_thread()
 def measure_quantization_error(weight: Weight, precision: Precision, largest: float) -> QuantizationError:
     """Compare a finite weight with its round trip, some rows at a time.
 
@@ -133,12 +136,13 @@ def _in_pieces(change: BlockMap, precision: Precision) -> BlockMap:
         step = _rows_at_a_time(precision, rows.shape[1])
         if not (precision.low_bit and rows.is_cpu and len(rows) > step):
             return change(rows)
-        first, *others = rows.split(step)
-        found = change(first)
-        result = found.new_empty(rows.shape)
-        result[:step] = found
-        for i, piece in enumerate(others, start=1):
-            result[i * step : i * step + len(piece)] = change(piece)
+        with one_thread():
+            first, *others = rows.split(step)
+            found = change(first)
+            result = found.new_empty(rows.shape)
+            result[:step] = found
+            for i, piece in enumerate(others, start=1):
+                result[i * step : i * step + len(piece)] = change(piece)
         return result
 
     return whole

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
-from alpha_callbacks.utils.solver_threads import solver_threads
+from alpha_callbacks.utils.one_thread import one_thread
 
 _SMALL = 256  # below this all eigenvalues are quicker
 _TOLERANCE = 1e-4  # relative residual of ||E||_2^2
@@ -29,7 +29,7 @@ def spectral_norm(blocks: Iterator[Tensor], n: int, *, rows: int, device: str) -
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
         if n > _SMALL and single and rows <= _TALL * n:
             held = [block.float() for block in blocks]
-            with solver_threads():  # the bits of a product with a vector may depend on their number
+            with one_thread():  # the bits of a product with a vector may depend on their number
                 largest = _largest_eigenvalue(lambda v: _gram_times(held, v), n, device)
             return math.sqrt(max(largest, 0.0))
         dtype = torch.float32 if n > _SMALL and single else torch.float64

@@ -15,7 +15,7 @@ from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
 from alpha_callbacks.solvers.tridiagonal import available
 from alpha_callbacks.utils.crew import in_order
-from alpha_callbacks.utils.solver_threads import solver_threads
+from alpha_callbacks.utils.one_thread import one_thread
 
 Solver = Literal["exact", "fast"]
 
@@ -259,7 +259,7 @@ def _gram(parts: Sequence[Iterable[Tensor]], n: int, dtype: torch.dtype, device:
 
 
 def _evals_gram(gram: Tensor) -> Tensor:
-    with solver_threads():
+    with one_thread():
         evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
     return evals.flip(0)
 
@@ -269,7 +269,7 @@ def _evals_svd(blocks: Iterable[Tensor], n: int) -> Tensor:
     r = torch.zeros(0, n, dtype=torch.float64)
     for block in blocks:
         r = torch.linalg.qr(torch.cat([r, block]), mode="r").R
-    with solver_threads():
+    with one_thread():
         sigma: Tensor = torch.linalg.svdvals(r)
     return sigma**2
 

@@ -11,8 +11,10 @@ import torch
 from alpha_callbacks.analysis import matrix, parallel, solve
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import ScanShare, share
+from alpha_callbacks.analysis.quantization_error import measure_quantization_error, measure_sizes
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils import machine
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import noise, weight_of
@@ -192,3 +194,17 @@ def test_shard_syntax() -> None:
     for bad in ("0/3", "4/3", "1", "a/b", "1/", "-1/2"):
         with pytest.raises(OptionError, match="shard: expected i/n"):
             ScanShare.parse(bad)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_passes_over_the_entries_take_one_thread_of_several() -> None:
+    w, seen = noise(40, 30), set[int]()
+
+    def rows(start: int, stop: int) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        return w[start:stop]
+
+    weight = replace(weight_of(w), rows=rows)
+    largest = measure_sizes(weight).largest
+    assert measure_quantization_error(weight, get_precision("int4"), largest).relative > 0
+    assert seen == {1} and torch.get_num_threads() == 2

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alpha_callbacks.training.weight_digest import digest
+from alpha_callbacks.training.weight_digest import _as_words, _sums, digest
 from tests.conftest import noise
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
@@ -20,6 +20,14 @@ def test_any_single_bit_counts(shape: tuple[int, int], dtype: torch.dtype) -> No
         changed = tensor.clone()
         changed.view(torch.uint8).view(-1)[place] ^= 1
         assert digest([changed]) != before
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sums_are_those_of_torch(dtype: torch.dtype) -> None:
+    """Digests of weights on an accelerator are sums by torch, modulo 2^64 too."""
+    words = _as_words(noise(700, 90).to(dtype))
+    columns, lines = _sums(words)
+    assert torch.equal(torch.from_numpy(columns), words.sum(0)) and torch.equal(torch.from_numpy(lines), words.sum(1))
 
 
 def test_rows_and_columns_in_another_order_count() -> None:
