@@ -8,6 +8,7 @@ from torch import Tensor
 
 from alpha_callbacks.analysis.answers import Answers
 from alpha_callbacks.analysis.blank_rows import rows_without_alpha
+from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.analysis.matrix import Matrix
 from alpha_callbacks.analysis.proofs import Proofs
 from alpha_callbacks.analysis.quantization_error import measure_sizes
@@ -34,15 +35,21 @@ class Analysis:
     spectra: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def analyze_weight(weight: Weight, options: AnalysisOptions) -> tuple[Row, ...]:
+def analyze_weight(weight: Weight, options: AnalysisOptions, earlier: EarlierStates | None = None) -> tuple[Row, ...]:
     """Return one row per precision, in the order asked.
 
     The stored matrix is decomposed at most once, and shared with every precision that returns the same bits or moves
     alpha by less than `options.reuse_tol` of itself (proved, see `perturbation`). Where its eigenvectors prove alpha
     of a further precision to that tolerance, and cost less than a decomposition, they do (`certified`). A layer that
     cannot be analysed yields rows with a status and a reason.
+
+    Args:
+        weight: from any source.
+        options: what to compute.
+        earlier: of a run, what its states leave to one another. Where the vectors of one prove alpha of the stored
+            matrix to `options.reuse_tol`, it is not decomposed either, and its solver is `ritz_fp64_earlier`.
     """
-    return _guarded(weight, options, prove=True).rows
+    return _guarded(weight, options, prove=True, earlier=earlier).rows
 
 
 def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
@@ -56,16 +63,18 @@ def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
     return _guarded(weight, options, prove=False)
 
 
-def _guarded(weight: Weight, options: AnalysisOptions, *, prove: bool) -> Analysis:
+def _guarded(
+    weight: Weight, options: AnalysisOptions, *, prove: bool, earlier: EarlierStates | None = None
+) -> Analysis:
     try:
-        return _analyze(weight, options, prove=prove)
+        return _analyze(weight, options, prove=prove, earlier=earlier)
     except SourceError:
         raise
     except Exception as error:  # the other layers go on; the row keeps what happened
         return _nothing(weight, options, "failed", f"{type(error).__name__}: {error}")
 
 
-def _analyze(weight: Weight, options: AnalysisOptions, *, prove: bool) -> Analysis:
+def _analyze(weight: Weight, options: AnalysisOptions, *, prove: bool, earlier: EarlierStates | None) -> Analysis:
     if weight.unsupported:
         return _nothing(weight, options, "unsupported", weight.unsupported)
     if weight.n_eigs < 2:
@@ -87,7 +96,10 @@ def _analyze(weight: Weight, options: AnalysisOptions, *, prove: bool) -> Analys
     if sizes.largest == 0:
         return _nothing(weight, options, "degenerate", "every weight is zero")
     matrix = Matrix(weight, sizes, options)
-    answers = Answers(matrix, Proofs(matrix, allowed=prove))
+    layer = earlier.of(weight) if earlier is not None else None
+    if layer is not None:
+        layer.see(weight)
+    answers = Answers(matrix, Proofs(matrix, allowed=prove, layer=layer))
     found = [answers.of(get_precision(name)) for name in options.precisions]
     spectra = {a.row.precision: a.solved.spectrum.evals for a in found if a.solved is not None}
     return Analysis(tuple(answer.row for answer in found), spectra)

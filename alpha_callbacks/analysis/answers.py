@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from alpha_callbacks.analysis.blank_rows import REASONS, beyond_rank, blank_row
+from alpha_callbacks.analysis.certified import Certified
 from alpha_callbacks.analysis.matrix import Matrix
 from alpha_callbacks.analysis.proofs import Proofs
 from alpha_callbacks.analysis.quantization_error import QuantizationError
@@ -74,8 +75,20 @@ class Answers:
 
     @lazy_property
     def _stored(self) -> Solved:
-        """The decomposition of the stored matrix, made when first needed, with eigenvectors where these pay."""
-        return solve(self.matrix, None, self.proofs.plan if self.proofs.wanted else None)
+        """What the stored matrix has shown, when first needed: proved from an earlier state, or decomposed.
+
+        With eigenvectors where these pay.
+        """
+        if (earlier := self._earlier) is not None:
+            return judged(self.matrix, None, earlier.spectrum, earlier.fit)
+        solved = solve(self.matrix, None, self.proofs.plan if self.proofs.wanted else None)
+        self.proofs.keep(solved.spectrum)
+        return solved
+
+    @lazy_property
+    def _earlier(self) -> Certified | None:
+        """The proof of the stored matrix from an earlier state."""
+        return self.proofs.from_earlier()
 
     @property
     def _knows_stored(self) -> bool:
@@ -94,8 +107,12 @@ class Answers:
 
     def _error_bound(self, error: QuantizationError) -> float:
         """Return the proved bound on the change of alpha, from that of the stored matrix, that this error can make."""
-        solved = self._stored
-        return self.matrix.estimator.error_bound(solved.spectrum.evals, solved.fit, error.change, solved.stored)
+        solved, earlier = self._stored, self._earlier
+        if earlier is None:
+            return self.matrix.estimator.error_bound(solved.spectrum.evals, solved.fit, error.change, solved.stored)
+        # The bound falls with each eigenvalue and grows with alpha: this is that of the worst spectrum enclosed.
+        worst = replace(earlier.fit, alpha=earlier.high)
+        return self.matrix.estimator.error_bound(earlier.lower, worst, error.change, solved.stored)
 
     def _proved(self, precision: Precision) -> Answer | None:
         """Return the answer without a decomposition of its own; None where nothing could be proved."""

@@ -1,6 +1,7 @@
-"""One further precision of a weight, from the eigenvectors of another: its fit, with a proved bound."""
+"""A weight, as stored or after a precision, from the eigenvectors of a matrix near it: its fit, with a proved bound."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,9 @@ from alpha_callbacks.solvers.spectrum import Spectrum
 from alpha_callbacks.solvers.top_space import TopSpace
 from alpha_callbacks.weights.weight import Weight
 
-SOLVER = "ritz_fp64"  # in the column `solver`
+SOLVER, SOLVER_EARLIER = "ritz_fp64", "ritz_fp64_earlier"  # in the column `solver`: vectors of this state, or earlier
+
+Rows = Callable[[int, int, torch.dtype], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Certified:
         bound: |alpha - alpha of Q(W)| is at most this.
         low: the proved range of alpha begins here.
         high: and ends here.
+        lower: proved bounds of the leading eigenvalues from below, descending.
     """
 
     spectrum: Spectrum
@@ -36,38 +40,42 @@ class Certified:
     bound: float
     low: float
     high: float
+    lower: Tensor
 
 
 def certified(
     weight: Weight,
-    precision: Precision,
+    precision: Precision | None,
     *,
     largest: float,
     top: TopSpace,
     estimator: Estimator,
     stored: StoredMatrix,
+    base: Rows | None = None,
 ) -> Certified | None:
     """Return the fit of a weight after a precision; None where no finite bound can be proved.
 
     Args:
         weight: finite, on the CPU.
-        precision: the format.
+        precision: the format; None: as stored.
         largest: max |w|.
-        top: eigenvectors of the weight as stored.
+        top: eigenvectors of a matrix near.
         estimator: what fits the tail.
         stored: what the estimator may know of the weight after the precision.
+        base: returns rows of that matrix in a dtype; None: it is the weight as stored.
     """
-    round_trip = through(precision, largest)
+    round_trip = through(precision, largest) if precision is not None else None
+    wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
     strips, ritz = StripMeter(weight.in_features, largest), RayleighRitz(top.vectors, top.defect)
-    unseen = weight.out_features
+    seen = 0
 
     def change(rows: Tensor) -> Tensor:
-        nonlocal unseen
-        after = round_trip(rows)
-        if unseen:  # the rows of a wide matrix may come more than once
-            wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
-            strips.add(rows.to(wide) - after.to(wide))
-            unseen -= len(rows)
+        nonlocal seen
+        after = rows if round_trip is None else round_trip(rows)
+        if seen < weight.out_features:  # the rows of a wide matrix may come more than once
+            before = rows.to(wide) if base is None else base(seen, seen + len(rows), wide)
+            strips.add(before - after.to(wide))
+            seen += len(rows)
         return after
 
     with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.no_grad():
@@ -76,11 +84,12 @@ def certified(
         count = estimator.leading(weight.n_eigs)
         beyond = (math.sqrt(top.beyond) + strips.bound()) ** 2 * (1 + 1e-12)
         values = ritz.result(beyond, count, top.rest)
-    return None if values is None else _fitted(values, top.rest, count, estimator, stored)
+    solver = SOLVER if base is None else SOLVER_EARLIER
+    return None if values is None else _fitted(values, top.rest, count, estimator, stored, solver)
 
 
 def _fitted(
-    values: RitzValues, rest: Tensor, count: int, estimator: Estimator, stored: StoredMatrix
+    values: RitzValues, rest: Tensor, count: int, estimator: Estimator, stored: StoredMatrix, solver: str
 ) -> Certified | None:
     squares = values.frobenius_norm**2
     low, high = estimator.alpha_range(values.lower[:count], values.upper, stored)
@@ -95,7 +104,7 @@ def _fitted(
     bound = max(high - fit.alpha, fit.alpha - low) * (1 + 1e-9)  # of differences that are computed
     if not math.isfinite(bound):
         return None
-    return Certified(Spectrum(evals, values.frobenius_norm, SOLVER), fit, bound, low, high)
+    return Certified(Spectrum(evals, values.frobenius_norm, solver), fit, bound, low, high, values.lower[:count])
 
 
 def _descending(values: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
+from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
@@ -65,6 +67,7 @@ def analyze_weights(
     stop: Callable[[], bool] = lambda: False,
     spectra_of: Collection[str] = (),
     ahead: Callable[[Sequence[Weight]], Iterable[Weight]] = iter,
+    earlier: EarlierStates | None = None,
 ) -> Iterator[Result]:
     """Analyse weights, the most expensive first, and yield each as it is done.
 
@@ -79,6 +82,7 @@ def analyze_weights(
         stop: asked before each weight; once it says True no further one is begun, and those have no result.
         spectra_of: names of the layers whose results bring their eigenvalues.
         ahead: given the weights in their order, yields the same ones as they are taken, e.g. read ahead (`ReadAhead`).
+        earlier: states of the same layers, which may spare decompositions.
 
     Raises:
         SourceError: the weights can be read no further; the layers that were at work are finished and yielded first.
@@ -92,19 +96,18 @@ def analyze_weights(
         enter_stream(options.device, next(numbers))
         Crew(pool, parallelism.workers).enter()
 
+    task = partial(_timed, options=options, stop=stop, spectra_of=spectra_of, earlier=earlier)
     pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
     try:
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo, lost = iter(ahead(order)), list[SourceError]()
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
-        running = {
-            pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, parallelism.workers + 1)
-        }
+        running = {pool.submit(task, weight) for weight in islice(todo, parallelism.workers + 1)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             lost += [error for future in done if isinstance(error := future.exception(), SourceError)]
             wanted = 0 if lost else len(done)
-            running |= {pool.submit(_timed, weight, options, stop, spectra_of) for weight in islice(todo, wanted)}
+            running |= {pool.submit(task, weight) for weight in islice(todo, wanted)}
             for future in done:
                 if not isinstance(future.exception(), SourceError) and (result := future.result()) is not None:
                     yield result
@@ -116,13 +119,18 @@ def analyze_weights(
 
 
 def _timed(
-    weight: Weight, options: AnalysisOptions, stop: Callable[[], bool], spectra_of: Collection[str]
+    weight: Weight,
+    *,
+    options: AnalysisOptions,
+    stop: Callable[[], bool],
+    spectra_of: Collection[str],
+    earlier: EarlierStates | None,
 ) -> Result | None:
     if stop():
         return None
     start = time.perf_counter()
     if weight.layer_name not in spectra_of:
-        rows = analyze_weight(weight, options)
+        rows = analyze_weight(weight, options, earlier)
         return Result(weight.layer_name, rows, time.perf_counter() - start)
     found = analyze_with_spectra(weight, options)
     return Result(weight.layer_name, found.rows, time.perf_counter() - start, found.spectra)

@@ -10,7 +10,7 @@ from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
 from alpha_callbacks.solvers.spectrum import Solver
 from alpha_callbacks.training.alert_rules import AlertRule
 from alpha_callbacks.training.baseline import START
-from alpha_callbacks.training.monitor import Monitor
+from alpha_callbacks.training.monitor import REUSE_GB, Monitor
 from alpha_callbacks.training.schedule import Every, Schedule
 
 
@@ -39,6 +39,7 @@ class CallbackOptions:
         background: analyse a copy on the CPU while training continues.
         max_seconds: time budget of one measurement, in seconds.
         threads: number of CPU threads.
+        reuse_gb: memory for what spares decompositions of layers that have moved little, see `Monitor`.
         alerts: rules that warn, and may stop the run, see `Monitor`.
         baseline: "start", a path or a model id: also analyse the updates W - W0, see `Monitor`.
         sensitivities: when training ends, write what an optimizer of Adam's kind knows of each layer's gradients to
@@ -80,6 +81,7 @@ class CallbackOptions:
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,
+        reuse_gb: float = REUSE_GB,
         alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
         baseline: str | Path | None = None,
         sensitivities: bool = False,
@@ -117,6 +119,7 @@ class CallbackOptions:
             background=background,
             max_seconds=max_seconds,
             threads=threads,
+            reuse_gb=reuse_gb,
             alerts=alerts,
             baseline=baseline,
             on_error=on_error,

@@ -4,12 +4,14 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.blank_rows import rows_without_alpha
+from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import Ranks, share
 from alpha_callbacks.errors import MonitorError, PeerError
@@ -72,6 +74,7 @@ class Measurer:
         ranks: that share the work.
         threads: of this rank.
         max_seconds: time budget of one state.
+        reuse_bytes: memory for what states leave to later ones (`EarlierStates`).
         baseline: adds the updates to the weights.
 
     Attributes:
@@ -85,8 +88,10 @@ class Measurer:
         *,
         threads: int | None = None,
         max_seconds: float | None = None,
+        reuse_bytes: int = 0,
         baseline: Baseline | None = None,
     ) -> None:
+        self._earlier = EarlierStates(reuse_bytes)
         self._notes: tuple[str, ...] = ()
         self.baseline, self._prepared = baseline, False
         self._options, self._ranks, self._max_seconds = options, ranks, max_seconds
@@ -105,6 +110,7 @@ class Measurer:
     def recall(self, other: "Measurer") -> None:
         """Know the rows that another measurer with the same options has analysed, for as long as their bits hold."""
         self._rows, self._digests = dict(other._rows), dict(other._digests)
+        self._earlier = other._earlier
 
     def take(
         self, find: Callable[[], Inventory], *, copy: bool, step: int = 0, saved: Saved | None = None
@@ -156,7 +162,9 @@ class Measurer:
             # Layers left out before come first, so that a budget too small for all still reaches each layer in turn.
             turns = groupby(sorted(pending.mine, key=self._turn), key=self._turn)
             parallelism = choose_parallelism(pending.mine, threads=self._threads, device=self._options.device)
-            return [r for _, turn in turns for r in analyze_weights(list(turn), self._options, parallelism, stop=late)]
+            self._earlier.admit(pending.mine, self._options.estimator)
+            analyzed = partial(analyze_weights, stop=late, earlier=self._earlier)
+            return [r for _, turn in turns for r in analyzed(list(turn), self._options, parallelism)]
 
         found = {result.layer_name: result.rows for results in ranks.agree(work) for result in results}
         rows = [row for weight in pending.weights for row in self._rows_of(weight, pending, found)]

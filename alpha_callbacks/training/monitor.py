@@ -29,6 +29,8 @@ from alpha_callbacks.training.saved_weights import Place, Saved
 from alpha_callbacks.training.travelling_sinks import travelling
 from alpha_callbacks.weights.inventory import Inventory
 
+REUSE_GB = 1.0
+
 
 class Monitor(AbstractContextManager["Monitor"]):
     """Computes the alphas of a model when told to, and sends them to sinks; the core of both callbacks.
@@ -53,6 +55,8 @@ class Monitor(AbstractContextManager["Monitor"]):
         max_seconds: start no further layer after this time; layers left out become rows with status "skipped" and come
             first the next time.
         threads: number of CPU threads; default: all while training waits, one in the background.
+        reuse_gb: memory in GB, of this rank, for eigenvectors of earlier states, from which alpha of a layer that has
+            moved little is proved instead of solved anew (docs/reuse_bound.md); 0: each state is solved anew.
         alerts: rules such as "alpha_ratio > 1.2" or "stop if non_finite", the name of a set of them ("default",
             "finetune"), or a list (docs/alerts.md). A rule that newly holds for a layer is told to the log, the loggers
             and the history; one with "stop if" also makes `should_stop` True.
@@ -84,17 +88,21 @@ class Monitor(AbstractContextManager["Monitor"]):
         background: bool = False,
         max_seconds: float | None = None,
         threads: int | None = None,
+        reuse_gb: float = REUSE_GB,
         alerts: str | AlertRule | Sequence[str | AlertRule] | None = None,
         baseline: str | Path | None = None,
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        check_monitor_options(on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks, images=images)
+        check_monitor_options(
+            on_error=on_error, max_seconds=max_seconds, threads=threads, sinks=sinks, images=images, reuse_gb=reuse_gb
+        )
         self.options = options or AnalysisOptions()
         self._baseline = checked_baseline(baseline)
         self._output_dir = Path(output_dir)
         self._wanted, self._per_layer_scalars, self._images = sinks, per_layer_scalars, images
         self._background, self._max_seconds, self._strict = background, max_seconds, on_error == "raise"
         self._threads = threads or (1 if background else None)
+        self._reuse_gb = reuse_gb
         self._rules = alert_rules(alerts, self.options.precisions)
         self._run: MonitoredRun | None = None
         self._weights = LiveWeights()
@@ -179,6 +187,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         ranks = training_ranks()
         facts = vars(self.options) | {"device": self.options.device.partition(":")[0], "background": self._background}
         facts |= {"max_seconds": self._max_seconds, "on_error": "raise" if self._strict else "warn"}
+        facts |= {"reuse_gb": self._reuse_gb}
         facts |= {"baseline": None if self._baseline is None else str(self._baseline)}
         facts |= {"alerts": [(str(rule), rule.stop) for rule in self._rules], **more}
         ranks.expect_same(facts, "Give every rank the same options.")
@@ -198,7 +207,12 @@ class Monitor(AbstractContextManager["Monitor"]):
             made = list[Baseline | None]()
             ranks.agree(lambda: made.append(open_baseline(self._baseline, path)))
             measurer = Measurer(
-                self.options, ranks, threads=self._threads, max_seconds=self._max_seconds, baseline=made[0]
+                self.options,
+                ranks,
+                threads=self._threads,
+                max_seconds=self._max_seconds,
+                reuse_bytes=int(self._reuse_gb * 1e9),
+                baseline=made[0],
             )
             worker_ranks = training_ranks() if self._background else None
         except BaseException:

@@ -1,5 +1,6 @@
 """Checks of what a monitor is given."""
 
+import math
 from operator import index
 from types import UnionType
 from typing import Any
@@ -11,7 +12,9 @@ from alpha_callbacks.errors import OptionError
 from alpha_callbacks.sinks.sink import check_sinks
 
 
-def check_monitor_options(*, on_error: Any, max_seconds: Any, threads: Any, sinks: Any, images: Any = True) -> None:
+def check_monitor_options(
+    *, on_error: Any, max_seconds: Any, threads: Any, sinks: Any, images: Any = True, reuse_gb: Any = 0
+) -> None:
     """Check the options of `Monitor` that it does not hand on.
 
     Raises:
@@ -25,6 +28,8 @@ def check_monitor_options(*, on_error: Any, max_seconds: Any, threads: Any, sink
         raise OptionError(f"threads: expected a whole number from 1, got {threads!r}.")
     if not isinstance(images, bool) and not (_is_number(images, int) and images >= 0):
         raise OptionError(f"images: expected true, false or every how many states, got {images!r}.")
+    if not (_is_number(reuse_gb, float | int) and 0 <= reuse_gb < math.inf):
+        raise OptionError(f"reuse_gb: expected a number of gigabytes from 0, got {reuse_gb!r}.")
     check_sinks(sinks)
 
 

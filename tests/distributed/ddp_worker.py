@@ -42,9 +42,9 @@ def in_background(model: DistributedDataParallel) -> dict[str, object]:
     """Rank 1 is slow in its analysis: both ranks leave out the same states."""
     real, memory = alpha_callbacks.analysis.parallel.analyze_weight, MemorySink()
 
-    def slow(weight: object, options: object) -> object:
+    def slow(*given: object) -> object:
         time.sleep(0.15 * RANK)
-        return real(weight, options)
+        return real(*given)
 
     alpha_callbacks.analysis.parallel.analyze_weight = slow
     with Monitor(OPTIONS, sinks=[memory], background=True, on_error="raise", output_dir=FOLDER / "none") as monitor:

@@ -130,9 +130,9 @@ def analysed() -> Iterator[list[str]]:
     names: list[str] = []
     real = alpha_callbacks.analysis.parallel.analyze_weight
 
-    def spy(weight: Any, options: Any) -> Any:
+    def spy(weight: Any, *others: Any) -> Any:
         names.append(weight.layer_name)
-        return real(weight, options)
+        return real(weight, *others)
 
     alpha_callbacks.analysis.parallel.analyze_weight = spy
     try:

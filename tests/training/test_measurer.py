@@ -24,9 +24,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record what is analysed."""
     real, seen = alpha_callbacks.analysis.parallel.analyze_weight, list[str]()
 
-    def spy(weight: Weight, options: AnalysisOptions) -> Any:
+    def spy(weight: Weight, *others: Any) -> Any:
         seen.append(weight.layer_name)
-        return real(weight, options)
+        return real(weight, *others)
 
     monkeypatch.setattr(alpha_callbacks.analysis.parallel, "analyze_weight", spy)
     return seen

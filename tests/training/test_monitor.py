@@ -4,6 +4,7 @@ import copy
 import csv
 import gc
 import logging
+import math
 import pickle
 import random
 import re
@@ -17,11 +18,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from alpha_callbacks.analysis import certificate_costs
 from alpha_callbacks.analysis.parallel import analyze_weights
 from alpha_callbacks.errors import AlphaCallbacksError, MonitorError, OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.solvers import tridiagonal
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.training import measurer
 from alpha_callbacks.training.monitor import Monitor
@@ -449,12 +452,45 @@ def test_a_filter_that_matches_nothing_is_an_error_at_the_start(make: Any) -> No
         ({"threads": 1.5}, "threads: expected a whole number from 1, got 1.5"),
         ({"max_seconds": "5"}, "max_seconds: expected a positive number, got '5'"),
         ({"max_seconds": True}, "max_seconds: expected a positive number, got True"),
+        ({"reuse_gb": -1}, "reuse_gb: expected a number of gigabytes from 0, got -1"),
+        ({"reuse_gb": True}, "reuse_gb: expected a number of gigabytes from 0, got True"),
+        ({"reuse_gb": math.inf}, "reuse_gb: expected a number of gigabytes from 0, got inf"),
         ({"sinks": ["csw"]}, "sinks: expected some of auto, comet, csv"),
     ],
 )
 def test_bad_options_raise_in_the_constructor(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Monitor(**options)
+
+
+@pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+@pytest.mark.parametrize("background", [False, True])
+def test_a_layer_that_moves_little_is_proved_from_an_earlier_state(
+    make: Any, memory: MemorySink, background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate_costs, "_CALLS", 0.0)  # small matrices would cost more than they spare
+    module, direct = model(2, 100), list[list[Row]]()
+    with make(background=background) as monitor:
+        for step in range(4):
+            with torch.no_grad():
+                module[0].weight.add_(1e-6 * torch.randn(100, 100))
+            direct.append(expected(module))
+            monitor.log(module, step)
+            monitor.poll(wait=True)
+        copied = pickle.loads(pickle.dumps(monitor)) if background else copy.deepcopy(monitor)
+    with copied:
+        again = copied.log(module, 4)
+        copied.poll(wait=True)
+        again = again or copied.last
+    found = [[row.solver for row in snapshot.table] for snapshot in memory.snapshots[:4]]
+    solved, proved = "gram_fp64", "ritz_fp64_earlier"
+    assert [names[0] for names in found] == [solved, solved, proved, proved]
+    assert {name for names in found for name in names[2:]} == {solved}, "the other layer is frozen"
+    for snapshot, rows in zip(memory.snapshots, direct, strict=False):
+        for row, exact in zip(snapshot.table, rows, strict=True):
+            if row.solver == proved and exact.method == "lossless":
+                assert 0 < abs(row.alpha - exact.alpha) <= row.alpha_error_bound
+    assert {row.solver for row in again.table} == {solved}, "a run of its own"
 
 
 def test_a_layer_that_loses_its_alpha_is_said_once(make: Any, caplog: pytest.LogCaptureFixture) -> None:
