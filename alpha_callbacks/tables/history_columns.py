@@ -27,6 +27,7 @@ ROW_COLUMNS: dict[str, Callable[[Row], Any]] = {
         "layer_name", "category", "modality", "block", "precision", "alpha", "alpha_ratio", "status", "method",
         "alpha_error_bound", "relative_error", "k_used", "n_eigs", "stderr", "ks_distance", "spectral_norm",
         "stable_rank", "relative_size", "stored_dtype", "reason", "alpha_spread", "tail", "tail_reason",
+        "solver",
     )
 }  # fmt: skip
 ROW_COLUMNS |= {
@@ -35,4 +36,4 @@ ROW_COLUMNS |= {
 }
 HEADER = ["step", "epoch", "event", *ROW_COLUMNS, "drift", "drift_bound", "alerts"]
 # Columns that files of earlier versions lack.
-LATER = ("modality", "relative_size", "alpha_spread", "tail", "tail_reason", *ESTIMATES, "alerts")
+LATER = ("modality", "relative_size", "alpha_spread", "tail", "tail_reason", "solver", *ESTIMATES, "alerts")

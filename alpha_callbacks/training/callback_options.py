@@ -30,6 +30,7 @@ class CallbackOptions:
         estimators: fits of the tail beside Hill's: any of "csn", "tpl", "half", "quantile_k", "farms".
         measures: groups of further measures: any of "norms", "bulk", "entries", "traps".
         solver: "exact" or "fast".
+        reuse_tol: how far a value that is shared or proved may be from that of a decomposition, as a share of alpha.
         device: where to compute; "cpu" uses none of the accelerator's memory.
         weights: "module": every state of the model, checkpoints as they were saved; "checkpoint": read files only.
         output_dir: folder for CSV files; default `alpha_hill` in the log folder of the trainer.
@@ -72,6 +73,7 @@ class CallbackOptions:
         estimators: str | Sequence[str] = ("hill",),
         measures: str | Sequence[str] = (),
         solver: Solver = "exact",
+        reuse_tol: float = 1e-5,
         device: str = "cpu",
         weights: Literal["module", "checkpoint"] = "module",
         output_dir: str | Path | None = None,
@@ -108,6 +110,7 @@ class CallbackOptions:
             estimators=tuple(estimators.split(",") if isinstance(estimators, str) else estimators),
             measures=tuple(measures.split(",") if isinstance(measures, str) else measures),
             solver=solver,
+            reuse_tol=reuse_tol,
             device=pick_device(device),
         )
         self.monitor = Monitor(

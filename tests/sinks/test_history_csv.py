@@ -10,6 +10,7 @@ import pytest
 from alpha_callbacks.foreign_text import from_csv_cell
 from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.tables.history_columns import HEADER
+from alpha_callbacks.tables.table import Table
 from tests.support.rows import LAYERS, row, snapshot, table
 
 
@@ -214,3 +215,17 @@ def test_a_state_that_cannot_be_written_leaves_the_file_whole(path: Path, monkey
         patch.setattr("alpha_callbacks.sinks.history_csv.os.fsync", interrupted)
         history.append(snapshot(10))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("off", "event"), [(5e-6, "checkpoint"), (5e-5, "start")])
+def test_a_state_that_was_proved_is_known_again_when_a_run_resumes(path: Path, off: float, event: str) -> None:
+    """A run that goes on has to solve what the one before had proved from an earlier state."""
+    proved, solved = ({"solver": "ritz_fp64_earlier", "alpha_error_bound": 1e-5}, {"alpha_error_bound": 0.0})
+    before, after = (
+        Table.from_rows((row(LAYERS[0], "fp32", alpha, **how),), ("fp32",))
+        for alpha, how in ((2.0, proved), (2.0 + off, solved))
+    )
+    History(path).append(snapshot(10, before))
+    History(path).append(snapshot(10, after, event="start"))
+    (found,) = rows_of(path)
+    assert (found["event"], found["solver"]) == (event, proved["solver"] if event == "checkpoint" else "gram_fp64")
