@@ -124,10 +124,11 @@ class EarlierStates:
         left = self._limit - sum(layer.reference.nbytes for layer in others.values() if layer.reference)
         admitted = dict[str, Layer]()
         for weight in weights:
+            if weight.unsupported or weight.is_update or weight.n_eigs < 2:
+                continue
             leading = estimator.leading(weight.n_eigs)
-            columns = most_columns(leading, weight.n_eigs)
-            needed = 2 * weight.numel + 8 * weight.n_eigs * columns
-            if leading and needed <= left and not weight.is_update and sides_of(weight).cheaper(leading):
+            needed = 2 * weight.numel + 8 * weight.n_eigs * most_columns(leading, weight.n_eigs)
+            if leading and needed <= left and sides_of(weight).cheaper(leading):
                 left -= needed
                 admitted[weight.layer_name] = self._layers.get(weight.layer_name) or Layer()
         self._layers = others | admitted

@@ -164,6 +164,15 @@ def test_memory_goes_to_the_first_layers_that_fit_in_whatever_order_they_are_ana
     assert earlier.of(weights[2]) is None, "the others keep what they hold, although only these have changed"
 
 
+def test_layers_without_a_tail_are_passed_over() -> None:
+    weights = [weight_of(noise(1, 50), "vector"), weight_of(noise(12, 12), "tiny")]
+    weights.append(replace(weight_of(uneven(), "packed"), unsupported="packed codes"))
+    weights.append(replace(weight_of(uneven(), "moved"), category="other_update"))
+    earlier = EarlierStates(10**8)
+    earlier.admit(weights, OPTIONS.estimator)
+    assert [earlier.of(weight) for weight in weights] == [None] * 4
+
+
 def test_no_memory_means_that_nothing_is_kept() -> None:
     earlier = EarlierStates(0)
     for state in range(3):
