@@ -16,7 +16,7 @@ from alpha_callbacks.solvers.spectrum import Solver
 from alpha_callbacks.utils.whole_numbers import is_index
 
 Adapters = Literal["auto", "base", "merged"]
-MEASURES = ("norms", "bulk", "entries", "traps")
+MEASURES = ("norms", "bulk", "entries", "spacings", "traps")
 
 _TYPES: tuple[tuple[str, type | UnionType, str], ...] = (
     ("k_frac", float | int, "a number"),
@@ -46,7 +46,8 @@ class AnalysisOptions:
             update alone; "base" all weights without the adapters; "merged" all weights with them.
         estimators: fits of the tail, in the order of the rows of tail_estimates.csv: "hill", which alpha is always made
             by, and any of "csn", "tpl", "half", "quantile_k", "farms" beside it; see docs/estimators.md.
-        measures: groups of spectral measures, in spectral_measures.csv: "norms", "bulk", "entries", "traps".
+        measures: groups of spectral measures, in spectral_measures.csv: "norms", "bulk", "entries",
+            "spacings", "traps".
         load_dtype: cast weights to this precision before anything else; None keeps them as stored.
         device: torch device that computes ("cpu", "cuda", "cuda:1").
 

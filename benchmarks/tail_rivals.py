@@ -12,12 +12,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alpha_callbacks.estimators.spread import TWO_SIDED, alpha_spread
+from alpha_callbacks.estimators.spread import (
+    INDEPENDENT,
+    REPELLING,
+    TWO_SIDED,
+    alpha_spread,
+    interval_by_spacings,
+    spacing_ratio,
+)
 from alpha_callbacks.estimators.verdict import hill_slope
 from benchmarks.tails import Draw, heavy_entries, independent, noise, planted, verdict_of
 
-MANY = 200
-REPELLING, INDEPENDENT = 0.531, 0.386  # mean ratio of neighbouring spacings (Atas et al. 2013)
+MANY, FEW = 200, 100
 
 
 def uneven(n: int, long: int, scale: float) -> Draw:
@@ -48,12 +54,6 @@ def pickands(evals: np.ndarray, k: int) -> float:
     at = k // 4
     one, two, four = (float(evals[each * at - 1]) for each in (1, 2, 4))
     return math.log((one - two) / (two - four)) / math.log(2)
-
-
-def spacing_ratio(evals: np.ndarray, k: int) -> float:
-    """Return the mean of smaller / larger of neighbouring spacings (Oganesyan and Huse 2007; Atas et al. 2013)."""
-    gaps = -np.diff(np.log(evals[: k + 1]))
-    return float((np.minimum(gaps[1:], gaps[:-1]) / np.maximum(gaps[1:], gaps[:-1])).mean())
 
 
 RIVALS: dict[str, Callable[[np.ndarray, int], float]] = {
@@ -116,6 +116,31 @@ def print_spacings() -> None:
         )
 
 
+def print_coverage() -> None:
+    """Print how often both intervals hold the mean of all draws, for tails of several sizes and exponents."""
+    shares = (0.05, 0.1, 0.25)
+    print(f"\nThe same for tails of k = share of n, {FEW} draws each: as it is, by spacings\n")
+    print(f"{'drawn, 256 eigenvalues':<34}" + "".join(f"{f'k/n = {share:g}':>15}" for share in shares))
+    drawn = {f"noise {n}x{long}": noise(n, long) for n, long in ((256, 256), (256, 1024))}
+    drawn |= {f"planted tail, alpha {a:g}, 256x512": planted(256, 512, a, 0.3, 0.5) for a in (2.0, 3.0, 4.0, 5.0, 6.0)}
+    drawn |= {f"Pareto entries, index {a:g}": heavy_entries(256, 256, a) for a in (1.0, 1.5)}
+    drawn |= {f"independent power law, alpha {a:g}": independent(256, a) for a in (2.0, 4.0, 6.0)}
+    for what, draw in drawn.items():
+        rng = np.random.default_rng(2)
+        logs = [np.log(draw(rng)) for _ in range(FEW)]
+        cells = []
+        for share in shares:
+            k = int(share * 256)
+            alphas = np.array([1 + k / (each[:k] - each[k]).sum() for each in logs])
+            found = [interval_by_spacings(np.exp(each), a, k) for each, a in zip(logs, alphas, strict=True)]
+            far, mean = np.abs(alphas - alphas.mean()), alphas.mean()
+            now = np.mean([gap <= TWO_SIDED * alpha_spread(a, k, 256) for gap, a in zip(far, alphas, strict=True)])
+            other = np.mean([one["alpha_low"] <= mean <= one["alpha_high"] for one in found])
+            cells.append(f"{f'{now:.0%}, {other:.0%}':>15}")
+        print(f"{what:<34}{''.join(cells)}", flush=True)
+
+
 if __name__ == "__main__":
     print_rivals()
     print_spacings()
+    print_coverage()

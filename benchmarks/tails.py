@@ -7,6 +7,7 @@ others as matrices. Seeded.
 """
 
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -107,8 +108,11 @@ def cases() -> Iterator[tuple[str, tuple[int, int], Draw, int]]:
         yield f"independent power law, alpha {exponent:g}, 256", (256, 256), independent(256, exponent), 300
     for exponent in (1.0, 1.5):
         yield f"Pareto entries, index {exponent:g}, 256x256", (256, 256), heavy_entries(256, 256, exponent), 60
-    for spikes, size in ((1, 4.0), (4, 4.0), (12, 4.0), (20, 1.5)):
-        yield f"{spikes} equal spikes {size:g} x edge, 256x256", (256, 256), spiked(256, 256, spikes, size), 60
+    for n, spikes, size in (
+        (64, 2, 4.0), (64, 3, 4.0), (128, 2, 4.0), (128, 3, 4.0), (256, 1, 4.0), (256, 3, 4.0), (256, 4, 2.0),
+        (256, 4, 4.0), (256, 12, 4.0), (256, 20, 1.5),
+    ):  # fmt: skip
+        yield f"{spikes} equal spikes {size:g} x edge, {n}x{n}", (n, n), spiked(n, n, spikes, size), 60
 
 
 def print_verdicts() -> None:
@@ -131,7 +135,7 @@ def print_verdicts() -> None:
         gaps = np.abs(alphas[1::2] - alphas[: len(alphas) // 2 * 2 : 2])
         both = np.hypot(spreads[1::2], spreads[: len(alphas) // 2 * 2 : 2])
         apart = float((gaps > TWO_SIDED * both).mean())
-        words = Counter(word.split(":")[0].split(" of ")[0] for v, _, _ in found if v.tail == "doubtful"
+        words = Counter(re.sub(r"\d+ of \d+", "few", word.split(":")[0]) for v, _, _ in found if v.tail == "doubtful"
                         for word in v.reason.split("; "))  # fmt: skip
         why = ", ".join(f"{word} {count / many:.0%}" for word, count in words.most_common(2))
         share = "".join(f"{shares[name] / many:>7.0%}" for name in ("none", "doubtful", "clear"))

@@ -13,6 +13,7 @@ from alpha_callbacks.errors import SourceError
 from alpha_callbacks.estimators.all_estimators import ESTIMATORS, OF_MATRICES, OF_SPECTRA
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.spectral_measures import bulk_measures, norm_measures, trap_measures
+from alpha_callbacks.estimators.spread import interval_by_spacings
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.estimators.verdict import UNJUDGED, Verdict, judge
 from alpha_callbacks.options import AnalysisOptions
@@ -93,6 +94,7 @@ def look_further(
         "norms": lambda: norm_measures(evals, shape),
         "bulk": lambda: bulk_measures(evals, shape),
         "entries": lambda: {"kurtosis": kurtosis(entries().numpy())},
+        "spacings": lambda: interval_by_spacings(evals, fit.alpha, fit.k),
         "traps": lambda: trap_measures(evals, _shuffled_spectrum(entries(), options), shape),
     }
     measures, missing = dict[str, float](), list[str]()

@@ -83,8 +83,8 @@ Measures = Annotated[
         "--measures",
         parser=parsers.option_names("measures"),
         metavar="NAME",
-        help="Write spectral_measures.csv: norms, bulk (Marchenko-Pastur fit), entries (kurtosis), traps (shuffled "
-        "entries; solves each matrix once more), or all.",
+        help="Write spectral_measures.csv: norms, bulk (Marchenko-Pastur fit), entries (kurtosis), spacings (an "
+        "interval of alpha), traps (shuffled entries; solves each matrix once more), or all.",
         rich_help_panel=COMPUTE,
         show_default=False,
     ),

@@ -14,6 +14,7 @@ Tail = Literal["clear", "doubtful", "none", ""]
 # What decides; benchmarks/tails.py measures how often each errs (benchmarks/results/tails.txt).
 KS_LIMIT = 1.36  # / sqrt(k): the 5 % level of Kolmogorov and Smirnov
 NOISE_LIMIT = 3.0  # standard deviations below the alpha of noise
+GAP_LEVEL = 0.05  # how often independent draws of a power law have a wider gap
 FLATTEST_EDGE = -1 / 3  # slope of the Hill plot: half-way between a power law (0) and the edge of a bulk (-2/3)
 FEWEST = 8  # eigenvalues in a tail that can be judged
 LARGEST_SHARE = 0.5  # of the spectrum: a "tail" of that or more is the bulk
@@ -41,9 +42,10 @@ def judge(
     """Return whether a spectrum has the tail that alpha-Hill describes.
 
     none: alpha is less than `NOISE_LIMIT` standard deviations below that of noise of the same shape. doubtful: heavier
-    than noise, but it need not be a power law: the KS distance is above 1.36 / sqrt(k), the Hill plot falls as it does
-    at the edge of a bulk (`hill_slope`), next to nothing of the tail lies beyond what noise has (`noise_edge`), or it
-    has too few or too many eigenvalues to tell. clear: none of these.
+    than noise, but it need not be a power law: the KS distance is above 1.36 / sqrt(k), a few eigenvalues stand apart
+    from the others (`widest_gap`), the Hill plot falls as it does at the edge of a bulk (`hill_slope`), next to nothing
+    of the tail lies beyond what noise has (`noise_edge`), or it has too few or too many eigenvalues to tell. clear:
+    none of these.
 
     Args:
         evals: shape (n,), descending, >= 0; unit: weight squared.
@@ -74,11 +76,47 @@ def judge(
     limit = KS_LIMIT / math.sqrt(k)
     if ks_distance > limit:
         doubts.append(f"no power law: KS distance {ks_distance:.3f}, limit {limit:.3f}")
+    gap, count = widest_gap(evals, k)
+    if gap > (limit := widest_gap_limit(k)):
+        doubts.append(f"{count} of {k} eigenvalues stand apart: a gap of {gap:.1f} means, limit {limit:.1f}")
     if (slope := hill_slope(evals, k)) < FLATTEST_EDGE:
         doubts.append(f"the Hill plot has no plateau: slope {slope:.2f}, limit {FLATTEST_EDGE:.2f}")
     if (beyond := int(np.count_nonzero(evals[:k] > noise_edge(evals, shape)))) < BEYOND * k:
         doubts.append(f"only {beyond} of {k} eigenvalues lie beyond the edge of noise")
     return Verdict("doubtful", "; ".join(doubts)) if doubts else Verdict("clear")
+
+
+def widest_gap(evals: np.ndarray, k: int) -> tuple[float, int]:
+    """Return the widest gap of a tail in units of the mean gap, and how many eigenvalues lie above it.
+
+    Gaps are j ln(evals[j - 1] / evals[j]) for j = 1..k: of a power law they all have one mean, 1 / (alpha - 1), and of
+    independent draws they are independent and exponential (Renyi 1953). Spikes on a bulk leave one that is far wider.
+
+    Examples:
+        >>> spikes = np.array([90.0, 89.0, 88.0] + [1.1**-i for i in range(30)])
+        >>> gap, count = widest_gap(spikes, 20)
+        >>> count, gap > widest_gap_limit(20)
+        (3, True)
+    """
+    logs = np.log(evals[: k + 1])
+    gaps = (logs[:-1] - logs[1:]) * _places(k)
+    at, total = int(gaps.argmax()), float(gaps.sum())
+    return (k * float(gaps[at]) / total, at + 1) if total > 0 else (0.0, 0)
+
+
+@lru_cache(maxsize=256)
+def _places(k: int) -> np.ndarray:
+    return np.arange(1.0, k + 1)
+
+
+def widest_gap_limit(k: int) -> float:
+    """Return the widest gap that a share `GAP_LEVEL` of k independent exponential gaps exceeds (Fisher 1929).
+
+    Examples:
+        >>> [round(widest_gap_limit(k), 1) for k in (10, 25, 100)]
+        [4.4, 5.7, 7.4]
+    """
+    return k * (1 - (GAP_LEVEL / k) ** (1 / (k - 1))) if k > 1 else math.inf
 
 
 def hill_slope(evals: np.ndarray, k: int) -> float:

@@ -14,6 +14,7 @@ from alpha_callbacks.weights.weight import ADDED, CAST
 _DOUBTS = {
     "no plateau": "without a plateau of the Hill plot",
     "no power law": "too far from a power law",
+    "stand apart": "with a few eigenvalues far above the rest",
     "beyond the edge": "within the edge of noise",
     "too small": "of too few eigenvalues",
     "is the bulk": "of most of the spectrum",

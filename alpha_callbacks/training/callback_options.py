@@ -28,7 +28,7 @@ class CallbackOptions:
         k_min: smallest tail size.
         threshold: "next" or "last", see docs/definitions.md.
         estimators: fits of the tail beside Hill's: any of "csn", "tpl", "half", "quantile_k", "farms".
-        measures: groups of further measures: any of "norms", "bulk", "entries", "traps".
+        measures: groups of further measures: any of "norms", "bulk", "entries", "spacings", "traps".
         solver: "exact" or "fast".
         reuse_tol: how far a value that is shared or proved may be from that of a decomposition, as a share of alpha.
         device: where to compute; "cpu" uses none of the accelerator's memory.

@@ -16,6 +16,7 @@ GROUPS = {
     "norm_measures": "norms",
     "bulk_measures": "bulk",
     "kurtosis": "entries",
+    "interval_by_spacings": "spacings",
     "trap_measures": "traps",
     "judge": "",
 }
@@ -57,8 +58,11 @@ def test_one_decomposition_serves_all_but_the_traps(monkeypatch: pytest.MonkeyPa
     real = solve.spectrum
     monkeypatch.setattr(solve, "spectrum", lambda *a, **k: calls.append("weight") or real(*a, **k))
     monkeypatch.setattr(further, "spectrum", lambda *a, **k: calls.append("shuffled") or real(*a, **k))
-    options = AnalysisOptions(precisions=("fp32",), estimators=("all",), measures=("norms", "bulk", "entries"))
+    options = AnalysisOptions(
+        precisions=("fp32",), estimators=("all",), measures=("norms", "bulk", "entries", "spacings")
+    )
     (row,) = analyze_weight(weight_of(noise()), options)
+    assert row.measures["alpha_low"] < row.alpha < row.measures["alpha_high"]
     assert calls == ["weight"] and len(row.estimates) == 5 and row.measures["kurtosis"] == pytest.approx(3, abs=0.3)
     (row,) = analyze_weight(weight_of(noise()), replace(options, measures=("traps",)))
     assert calls == ["weight", "weight", "shuffled"] and row.measures["rand_num_spikes"] == 0

@@ -5,7 +5,7 @@ import torch
 from alpha_callbacks.estimators.hill import Hill
 from alpha_callbacks.estimators.marchenko_pastur import median_eigenvalue, upper_edge
 from alpha_callbacks.estimators.spread import alpha_spread
-from alpha_callbacks.estimators.verdict import hill_slope, judge, noise_edge
+from alpha_callbacks.estimators.verdict import hill_slope, judge, noise_edge, widest_gap, widest_gap_limit
 
 
 def judged(evals, shape, k_frac=0.1):
@@ -43,6 +43,26 @@ def test_a_power_law_is_clear():
 def test_spikes_and_bands_are_heavier_than_noise_and_doubtful(change, why):
     verdict = judged(np.sort(change(noise(300, 300, 0)))[::-1], (300, 300))
     assert verdict.tail == "doubtful" and why in verdict.reason
+
+
+@pytest.mark.parametrize(("n", "spikes"), [(64, 3), (128, 2), (128, 3), (256, 4)])
+def test_a_few_equal_spikes_are_no_clear_tail(n, spikes):
+    random = np.random.default_rng(n + spikes)
+    left, right = (np.linalg.qr(random.standard_normal((n, spikes)))[0] for _ in range(2))
+    matrix = random.standard_normal((n, n)) + np.sqrt(4.0 * 4 * n) * left @ right.T  # 4 times the edge of noise
+    verdict = judged(np.linalg.svd(matrix, compute_uv=False) ** 2, (n, n))
+    assert verdict.tail == "doubtful" and f"{spikes} of {max(10, n // 10)} eigenvalues stand apart" in verdict.reason
+
+
+def test_the_limit_of_the_widest_gap_is_the_level_of_independent_draws():
+    random = np.random.default_rng(0)
+    for k in (8, 25, 60):
+        gaps = random.exponential(size=(4000, k))
+        evals = np.exp(np.cumsum((gaps / np.arange(1, k + 1))[:, ::-1], axis=1)[:, ::-1])
+        found = [widest_gap(np.append(row, 1.0), k)[0] for row in evals]
+        assert np.mean(np.array(found) > widest_gap_limit(k)) == pytest.approx(0.05, abs=0.012)
+        np.testing.assert_allclose(found, gaps.max(axis=1) / gaps.mean(axis=1))
+    assert widest_gap(np.full(9, 2.0), 8) == (0.0, 0) and widest_gap_limit(1) == np.inf
 
 
 def test_small_and_large_tails_are_not_judged_clear():

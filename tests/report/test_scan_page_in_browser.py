@@ -4,13 +4,14 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
+from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.plots.elements.color_scale import color_ends, remark_on
 from alpha_callbacks.report.scan_page import report_html
 from alpha_callbacks.tables.table import Table
@@ -20,6 +21,7 @@ from tests.support.example_scans import EXPERTS, LOST, SHARED, example
 from tests.support.pages import NASTY, Opened, new_page, opened
 from tests.support.rows import row
 
+FITTED = "model.layers.1.self_attn.q_proj"
 CELL = "#heat [aria-label^='block 1, attn_q:']"
 
 
@@ -32,7 +34,10 @@ class Scan:
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     folder = tmp_path_factory.mktemp("scan")
-    table = example(folder)
+    made = example(folder)
+    fits = (TailEstimate("csn", 4.25, 9, ks_distance=0.125, low=4.0, high=4.5), TailEstimate("half", reason="no tail"))
+    rows = [replace(one, estimates=fits) if one.layer_name == FITTED else one for one in made]
+    table = Table.from_rows(rows, made.precisions, made.model)
     return Scan(table, report_html(folder, table))
 
 
@@ -58,8 +63,8 @@ def focused(it: Opened) -> str:
 
 def test_sections(it: Opened) -> None:
     assert it.page.locator(".card-head h2").all_inner_texts() == [
-        "Plan", "Findings", "Map", "Experts", "Formats", "Layers", "Distribution", "Recommendation", "Coverage",
-        "Reproduce",
+        "Plan", "Findings", "Map", "Experts", "Formats", "Layers", "Estimators", "Distribution", "Recommendation",
+        "Coverage", "Reproduce",
     ]  # fmt: skip
     text = it.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
@@ -69,6 +74,22 @@ def test_sections(it: Opened) -> None:
     assert planned.count() == 2 and "int4_g32" in str(planned.first.get_attribute("title"))
     assert "alpha-hill scan" in text and "1,024 MiB" in text
     assert it.page.locator("#distribution-plot .trace").count() == 5, "of the error that the reference does not have"
+
+
+def test_estimators_by_choice(it: Opened, scan: Scan) -> None:
+    where = "#estimators-table"
+    it.page.locator(where).get_by_role("searchbox").fill(FITTED)
+    line = it.page.locator(f"{where} tbody tr")
+    assert line.count() == 1
+    shown = line.locator("td").all_inner_texts()
+    assert [float(text) for text in shown[2:8]] == pytest.approx(
+        [alpha(scan, FITTED, "fp32"), 4.25, 9, 0.125, 4.0, 4.5], rel=1e-5
+    ), shown
+    choose(it, where, "half")
+    shown = line.locator("td").all_inner_texts()
+    assert shown[3] == "–" and shown[8] == "no tail", shown
+    it.page.locator(where).get_by_role("searchbox").fill(SHARED)
+    assert "not asked for" in line.inner_text()
 
 
 def test_metric_and_precision(it: Opened, scan: Scan) -> None:
@@ -352,6 +373,7 @@ def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Pa
             "Experts",
             "Formats",
             "Layers",
+            "Estimators",
             "Distribution",
             "Coverage",
         ]
