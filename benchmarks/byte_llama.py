@@ -80,7 +80,7 @@ def _train(data: Tensor, device: str) -> tuple[torch.nn.Module, torch.optim.Opti
 def main() -> None:
     """Train the model if need be and print where it is."""
     parser = argparse.ArgumentParser(description="Train the second model of the evidence, once.")
-    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s, which takes an hour)")
+    parser.add_argument("--device", default="cpu", help="torch device (default: %(default)s, which takes two hours)")
     args, cache = parser.parse_args(), default_cache()
     print(f"byte_llama={make_model(cache, fetch(GENSIM, 'lee_background.cor', cache), args.device)}")
 

@@ -16,12 +16,11 @@ Writes costs.txt and costs.csv into benchmarks/results.
 """
 
 import argparse
-import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import block_index
 from alpha_callbacks.weights.module_weights import module_inventory
 from benchmarks import byte_llama, texts
+from benchmarks.result_lines import write_lines
 from scripts.fetch_real_weights import GENSIM, SMOLLM2, default_cache, fetch
 from scripts.make_smollm2_folder import make_folder
 
@@ -115,12 +115,13 @@ def table_of(model: nn.Module, formats: tuple[str, ...]) -> Table:
     return Table.from_rows(rows, ("fp32", *formats))
 
 
-def _rounding(values: Tensor, precision: str) -> Tensor:
+def rounding(values: Tensor, precision: str) -> Tensor:
+    """Return Q(W) - W."""
     return get_precision(precision).round_trip(values, float(values.abs().max())).float() - values
 
 
 def _error(values: Tensor, precision: str) -> float:
-    return float(_rounding(values, precision).norm() / values.norm())
+    return float(rounding(values, precision).norm() / values.norm())
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def costs_of(subject: Subject, about: PlanProblem) -> dict[str, np.ndarray]:
     for i, layer in enumerate(layers):
         values, x, d = found[layer.layer_name].float(), inputs[layer.layer_name], gradients[layer.layer_name]
         for j, candidate in enumerate(about.candidates[:-1]):
-            squares = _rounding(values, candidate).square()
+            squares = rounding(values, candidate).square()
             activations[i, j] = float((squares @ x).sum() / (values.square() @ x).sum())
             channels[i, j] = float(d @ (squares @ x))
     return {
@@ -242,17 +243,12 @@ def main() -> None:
         for line in judge(subject):
             found.append(line)
             print(shown(line), flush=True)
-    report = [
-        f"$ python -m benchmarks.costs --models {' '.join(args.models)}",
-        f"{time.process_time() - started:.0f} CPU s; KL in nats a token; difference from {REFERENCE} on the same "
-        "tokens, and its 95 % interval over blocks of tokens",
-        *map(shown, found),
-    ]
-    (args.output / "costs.txt").write_text("\n".join(report) + "\n", encoding="utf-8")
-    with (args.output / "costs.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([each.name for each in fields(Line)])
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in astuple(line)] for line in found)
+    head = (
+        "$ python -m benchmarks.costs\n"
+        f"KL in nats a token; difference from {REFERENCE} on the same tokens, and its 95 % interval over blocks of them"
+    )
+    write_lines(found, args.output / "costs", Line, shown, head)
+    print(f"{time.process_time() - started:.0f} CPU s")
 
 
 def shown(line: Line) -> str:

@@ -11,11 +11,10 @@ blocks of tokens, and the relative errors of all weights. Writes rounding.txt an
 """
 
 import argparse
-import csv
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
@@ -30,6 +29,7 @@ from alpha_callbacks.evaluation.paired import paired_difference
 from alpha_callbacks.precisions.gptq_rounding import gptq_codes
 from alpha_callbacks.precisions.registry import get_precision
 from benchmarks import byte_llama, texts
+from benchmarks.result_lines import write_lines
 from scripts.fetch_real_weights import GENSIM, SMOLLM2, default_cache, fetch
 from scripts.make_smollm2_folder import make_folder
 
@@ -217,17 +217,13 @@ def main() -> None:
         for line in judge(subject):
             found.append(line)
             print(shown(line), flush=True)
-    report = [
-        f"$ python -m benchmarks.rounding --models {' '.join(args.models)}",
-        f"{time.process_time() - started:.0f} CPU s; KL in nats a token, to nearest -> by inputs; their difference and "
-        "its 95 % interval over blocks of tokens; relative error of the weights",
-        *map(shown, found),
-    ]
-    (args.output / "rounding.txt").write_text("\n".join(report) + "\n", encoding="utf-8")
-    with (args.output / "rounding.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([each.name for each in fields(Line)])
-        writer.writerows([f"{v:.6g}" if isinstance(v, float) else v for v in astuple(line)] for line in found)
+    head = (
+        "$ python -m benchmarks.rounding\n"
+        "KL in nats a token, to nearest -> by inputs; their difference and its 95 % interval over blocks of tokens; "
+        "relative error of the weights"
+    )
+    write_lines(found, args.output / "rounding", Line, shown, head)
+    print(f"{time.process_time() - started:.0f} CPU s")
 
 
 def shown(line: Line) -> str:

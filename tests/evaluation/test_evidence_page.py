@@ -12,6 +12,7 @@ def test_the_table_is_the_committed_output() -> None:
     with (REPOSITORY / "benchmarks/results/evidence.csv").open(encoding="utf-8", newline="") as file:
         measured = {(row["budget"], row["text"], row["policy"]): row for row in csv.DictReader(file)}
     page = (REPOSITORY / "docs/evidence.md").read_text(encoding="utf-8")
+    page = page.partition("## Costs, paired")[0]
     printed = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)[1:]
     for name, *cells in printed:
         policy = re.sub(r"8 (|untied )random plans \(mean ± sd\)", r"\1random (mean and sd of 8)", name).replace(
@@ -42,16 +43,67 @@ def test_what_the_page_claims_of_the_table_holds() -> None:
             assert high < kl[untied] < low
 
 
-def test_the_paired_costs_are_the_committed_output() -> None:
-    with (REPOSITORY / "benchmarks/results/costs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+def rows_of(heading: str, file: str) -> tuple[list[list[str]], list[dict[str, str]]]:
+    """Return the cells of the tables under a heading, without their first lines, and the lines of a CSV file."""
     page = (REPOSITORY / "docs/evidence.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\| (.+) \| [\d.]+ and [\d.]+ \|$", page, re.MULTILINE)
-    costs = ("measured", "fisher", "sampled", "activations", "channels")
-    assert len(lines) == len(costs)
-    for cost, line in zip(costs, lines, strict=True):
-        for cell, text in zip(CELLS, line.split(" | ")[1:], strict=True):
-            row = next(row for row in rows if (row["budget"], row["text"], row["cost"]) == (*cell, cost))
-            difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
-            known = f"{float(row['kl']):.4f}"
-            assert text == (known if cost == "fisher" else f"{known}, {difference:+.4f} [{low:+.4f}, {high:+.4f}]")
+    section = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    with (REPOSITORY / "benchmarks/results" / file).open(encoding="utf-8", newline="") as opened:
+        return lines, list(csv.DictReader(opened))
+
+
+def interval(row: dict[str, str], digits: int) -> str:
+    mean, low, high = (f"{float(row[name]):+.{digits}f}" for name in ("difference", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+COSTS = ("fisher", "sampled", "adamw", "channels", "measured", "activations")
+
+
+def test_the_paired_costs_are_the_committed_output() -> None:
+    lines, rows = rows_of("Costs, paired", "costs.csv")
+    measured = {(row["model"], row["budget"], row["text"], row["cost"]): row for row in rows}
+    for budget, head, *body in (("3/4 bit", *lines[:7]), ("4/8 bit", *lines[7:14])):
+        assert len(body) == len(COSTS) and "`fisher`, labels of the text" in body[0][0]
+        for cost, (_, *cells) in zip(COSTS, body, strict=True):
+            for column, text in zip(head[1:], cells, strict=True):
+                model, of_text = column.split(", ")
+                row = measured.pop((model, str(budget), of_text, cost), None)
+                shown = "–" if row is None else f"{float(row['kl']):.4f}" if cost == "fisher" else interval(row, 4)
+                assert text == shown, (cost, column)
+    assert not measured
+
+
+def test_the_costs_by_embeddings_are_the_committed_output() -> None:
+    lines = rows_of("Costs, paired", "costs.csv")[0][14:]
+    output = (REPOSITORY / "benchmarks/results/embedding_costs.txt").read_text(encoding="utf-8")
+    for cost, (_, *cells) in zip(("measured", "activations", "drawn"), lines[1:], strict=True):
+        for (budget, text), cell in zip(CELLS, cells, strict=True):
+            (found,) = re.findall(rf"^MiniLM {budget} +{text} +{cost} .*1 - cos (.*?) *$", output, re.MULTILINE)
+            assert cell == re.sub(" +", ", ", found, count=1), (cost, budget, text)
+
+
+def test_what_the_page_claims_of_the_costs_holds() -> None:
+    kl = {(r["model"], r["budget"], r["text"], r["cost"]): float(r["kl"]) for r in rows_of("x", "costs.csv")[1]}
+    gains, drawn = list[float](), list[float]()
+    for model, budget, text, cost in kl:
+        fisher, other = kl[model, budget, text, "fisher"], kl[model, budget, text, cost]
+        if cost == "measured":
+            gains.append(1 - fisher / other)
+            assert kl[model, budget, text, "activations"] >= other
+        if cost == "sampled" and budget == "3/4 bit":
+            drawn.append(1 - other / fisher)
+        assert cost != "activations" or other > 1.03 * fisher
+    assert all(0.16 < gain < 0.47 for gain in gains) and all(0.005 < gain < 0.023 for gain in drawn)
+
+
+def test_the_rounding_by_inputs_is_the_committed_output() -> None:
+    lines, rows = rows_of("Rounding by inputs", "rounding.csv")
+    measured = {(row["model"], f"`{row['format']}`", row["way"], row["text"]): row for row in rows}
+    for model, name, way, *cells in lines[1:]:
+        for text, kl, difference in (("docs", *cells[:2]), ("news", *cells[2:4])):
+            row = measured.pop((model, name, way, text))
+            assert kl == f"{float(row['nearest']):.4f} → {float(row['kl']):.4f}" and difference == interval(row, 4)
+            assert cells[4] == f"{float(row['error_nearest']):.3f} → {float(row['error']):.3f}"
+            assert float(row["high"]) < 0  # each gain is told from none
+    assert not measured
