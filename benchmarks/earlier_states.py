@@ -262,23 +262,25 @@ def main() -> None:
     parser.add_argument("--runs", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    begun = time.process_time()
     print(f"torch {torch.__version__}, CPU seconds, one thread")
     if arguments.runs:
         text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path("docs").glob("*.md")))
         show("a small Llama from scratch, fp32", from_scratch(text))
         folder = default_cache() / FOLDER
-        for dtype, lr, states in ((torch.bfloat16, 1e-5, 4), (torch.float32, 1e-5, 8), (torch.float32, 1e-4, 4)):
+        for dtype, lr, states in ((torch.bfloat16, 1e-5, 4), (torch.float32, 1e-5, 6), (torch.float32, 1e-4, 4)):
             name = re.sub(r"torch\.", "", str(dtype))
             found = fine_tune(folder, text, lr=lr, states=states, every=10, dtype=dtype)
             show(f"SmolLM2-135M in {name}, fine-tuned at {lr:.0e}, a state every 10 steps", found)
-    begun, tally = time.process_time(), attack(arguments.attack)
+    tally = attack(arguments.attack)
     shares = torch.tensor(tally.shares, dtype=torch.float64)
     print(
         f"attack: {tally.states} states, {sum(tally.proved.values())} proved from an earlier one, "
         f"{len(tally.violations)} violations; share of the bound that the error takes: median "
-        f"{float(shares.median()):.3f}, largest {float(shares.max()):.3f}; {time.process_time() - begun:.0f} CPU s"
+        f"{float(shares.median()):.3f}, largest {float(shares.max()):.3f}"
     )
     print("proved after: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.proved.items())))
+    print(f"{time.process_time() - begun:.0f} CPU seconds in all")
     for line in tally.violations[:20]:
         print(line)
 

@@ -51,7 +51,7 @@ class Layer:
     """The last states of one layer.
 
     Attributes:
-        drift: about ||W - W'||_F between its last two states, None before the second.
+        drift: about ||W - W'||_F between its last two states; None before the second, and in a pause.
         relative_drift: the same as a share of ||W||_F.
         reference: what a later state may be proved from.
     """
@@ -62,6 +62,7 @@ class Layer:
         self.reference: Reference | None = None
         self._sample: Tensor | None = None
         self._entries = 0
+        self._failures = self._pause = 0
 
     def see(self, weight: Weight) -> None:
         """Take some entries of a new state, finite ones, and compare them with those of the last."""
@@ -72,8 +73,19 @@ class Layer:
         else:
             self.drift = self._distance(before)
             self.relative_drift = self.drift / max(self._distance(torch.zeros_like(before)), 1e-300)
+        if self._pause:
+            self.drift, self._pause = None, self._pause - 1
         if self.reference is not None and self.reference.copy.shape != (weight.out_features, weight.in_features):
             self.reference = None
+
+    def judge(self, *, proved: bool) -> None:
+        """Note whether a proof that was expected to succeed did; after each failure in a row, pause twice as long.
+
+        A few entries may say nothing of the change that matters.
+        """
+        self._failures = 0 if proved else min(self._failures + 1, 6)
+        if not proved:
+            self.drift, self._pause = None, 2**self._failures - 1
 
     def since_reference(self) -> float:
         """Return about ||W - W'||_F between the newest state and that of the reference."""

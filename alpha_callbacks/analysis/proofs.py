@@ -1,13 +1,14 @@
 """What is proved of a weight from eigenvectors, of the stored matrix or of an earlier state."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from alpha_callbacks.analysis.certificate_costs import Plan, Sides, plan_proofs, predicted_bound, sides_of
 from alpha_callbacks.analysis.certified import Certified, certified
-from alpha_callbacks.analysis.earlier_states import Layer
+from alpha_callbacks.analysis.earlier_states import Layer, Reference
 from alpha_callbacks.analysis.matrix import Matrix
 from alpha_callbacks.errors import SourceError
 from alpha_callbacks.estimators.all_estimators import ESTIMATORS
@@ -39,6 +40,7 @@ class Proofs:
     allowed: bool
     layer: Layer | None = None
     _plans: list[Plan] = field(default_factory=list)
+    _used: list[Reference] = field(default_factory=list)
 
     @property
     def wanted(self) -> bool:
@@ -66,7 +68,6 @@ class Proofs:
     def prove(self, precision: Precision | None, top: TopSpace) -> Certified | None:
         """Return alpha after a round trip (None: as stored) from eigenvectors; None where it is not proved."""
         matrix = self.matrix
-        reference = self.layer.reference if self.layer is not None else None
         found = certified(
             matrix.weight,
             precision,
@@ -74,7 +75,7 @@ class Proofs:
             top=top,
             estimator=matrix.estimator,
             stored=matrix.after(precision),
-            base=reference.rows if reference is not None and top is reference.top else None,
+            base=next((reference.rows for reference in self._used if top is reference.top), None),
         )
         return found if found and found.bound <= matrix.options.reuse_tol * found.fit.alpha else None
 
@@ -85,28 +86,17 @@ class Proofs:
         """
         if self.layer is None or (reference := self.layer.reference) is None or not self._provable:
             return None
-        moved = self.layer.since_reference()
         try:
-            changes = [
-                0.0,
-                *(
-                    self.matrix.quantization_error(get_precision(name)).change.frobenius
-                    for name in reference.precisions
-                ),
-            ]
+            if self._expected(reference, self.layer.since_reference()) > self.matrix.options.reuse_tol:
+                return None
+            self._used.append(reference)
+            found = self.prove(None, reference.top)
         except SourceError:
             raise
-        except Exception:  # the row of that precision will say so
-            return None
-        expected = predicted_bound(
-            reference.evals,
-            self._sides,
-            math.hypot(moved, max(changes)),
-            reference.top.vectors.shape[1],
-            self._leading,
-            self._alpha_range,
-        )
-        if expected > self.matrix.options.reuse_tol or (found := self.prove(None, reference.top)) is None:
+        except Exception:  # a decomposition may do better, and the row of a precision that fails will say so
+            found = None
+        self.layer.judge(proved=found is not None)
+        if found is None:
             return None
         self._plans.append(Plan(reference.top.vectors.shape[1], reference.precisions))
         accuracy = found.bound / found.fit.alpha * (1 + 1e-12)
@@ -117,8 +107,22 @@ class Proofs:
         if self.layer is None:
             return
         self.layer.reference = None
-        if found.top is not None and (plan := self._plans[-1]).states:
+        if found.top is None or not (plan := self._plans[-1]).states:
+            return
+        with suppress(RuntimeError):  # no memory: the decomposition is good without
             self.layer.keep(self.matrix.weight, self.matrix.sizes.largest, found.top, found.evals, plan.later)
+
+    def _expected(self, reference: Reference, moved: float) -> float:
+        """Return the bound to expect of the matrix and of the precisions that its vectors were kept for."""
+        changes = (self.matrix.quantization_error(get_precision(name)).change for name in reference.precisions)
+        return predicted_bound(
+            reference.evals,
+            self._sides,
+            math.hypot(moved, max((change.frobenius for change in changes), default=0.0)),
+            reference.top.vectors.shape[1],
+            self._leading,
+            self._alpha_range,
+        )
 
     @property
     def _sides(self) -> Sides:

@@ -141,11 +141,23 @@ def test_options_that_need_all_eigenvalues_are_not_proved(options: dict[str, obj
 def test_a_proof_that_fails_is_followed_by_a_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
     earlier = EarlierStates(10**8)
     w = drifting(earlier) + 1e-6
-    monkeypatch.setattr("alpha_callbacks.analysis.proofs.certified", lambda *args, **options: None)
-    rows = measured(earlier, w)
-    assert [(row.method, row.solver) for row in rows] == [
-        ("lossless", "gram_fp64"), ("computed", "gram_fp64"), ("computed", "gram_fp64"),
-    ]  # fmt: skip
+
+    def broken(*args: object, **options: object) -> None:
+        raise RuntimeError("did not converge")
+
+    monkeypatch.setattr("alpha_callbacks.analysis.proofs.certified", broken)
+    rows = measured(earlier, w, replace(OPTIONS, precisions=("fp32",)))
+    assert [(row.method, row.solver) for row in rows] == [("lossless", "gram_fp64")]
+
+
+def test_proofs_that_fail_again_and_again_are_tried_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is where no entry is looked at."""
+    earlier, tried, options = EarlierStates(10**8), list[int](), replace(OPTIONS, precisions=("fp32",))
+    found: list[str] = []
+    monkeypatch.setattr("alpha_callbacks.analysis.proofs.certified", lambda *args, **options: tried.append(len(found)))
+    for _ in range(20):
+        found += solvers(measured(earlier, uneven(), options))
+    assert set(found) == {"gram_fp64"} and tried == [2, 5, 10, 19]
 
 
 def test_memory_goes_to_the_first_layers_that_fit_in_whatever_order_they_are_analysed() -> None:
