@@ -1,5 +1,6 @@
 """Second moments of what linear layers take in, over a text: what rounding needs to know of them."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -26,7 +27,7 @@ def input_squares(
         on_progress: called with (windows done, windows in all, "inputs").
 
     Raises:
-        PlanError: an input is nan or inf.
+        PlanError: an input is nan or inf, or the model needs more than token ids.
     """
     sums, counts = dict[str, Tensor](), dict[str, int]()
 
@@ -54,7 +55,7 @@ def input_products(
         on_progress: called with (windows done, windows in all, "inputs").
 
     Raises:
-        PlanError: an input is nan or inf.
+        PlanError: an input is nan or inf, or the model needs more than token ids.
     """
     groups = list(_groups(modules, available_memory() // 4))
     step = _steps(on_progress, len(groups) * len(windows))
@@ -94,9 +95,16 @@ def _run(
     step: Callable[[], None],
 ) -> None:
     device = next(model.parameters()).device
+    options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
     with _watched(modules, take):
         for window in windows:
-            model(input_ids=window[None].to(device), use_cache=False)
+            try:
+                model(input_ids=window[None].to(device), **options)
+            except (TypeError, ValueError) as error:  # an encoder and decoder, a model of images
+                raise PlanError(
+                    f"{type(model).__name__}: expected a model that takes token ids alone, got {type(error).__name__}: "
+                    f"{error}. Round to nearest: leave out --rounding."
+                ) from error
             step()
 
 

@@ -114,7 +114,7 @@ class AlphaHillTrainerCallback(TrainingCallback, TrainerCallback):
         else:
             self._look(args, state, control, model, "end")
         if state.is_world_process_zero:
-            self._keep_sensitivities(model, [kwargs["optimizer"]])
+            self._keep_sensitivities(model, [kwargs.get("optimizer")])
         self._warn_if_nothing_measured()
         self.monitor.finish()  # before another callback ends the run of a logger
 

@@ -64,6 +64,15 @@ def test_modules_that_never_run(tiny: LanguageModel) -> None:
     assert dict(input_products(tiny.model, modules, licence(tiny)))["unused"].tolist() == [[0.0] * 4] * 4
 
 
+def test_a_model_that_needs_more_than_tokens() -> None:
+    class Seq2Seq(nn.Linear):
+        def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:
+            return super().forward(input_ids + decoder_input_ids)
+
+    with pytest.raises(PlanError, match="Seq2Seq: expected a model that takes token ids alone, got TypeError"):
+        input_squares(Seq2Seq(4, 2), {}, torch.zeros(1, 4))
+
+
 @pytest.mark.parametrize("gather", [input_squares, lambda *given: dict(input_products(*given))])
 def test_inputs_that_are_not_finite(tiny: LanguageModel, gather: Any) -> None:
     name, module = next(iter(linear(tiny).items()))

@@ -2,18 +2,14 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 from alpha_callbacks.planning.export_plan import Export, refuse
 from alpha_callbacks.planning.plan import Plan, module_name
+from alpha_callbacks.precisions.encoding import Encoding
 from alpha_integrations.quantizers.integer_groups import integer_entry
-from alpha_integrations.quantizers.plan_modules import (
-    encoding_of,
-    name_notes,
-    refuse_ragged,
-    refuse_unheld,
-    require_modules,
-    split_modules,
-)
+from alpha_integrations.quantizers.module_entries import module_entries
+from alpha_integrations.quantizers.plan_modules import name_notes
 
 _TARGET = "auto-round"
 _BITS = (2, 3, 4, 8)
@@ -32,23 +28,19 @@ def export(plan: Plan) -> Export:
     Raises:
         PlanError: a layer has a format or sizes that AutoRound would not take.
     """
-    modules = split_modules(plan, _TARGET)
-    require_modules(_TARGET, modules)
-    entries = {name: integer_entry(encoding_of(choice, _TARGET), _BITS) for name, choice in modules.low.items()}
-    refuse_unheld(
-        _TARGET,
-        modules.low,
-        lambda encoding: (entry := integer_entry(encoding, _BITS)) is not None and (entry["sym"] or entry["bits"] < 8),
-        _HOLDS,
-    )
-    refuse_ragged(_TARGET, modules.low)
+    modules, entries = module_entries(plan, _TARGET, _entry, _HOLDS)
     rows = Counter[str]()  # of a fused module: of all its parts
     for choice in plan.choices:
         rows[module_name(choice.layer_name)] += choice.out_features
     odd = [c for c in modules.low.values() if rows[module_name(c.layer_name)] % _SIDE or c.in_features % _SIDE]
     refuse(_TARGET, odd, f"matrices whose sides are multiples of {_SIDE}, and leaves others at 16 bits")
-    content = {name: {**(entry or {}), "data_type": "int"} for name, entry in entries.items()}
+    content = {name: {**entry, "data_type": "int"} for name, entry in entries.items()}
     # An entry for lm_head, even at 16 bits, would make AutoRound look at it.
     content |= {name: dict(_KEPT) for name in modules.wide if name.rpartition(".")[2] != "lm_head"}
     text = json.dumps(content, indent=1) + "\n"
     return Export(text, ".json", (_NOTE, *name_notes(modules)), modules.coverage("AutoRound"))
+
+
+def _entry(encoding: Encoding) -> dict[str, Any] | None:
+    entry = integer_entry(encoding, _BITS)
+    return entry if entry is not None and (entry["sym"] or entry["bits"] < 8) else None

@@ -7,14 +7,8 @@ from collections import Counter
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_integrations.quantizers.integer_groups import integer_entry
-from alpha_integrations.quantizers.plan_modules import (
-    encoding_of,
-    name_notes,
-    refuse_ragged,
-    refuse_unheld,
-    require_modules,
-    split_modules,
-)
+from alpha_integrations.quantizers.module_entries import module_entries
+from alpha_integrations.quantizers.plan_modules import name_notes
 
 _TARGET = "gptqmodel"
 _BITS = (2, 3, 4, 8)
@@ -33,11 +27,7 @@ def export(plan: Plan) -> Export:
     Raises:
         PlanError: a layer has a format that GPTQ cannot pack.
     """
-    modules = split_modules(plan, _TARGET)
-    require_modules(_TARGET, modules)
-    refuse_unheld(_TARGET, modules.low, lambda encoding: integer_entry(encoding, _BITS) is not None, _HOLDS)
-    refuse_ragged(_TARGET, modules.low)
-    entries = {name: integer_entry(encoding_of(c, _TARGET), _BITS) or {} for name, c in modules.low.items()}
+    modules, entries = module_entries(plan, _TARGET, lambda encoding: integer_entry(encoding, _BITS), _HOLDS)
     weights = Counter[str]()
     for name, entry in entries.items():
         weights[json.dumps(entry)] += modules.low[name].numel

@@ -6,14 +6,8 @@ from typing import Any
 from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.encoding import Encoding
-from alpha_integrations.quantizers.plan_modules import (
-    encoding_of,
-    name_notes,
-    refuse_ragged,
-    refuse_unheld,
-    require_modules,
-    split_modules,
-)
+from alpha_integrations.quantizers.module_entries import module_entries
+from alpha_integrations.quantizers.plan_modules import name_notes
 
 _TARGET = "mlx"
 _BITS, _GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
@@ -39,11 +33,7 @@ def export(plan: Plan) -> Export:
     Raises:
         PlanError: a layer has a format that MLX lacks.
     """
-    modules = split_modules(plan, _TARGET)
-    require_modules(_TARGET, modules)
-    refuse_unheld(_TARGET, modules.low, lambda encoding: _entry(encoding) is not None, _HOLDS)
-    refuse_ragged(_TARGET, modules.low)
-    entries = {name: _entry(encoding_of(choice, _TARGET)) or {} for name, choice in modules.low.items()}
+    modules, entries = module_entries(plan, _TARGET, _entry, _HOLDS)
     base = min(entries.values(), key=lambda entry: int(entry["group_size"]))  # others' columns divide by it too
     content = {"quantization": {**base, **entries, **dict.fromkeys(modules.wide, False)}}
     affine = any(entry["mode"] == "affine" for entry in entries.values())

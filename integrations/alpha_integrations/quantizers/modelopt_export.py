@@ -7,15 +7,8 @@ from alpha_callbacks.planning.export_plan import Export
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.precisions.encoding import Encoding
 from alpha_integrations.quantizers.compressed_tensors_export import differing_notes
-from alpha_integrations.quantizers.plan_modules import (
-    encoding_of,
-    fused_notes,
-    name_notes,
-    refuse_ragged,
-    refuse_unheld,
-    require_modules,
-    split_modules,
-)
+from alpha_integrations.quantizers.module_entries import module_entries
+from alpha_integrations.quantizers.plan_modules import fused_notes, name_notes
 
 _TARGET = "modelopt"
 _HOLDS = "nvfp4 (W4A16_NVFP4), int8 (W8A16), fp8:tensor (FP8), fp8 (FP8_PER_CHANNEL_PER_TOKEN) and mxfp8 (MXFP8)"
@@ -30,11 +23,7 @@ def export(plan: Plan) -> Export:
     Raises:
         PlanError: a layer has a format that ModelOpt has no name for.
     """
-    modules = split_modules(plan, _TARGET)
-    require_modules(_TARGET, modules)
-    refuse_unheld(_TARGET, modules.low, lambda encoding: _entry(encoding) is not None, _HOLDS)
-    refuse_ragged(_TARGET, modules.low)
-    layers = {name: _entry(encoding_of(choice, _TARGET)) or {} for name, choice in modules.low.items()}
+    modules, layers = module_entries(plan, _TARGET, _entry, _HOLDS)
     algorithms = sorted({str(entry["quant_algo"]) for entry in layers.values()})
     content: dict[str, Any] = {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": None, "quantized_layers": layers}
     if len(algorithms) == 1:  # as ModelOpt writes it
