@@ -27,7 +27,7 @@ import torch
 from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_bytes, predicted_cost
 from alpha_callbacks.analysis.quantization_error import measure_quantization_error, measure_sizes
-from alpha_callbacks.analysis.short_side import short_side_parts
+from alpha_callbacks.analysis.short_side import part_count, short_side_parts
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.options import AnalysisOptions
@@ -115,7 +115,7 @@ def measure_costs(folder: Path, cores: int) -> Costs:
     weights = one_of_each(folder)
     analyze_weight(min(weights, key=predicted_cost), options)  # libraries start
     for weight in sorted(weights, key=predicted_cost):
-        n, parts = weight.n_eigs, len(short_side_parts(weight, None))
+        n, parts = weight.n_eigs, part_count(weight)
         if n not in solves:
             solves[n] = seconds(lambda n=n: torch.linalg.eigvalsh(_gram(n)))  # type: ignore[misc]
         if parts == 1:

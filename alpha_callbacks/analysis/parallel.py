@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
 from alpha_callbacks.analysis.earlier_states import EarlierStates
+from alpha_callbacks.analysis.short_side import part_count
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row
@@ -174,12 +175,17 @@ def predicted_cost(weight: Weight) -> float:
 
 
 def predicted_bytes(weight: Weight) -> int:
-    """Return the peak memory of one analysis: n x n arrays, vectors, the held matrix, its round trip, some blocks."""
+    """Return the peak memory of one analysis: n x n arrays, vectors, the held matrix, its round trip, some blocks.
+
+    Of a long matrix, the Gram matrices of all parts may be there at once, where many workers help.
+    """
+    square = 8 * weight.n_eigs**2
     is_wide = weight.out_features < weight.in_features
     wide_copy = min(weight.numel * max(4, weight.dtype.itemsize), HOLD_BYTES) if is_wide else 0
     return (
-        int(2.5 * 8 * weight.n_eigs**2)
-        + min(weight.nbytes, HOLD_BYTES)
+        int(2.5 * square)
+        + (part_count(weight) - 1) * square
+        + (weight.nbytes if weight.nbytes <= HOLD_BYTES else 0)
         + wide_copy
         + 4 * 8 * min(BLOCK_ELEMENTS, weight.numel)
     )

@@ -21,12 +21,20 @@ def short_side_parts(weight: Weight, change: BlockMap | None) -> list[Blocks]:
     The parts of a long matrix can be read side by side. Where they begin depends on the shape alone, so that sums over
     them have the same bits whoever makes them.
     """
-    long, n = max(weight.out_features, weight.in_features), weight.n_eigs
+    long, length = max(weight.out_features, weight.in_features), _part_length(weight)
+    return [partial(_blocks, weight, change, start, min(start + length, long)) for start in range(0, long, length)]
+
+
+def part_count(weight: Weight) -> int:
+    """Return how many parts a weight has."""
+    return math.ceil(max(weight.out_features, weight.in_features) / _part_length(weight))
+
+
+def _part_length(weight: Weight) -> int:
+    long, n = max(weight.out_features, weight.in_features, 1), max(weight.n_eigs, 1)
     step = span_length(n, multiple=ROW_BLOCK_MULTIPLE)
     length = math.ceil(max(_SQUARES * n, _PART / n**2) / step) * step
-    if long < 2 * length:
-        return [partial(_blocks, weight, change, 0, long)]
-    return [partial(_blocks, weight, change, start, min(start + length, long)) for start in range(0, long, length)]
+    return length if long >= 2 * length else long
 
 
 def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:

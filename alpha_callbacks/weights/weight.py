@@ -100,10 +100,18 @@ class Weight:
         )
 
     def held(self) -> "Weight":
-        """Return the same weight, read into memory when it is small enough to keep."""
+        """Return the same weight, read into memory when it is small enough to keep.
+
+        Codes are decoded some rows at a time: decoding takes several times the memory of what it returns.
+        """
         if self.nbytes > HOLD_BYTES:
             return self
-        matrix = self.rows(0, self.out_features)
+        if is_quantized(self.stored_dtype) and self.numel > BLOCK_ELEMENTS:
+            matrix = self.rows(0, 1).new_empty(self.out_features, self.in_features)
+            for start, stop in spans(self.out_features, self.in_features, multiple=ROW_BLOCK_MULTIPLE):
+                matrix[start:stop] = self.rows(start, stop)
+        else:
+            matrix = self.rows(0, self.out_features)
         return replace(self, rows=lambda start, stop: matrix[start:stop])
 
     def copied(self) -> "Weight":

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 import alpha_callbacks.precisions.registry as registry
-from alpha_callbacks.analysis import quantization_error
+from alpha_callbacks.analysis import quantization_error, solve
 from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.analysis.quantization_error import error_of, through
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.precision import Precision
-from alpha_callbacks.precisions.registry import get_precision, register
+from alpha_callbacks.precisions.registry import all_precisions, get_precision, register
 from alpha_callbacks.tables.table import Row, Table
 from tests.conftest import heavy, noise, weight_of
 
@@ -148,3 +148,20 @@ def test_tall_matrices_stream_in_whole_tiles() -> None:
     whole = precision.round_trip(matrix[:, :4100], float(matrix.abs().max()))
     expected = float((matrix[:, :4100] - whole).double().norm() / matrix[:, :4100].double().norm())
     assert row.relative_error == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16], ids=str)
+def test_each_format_costs_one_decomposition_at_most(stored: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, real = list[str](), solve.spectrum
+    monkeypatch.setattr(solve, "spectrum", lambda *a, **k: calls.append("") or real(*a, **k))
+    weight = weight_of(noise(96, 64).to(stored))
+
+    def solves(*precisions: str) -> int:
+        calls.clear()
+        assert all(row.ok for row in analyze_weight(weight, AnalysisOptions(precisions=precisions)))
+        return len(calls)
+
+    before = solves("fp32", "fp16", "bf16")
+    low_bit = [precision.name for precision, _ in all_precisions() if precision.low_bit]
+    assert solves("fp32", "fp16", "bf16", "int4") == before + 1
+    assert solves("fp32", "fp16", "bf16", *low_bit) == before + len(low_bit)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alpha_callbacks.analysis import short_side
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
-from alpha_callbacks.analysis.short_side import short_side_blocks, short_side_parts
+from alpha_callbacks.analysis.short_side import part_count, short_side_blocks, short_side_parts
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils import crew
 from alpha_callbacks.weights import weight as weight_module
@@ -52,16 +52,18 @@ def test_of_a_wide_matrix_no_more_is_held_than_may_be(long_weight: Weight) -> No
         assert max(held) <= 24 * 4 * 300
 
 
-@pytest.mark.parametrize("shape", [(4096, 14336), (14336, 4096), (4096, 4096), (28672, 8192), (1, 10**6), (576, 49152)])
+@pytest.mark.parametrize(
+    "shape", [(4096, 14336), (14336, 4096), (4096, 4096), (28672, 8192), (1, 10**6), (576, 49152), (0, 7)]
+)
 def test_matrices_that_take_seconds_stay_whole(shape: tuple[int, int]) -> None:
     weight = replace(weight_of(noise(2, 2)), out_features=shape[0], in_features=shape[1])
-    assert len(short_side_parts(weight, None)) == 1
+    assert len(short_side_parts(weight, None)) == part_count(weight) == 1
 
 
 @pytest.mark.parametrize("shape", [(128256, 4096), (4096, 128256)])
 def test_the_head_of_a_large_model_has_parts(shape: tuple[int, int]) -> None:
     weight = replace(weight_of(noise(2, 2)), out_features=shape[0], in_features=shape[1])
-    assert len(short_side_parts(weight, None)) == 8
+    assert len(short_side_parts(weight, None)) == part_count(weight) == 8
 
 
 def test_rows_are_the_same_bits_whoever_computes_the_parts(
