@@ -125,6 +125,7 @@ class Plan:
         return found
 
 
+_GROUPED = ("o_a_proj", "wo_a")  # of DeepSeek-V4: a matrix for each group of heads, in one module
 _PARTS = {
     "attn_qkv": ("q", "k", "v"), "mlp_gate_up": ("gate", "up"), "moe_expert_gate_up": ("gate", "up"),
     "moe_shared_gate_up": ("gate", "up"), "cross_attn_qkv": ("q", "k", "v"),
@@ -139,4 +140,6 @@ def module_name(layer_name: str) -> str:
         ('model.layers.0.self_attn.qkv_proj', 'model.layers.0.self_attn.q_proj')
     """
     parent, _, last = layer_name.rpartition(".")
+    if last.isdecimal() and parent.rpartition(".")[2] in _GROUPED:
+        return parent
     return parent if parent and last in _PARTS.get(categorize(parent), ()) else layer_name

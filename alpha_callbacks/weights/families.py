@@ -19,6 +19,7 @@ Form = Literal[
     "rows_out_in",  # (matrices * out, in): the matrices of a 2-D stack stand one above the other
     "rows_in_out",  # (matrices * in, out)
     "in_heads",  # (in, heads, size): multiplied over the first dimension
+    "groups_out_in",  # (groups * out, in): each group of inputs has its own matrix, and they stand one above the other
     "out_heads",  # (out, heads, size): multiplied over the last two
     "table",  # rows that are looked up, an embedding
 ]
@@ -51,7 +52,7 @@ class Family:
         qkv: how the rows of a fused q, k, v lie: all q, all k, all v ("concatenated"), or group by group ("grouped").
         alternating: True if rows of gate and up take turns in a stack of experts.
         tensors: end of a layer's path -> what that tensor is.
-        experts: where the config has the number of experts of a 2-D stack, as a dotted path.
+        experts: where the config has the number of matrices of a 2-D stack, or of groups, as a dotted path.
     """
 
     source: str
@@ -157,6 +158,14 @@ FAMILIES: Mapping[str, Family] = {
     "dinov2_with_registers": _DINOV2,
     "cpmant": _tables("cpmant", "input_embedding"),
     "ctrl": _tables("ctrl", "w"),
+    "deepseek_v4": Family(
+        "models/deepseek_v4/modeling_deepseek_v4.py: DeepseekV4GroupedLinear",
+        tensors={
+            "self_attn.o_a_proj": Known("groups_out_in", "attn_o"),
+            "attn.wo_a": Known("groups_out_in", "attn_o"),
+        },
+        experts="o_groups",
+    ),
     "eomt": _tables("eomt", "query"),
     "eomt_dinov3": _tables("eomt_dinov3", "query"),
     "kosmos-2.5": _tables("kosmos2_5", "row_embedder", "column_embedder"),

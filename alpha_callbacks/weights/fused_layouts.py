@@ -121,6 +121,13 @@ def split_equally(out_features: int, count: int) -> tuple[Part, ...]:
     return _concatenated((("", "", out_features // count),) * count)
 
 
+def split_groups(out_features: int, count: int, category: str) -> tuple[Part, ...]:
+    """Return the matrices of a block-diagonal projection, named by their numbers; () where the count does not fit."""
+    if not count or out_features % count:
+        return ()
+    return _concatenated(tuple((str(number), category, out_features // count) for number in range(count)))
+
+
 def split_named(out_features: int, layer: str, names: tuple[str, ...]) -> tuple[Part, ...]:
     """Return parts of equal size with these names, which are of the same module as the fused layer."""
     size, odd = divmod(out_features, len(names))

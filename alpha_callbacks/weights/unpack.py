@@ -13,7 +13,14 @@ from alpha_callbacks.weights.canonical_names import canonical_name
 from alpha_callbacks.weights.categorize import categorize
 from alpha_callbacks.weights.expert_stacks import UNCLEAR, is_stack, stack_forms
 from alpha_callbacks.weights.families import Form, Known, known_of, stack_size
-from alpha_callbacks.weights.fused_layouts import Part, split_gate_up, split_named, split_qkv, split_thirds
+from alpha_callbacks.weights.fused_layouts import (
+    Part,
+    split_gate_up,
+    split_groups,
+    split_named,
+    split_qkv,
+    split_thirds,
+)
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, numbered
 from alpha_callbacks.weights.weight import RowReader, Weight
 
@@ -57,6 +64,8 @@ def unpacked(tensor: StoredTensor, config: Mapping[str, Any], known: Known | Non
         layer, parts = layer.removesuffix("_weight"), split_thirds(out_features)
     elif tensor.parts is not None:
         parts = tensor.parts
+    elif known and known.form == "groups_out_in":
+        parts = split_groups(out_features, stack_size(config), category)
     elif known and known.parts and not tensor.saved_as:
         parts = split_named(out_features, layer, known.parts)
     else:
@@ -102,7 +111,7 @@ def _split(whole: Weight, parts: tuple[Part, ...], names: list[tuple[str, str]],
     """Yield the parts of a fused matrix, or the matrix itself when there are none, under these names."""
     if not parts:
         name, source = names[0]
-        if name != whole.layer_name:  # a copy for each matrix of a large model takes its time
+        if source or name != whole.layer_name:  # a copy for each matrix of a large model takes its time
             whole = replace(whole, layer_name=name.replace("*", number), source_name=source.replace("*", number))
         yield whole
     for part, (name, source) in zip(parts, names, strict=True) if parts else ():

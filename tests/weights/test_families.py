@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.checkpoints.tied_heads import tied_heads
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.planning.plan import module_name
 from alpha_callbacks.weights.families import FAMILIES
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
 from alpha_callbacks.weights.module_weights import module_inventory
@@ -93,6 +94,28 @@ def test_each_matrix_is_one_that_the_model_multiplies_with(name: str, tmp_path: 
     assert sorted(w.category for w in saved.weights if not w.tied_to) == sorted(
         w.category for w in live.weights if not w.tied_to
     )
+
+
+def test_each_group_of_a_grouped_projection_is_a_matrix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = dict(
+        SIZES, num_key_value_heads=1, head_dim=16, q_lora_rank=16, o_lora_rank=8, o_groups=2, num_experts_per_tok=2,
+        n_routed_experts=3, moe_intermediate_size=32, mlp_layer_types=["moe"],
+    )  # fmt: skip
+    monkeypatch.setitem(MODELS, "DeepseekV4ForCausalLM", sizes)
+    model = built("DeepseekV4ForCausalLM")
+    multiplied = forward(model)
+    model.save_pretrained(tmp_path)
+    live, saved = module_inventory(model, OPTIONS), open_checkpoint(tmp_path).inventory(OPTIONS)
+    assert wrong(live, multiplied) == [] == wrong(saved, multiplied)
+    groups = [weight.layer_name for weight in saved.weights if ".wo_a" in weight.layer_name]
+    assert groups == [f"model.layers.0.attn.wo_a.{number}" for number in range(2)]
+    assert {module_name(name) for name in groups} == {"model.layers.0.attn.wo_a"}
+    assert {weight.layer_name for weight in live.weights} == {weight.layer_name for weight in saved.weights}
+    names = {weight.layer_name: weight.source_name for weight in live.weights}
+    assert names[groups[1]] == "model.layers.0.self_attn.o_a_proj.1"
+    assert names["model.layers.0.attn.wq_a"] == "model.layers.0.self_attn.q_a_proj"
+    odd = {"model_type": "deepseek_v4", "o_groups": 3}  # does not divide 16 rows: left whole
+    assert [w.layer_name for w in take_inventory([stack("attn.wo_a.weight", 16, 32)], odd).weights] == ["attn.wo_a"]
 
 
 TIED: dict[str, dict[str, Any]] = {
