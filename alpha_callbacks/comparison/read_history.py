@@ -58,7 +58,7 @@ def read_history(path: str | Path) -> AlphaHistory:
     try:
         content = read_regular(file)
         content = content[: content.rfind(b"\n") + 1]
-        kinds = dict.fromkeys((*_WORDS, *_LATER_WORDS), "str")
+        kinds = dict.fromkeys((*_WORDS, *_LATER_WORDS), "category")  # a word is made once, not once a row
         kinds |= dict.fromkeys((*_NUMBERS, *_LATER_NUMBERS), "float64")
         columns = pandas.read_csv(io.BytesIO(content), nrows=0).columns
         missing = [name for name in ("step", *_WORDS, *_NUMBERS, *_WHOLE) if name not in columns]
@@ -100,8 +100,9 @@ def read_history(path: str | Path) -> AlphaHistory:
     for name in lacking:
         frame[name] = "" if name in _LATER_WORDS else math.nan
     for name in (*_WORDS, *_LATER_WORDS):
-        frame[name] = frame[name].map({cell: from_csv_cell(cell) for cell in frame[name].unique()})
-    return AlphaHistory(frame.astype(dict.fromkeys((*_WORDS, *_LATER_WORDS), "category")), file, lacking)
+        cells = frame[name].astype("category")
+        frame[name] = cells.map({cell: from_csv_cell(cell) for cell in cells.cat.categories}).astype("category")
+    return AlphaHistory(frame, file, lacking)
 
 
 def find_history(path: Path) -> Path:
