@@ -54,7 +54,7 @@ def read_csv_lines(path: Path, *, required: Sequence[str] = (), remedy: str) -> 
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ResultsError(f"{path}: expected CSV, got {reason_of(error)}. {remedy}") from error
     if absent := [name for name in required if name not in columns]:
-        got = middle_out(", ".join(columns), _LINE) or "an empty file"
+        got = middle_out(", ".join(name.strip() for name in columns), _LINE) or "an empty file"
         raise ResultsError(f"{path}: expected the column {absent[0]}, got {got}. {remedy}")
     for i, row in enumerate(rows, 1):
         if len(row) != len(columns):
