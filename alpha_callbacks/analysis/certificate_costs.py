@@ -4,7 +4,8 @@ The unit of cost is a multiplication in an fp64 product. A solve takes `numel n`
 long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`). With q vectors, on one core of Zen 3:
 
 - the vectors cost 4 n^2 q, once, and what is proved of the rest 0.7 n^3; from n = 2048 on the reduction that leaves
-  vectors is slower than the one that torch uses for values, by 0.8 n^3 at 4096;
+  vectors is slower than the one that torch uses for values, by 0.8 n^3 at 4096. It waits for memory: of 16 side by side
+  on 16 cores each took longer than the solves that it spared, so on more than a few cores none is made of that size;
 - each further precision 4.1 numel q for W'V and W'^T(W'V), 60 q^3 for two eigenproblems of size q, 0.15 numel n for
   the norm of the change, 50 numel for passes over it, and what calls cost however small the matrix is.
 
@@ -21,10 +22,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from alpha_callbacks.utils.machine import cpu_cores
 from alpha_callbacks.weights.weight import Weight
 
 _CALLS = 1.5e8  # a few milliseconds
 _MANY = 2048  # eigenvalues from which on the reduction is slower
+_FEW = 4  # cores that have memory enough for it (measured: 2 have, 16 have not). All of the machine's: not the workers
 _LEAST = 0.1  # of a solve: what must be spared, since the model may err
 _USUAL, _ROOM = 1.5, 1.4  # q / leading eigenvalues, and by how much the gain must exceed the price before q is known
 _FACTORS = (1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0)  # q / leading eigenvalues
@@ -64,6 +67,8 @@ class Sides:
 
     def worth_trying(self, precisions: int, leading: int) -> bool:
         """Return True if proofs of so many precisions would spare more than the vectors cost, with room to fail."""
+        if self.short >= _MANY and cpu_cores() > _FEW:
+            return False
         q = math.ceil(_USUAL * leading)
         return precisions * (self.full - self.proof(q)) > _ROOM * self.vectors(q)
 

@@ -13,9 +13,14 @@ def local_ranks() -> int:
 
 
 def cpu_threads() -> int:
-    """Return the CPU threads that this process may use: its affinity and cgroup quota, divided among local ranks."""
+    """Return the CPU threads that this process may use: those of all local ranks, divided among them."""
+    return max(1, cpu_cores() // local_ranks())
+
+
+def cpu_cores() -> int:
+    """Return the CPU threads of all local ranks together: affinity and cgroup quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(cores, _cgroup_cores())) // local_ranks())
+    return max(1, int(min(cores, _cgroup_cores())))
 
 
 def _cgroup_cores() -> float:

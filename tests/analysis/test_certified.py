@@ -105,7 +105,7 @@ def test_a_bf16_checkpoint_asks_for_no_vectors(monkeypatch: pytest.MonkeyPatch) 
     assert all(row.method in ("lossless", "bounded") for row in rows)
 
 
-def test_costs_choose_the_precisions_that_pay_and_the_vectors_that_they_need() -> None:
+def test_costs_choose_the_precisions_that_pay_and_the_vectors_that_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 2000
     evals = 1 / torch.arange(1, n + 1, dtype=torch.float64)
     norm = math.sqrt(float(evals.sum()))
@@ -125,7 +125,10 @@ def test_costs_choose_the_precisions_that_pay_and_the_vectors_that_they_need() -
     bounds = [predicted_bound(evals, square, 1e-3 * norm, q, 201, alpha_range) for q in (210, 260, 400)]
     assert bounds == sorted(bounds, reverse=True) and bounds[-1] > 0
     assert not Sides(200, 200).worth_trying(2, 21) and Sides(576, 576).worth_trying(2, 58)
+    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: 2)
     assert Sides(4096, 4096).worth_trying(2, 410) and not Sides(4096, 4096).worth_trying(1, 410)
+    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: 16)
+    assert not Sides(4096, 4096).worth_trying(2, 410) and Sides(1024, 1024).worth_trying(2, 103)
 
 
 @pytest.mark.usefixtures("at_any_size")
