@@ -2,18 +2,21 @@
 
     python -m benchmarks.cores --layers 4             # shapes of Llama 3.1 8B; 16 cores, 4 GB of disk: about 3 minutes
     python -m benchmarks.cores --layers 2 --scale 2   # half the width: 2 cores, 2 minutes
+    python -m benchmarks.cores --costs FILE           # step 3 alone, with what step 1 has printed
 
 1. Costs. One matrix of each shape alone, with one thread: all of its analysis, its passes, its solve; the products are
    the rest. Then how much longer a solve and a product take while others are at work (memory and clock are shared).
 2. Check. Scans of the files with 1, 2, 4, ... workers of one thread each up to the cores of this machine: predicted by
    `scan_model`, measured, and the memory. A scan that would take too long is replaced by one at half the width.
-3. All 32 blocks on 2 to 64 cores, by the model alone: the tail, what sharing long matrices and beginning with the
-   longest save, memory. A machine with more cores than this one is taken to have as much memory bandwidth for each.
+3. All 32 blocks on 2 to 64 cores, by the model alone: the tail (fewer matrices than workers are left), what sharing
+   long matrices and beginning with the longest save, memory. A machine with more cores than this one is taken to have
+   as much memory bandwidth for each.
 """
 
 import argparse
 import math
 import multiprocessing
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +42,7 @@ from alpha_callbacks.utils.machine import available_memory, cpu_threads, peak_me
 from alpha_callbacks.weights.weight import Weight, span_length
 from benchmarks.llama_shapes import make
 from benchmarks.scan_model import Job, Slowdown, simulate, tail
+from scripts.make_llama31_shapes import llama_config, tensor_shapes
 
 CORES = (2, 8, 16, 32, 64)
 BLOCKS = 32  # of Llama 3.1 8B
@@ -282,23 +286,43 @@ def print_costs(scale: int, costs: Costs) -> None:
     print(f"a product by threads of BLAS instead, speedup: {speedups}", flush=True)
 
 
-def by_the_model(folder: Path, costs: Costs) -> None:
-    """Print what the model says of a whole model on more cores."""
-    some = open_checkpoint(folder).inventory(AnalysisOptions()).weights
-    blocks = max((w.layer_name.split(".")[2] for w in some if ".layers." in w.layer_name), key=int)
-    last = [w for w in some if f".layers.{blocks}." in w.layer_name]
-    weights = [w for w in some if ".layers." not in w.layer_name] + BLOCKS * last
+def printed_costs(file: Path) -> Costs:
+    """Read costs that `print_costs` has printed."""
+    text, costs = file.read_text(encoding="utf-8"), Costs()
+    line = r"^ *(\d+) x +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +(\d+)$"
+    for rows, columns, passes, products, solve, parts in re.findall(line, text, re.MULTILINE):
+        costs.jobs[int(rows), int(columns)] = Job(float(passes), float(products), float(solve), int(parts))
+    for name, points in (("solve", costs.solve), ("products", costs.products)):
+        said = re.findall(rf"^{name} while others .*: (.*)$", text, re.MULTILINE)[0]
+        points += [(int(busy), float(factor)) for factor, busy in re.findall(r"([\d.]+) with (\d+)", said)]
+    return costs
+
+
+def whole_model(blocks: int, scale: int) -> list[Weight]:
+    """Return the matrices of a model in the order of its files, without their values."""
+    shapes = tensor_shapes(llama_config(layers=blocks, scale=scale))
+    matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2 and "embed" not in name}
+
+    def rows(start: int, stop: int) -> torch.Tensor:
+        raise NotImplementedError
+
+    return [Weight(name, "", *shape, torch.bfloat16, "", rows) for name, shape in matrices.items()]  # type: ignore[misc]
+
+
+def by_the_model(blocks: int, scale: int, costs: Costs) -> None:
+    """Print what the model says of so many blocks on more cores."""
+    weights = whole_model(blocks, scale)
     jobs = jobs_of(weights, costs)
     as_listed = [costs.jobs[_shape(weight)] for weight in weights[1:] + weights[:1]]  # the head at the end
     total = sum(job.seconds for job in jobs)
-    print(f"\n{len(weights)} matrices of {BLOCKS} blocks by the model, {total:.0f} s of one worker alone")
-    print("cores  seconds  speedup   idle    tail  share  | head not shared: seconds, tail | as listed | GB reckoned")
+    print(f"\n{len(weights)} matrices of {blocks} blocks by the model, {total:.0f} s of one worker alone")
+    print("cores  seconds  speedup   idle    tail  share  | head not shared: seconds, idle | as listed | GB reckoned")
     for cores in CORES:
         course, own = (simulate(jobs, cores, costs.slowdown, shared=shared) for shared in (True, False))
         listed = simulate(as_listed, cores, costs.slowdown)
         print(
             f"{cores:5} {course.seconds:8.1f} {total / course.seconds:8.1f} {course.idle:6.1%} {course.tail:7.1f} "
-            f"{course.tail / course.seconds:6.0%}  | {own.seconds:8.1f} {own.tail / own.seconds:21.0%} "
+            f"{course.tail / course.seconds:6.0%}  | {own.seconds:8.1f} {own.idle:21.0%} "
             f"| {listed.seconds:9.1f} | {memory(weights, cores) / 1e9:11.1f}",
             flush=True,
         )
@@ -310,7 +334,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--scale", type=int, default=1, help="divide the width by this, 1 to 32 in powers of two")
     parser.add_argument("--longest", type=float, default=45.0, help="seconds of a real scan at full size")
+    parser.add_argument("--costs", type=Path, help="measure nothing: the model with costs printed earlier")
     arguments = parser.parse_args()
+    if arguments.costs is not None:
+        for blocks in (arguments.layers, BLOCKS):
+            by_the_model(blocks, arguments.scale, printed_costs(arguments.costs))
+        return
     start, cores = time.perf_counter(), cpu_threads()
     print(
         f"{cores} cores, {available_memory() / 1e9:.0f} GB free, torch {torch.__version__}; {arguments.layers} blocks"
@@ -322,7 +351,7 @@ def main() -> None:
             make(folder, arguments.layers, scale)
         print(f"files made after {time.perf_counter() - start:.0f} s", flush=True)
         costs = check(folders, arguments.longest, cores)
-        by_the_model(folders[arguments.scale], costs)
+        by_the_model(BLOCKS, arguments.scale, costs)
     print(f"\n{math.ceil(time.perf_counter() - start)} s in all")
 
 

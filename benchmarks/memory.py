@@ -1,7 +1,7 @@
 """What a scan holds, format by format: peak memory and time of an output head beside a wide matrix, two workers.
 
-    python -m benchmarks.memory                        # a head of 66 million weights, about 3 minutes on 2 cores
-    python -m benchmarks.memory --real --formats int4,nf4   # the head of Llama 3.1 8B, 128256 x 4096, minutes each
+    python -m benchmarks.memory                       # a head of 66 million weights, about 4 minutes on 2 cores
+    python -m benchmarks.memory --real --formats int4 # the head of Llama 3.1 8B, 128256 x 4096: 3 minutes each
 
 Each format is a process of its own and asked for beside the stored precision, which costs a decomposition of its own.
 A matrix up to 512 MB is held as it is stored while its layer is analysed; what is more than that is blocks and, per
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"{described}, stored in {stored} ({sum(weight.nbytes for weight in weights) / 1e9:.2f} GB), "
               f"{arguments.solver}, {WORKERS} workers; {reckoned:.2f} GB reckoned with")  # fmt: skip
         print(f"{'':>24} GB: scan  whole  seconds  CPU sec.  further solves")
-        for precisions in [(stored,), *((stored, name) for name in names)]:
+        for precisions in [*([] if arguments.formats else [(stored,)]), *((stored, name) for name in names)]:
             found = alone(analysed, folder, precisions, arguments.solver)
             print(f"{precisions[-1]:>24}   {found}", flush=True)
 
