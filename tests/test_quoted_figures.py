@@ -46,7 +46,7 @@ QUOTED = [
     (PERFORMANCE, r"one worker \|.*\| ([\d.]+) s", CUDA, r"scan exact .*workers 1: +([\d.]+) s"),
     (PERFORMANCE, r"whole scan, `fast` \|.*\| ([\d.]+) s", CUDA, r"scan fast .*default: +([\d.]+) s"),
     (PERFORMANCE, r"16 workers \| ([\d.]+) s", "cores.txt", r"(?s)of 4 blocks.*?^   16 +([\d.]+)"),
-    (PERFORMANCE, r"16 workers \| [\d.]+ s \| ([\d.]+) s", "llama_shapes.txt", r"stored in bf16.*: +([\d.]+) s with 16"),
+    (PERFORMANCE, r"16 workers \| [\d.]+ s \| ([\d.]+) s", "llama_shapes.txt", r"in bf16.*: +([\d.]+) s with 16"),
     (PERFORMANCE, r"seconds \| ([\d.]+) .* \| ([\d.]+) \|$", "cores.txt",
      r"(?s)of 32 blocks.*?^    2 +([\d.]+).*^   64 +([\d.]+)"),
     (PERFORMANCE, r"memory of the device \|.*\| ([\d.]+) GB", CUDA, r"scan exact .*default: .*s, ([\d.]+) GB"),
