@@ -118,7 +118,8 @@ def scan(
     inventory = checkpoint.inventory_with_base(below, options) if below else checkpoint.inventory(options)
     if not inventory.weights:
         raise CheckpointError(f"{checkpoint.source}: {_why_empty(inventory, options)}")
-    notes = [*checkpoint.notes, *(below.notes if below else ()), *inventory.notes]
+    notes = [*checkpoint.notes, *(below.notes if below else ())]
+    notes += [f"{note[0].upper()}{note[1:]}." for note in inventory.notes]
     if below and base is None:
         notes.append(f"{below.source} is the base, which the config of the adapter names; --base names another.")
     prints, base_prints = fingerprint(checkpoint), fingerprint(below) if below else {}

@@ -169,6 +169,19 @@ def test_merge_keeps_what_was_said_of_the_files(tmp_path: Path) -> None:
     assert result is not None and result.notes == ()
 
 
+def test_layers_of_one_name_are_rows_under_their_paths_with_a_note(
+    tiny_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tiny_checkpoint({"a.weight": noise(24, 32), "_orig_mod.a.weight": noise(32, 24, seed=1)})
+    result = scan(folder, output_dir=tmp_path / "out", options=AnalysisOptions(precisions=("fp32",)), **QUIET)
+    assert result is not None and {row.layer_name: row.out_features for row in result.table} == {
+        "a": 24, "_orig_mod.a": 32
+    }  # fmt: skip
+    (note,) = result.notes
+    assert note.startswith("Layers whose name another layer has too are listed under their own path")
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["notes"] == [note]
+
+
 def test_starting_one_shard_over_leaves_the_others(whole: Path, tmp_path: Path) -> None:
     scan(output_dir=tmp_path, **QUIET, shard=ScanShare(1, 2))
     scan(output_dir=tmp_path, **QUIET, shard=ScanShare(2, 2), resume=False)
