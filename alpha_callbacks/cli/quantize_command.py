@@ -53,7 +53,8 @@ def quantize(
         typer.Option(
             "--calibration",
             metavar="FILE",
-            help="Text for --rounding gptq or imatrix. Not one that you evaluate on.",
+            help="Text for --rounding gptq or imatrix: of all kinds that the model will see, and not the one that you "
+            "evaluate on.",
             rich_help_panel=_ROUNDING,
         ),
     ] = None,

@@ -105,5 +105,8 @@ def test_the_rounding_by_inputs_is_the_committed_output() -> None:
             row = measured.pop((model, name, way, text))
             assert kl == f"{float(row['nearest']):.4f} → {float(row['kl']):.4f}" and difference == interval(row, 4)
             assert cells[4] == f"{float(row['error_nearest']):.3f} → {float(row['error']):.3f}"
-            assert float(row["high"]) < 0  # each gain is told from none
+            if (model, way, text) == ("SmolLM2-135M", "gptq", "news"):  # the text to round by was of another kind
+                assert float(row["low"]) > 0
+            else:
+                assert float(row["high"]) < 0
     assert not measured

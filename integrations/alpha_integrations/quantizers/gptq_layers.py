@@ -69,7 +69,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [
         f"GPTQ rounded {len(codes)} layers by their inputs on {tokens:,} tokens of {rounding.calibration}. Errors of "
-        "single weights are larger than those measured, errors of outputs smaller."
+        "single weights are larger than those measured, those of outputs smaller on such text. On text of another kind "
+        "they can be larger too: compare the model that was written with its source on yours."
     ]
     if unseen:
         notes.append(
