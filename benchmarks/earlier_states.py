@@ -1,10 +1,10 @@
 """Is it worth while to prove a state of a run from the vectors of an earlier one, and is what is proved true?
 
-    python -m benchmarks.earlier_states > benchmarks/results/earlier_states.txt   # a quarter of an hour of one core
-    python -m benchmarks.earlier_states --attack 500 --no-runs
+    python -m benchmarks.earlier_states > benchmarks/results/earlier_states.txt   # five minutes of one core
+    python -m benchmarks.earlier_states --attack 500 --runs
 
 Real runs are measured twice at every state, with `reuse_gb=1` and `reuse_gb=0`, by turns: SmolLM2-135M is fine-tuned
-on a text (five of its thirty blocks are analysed), and a small Llama is trained from scratch. Every value is compared
+on a text (three of its thirty blocks are analysed), and a small Llama is trained from scratch. Every value is compared
 with that of the full solve.
 
 The attack draws sequences of hard matrices (see benchmarks/certificate.py), each a change of the one before: noise of
@@ -13,9 +13,9 @@ decomposition of the same bits. States are drawn until so many were proved from 
 """
 
 import argparse
-import itertools
+import copy
 import math
-import re
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -39,9 +39,12 @@ from scripts.make_smollm2_folder import FOLDER
 
 ROUNDING = 1e-11  # relative, of the decomposition that values are compared with
 MORE_CHANGES = ("another matrix", "another shape", "nan", "half a column")
-BLOCKS = r"layers\.(0|7|14|21|28)\."
+BLOCKS = r"layers\.(3|15|27)\."
 SCRATCH = Run("baseline", lr=2e-3, weight_decay=0.1, seed=0, steps=60)
 SCRATCH_SIZE = Size(hidden=512, layers=2, heads=8, context=64, batch=4)
+LR, STATES, EVERY = 1e-5, 4, 10
+SHAPES = ((576, 576), (1536, 576), (1024, 1024), (3584, 1024), (2048, 2048))
+RUNS = ("shapes", "scratch", "smollm2")
 
 
 @dataclass
@@ -190,7 +193,7 @@ def monitors_of(include: str | None, precisions: tuple[str, ...]) -> dict[str, M
     """Return a monitor that keeps vectors and one that does not."""
     options = AnalysisOptions(include=include, precisions=precisions)
     return {
-        name: Monitor(options, output_dir=f"/tmp/earlier_states_{name}", sinks=[MemorySink()], threads=1, reuse_gb=gb)
+        name: Monitor(options, output_dir=Path(tempfile.mkdtemp()), sinks=[MemorySink()], threads=1, reuse_gb=gb)
         for name, gb in (("cold", 0.0), ("warm", 1.0))
     }
 
@@ -208,30 +211,62 @@ def show(title: str, states: list[State]) -> None:
     print(f"  all states together: {cold:.2f} / {warm:.2f} s = {cold / warm:.2f}", flush=True)
 
 
-def fine_tune(folder: Path, text: str, *, lr: float, states: int, every: int, dtype: torch.dtype) -> list[State]:
-    """Fine-tune SmolLM2 on a text with AdamW, batches of 64 tokens, and measure a state every so many steps."""
+def shapes() -> None:
+    """Print what a state costs, by shape: solved, solved with vectors that are kept, and proved from them."""
+    options = AnalysisOptions(precisions=("fp32",))
+    print("one precision of noise with a tail, each state 3e-4 of its norm from the last, CPU seconds")
+    print("      shape  solved  and kept  proved  ratio    bound")
+    for rows, cols in SHAPES:
+        generator = torch.Generator().manual_seed(0)
+        lines = torch.rand(cols, generator=generator) ** -0.3
+        states = [torch.randn(rows, cols, generator=generator) * lines]
+        for _ in range(2):
+            states.append(states[-1] + 3e-4 * torch.randn(rows, cols, generator=generator) * lines)
+        earlier, spent = EarlierStates(10**9), list[float]()
+        for memory, state in ((None, states[0]), *((earlier, state) for state in states)):
+            earlier.admit([_weight(state)], options.estimator)
+            begun = time.process_time()
+            (row,) = analyze_weight(_weight(state), options, memory)
+            spent.append(time.process_time() - begun)
+        solved, kept, proved = min(spent[:2]), spent[2], spent[3]
+        print(
+            f"{rows:6d}x{cols:<5d}{solved:6.3f}  {kept:8.3f}  {proved:6.3f}  {solved / proved:5.2f}  "
+            f"{row.alpha_error_bound / row.alpha:7.1e}  {row.solver}",
+            flush=True,
+        )
+
+
+def fine_tune(folder: Path, text: str) -> dict[str, list[State]]:
+    """Fine-tune SmolLM2 in fp32, its embedding frozen, with AdamW and batches of 64 tokens; measure every few steps.
+
+    Also its weights rounded to bf16, as a checkpoint in bf16 has them.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    rounded = copy.deepcopy(model).bfloat16()
+    model.get_input_embeddings().requires_grad_(False)
     ids = torch.tensor(AutoTokenizer.from_pretrained(folder)(text)["input_ids"])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LR)
     generator = torch.Generator().manual_seed(0)
-    monitors, before, found = monitors_of(BLOCKS, ("fp32", "fp16", "bf16")), dict[str, Tensor](), []
-    for step in itertools.count():
-        if step % every == 0:
-            found.append(compare_states(model, monitors, step, before))
-            if len(found) == states:
-                break
+    kinds = {"fp32": model, "rounded to bf16": rounded}
+    monitors = {name: monitors_of(BLOCKS, ("fp32", "fp16", "bf16")) for name in kinds}
+    before: dict[str, dict[str, Tensor]] = {name: {} for name in kinds}
+    found: dict[str, list[State]] = {name: [] for name in kinds}
+    for step in range((STATES - 1) * EVERY + 1):
+        if step % EVERY == 0:
+            rounded.load_state_dict(model.state_dict())
+            for name, kind in kinds.items():
+                found[name].append(compare_states(kind, monitors[name], step, before[name]))
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 10)
+            group["lr"] = LR * min(1.0, (step + 1) / 10)
         start = int(torch.randint(len(ids) - 64, (1,), generator=generator))
         batch = ids[None, start : start + 64]
         model(input_ids=batch, labels=batch).loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-    for monitor in monitors.values():
-        monitor.close()
     return found
 
 
@@ -250,29 +285,11 @@ def from_scratch(text: str) -> list[State]:
         scheduler.step()
         optimizer.zero_grad()
     found.append(compare_states(model, monitors, SCRATCH.steps, before))
-    for monitor in monitors.values():
-        monitor.close()
     return found
 
 
-def main() -> None:
-    """Print the runs and the attack."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attack", type=int, default=2000, help="states that are proved from an earlier one")
-    parser.add_argument("--runs", action=argparse.BooleanOptionalAction, default=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    begun = time.process_time()
-    print(f"torch {torch.__version__}, CPU seconds, one thread")
-    if arguments.runs:
-        text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path("docs").glob("*.md")))
-        show("a small Llama from scratch, fp32", from_scratch(text))
-        folder = default_cache() / FOLDER
-        for dtype, lr, states in ((torch.bfloat16, 1e-5, 4), (torch.float32, 1e-5, 6), (torch.float32, 1e-4, 4)):
-            name = re.sub(r"torch\.", "", str(dtype))
-            found = fine_tune(folder, text, lr=lr, states=states, every=10, dtype=dtype)
-            show(f"SmolLM2-135M in {name}, fine-tuned at {lr:.0e}, a state every 10 steps", found)
-    tally = attack(arguments.attack)
+def tell(tally: Tally) -> None:
+    """Print what became of an attack."""
     shares = torch.tensor(tally.shares, dtype=torch.float64)
     print(
         f"attack: {tally.states} states, {sum(tally.proved.values())} proved from an earlier one, "
@@ -280,9 +297,30 @@ def main() -> None:
         f"{float(shares.median()):.3f}, largest {float(shares.max()):.3f}"
     )
     print("proved after: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.proved.items())))
-    print(f"{time.process_time() - begun:.0f} CPU seconds in all")
     for line in tally.violations[:20]:
         print(line)
+
+
+def main() -> None:
+    """Print the runs and the attack."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--attack", type=int, default=1000, help="states that are proved from an earlier one")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=RUNS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    print(f"torch {torch.__version__}, CPU seconds, one thread")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(Path("docs").glob("*.md")))
+    if "shapes" in arguments.runs:
+        shapes()
+    if "scratch" in arguments.runs:
+        show("a small Llama from scratch, fp32", from_scratch(text))
+    if "smollm2" in arguments.runs:
+        for name, found in fine_tune(default_cache() / FOLDER, text).items():
+            show(f"SmolLM2-135M, {name}, fine-tuned at {LR:.0e}, a state every {EVERY} steps", found)
+    if arguments.attack:
+        tell(attack(arguments.attack))
+    print(f"{time.process_time() - begun:.0f} CPU seconds in all")
 
 
 if __name__ == "__main__":

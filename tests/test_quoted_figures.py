@@ -63,6 +63,21 @@ QUOTED = [
     ("docs/reuse_bound.md", r"takes ([\d.]+) of it in the middle case, all of it \(([\d.]+)\)", "certificate.txt",
      r"median ([\d.]+),.*largest ([\d.]+)"),
     *(
+        (PERFORMANCE, rf"of {shape} *[^|]*\|.*\| ([\d.]+) ×", "earlier_states.txt",
+         rf"^ +{shape.split(',')[0].replace('×', 'x')} +[\d.]+ +[\d.]+ +[\d.]+ +([\d.]+)")
+        for shape in ("576×576, solved", "1536×576", "1024×1024", "3584×1024", "2048×2048")
+    ),
+    *(
+        (PERFORMANCE, rf"{quoted} \|.*\| ([\d.]+) ×, ([\d.]+) ×", "earlier_states.txt",
+         rf"SmolLM2-135M, {title}"
+         + r".*\n" * 4
+         + "".join(rf" +{step}(?: +[\d.e-]+){{3}} +([\d.]+).*\n" for step in (20, 30)))
+        for quoted, title in (("the fourth state", "fp32"), ("rounded to bf16", "rounded"))
+    ),
+    (PERFORMANCE, r"from scratch, all states \|.*\| ([\d.]+) ×", "earlier_states.txt", r"together: .* = ([\d.]+)"),
+    ("docs/reuse_bound.md", r"Of (\d+) states (\d+) were proved\nfrom an earlier one, with (\d+) violations",
+     "earlier_states.txt", r"attack: (\d+) states, (\d+) proved from an earlier one, (\d+) violations"),
+    *(
         ("docs/control.md", rf"^{arm} +([\d.]+) +([\d.]+)", "layerwise_control.txt", rf"^{arm} +([\d.]+) +([\d.]+)")
         for arm in ("baseline", "tempbalance", "llr", "alphadecay")
     ),
