@@ -64,7 +64,7 @@ def quantize(
             "--tokens",
             parser=parsers.whole(at_least=2),
             metavar="N",
-            help="How many tokens of that text; better as many as the widest layer has columns.",
+            help="How many tokens of that text; GPTQ wants 8 times as many as the widest layer has columns, or more.",
             rich_help_panel=_ROUNDING,
         ),
     ] = 4096,

@@ -16,6 +16,9 @@ from alpha_callbacks.planning.write_model import Rounding
 from alpha_callbacks.precisions.gptq_rounding import Codes, gptq_codes, takes
 from alpha_integrations.quantizers.plan_modules import encoding_of
 
+_ENOUGH = (
+    8  # tokens a column of the widest layer: with as many GPTQ helped, with 3 it did not always (docs/evidence.md)
+)
 _OTHERS = "{} layers are rounded to nearest, since GPTQ here is for symmetric integers by group or row: {}."
 
 
@@ -72,6 +75,12 @@ def _notes(
         "single weights are larger than those measured, those of outputs smaller on such text. On text of another kind "
         "they can be larger too: compare the model that was written with its source on yours."
     ]
+    widest = max((each.integers.shape[1] for each in codes.values()), default=0)
+    if tokens < _ENOUGH * widest:
+        notes.append(
+            f"{tokens:,} tokens are few for layers of {widest} columns: GPTQ may fit them alone, and be worse than "
+            f"rounding to nearest on other text. Give a longer text and --tokens {_ENOUGH * widest} or more."
+        )
     if unseen:
         notes.append(
             f"{len(unseen)} layers had no input on this text and are rounded to nearest, e.g. {unseen[0]}: experts "

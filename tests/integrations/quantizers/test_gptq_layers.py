@@ -66,7 +66,8 @@ def test_every_reader_finds_the_codes(written: dict[str, Any]) -> None:
 def test_what_it_says(written: dict[str, Any]) -> None:
     notes = written["notes"]
     assert notes[0].startswith(f"GPTQ rounded {len(written['codes'])} layers by their inputs on 256 tokens of ")
-    assert "rounded to nearest, since GPTQ here is for symmetric integers by group or row: fp8_e4m3." in notes[1]
+    assert notes[1].startswith("256 tokens are few for layers of 512 columns") and "--tokens 4096 or more" in notes[1]
+    assert "rounded to nearest, since GPTQ here is for symmetric integers by group or row: fp8_e4m3." in notes[2]
 
 
 def test_outputs_are_closer_and_the_source_is_unchanged(tmp_path: Path) -> None:
@@ -98,10 +99,10 @@ def test_layers_without_inputs_are_rounded_to_nearest_and_named(
 
     monkeypatch.setattr(module, "input_products", products)
     notes = write_model(TINY, plan("int4"), tmp_path / "out", "compressed-tensors", rounding=BY_TEXT)
-    assert notes[1].startswith(
+    assert notes[2].startswith(
         f"1 layers had no input on this text and are rounded to nearest, e.g. {LAYERS[1].layer_name}"
     )
-    assert notes[2].startswith(f"{3 * (len(LAYERS) - 1)} columns of {len(LAYERS) - 1} layers had no input")
+    assert notes[3].startswith(f"{3 * (len(LAYERS) - 1)} columns of {len(LAYERS) - 1} layers had no input")
     source = LAYERS[1].rows(0, LAYERS[1].out_features).float()
     nearest = get_precision("int4").round_trip(source, 1.0)
     read = open_checkpoint(tmp_path / "out").inventory(AnalysisOptions()).weights[1]
