@@ -306,7 +306,7 @@ def whole_model(blocks: int, scale: int) -> list[Weight]:
     def rows(start: int, stop: int) -> torch.Tensor:
         raise NotImplementedError
 
-    return [Weight(name, "", *shape, torch.bfloat16, "", rows) for name, shape in matrices.items()]  # type: ignore[misc]
+    return [Weight(name, "", *shape, torch.bfloat16, "", rows) for name, shape in matrices.items()]
 
 
 def by_the_model(blocks: int, scale: int, costs: Costs) -> None:
