@@ -152,3 +152,21 @@ def test_milliseconds_and_percents_of_the_hooks_are_those_measured() -> None:
         for us, share in measured
     ]
     assert max(float(us) for us, _ in measured) / 1e3 < figures(trust, r"less than ([\d.]+) ms of a step")[0]
+
+
+def test_why_fast_is_not_proved_is_the_committed_table() -> None:
+    lines = (REPOSITORY / "benchmarks/results/fast_proof.txt").read_text(encoding="utf-8").splitlines()[2:]
+    columns = [
+        [float(value) for value in column] for column in zip(*(line.split()[-6:] for line in lines), strict=True)
+    ]
+    fast, _, mixed, error, proved, rounding = columns
+    said = (REPOSITORY / "docs/definitions.md").read_text(encoding="utf-8").partition("**Why it is not proved.**")[2]
+    quoted = [
+        figures(said, r"leaves ([\d.]+) to (\d+) %"),
+        figures(said, r"it takes ([\d.]+) to ([\d.]+)"),
+        figures(said, r"where `fast` takes ([\d.]+) to (\d.\d+)"),
+        figures(said, r"most ([\d.e-]+) there and takes ([\d.]+) to ([\d.]+):"),
+    ]
+    percents = [100 * value for value in rounding]
+    assert quoted[0] == [pytest.approx(min(percents)), pytest.approx(max(percents))]
+    assert quoted[1:] == [[min(proved), max(proved)], [min(fast), max(fast)], [max(error), min(mixed), max(mixed)]]
