@@ -71,6 +71,12 @@ def read_history(path: str | Path) -> AlphaHistory:
             keep_default_na=False,
             na_values={name: [""] for name in (*_NUMBERS, *_LATER_NUMBERS)},
         )
+        words = [name for name in (*_WORDS, *_LATER_WORDS) if name in frame]
+        # pandas makes numbers of words that all look like some: the layers "0" and "1" of an nn.Sequential.
+        taken = [name for name in words if not all(isinstance(word, str) for word in frame[name].cat.categories)]
+        if taken:
+            text = pandas.read_csv(io.BytesIO(content), usecols=taken, dtype="str", keep_default_na=False)
+            frame[taken] = text[taken]
     except FileNotFoundError as error:
         raise ResultsError(
             f"{file}: expected the history of a training run, found nothing there. Name the folder alpha_hill of a run."

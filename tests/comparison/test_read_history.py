@@ -60,6 +60,13 @@ def test_sizes_of_updates_come_back(tmp_path: Path) -> None:
     assert [one.relative_size for one in found if not math.isnan(one.relative_size)] == [0.25]
 
 
+@pytest.mark.parametrize("names", [("0", "1"), ("0.10", "0.1"), ("007", "7"), ("True", "False"), ("1e5", "nan")])
+def test_layers_whose_names_look_like_numbers(tmp_path: Path, names: tuple[str, str]) -> None:
+    rows = [row(name, "fp32", 3.0 + i) for i, name in enumerate(names)]
+    history = read_history(written(tmp_path, snapshot(5, Table.from_rows(rows, ("fp32",)))))
+    assert [(one.layer_name, one.alpha) for one in history.table(5)] == list(zip(names, (3.0, 4.0), strict=True))
+
+
 def test_series_against_pandas(path: Path) -> None:
     series = read_history(path).series("bf16")
     frame = pandas.read_csv(path)
