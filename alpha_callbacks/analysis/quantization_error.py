@@ -10,7 +10,7 @@ from torch import Tensor
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
 from alpha_callbacks.utils.one_thread import one_thread
-from alpha_callbacks.weights.weight import Weight
+from alpha_callbacks.weights.weight import ROW_BLOCK_MULTIPLE, Weight, span_length
 
 _CACHE_ELEMENTS = 2**18  # entries compared at a time on a CPU: the temporaries of the pass stay in the cache
 _DIGITS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
@@ -36,7 +36,11 @@ class Sizes:
 @one_thread()
 def measure_sizes(weight: Weight) -> Sizes:
     """Return the sizes of the entries, in one pass."""
-    largest, samples = 0.0, []
+    largest, taken = 0.0, 0
+    # One array for all samples: small ones that stay, each beside a block that is freed, would leave holes too small
+    # for the next block, and the process would grow by the whole matrix.
+    length = span_length(weight.in_features, multiple=ROW_BLOCK_MULTIPLE)
+    sample = torch.empty(math.ceil(weight.out_features / length) * (2 * _SAMPLES + 1), dtype=torch.float64)
     for block in weight.row_blocks():
         wide = block.float() if block.dtype.itemsize == 1 else block  # fp8 has no comparison kernels
         low, high = wide.aminmax()
@@ -45,8 +49,10 @@ def measure_sizes(weight: Weight) -> Sizes:
             return Sizes(value, value, torch.finfo(weight.dtype).eps)
         largest = max(largest, value)
         flat = wide.reshape(-1)
-        samples.append(flat[:: max(1, len(flat) // _SAMPLES) | 1].double().abs())  # odd: not always the same column
-    sample = torch.cat(samples)
+        found = flat[:: max(1, len(flat) // _SAMPLES) | 1]  # odd: not always the same column
+        sample[taken : taken + len(found)] = found
+        taken += len(found)
+    sample = sample[:taken].abs_()
     held = (dtype for dtype in _DIGITS if bool((sample.to(dtype).double() == sample).all()))
     return Sizes(largest, float(sample.median()), torch.finfo(next(held)).eps)
 

@@ -6,6 +6,7 @@ are those of the Python API: a parser calls the function or the record that chec
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -57,6 +58,7 @@ def number(text: str) -> float:
         raise typer.BadParameter(f"expected a number such as 0.1, got {text!r}.{meant}") from None
 
 
+@cache
 def whole(*, at_least: int) -> Callable[[str], int]:
     """Return a parser of whole numbers from a smallest one on."""
 

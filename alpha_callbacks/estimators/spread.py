@@ -70,7 +70,7 @@ def interval_by_spacings(evals: np.ndarray, alpha: float, k: int) -> dict[str, f
     Examples:
         >>> found = interval_by_spacings(np.geomspace(100, 1, 200), 4.0, 20)
         >>> round(found["spacing_ratio"], 2), round(found["alpha_low"], 1)
-        (1.0, 3.6)
+        (1.0, 3.7)
     """
     ratio = spacing_ratio(evals, k)
     independent = ratio < (REPELLING + INDEPENDENT) / 2

@@ -53,7 +53,7 @@ BAD = {
     "--seed": [("x", WHOLE.format(0, "x"))],
     "--plots": choice("main", "all"),
     "--estimator": [("xyz", r"expected any of hill, csn, .*, or all, got 'xyz'\.")],
-    "--measures": [("xyz", r"expected any of norms, bulk, entries, traps, or all, got 'xyz'\.")],
+    "--measures": [("xyz", r"expected any of norms, bulk, entries, spacings, traps, or all, got 'xyz'\.")],
     "--threshold": choice("next", "last"),
     "--solver": choice("exact", "fast"),
     "--policy": choice("measured", "alphaq", "thresholds"),

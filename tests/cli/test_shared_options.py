@@ -22,6 +22,11 @@ EXCEPTIONS = {
     ("--format", "required"): "export has nothing else to say",
     ("--format", "default"): "quantize writes checkpoints, the others configs",
     ("--format", "help"): "quantize writes checkpoints, the others configs",
+    ("--calibration", "help"): "for gradients in recommend, for rounding in quantize",
+    ("--calibration", "panel"): "for gradients in recommend, for rounding in quantize",
+    ("--tokens", "default"): "quantize calibrates, evaluate judges",
+    ("--tokens", "help"): "quantize calibrates, evaluate judges",
+    ("--tokens", "panel"): "quantize calibrates, evaluate judges",
     ("--estimator", "help"): "history shows what the run has fitted, the others fit",
     ("--format", "parser"): "quantize writes checkpoints, the others configs",
 }
