@@ -116,7 +116,12 @@ def take_inventory(
         groups.setdefault(key, []).append(entry)
     origins = list[tuple[StoredTensor, StoredTensor]]()
     for tensor, entry, key in zip(tensors, entries, keys, strict=True):
-        shown = _representative(group := groups[key], left_out)
+        group = groups[key]
+        if len(group) == 1 and len(entry.weights) == 1:  # nearly all
+            inventory.weights.append(entry.weights[0])
+            origins.append((entry.tensor, tensor))
+            continue
+        shown = _representative(group, left_out)
         if shown is not None and shown is not entry:
             reason = f"same storage as {layer_name_of(shown.tensor.name)}, analysed there"
             inventory.skipped.append(_skip(entry.tensor, reason, shared=True))
