@@ -25,6 +25,7 @@ class Rounding:
 
     Raises:
         OptionError: fewer than 2 tokens.
+        PlanError: there is no such text; what it holds is seen once the model is loaded.
     """
 
     method: Method
@@ -32,9 +33,11 @@ class Rounding:
     tokens: int = 4096
 
     def __post_init__(self) -> None:
-        """Check the number."""
+        """Check the number, and that there is a text: before a model is fetched or loaded."""
         if self.tokens < 2:
             raise OptionError(f"tokens: expected at least 2, got {self.tokens}.")
+        if not Path(self.calibration).exists():  # a pipe will do
+            raise PlanError(f"{self.calibration}: expected a text file, found nothing there.")
 
 
 class Writer(Protocol):

@@ -24,6 +24,7 @@ CODE_BITS = {
 WITH_MINIMUM = ("q5_k", "q4_k", "q2_k")
 # Beyond it fp16 holds no scale, and from 1e18 on ggml ends the process (IQ3: a square that is inf).
 _LARGEST = 1e10
+_LEAST = 1e-6  # of the mean: where all columns of a block count nothing, ggml makes the block 0
 _PACKAGES = {"libggml": ("lib64", "lib", "bin"), "xllamacpp": (".",)}
 _NAMES = {"libggml": "*ggml-base*", "xllamacpp": "xllamacpp*"}
 _SUFFIXES = (".so", ".dylib", ".dll", ".pyd")
@@ -72,12 +73,12 @@ def holds(rows: np.ndarray) -> np.ndarray:
 
 
 def _importance(importance: np.ndarray, columns: int) -> np.ndarray:
-    """Return weights with mean 1: only their ratios count, and ggml is not safe with huge ones."""
+    """Return weights with mean 1 and none near 0: only ratios count, and ggml is not safe with huge ones or none."""
     found = np.asarray(importance, np.float64)
     if found.shape != (columns,) or not np.isfinite(found).all() or (found < 0).any():
         raise ValueError(f"expected {columns} finite mean squares, got shape {found.shape} or others")
     mean = found.mean()
-    return np.ascontiguousarray(found / mean if mean > 0 else np.ones(columns), np.float32)
+    return np.ascontiguousarray(np.maximum(found / mean, _LEAST) if mean > 0 else np.ones(columns), np.float32)
 
 
 @cache

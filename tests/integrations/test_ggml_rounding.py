@@ -60,6 +60,14 @@ def test_columns_that_all_count_nothing_count_alike() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["q4_0", *ggml_rounding.CODE_BITS])
+def test_a_block_whose_columns_count_nothing_keeps_its_weights(name: str) -> None:
+    kind, rows = KINDS[name.upper()], drawn(1, 512)
+    counts = (np.arange(512) < 256).astype(np.float64)
+    wrong = (gguf.dequantize(ggml_rounding.rounded(rows, kind, counts), kind) - rows)[:, 256:]
+    assert np.linalg.norm(wrong) / np.linalg.norm(rows[:, 256:]) < 0.35
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e18, -3e38])
 def test_values_that_would_end_the_process_are_not_given_to_it(bad: float) -> None:
     rows = drawn()

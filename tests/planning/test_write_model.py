@@ -46,6 +46,7 @@ def test_the_writer_gets_what_was_asked(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_writer_of_another_package_is_not_given_a_rounding_that_it_does_not_know(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "text").touch()
     way = Rounding("gptq", tmp_path / "text")
     monkeypatch.setattr(plugins, "names", lambda group: ["mine"])
     monkeypatch.setattr(plugins, "load", lambda group, name, **_: lambda model, plan, output_dir: ())

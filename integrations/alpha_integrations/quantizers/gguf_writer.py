@@ -90,13 +90,23 @@ def _data(tensor: Any, kind: Any, importance: Any) -> Any:
         return tensor.data.view(np.uint8)
     values = gguf.dequantize(tensor.data, tensor.tensor_type)
     if importance is None and kind.name.lower() not in ggml_rounding.CODE_BITS:
-        return gguf.quantize(values, kind).view(np.uint8)
-    rows = values.reshape(-1, values.shape[-1])
-    if not ggml_rounding.holds(rows).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = gguf.quantize(values, kind).view(np.uint8)
+    else:
+        rows = values.reshape(-1, values.shape[-1])
+        if not ggml_rounding.holds(rows).all():
+            raise PlanError(
+                f"{tensor.name}: expected finite weights below 1e10 for {kind.name}, got others. Keep it at bf16."
+            )
+        data = ggml_rounding.rounded(rows, kind, importance).reshape(*values.shape[:-1], -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = bool(np.isfinite(gguf.dequantize(data, kind)).all())
+    if not held and (kind.name not in _FLOATS or np.isfinite(values).all()):
         raise PlanError(
-            f"{tensor.name}: expected finite weights below 1e10 for {kind.name}, got others. Keep it at bf16."
+            f"{tensor.name}: expected weights that {kind.name} holds, with scales in fp16, got up to "
+            f"{np.abs(values).max():.3g}, which becomes inf or nan. Keep it at bf16."
         )
-    return ggml_rounding.rounded(rows, kind, importance).reshape(*values.shape[:-1], -1)
+    return data
 
 
 def _open(file: Path) -> Any:

@@ -102,6 +102,21 @@ def test_weights_that_ggml_cannot_be_given(source: Path, tmp_path: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["gguf:q8_0", "gguf:q4_0", "gguf:iq4_nl", "fp16"])
+def test_weights_that_become_infinite(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    source = tmp_path / "large.gguf"
+    writer = gguf.GGUFWriter(source, "llama")
+    writer.add_tensor("blk.0.ffn_up.weight", np.full((96, 64), 1e9, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(PlanError, match=r"blk\.0\.ffn_up\.weight: expected weights that \w+ holds, .* up to 1e\+09"):
+        write_model(source, plan(blk__0__ffn_up=kind), tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_importance_matrix(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("xllamacpp")

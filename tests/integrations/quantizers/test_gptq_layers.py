@@ -121,7 +121,6 @@ def test_refusals(target: str, tmp_path: Path) -> None:
     for wrong, rounding, message in (
         (plan("fp8"), BY_TEXT, "expected symmetric integers by group or row for GPTQ, got fp8_e4m3"),
         (plan("int4"), replace(BY_TEXT, calibration=text), r"short\.txt: expected at least 256 tokens, got"),
-        (plan("int4"), replace(BY_TEXT, calibration=tmp_path / "no"), "no: expected a text file, found nothing"),
         (plan("int4"), replace(BY_TEXT, method="imatrix"), f"{target}: expected another --rounding than imatrix"),
     ):
         with pytest.raises(PlanError, match=message):
@@ -149,6 +148,8 @@ def test_without_a_tokenizer(tmp_path: Path) -> None:
         write_model(bare, plan("int4"), tmp_path / "out", "compressed-tensors", rounding=BY_TEXT)
 
 
-def test_too_few_tokens() -> None:
+def test_too_few_tokens_and_no_text(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no: expected a text file, found nothing there"):
+        Rounding("gptq", tmp_path / "no")
     with pytest.raises(OptionError, match="tokens: expected at least 2, got 1"):
         Rounding("gptq", Path("text"), 1)
