@@ -65,9 +65,14 @@ class Sides:
         """Cost of one further precision with q vectors."""
         return self.long * self.short * (4.1 * q + 0.15 * self.short + 50) + 60.0 * q**3 + _CALLS
 
+    @property
+    def waits(self) -> bool:
+        """True where the reduction that leaves vectors waits for memory, so that none are made."""
+        return self.short >= _MANY and cpu_cores() > _FEW
+
     def worth_trying(self, precisions: int, leading: int) -> bool:
         """Return True if proofs of so many precisions would spare more than the vectors cost, with room to fail."""
-        if self.short >= _MANY and cpu_cores() > _FEW:
+        if self.waits:
             return False
         q = math.ceil(_USUAL * leading)
         return precisions * (self.full - self.proof(q)) > _ROOM * self.vectors(q)

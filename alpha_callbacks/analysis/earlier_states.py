@@ -1,7 +1,7 @@
 """What one state of a layer leaves to the next: a few entries, and where that pays a matrix with its top vectors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -126,21 +126,26 @@ class EarlierStates:
         self._limit = limit
         self._layers: dict[str, Layer] = {}
 
-    def admit(self, weights: Sequence[Weight], estimator: Estimator) -> None:
+    def admit(self, weights: Sequence[Weight], estimator: Estimator, *, free: float = math.inf) -> None:
         """Divide the memory among these layers, in their order; called before they are analysed.
 
         What each may take follows from its shape, so the choice does not depend on which thread comes first.
+
+        Args:
+            weights: the layers.
+            estimator: what fits the tail.
+            free: bytes that may be taken beyond what is held now.
         """
         names = {weight.layer_name for weight in weights}
         others = {name: layer for name, layer in self._layers.items() if name not in names}
-        left = self._limit - sum(layer.reference.nbytes for layer in others.values() if layer.reference)
+        left = min(self._limit, _held(self._layers) + free) - _held(others)
         admitted = dict[str, Layer]()
         for weight in weights:
             if weight.unsupported or weight.is_update or weight.n_eigs < 2:
                 continue
-            leading = estimator.leading(weight.n_eigs)
+            leading, sides = estimator.leading(weight.n_eigs), sides_of(weight)
             needed = 2 * weight.numel + 8 * weight.n_eigs * most_columns(leading, weight.n_eigs)
-            if leading and needed <= left and sides_of(weight).cheaper(leading):
+            if leading and needed <= left and sides.cheaper(leading) and not sides.waits:
                 left -= needed
                 admitted[weight.layer_name] = self._layers.get(weight.layer_name) or Layer()
         self._layers = others | admitted
@@ -148,6 +153,10 @@ class EarlierStates:
     def of(self, weight: Weight) -> Layer | None:
         """Return what is known of a layer; None where there is no memory for it, or no gain."""
         return self._layers.get(weight.layer_name)
+
+
+def _held(layers: Mapping[str, Layer]) -> int:
+    return sum(layer.reference.nbytes for layer in layers.values() if layer.reference)
 
 
 def _sample(weight: Weight) -> Tensor:

@@ -21,6 +21,7 @@ from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.weights.canonical_names import pairing_key
 from alpha_callbacks.weights.module_weights import module_inventory
+from alpha_callbacks.weights.weight import spans
 
 SENSITIVITIES = "sensitivities.csv"
 _COLUMNS = ("layer_name", "sensitivity")
@@ -52,7 +53,7 @@ def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict
         moment = _moment(states.get(parameter, {}), parameter)
         for part in parts if moment is not None else ():
             assert moment is not None
-            total = float(part.of(moment).double().sum())
+            total = _sum(part.of(moment))
             for layer in found[part.index].layers:
                 share = layer.out_features * layer.in_features / found[part.index].matrix.numel()
                 sums[layer.layer_name] = total * share
@@ -71,6 +72,11 @@ def _moment(state: Mapping[str, Any], parameter: Tensor) -> Tensor | None:
         if type(moment) is Tensor and moment.is_floating_point() and moment.shape == parameter.shape:
             return moment if moment.stride() == parameter.stride() else torch.empty_like(parameter).copy_(moment)
     return None
+
+
+def _sum(matrix: Tensor) -> float:
+    """Return the sum of all entries, in pieces: as a whole an output head would take gigabytes of the device in fp64."""
+    return sum(float(matrix[start:stop].double().sum()) for start, stop in spans(*matrix.shape))
 
 
 def write_sensitivities(found: Mapping[str, float], folder: Path) -> Path:

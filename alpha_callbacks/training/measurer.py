@@ -20,9 +20,11 @@ from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.training.baseline import Baseline
 from alpha_callbacks.training.gather import digests_of, gathered
 from alpha_callbacks.training.saved_weights import Compared, Note, Saved, compared
-from alpha_callbacks.utils.machine import cpu_threads, local_ranks
+from alpha_callbacks.utils.machine import available_memory, cpu_threads, local_ranks
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.weight import Weight
+
+_FREE_SHARE = 0.25  # of free memory, for what one state leaves to the next; workers count on half of it
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ class Measurer:
             # Layers left out before come first, so that a budget too small for all still reaches each layer in turn.
             turns = groupby(sorted(pending.mine, key=self._turn), key=self._turn)
             parallelism = choose_parallelism(pending.mine, threads=self._threads, device=self._options.device)
-            self._earlier.admit(pending.mine, self._options.estimator)
+            self._earlier.admit(pending.mine, self._options.estimator, free=available_memory() * _FREE_SHARE)
             analyzed = partial(analyze_weights, stop=late, earlier=self._earlier)
             return [r for _, turn in turns for r in analyzed(list(turn), self._options, parallelism)]
 

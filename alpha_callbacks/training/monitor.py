@@ -55,8 +55,9 @@ class Monitor(AbstractContextManager["Monitor"]):
         max_seconds: start no further layer after this time; layers left out become rows with status "skipped" and come
             first the next time.
         threads: number of CPU threads; default: all while training waits, one in the background.
-        reuse_gb: memory in GB, of this rank, for eigenvectors of earlier states, from which alpha of a layer that has
-            moved little is proved instead of solved anew (docs/reuse_bound.md); 0: each state is solved anew.
+        reuse_gb: memory in GB, of this rank and at most a quarter of what is free, for eigenvectors of earlier states,
+            from which alpha of a layer that has moved little is proved instead of solved anew (docs/reuse_bound.md);
+            0: each state is solved anew.
         alerts: rules such as "alpha_ratio > 1.2" or "stop if non_finite", the name of a set of them ("default",
             "finetune"), or a list (docs/alerts.md). A rule that newly holds for a layer is told to the log, the loggers
             and the history; one with "stop if" also makes `should_stop` True.
@@ -211,7 +212,7 @@ class Monitor(AbstractContextManager["Monitor"]):
                 ranks,
                 threads=self._threads,
                 max_seconds=self._max_seconds,
-                reuse_bytes=int(self._reuse_gb * 1e9),
+                reuse_bytes=int(min(self._reuse_gb, 1e9) * 1e9),
                 baseline=made[0],
             )
             worker_ranks = training_ranks() if self._background else None

@@ -207,3 +207,30 @@ def test_the_plan_takes_more_vectors_where_later_states_need_them() -> None:
     assert [plan.states for plan in plans] == [0, *sorted((plan.states for plan in plans[1:3]), reverse=True), 0, 10]
     assert plans[1].states > plans[2].states > 0 and plans[3] == plans[0]
     assert plans[1].later == {"fp16"}
+
+
+def test_free_memory_bounds_what_is_kept() -> None:
+    each = 2 * 120 * 100 + 8 * 100 * 23
+    earlier, options = EarlierStates(10**9), replace(OPTIONS, precisions=("fp32",))
+    for state in range(2):
+        weights = [weight_of(uneven() + 1e-5 * noise(120, 100, state), f"layer{i}") for i in range(4)]
+        earlier.admit(weights, OPTIONS.estimator, free=2.5 * each)
+        for weight in weights:
+            analyze_weight(weight, options, earlier)
+    assert [earlier.of(weight) is not None for weight in weights] == [True, True, False, False]
+    earlier.admit(weights, OPTIONS.estimator, free=1.5 * each)
+    assert all(earlier.of(weight) for weight in weights[:2]), "what is held is not free, and need not be"
+    earlier.admit(weights[3:], OPTIONS.estimator, free=0.5 * each)
+    assert earlier.of(weights[3]) is None
+
+
+@pytest.mark.parametrize(("cores", "kept"), [(2, True), (16, False)])
+def test_nothing_is_kept_of_large_layers_on_many_cores(
+    cores: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the reduction that leaves vectors takes longer than the solves that it spares."""
+    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: cores)
+    large = replace(weight_of(noise(2, 2)), out_features=4096, in_features=2048)
+    earlier = EarlierStates(10**9)
+    earlier.admit([large, weight_of(uneven(), "small")], OPTIONS.estimator)
+    assert (earlier.of(large) is not None) is kept and earlier.of(weight_of(uneven(), "small")) is not None

@@ -2,12 +2,14 @@
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
 import pytest
 
 from alpha_callbacks.foreign_text import from_csv_cell
+from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.history_csv import History
 from alpha_callbacks.tables.history_columns import HEADER
 from alpha_callbacks.tables.table import Table
@@ -229,3 +231,23 @@ def test_a_state_that_was_proved_is_known_again_when_a_run_resumes(path: Path, o
     History(path).append(snapshot(10, after, event="start"))
     (found,) = rows_of(path)
     assert (found["event"], found["solver"]) == (event, proved["solver"] if event == "checkpoint" else "gram_fp64")
+
+
+@pytest.mark.parametrize("solver", ["gram_fp64", "ritz_fp64"])
+def test_digits_of_another_solver_are_no_other_values(path: Path, solver: str) -> None:
+    """A state whose drift is known is solved for its vectors too, and in a run that resumes it is not."""
+    before, after = (
+        Table.from_rows((row(LAYERS[0], "fp32", alpha, alpha_error_bound=0.0, solver=by),), ("fp32",))
+        for alpha, by in ((2.0, "gram_fp64"), (2.0 + 2e-12, solver))
+    )
+    History(path).append(snapshot(10, before))
+    History(path).append(snapshot(10, after, event="start"))
+    assert rows_of(path)[0]["event"] == "checkpoint"
+
+
+def test_alerts_of_a_run_that_resumes_with_rules_are_written(path: Path) -> None:
+    table = Table.from_rows((row(LAYERS[0], "fp32", 2.0),), ("fp32",))
+    History(path).append(snapshot(10, table))
+    found = (Alert("alpha < 3", LAYERS[0], "fp32", 2.0, 3.0),)
+    History(path).append(replace(snapshot(10, table, event="start"), alerts=found))
+    assert [line["alerts"] for line in rows_of(path)] == ["alpha < 3"]
