@@ -33,8 +33,9 @@ _REMEDY = "Train with sensitivities=True again, or give --sensitivity fisher and
 def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict[str, float]:
     """Return layer name -> sum over its weights of the optimizer's running mean of squared gradients.
 
-    Nothing is changed, and nothing but these states is read. Layers without such a state (frozen, or with an optimizer
-    that keeps none) are left out.
+    Nothing is changed, and nothing but these states is read. Layers without such a state (frozen, adapted, computed as
+    by weight_norm, or with an optimizer that keeps none) are left out. Means begin at 0: those of layers that have seen
+    fewer steps, or have another decay, are brought to what the one that is farthest has of its steady value.
 
     Args:
         model: as trained, on one process or a replica.
@@ -44,25 +45,41 @@ def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict
         PlanError: no layer has one, or parameters are sharded.
     """
     states: dict[Any, Mapping[str, Any]] = {}
-    for optimizer in optimizers:
+    decays: dict[Any, float] = {}
+    for optimizer in (each for each in optimizers if each is not None):
         states.update(optimizer.state)
+        decays.update((p, _decay(group)) for group in getattr(optimizer, "param_groups", ()) for p in group["params"])
     listed = [w for w in module_inventory(model, AnalysisOptions()).weights if not w.unsupported and w.sharded is None]
-    found = targets(model, listed)
+    found = targets(model, listed, all_of_them=False)
     sums: dict[str, float] = {}
-    for parameter, parts in pieces(model, found).items():
+    inside = pieces(model, found)
+    reached = {p: _reached(states[p], decays.get(p, 0.0)) for p in inside if p in states}
+    for parameter, parts in inside.items():
         moment = _moment(states.get(parameter, {}), parameter)
         for part in parts if moment is not None else ():
             assert moment is not None
-            total = _sum(part.of(moment))
+            total = _sum(part.of(moment)) * (max(reached.values()) / reached[parameter])
             for layer in found[part.index].layers:
                 share = layer.out_features * layer.in_features / found[part.index].matrix.numel()
                 sums[layer.layer_name] = total * share
     if not sums:
         raise PlanError(
             "sensitivities: expected an optimizer with mean squares of gradients (Adam, AdamW, RMSprop), got none for "
-            f"any of {len(found)} layers. Use recommend --sensitivity fisher with a text instead."
+            f"any of {len(listed)} layers (adapters are none). Use recommend --sensitivity fisher with a text instead."
         )
     return sums
+
+
+def _decay(group: Mapping[str, Any]) -> float:
+    """Return by what a mean square is multiplied at each step; 0 where nobody says."""
+    betas = group.get("betas")
+    return float(betas[1] if betas else group.get("alpha", group.get("rho", 0.0)))
+
+
+def _reached(state: Mapping[str, Any], decay: float) -> float:
+    """Return which share of its steady value a mean that began at 0 has."""
+    share = 1 - decay ** float(state.get("step", math.inf)) if 0 < decay < 1 else 1.0
+    return share if share > 0 else 1.0
 
 
 def _moment(state: Mapping[str, Any], parameter: Tensor) -> Tensor | None:
@@ -75,7 +92,7 @@ def _moment(state: Mapping[str, Any], parameter: Tensor) -> Tensor | None:
 
 
 def _sum(matrix: Tensor) -> float:
-    """Return the sum of all entries, in pieces: as a whole an output head would take gigabytes of the device in fp64."""
+    """Return the sum of all entries, in pieces: an output head as a whole would take gigabytes in fp64."""
     return sum(float(matrix[start:stop].double().sum()) for start, stop in spans(*matrix.shape))
 
 

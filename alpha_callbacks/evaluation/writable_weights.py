@@ -69,10 +69,15 @@ def matrices(model: nn.Module, *, include_embeddings: bool = False) -> dict[str,
     return found
 
 
-def targets(model: nn.Module, layers: Sequence[Layer]) -> list[Target]:
+def targets(model: nn.Module, layers: Sequence[Layer], *, all_of_them: bool = True) -> list[Target]:
     """Return the matrices that the layers of a plan or table are in.
 
     They may come from a scan of the model, of its checkpoint or of its GGUF file, which name some layers differently.
+
+    Args:
+        model: any module.
+        layers: by their names in a table or a plan.
+        all_of_them: False leaves out those that the model lacks or that cannot be written.
 
     Raises:
         PlanError: the model has no such layer, or one of another shape.
@@ -85,7 +90,8 @@ def targets(model: nn.Module, layers: Sequence[Layer]) -> list[Target]:
     for layer in layers:
         known = (by_alias.get(_plain(name)) for name in (layer.layer_name, module_name(layer.layer_name)))
         inside.setdefault(next((name for name in known if name is not None), ""), []).append(layer)
-    if absent := inside.pop("", []):
+    absent = inside.pop("", [])
+    if absent and all_of_them:
         raise PlanError(
             f"{absent[0].layer_name}: expected a layer of the model, it has none of this name that can be written "
             f"({len(absent)} of {len(layers)} layers). Scan this model and make the plan from that."

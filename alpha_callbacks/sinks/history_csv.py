@@ -14,7 +14,7 @@ from alpha_callbacks.utils.own_logger import own_logger
 
 _log = own_logger(__name__)
 
-# Where a proof from an earlier state and a solve of the same bits may differ: in digits, and in what is said of the way.
+# Where a proof from an earlier state and a solve of the same bits may differ: in digits, and in the way to them.
 _DIGITS = {"alpha", "alpha_ratio", "stderr", "ks_distance", "spectral_norm", "stable_rank", "alpha_spread", "solver"}
 _WAY = {"method", "alpha_error_bound", "tail_reason", "drift", "drift_bound"}
 _PRINTED = 1e-10  # of alpha: solvers of the same bits differ by less, and cells have 12 digits

@@ -66,6 +66,26 @@ def test_frozen_layers_are_left_out_and_an_optimizer_without_moments_is_told() -
         optimizer_sensitivities(model, [stepped(model, torch.optim.SGD)])
 
 
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.RMSprop])
+def test_a_layer_that_was_frozen_for_long_counts_as_much(make: Any) -> None:
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    optimizer = make(model.parameters())
+    for step in range(30):
+        for layer in model:
+            layer.weight.grad = torch.ones(8, 8) if layer is model[0] or step == 29 else None
+        optimizer.step()
+    found = optimizer_sensitivities(model, [optimizer])
+    assert found["1"] == pytest.approx(found["0"], rel=1e-3)
+
+
+def test_a_computed_weight_costs_its_own_layer_only() -> None:
+    model = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 4))
+    optimizer = stepped(model, torch.optim.AdamW)
+    expected = optimizer_sensitivities(model, [None, optimizer])
+    nn.utils.parametrizations.weight_norm(model[0])
+    assert optimizer_sensitivities(model, [optimizer]) == {"1": expected["1"]}
+
+
 def test_the_file_comes_back_under_the_names_of_a_scan(tmp_path: Path) -> None:
     found = {"model.layers.0.self_attn.q_proj": 0.5, "model.layers.0.mlp.up_proj": 2e-9, "=odd, name": 1.0}
     write_sensitivities(found, tmp_path)
