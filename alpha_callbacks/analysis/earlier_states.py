@@ -53,12 +53,13 @@ class Layer:
     Attributes:
         drift: about ||W - W'||_F between its last two states; None before the second, and in a pause.
         relative_drift: the same as a share of ||W||_F.
+        too_far: a drift from which on no later state was found to be provable; vectors are made when it has fallen.
         reference: what a later state may be proved from.
     """
 
     def __init__(self) -> None:
         self.drift: float | None = None
-        self.relative_drift = math.inf
+        self.relative_drift = self.too_far = math.inf
         self.reference: Reference | None = None
         self._sample: Tensor | None = None
         self._entries = 0

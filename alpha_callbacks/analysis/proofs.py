@@ -24,6 +24,7 @@ _SMALLEST_CHANGE, _LARGEST_CHANGE = 1e-6, 0.02
 # Of two states: no vectors are made for later ones beyond this multiple of the root of the tolerance, since the bound
 # grows with the square of the drift.
 _LARGEST_DRIFT = 1.5
+_CLOSER = 0.9  # of a drift that was found to be too large: from there on vectors are made again
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Proofs:
             self._drift,
         )
         self._plans.append(plan)
+        if self.layer is not None and self._drift is not None:
+            self.layer.too_far = math.inf if plan.states else _CLOSER * self._drift
         return plan.columns
 
     def planned(self, precision: Precision) -> bool:
@@ -153,6 +156,8 @@ class Proofs:
         if layer is None or layer.drift is None or not self._provable:
             return None
         if layer.relative_drift > _LARGEST_DRIFT * math.sqrt(self.matrix.options.reuse_tol):
+            return None
+        if layer.drift > layer.too_far:  # the eigenvalues alone take less time
             return None
         return layer.drift
 

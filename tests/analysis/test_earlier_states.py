@@ -232,3 +232,16 @@ def test_nothing_is_kept_of_large_layers_on_many_cores(cores: int, kept: bool, m
     earlier = EarlierStates(10**9)
     earlier.admit([large, weight_of(uneven(), "small")], OPTIONS.estimator)
     assert (earlier.of(large) is not None) is kept and earlier.of(weight_of(uneven(), "small")) is not None
+
+
+def test_no_vectors_are_made_again_and_again_for_states_that_are_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reduction that leaves vectors is the slower one for large layers, and here it would spare nothing."""
+    real, planned = plan_proofs, list[int]()
+    monkeypatch.setattr(
+        "alpha_callbacks.analysis.proofs.plan_proofs", lambda *a: planned.append(len(found)) or real(*a)
+    )
+    earlier, w, options, found = EarlierStates(10**8), uneven(), replace(OPTIONS, precisions=("fp32",)), list[str]()
+    for state in range(12):
+        w = w + (1e-2 if state < 8 else 1e-6) * noise(120, 100, state)
+        found += solvers(measured(earlier, w, options))
+    assert planned == [1, 8] and found == ["gram_fp64"] * 9 + [EARLIER] * 3
