@@ -110,7 +110,8 @@ def cases() -> Iterator[tuple[str, tuple[int, int], Draw, int]]:
         yield f"Pareto entries, index {exponent:g}, 256x256", (256, 256), heavy_entries(256, 256, exponent), 60
     for n, spikes, size in (
         (64, 2, 4.0), (64, 3, 4.0), (128, 2, 4.0), (128, 3, 4.0), (256, 1, 4.0), (256, 3, 4.0), (256, 4, 2.0),
-        (256, 4, 4.0), (256, 12, 4.0), (256, 20, 1.5),
+        (256, 4, 4.0), (256, 12, 4.0), (256, 20, 1.5), (64, 1, 4.0), (64, 2, 2.0), (64, 3, 1.5), (128, 2, 1.5),
+        (256, 4, 1.2),
     ):  # fmt: skip
         yield f"{spikes} equal spikes {size:g} x edge, {n}x{n}", (n, n), spiked(n, n, spikes, size), 60
 

@@ -10,7 +10,7 @@ from alpha_callbacks.cli.layer_table import Heading, layer_table
 from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.comparison.comparison import Comparison
 from alpha_callbacks.comparison.comparison_findings import comparison_findings
-from alpha_callbacks.comparison.history_estimators import history_summaries
+from alpha_callbacks.comparison.history_estimators import history_summaries, late_estimators
 from alpha_callbacks.comparison.history_findings import history_findings
 from alpha_callbacks.comparison.other_estimators import OtherSummary, other_summaries
 from alpha_callbacks.comparison.paired_layers import Pair
@@ -53,7 +53,8 @@ def print_history(history: AlphaHistory, precision: str | None = None, estimator
     out = console()
     if estimators and len(history.steps) > 1:
         out.print(_others(history_summaries(history, estimators, precision)))
-    for sentence in history_findings(history, precision):
+    late = late_estimators(history, estimators, precision) if len(history.steps) > 1 else []
+    for sentence in [*history_findings(history, precision), *late]:
         out.print(f"• {escape(sentence)}")
     if history.lacking:
         out.print(f"• An earlier version wrote the file, without {', '.join(history.lacking)}.")

@@ -51,11 +51,26 @@ def estimator_findings(history: RunHistory, estimators: Sequence[str], precision
     """Return a sentence per estimator."""
     if len(history.steps) < 2:
         return []
-    return [
+    told = [
         f"By {one.estimator} the median change is {signed(one.median)} in {counted(one.count, 'layer')}; "
         f"{one.rises} rise, {one.falls} fall{'' if one.moved is None else f', {one.moved} moved'}."
         for one in history_summaries(history, estimators, precision)
         if one.count
+    ]
+    return told + late_estimators(history, estimators, precision)
+
+
+def late_estimators(history: RunHistory, estimators: Sequence[str], precision: str | None = None) -> list[str]:
+    """Return a sentence for each span of steps shorter than the run's in which estimators have fits."""
+    spans = dict[tuple[int, int], list[str]]()
+    for name in estimators:
+        series = history.series(precision, f"{name}_alpha")
+        steps = [step for step, known in zip(series.steps, np.isfinite(series.values).any(0), strict=True) if known]
+        if steps and (steps[0], steps[-1]) != (history.steps[0], history.steps[-1]):
+            spans.setdefault((steps[0], steps[-1]), []).append(name)
+    return [
+        f"Fits by {' and '.join(names)} are of the steps {first} to {last} only, and so is their change."
+        for (first, last), names in spans.items()
     ]
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import pandas
 import pytest
 
-from alpha_callbacks.comparison.history_estimators import chosen_estimators, estimator_findings, history_summaries
+from alpha_callbacks.comparison.history_estimators import (
+    chosen_estimators,
+    estimator_findings,
+    history_summaries,
+    late_estimators,
+)
 from alpha_callbacks.comparison.read_history import AlphaHistory, read_history
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
@@ -80,3 +85,14 @@ def test_a_file_without_these_columns_is_continued(history: AlphaHistory) -> Non
     History(history.path).append(snapshot(30, fitted(1.0)))
     values = read_history(history.path).series(value="csn_alpha").values[0]
     assert values[-1] == 4.0 and all(map(math.isnan, values[:-1]))
+
+
+def test_fits_that_begin_later_than_the_run_are_told(history: AlphaHistory) -> None:
+    assert late_estimators(history, ("csn", "half")) == []
+    frame = pandas.read_csv(history.path, dtype=str, keep_default_na=False)
+    frame.loc[frame["step"] == "0", ["csn_alpha", "csn_low", "csn_high", "half_alpha"]] = ""
+    frame.to_csv(history.path, index=False)
+    late = read_history(history.path)
+    sentence = "Fits by csn and half are of the steps 10 to 20 only, and so is their change."
+    assert late_estimators(late, ("csn", "half")) == [sentence]
+    assert estimator_findings(late, ("csn",))[-1] == sentence.replace(" and half", "")
