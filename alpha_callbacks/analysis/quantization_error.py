@@ -104,7 +104,7 @@ def measure_quantization_error(weight: Weight, precision: Precision, largest: fl
             infinite += lost
             if largest > precision.saturates_at:
                 saturated += int(torch.count_nonzero(before.abs() > precision.saturates_at))
-            underflow += int(torch.count_nonzero(before)) - int(torch.count_nonzero(after))
+            underflow += int(torch.count_nonzero((after == 0) & (before != 0)))  # some formats have no 0: 0 comes back
             squares += float(torch.linalg.vector_norm(before, dtype=torch.float64)) ** 2
             if lost == 0:
                 meter.add(before - after)  # never in place: `before` may be the model's own storage

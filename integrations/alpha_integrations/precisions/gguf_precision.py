@@ -25,11 +25,11 @@ def _make(options: Sequence[str]) -> Precision:
     name = "_".join(options) or next(iter(_CODE_BITS))
     if name not in _CODE_BITS:
         raise OptionError(f"expected one of {', '.join(_CODE_BITS)} (no other can be quantized), got {name!r}.")
+    own = name in ggml_rounding.CODE_BITS
     try:
         import gguf
     except ImportError as error:
-        raise MissingExtraError(f"{_PREFIX}:{name}", "gguf") from error
-    own = name in ggml_rounding.CODE_BITS
+        raise MissingExtraError(f"{_PREFIX}:{name}", ggml_rounding.EXTRA if own else "gguf") from error
     if own and not ggml_rounding.has_library():
         raise MissingExtraError(f"{_PREFIX}:{name}", ggml_rounding.EXTRA)
     kind = gguf.GGMLQuantizationType[name.upper()]

@@ -103,6 +103,8 @@ def test_without_gguf_it_says_what_to_install_and_is_not_listed(monkeypatch: pyt
         patch.setitem(sys.modules, "gguf", None)
         with pytest.raises(MissingExtraError, match=r'gguf:q8_0 needs.*"\.\[gguf\]"'):
             gguf_precision.FAMILY.make(["q8_0"])
+        with pytest.raises(MissingExtraError, match=r'gguf:q4_k needs.*"\.\[ggml\]"'):  # which brings gguf
+            gguf_precision.FAMILY.make(["q4_k"])
         patch.setattr(importlib.util, "find_spec", lambda name: None)
         assert importlib.reload(gguf_precision).FAMILY.examples == ()
     assert importlib.reload(gguf_precision).FAMILY.examples == (("q8_0",), ("q4_0",))
