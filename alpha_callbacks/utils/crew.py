@@ -34,7 +34,7 @@ def in_order(parts: Sequence[Callable[[], T]]) -> Iterator[T]:
     """Yield the result of each part, in their order, computed here and by those of the thread's crew who are free.
 
     Who computes a part decides nothing. One that fails raises here when its turn comes. Results wait for those before
-    them: at most one for each thread at work.
+    them, which may be all but one at the same time.
     """
     crew: Crew | None = getattr(_own, "crew", None)
     if crew is None or len(parts) < 2:

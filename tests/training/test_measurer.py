@@ -9,6 +9,7 @@ from torch import nn
 
 import alpha_callbacks.analysis.parallel
 from alpha_callbacks import AnalysisOptions
+from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.analysis.processes import Ranks
 from alpha_callbacks.errors import MonitorError, PeerError
 from alpha_callbacks.tables.table import Table
@@ -132,3 +133,11 @@ def test_ranks_with_different_layers_are_an_error() -> None:
 
     with pytest.raises(PeerError, match="rank 1: expected the same layers as rank 0"):
         look(Measurer(OPTIONS, Odd(0, 2)), network())
+
+
+def test_what_states_leave_to_later_ones_takes_a_quarter_of_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = list[float]()
+    monkeypatch.setattr(EarlierStates, "admit", lambda *given, **options: free.append(options["free"]))
+    monkeypatch.setattr("alpha_callbacks.training.measurer.available_memory", lambda: 4000)
+    look(Measurer(OPTIONS, Ranks(), reuse_bytes=10**9), network())
+    assert free == [1000]

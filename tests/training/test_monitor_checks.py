@@ -41,3 +41,9 @@ def test_a_converted_step_is_the_one_recorded(tmp_path: Any) -> None:
     with Monitor(AnalysisOptions(precisions=("fp32",)), output_dir=tmp_path, sinks=[]) as monitor:
         snapshot = monitor.log(torch.nn.Linear(32, 32), torch.tensor(5))  # type: ignore[arg-type]
     assert snapshot is not None and type(snapshot.step) is int and monitor.newest == 5
+
+
+@pytest.mark.parametrize("huge", [1e300, 10**400])
+def test_all_of_the_memory_is_an_amount_too(tmp_path: Any, huge: float) -> None:
+    with Monitor(AnalysisOptions(precisions=("fp32",)), output_dir=tmp_path, sinks=[], reuse_gb=huge) as monitor:
+        assert monitor.log(torch.nn.Linear(32, 32), 0) is not None
