@@ -19,6 +19,7 @@ _PROJECTIONS = {"w1": "gate_proj", "w3": "up_proj", "w2": "down_proj"}  # of Mix
 _ROUTER = re.compile(r"\.block_sparse_moe\.gate$")  # of Mixtral's files
 _SHARED = re.compile(r"\.shared_experts\.")  # one by one or together, as families have it
 _HEADS = {"embed_out": "lm_head", "output": "lm_head", "token_embd": "embed_tokens"}
+_OUTSIDE_BLOCKS = {"output": "lm_head", "token_embd": "model.embed_tokens"}  # of GGUF
 _GGUF = re.compile(r"^blk\.(\d+)\.(?:(\d+)\.)?(\w+)(\.\w+)?$")
 _OF_GGUF = {  # llama.cpp's words -> those of the Llama family and of what follows it, as `gguf.TensorNameMap` has them
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
@@ -52,9 +53,11 @@ def path_of_gguf(layer: str) -> str:
     Examples:
         >>> path_of_gguf("blk.0.attn_q"), path_of_gguf("blk.2.7.ffn_gate_up_exps.up")
         ('model.layers.0.self_attn.q_proj', 'model.layers.2.mlp.experts.7.up_proj')
-        >>> path_of_gguf("model.layers.0.self_attn.q_proj")
-        ''
+        >>> path_of_gguf("output"), path_of_gguf("model.layers.0.self_attn.q_proj")
+        ('lm_head', '')
     """
+    if layer in _OUTSIDE_BLOCKS:
+        return _OUTSIDE_BLOCKS[layer]
     match = _GGUF.match(layer) if layer.startswith("blk.") else None
     if match is None or match[3] not in _OF_GGUF:
         return ""

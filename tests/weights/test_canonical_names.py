@@ -51,5 +51,6 @@ def test_the_words_of_gguf_are_those_of_its_own_table() -> None:
         path = path_of_gguf(f"blk.2.7.{word}" if word.endswith("exps") else f"blk.2.{word}")
         stacked = path.replace(".experts.7.", ".experts.")
         assert any(known.get_name(stacked) == f"blk.2.{word}" for known in maps), (word, path)
-    for name in ("model.layers.2.attn_q", "blk.2.attn_rot_embd", "blk.x.attn_q", "output"):
+    for name in ("model.layers.2.attn_q", "blk.2.attn_rot_embd", "blk.x.attn_q", "model.output"):
         assert path_of_gguf(name) == ""
+    assert (path_of_gguf("output"), path_of_gguf("token_embd")) == ("lm_head", "model.embed_tokens")
