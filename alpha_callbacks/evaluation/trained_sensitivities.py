@@ -26,6 +26,7 @@ from alpha_callbacks.weights.weight import spans
 SENSITIVITIES = "sensitivities.csv"
 _COLUMNS = ("layer_name", "sensitivity")
 _MOMENTS = ("exp_avg_sq", "square_avg", "state2")  # of Adam and its kin, of RMSprop, of bitsandbytes with 32 bits
+_LEAST = 1e-100
 _REMEDY = "Train with sensitivities=True again, or give --sensitivity fisher and a text."
 
 
@@ -120,6 +121,8 @@ def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, flo
     if lines is None:
         raise PlanError(f"{path}: expected the sensitivities of a training run, found nothing there. {_REMEDY}")
     own = {line["layer_name"]: _number(path, line) for line in lines}
+    if len(own) < len(lines):
+        raise PlanError(f"{path}: expected each layer once, got {len(lines)} lines of {len(own)} layers. {_REMEDY}")
     by_key: dict[str, list[float]] = {}
     for name, value in own.items():
         by_key.setdefault(pairing_key(name), []).append(value)
@@ -132,6 +135,8 @@ def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, flo
         raise PlanError(
             f"{path}: expected layers of the scan, got none of its {len(own)}. Scan the model that was trained."
         )
+    if not any(found.values()):
+        raise PlanError(f"{path}: expected a sensitivity above 0, got 0 for all {len(found)} layers. {_REMEDY}")
     return found
 
 
@@ -140,8 +145,9 @@ def _number(path: Path, line: Mapping[str, str]) -> float:
         value = float(line["sensitivity"])
     except ValueError:
         value = math.nan
-    if not 0 <= value < math.inf:
+    if value != 0 and not _LEAST <= value <= 1 / _LEAST:  # products with errors have to be numbers too
         raise PlanError(
-            f"{path}, {line['layer_name']}: expected a sensitivity from 0, got {line['sensitivity']!r}. {_REMEDY}"
+            f"{path}, {line['layer_name']}: expected a sensitivity, 0 or {_LEAST:g} to {1 / _LEAST:g}, got "
+            f"{line['sensitivity']!r}. {_REMEDY}"
         )
     return value
