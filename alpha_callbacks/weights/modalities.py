@@ -21,7 +21,7 @@ _SEGMENTS = {
     ),
 }
 MODALITIES = tuple(_SEGMENTS)
-_FIRST = {"v": "vision", "a": "audio"}  # towers in a GGUF file
+_FIRST = {"v": "vision", "a": "audio"}  # towers in a GGUF file, where they have layers inside: a layer "v" is a value
 _OF_CONFIG = {  # keys that only the config of such a model has
     "vision": ("patch_size", "image_size"),
     "audio": ("num_mel_bins", "input_feat_per_channel", "feat_extract_norm", "sampling_rate"),
@@ -43,7 +43,8 @@ def modality_of(layer_name: str, config: Mapping[str, Any]) -> str:
         'audio'
     """
     path = layer_name.split(".")
-    found = next((kind for part in path if (kind := _of_segment(part))), "") or _FIRST.get(path[0], "")
+    found = next((kind for part in path if (kind := _of_segment(part))), "")
+    found = found or (_FIRST.get(path[0], "") if len(path) > 1 else "")
     if found or not config.get("is_encoder_decoder") or "encoder" not in path[:2]:
         return found
     inner = config.get("encoder")  # of two models side by side, as in TrOCR

@@ -155,6 +155,8 @@ def test_convolutions() -> None:
         ("model.visual.blocks.0.attn.qkv", "vision"),
         ("model.audio_tower.layers.0.fc1", "audio"),
         ("v.blk.0.attn_q", "vision"),
+        ("v", ""),  # of an attention of one's own: q, k, v
+        ("a", ""),
         ("model.language_model.layers.0.self_attn.v", ""),  # the tower of a GGUF file comes first
         ("language_model.layers.0.cross_attn.k_proj", ""),
         ("multi_modal_projector.linear_1", ""),
