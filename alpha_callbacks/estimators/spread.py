@@ -41,13 +41,15 @@ def spacing_ratio(evals: np.ndarray, k: int) -> float:
     0.53 where eigenvalues repel each other, as those of a matrix with noise in it do, 0.39 where they are independent.
 
     Args:
-        evals: shape (n,), descending, > 0 up to evals[k]; unit: weight squared.
-        k: tail size; nan below 3, and where spacings are 0.
+        evals: shape (n,), descending; unit: weight squared.
+        k: tail size; nan below 3, where spacings are 0, and where evals[k] is.
 
     Source: Oganesyan and Huse 2007; Atas et al. 2013.
     """
+    if k < 3 or evals[: k + 1].min() <= 0:
+        return math.nan
     gaps = -np.diff(np.log(evals[: k + 1]))
-    if k < 3 or gaps.min() <= 0:
+    if gaps.min() <= 0:
         return math.nan
     return float((np.minimum(gaps[1:], gaps[:-1]) / np.maximum(gaps[1:], gaps[:-1])).mean())
 

@@ -73,6 +73,10 @@ def judge(
         doubts.append(f"a tail of {k} is too small to judge")
     elif k >= LARGEST_SHARE * n:
         doubts.append(f"the tail is {k} of {n} eigenvalues, so most of it is the bulk")
+    if evals[k] <= 0:  # with threshold "last"; what follows needs the logarithms of the tail and of its neighbour
+        return Verdict(
+            "doubtful", "; ".join([*doubts, f"the tail is all of the spectrum that is not 0, {k} eigenvalues"])
+        )
     limit = KS_LIMIT / math.sqrt(k)
     if ks_distance > limit:
         doubts.append(f"no power law: KS distance {ks_distance:.3f}, limit {limit:.3f}")

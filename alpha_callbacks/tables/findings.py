@@ -18,6 +18,7 @@ _DOUBTS = {
     "beyond the edge": "within the edge of noise",
     "too small": "of too few eigenvalues",
     "is the bulk": "of most of the spectrum",
+    "is all of": "that are all of the spectrum",
 }
 _PLAIN = {"float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "F64", "F32", "F16", "BF16"}
 

@@ -38,3 +38,7 @@ def test_without_spacings_there_is_no_interval() -> None:
         interval_by_spacings(evals, float("nan"), 4),
     ):
         assert np.isnan(found["alpha_low"]) and np.isnan(found["alpha_high"])
+
+
+def test_a_gap_to_zero_is_no_spacing(recwarn: pytest.WarningsRecorder) -> None:
+    assert np.isnan(spacing_ratio(np.array([9.0, 5.0, 3.0, 2.0, 0.0, 0.0]), 4)) and not recwarn.list

@@ -73,6 +73,12 @@ def test_small_and_large_tails_are_not_judged_clear():
     assert small.tail == "doubtful" and "too small to judge" in small.reason
 
 
+def test_a_tail_that_is_all_of_the_rank_is_doubtful_without_a_warning(recwarn):
+    evals = np.concatenate([np.linspace(9, 1, 10), np.zeros(90)])
+    found = judge(evals, alpha=1.35, k=10, ks_distance=0.1, null=4.0, shape=(100, 100))  # as threshold "last" has it
+    assert found.tail == "doubtful" and "all of the spectrum that is not 0" in found.reason and not recwarn.list
+
+
 def test_without_alpha_nothing_is_said():
     assert judge(np.ones(4), alpha=np.nan, k=2, ks_distance=np.nan, null=3.0, shape=(4, 4)) == ("", "")
 
