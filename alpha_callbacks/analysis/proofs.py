@@ -21,6 +21,7 @@ from alpha_callbacks.utils.lazy import lazy_property
 # ||W - Q(W)||_F / ||W||_F of what is proved from vectors: beyond, no proof was ever seen, and below, the bound of
 # `perturbation` does without vectors: fp16 of bf16 weights, say, which moves only the smallest.
 _SMALLEST_CHANGE, _LARGEST_CHANGE = 1e-6, 0.02
+_LARGEST_EXPONENT = 150  # |log2 max|w||: a proof multiplies four entries; fp64 weights alone can be beyond it
 # Of two states: no vectors are made for later ones beyond this multiple of the root of the tolerance, since the bound
 # grows with the square of the drift.
 _LARGEST_DRIFT = 1.5
@@ -170,6 +171,8 @@ class Proofs:
         options, weight = self.matrix.options, self.matrix.weight
         whole = options.measures or any(name not in ESTIMATORS for name in options.estimators)  # of all eigenvalues
         if whole or weight.factors or not (self.allowed and options.reuse_tol and self._leading):
+            return False
+        if abs(math.frexp(self.matrix.sizes.largest)[1]) > _LARGEST_EXPONENT:  # what underflows would count as 0
             return False
         return options.solver == "exact" and vectors_possible(options.device) and self.matrix.is_held
 

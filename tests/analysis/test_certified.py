@@ -1,6 +1,7 @@
 """Precisions whose alpha is proved from the vectors of the stored matrix: rows, refusals, and what decides."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,3 +167,17 @@ def test_rows_that_are_read_more_than_once_count_once_in_the_bound(monkeypatch: 
     for row, other in zip(again, once, strict=True):
         assert row.alpha == pytest.approx(other.alpha, rel=1e-9)
         assert row.alpha_error_bound == pytest.approx(other.alpha_error_bound, rel=1e-6)
+
+
+@pytest.mark.usefixtures("at_any_size")
+@pytest.mark.parametrize("size", [1e-115, 1e-60, 1e-30, 1e30, 1e60, 1e115])
+def test_what_leaves_the_range_of_fp64_proves_nothing(size: float) -> None:
+    """Products of four entries: below it they are 0, and a proof without them was of another alpha."""
+    options, weight = (
+        AnalysisOptions(precisions=("fp64", "int8"), reuse_tol=1e-3),
+        weight_of(uneven(110, 110).double() * size),
+    )
+    _, row = analyze_weight(weight, options)
+    _, exact = analyze_weight(weight, replace(options, reuse_tol=0))
+    assert row.method == ("certified" if 1e-40 < size < 1e40 else "computed")
+    assert abs(row.alpha - exact.alpha) <= (0 if math.isnan(row.alpha_error_bound) else row.alpha_error_bound) + 1e-11
