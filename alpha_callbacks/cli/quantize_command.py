@@ -124,7 +124,10 @@ def quantize(
         write_plan(wanted, save_plan)
         say(f"Plan written to {save_plan}")
     if dry_run or output_dir is None:
-        print_notes(_foreseen(replace(wanted, model=str(path)), target))
+        untried = (
+            f"a dry run does not try --rounding: neither whether {target} has {rounding}, nor what the text holds."
+        )
+        print_notes((*_foreseen(replace(wanted, model=str(path)), target), *([untried] if way else [])))
         return
     print_notes(write_model(path, wanted, output_dir, target, rounding=way))
     say(f"Checkpoint written to {output_dir}")

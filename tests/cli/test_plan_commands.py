@@ -164,6 +164,8 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     saved = tmp_path / "plan.json"
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--save-plan", saved)
     assert "29 matrices" in output and "refused" not in output and not (tmp_path / "out").exists()
+    output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--rounding", "imatrix", "--calibration", config)
+    assert "a dry run does not try --rounding: neither whether compressed-tensors has imatrix" in output
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--format", "gguf")
     assert "note: it would be refused: gguf: cannot hold" in output
     precisions = {choice.layer_name: choice.precision for choice in read_plan(saved).choices}
