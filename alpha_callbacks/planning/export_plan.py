@@ -70,15 +70,19 @@ def export_plan(plan: Plan, target: str) -> Export:
     """Return a plan as the config of a quantizer.
 
     Raises:
-        PlanError: an unknown target, one that cannot be imported, or one that cannot express a choice; no choice is
-            ever rounded to one that it can express.
+        PlanError: an unknown target, one that cannot be imported, one that cannot express a choice (none is ever
+            rounded to one that it can express), or one that would quantize nothing of what is planned below 16 bits.
     """
     if target == _OWN:
         return Export(plan_text(plan), ".json")
     if target not in plugins.names("exporters"):
         raise PlanError(f"format: expected one of {', '.join(targets())}, got {target!r}.")
     exporter: Exporter = plugins.load("exporters", target, error=PlanError)
-    return exporter(plan)
+    export = exporter(plan)
+    covered = export.coverage
+    if covered is not None and covered.planned and not covered.reached:
+        raise PlanError(f"{target}: expected a plan of which something is quantized. {covered}")
+    return export
 
 
 def refuse(target: str, choices: list[Choice], can_hold: str) -> None:

@@ -16,6 +16,7 @@ from alpha_callbacks.errors import PlanError
 from alpha_callbacks.planning.export_plan import Coverage, Export, export_plan
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.write_model import write_model
+from alpha_callbacks.utils import plugins
 from tests.support.architectures import BUILD, choices_of, save_architecture
 
 transformers = pytest.importorskip("transformers")
@@ -215,3 +216,11 @@ def test_coverage_is_one_sentence() -> None:
         "torchao quantizes 23.0% of the weights, where the plan puts 97.0% below 16 bits: experts are stacked."
     )
     assert str(Coverage("torchao", 97, 97, 100)).endswith("97.0% of the weights, all that the plan puts below 16 bits.")
+
+
+def test_an_export_that_would_quantize_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Export("{}", ".json", coverage=Coverage("torchao", 0, 97, 100, "its names are others"))
+    monkeypatch.setattr(plugins, "load", lambda *_, **__: lambda plan: nothing)
+    plan = Plan((Choice("fc", "other", 8, 8, "int8"),))
+    with pytest.raises(PlanError, match=r"something is quantized\. torchao .* its names are others"):
+        export_plan(plan, "torchao")
