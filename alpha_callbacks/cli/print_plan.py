@@ -37,7 +37,7 @@ def print_recommendation(found: Recommendation, *, every_layer: bool = False) ->
     out.print(
         f"• {plan.average_bits():.3f} effective bits per weight over the {len(decided)} quantizable matrices"
         + (f", {plan.average_bits(budgeted=False):.3f} over all {len(found.layers)}" if rest else "")
-        + f". {sized(plan.nbytes)} in total, {sized(_bytes_at_16(found))} at 16 bits."
+        + f". {sized(plan.nbytes)} in total, {sized(_bytes_at_16(found))} at 16 bits{_uncounted(plan)}."
     )
     if get_precision(found.reference).low_bit:
         out.print(f"[yellow]• Alpha is that of {found.reference}: no wider precision was scanned.[/yellow]")
@@ -58,7 +58,8 @@ def print_plan(plan: Plan) -> None:
     counts = Counter(choice.precision for choice in plan.choices)
     words = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     bits = plan.average_bits(budgeted=False)
-    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {sized(plan.nbytes)}.")
+    size = f"{sized(plan.nbytes)}{_uncounted(plan)}"
+    out.print(f"{len(plan.choices)} matrices: {words}; {bits:.3f} effective bits per weight, {size}.")
 
 
 def _line(advice: Advice) -> str:
@@ -102,6 +103,11 @@ def _rivals(found: Recommendation) -> RichTable:
         error = _number(alternative.error, ".4f") or "not measured"
         grid.add_row(alternative.policy, f"{alternative.average_bits:.3f}", error, f"{alternative.agreement:.0%}")
     return grid
+
+
+def _uncounted(plan: Plan) -> str:
+    """Say which tables a size leaves out, with the head that shares each."""
+    return f", without {escape(', '.join(plan.uncounted))} and what shares it" if plan.uncounted else ""
 
 
 def _bytes_at_16(found: Recommendation) -> float:

@@ -43,7 +43,7 @@ def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict
         optimizers: of the run, or wrappers with their `state`.
 
     Raises:
-        PlanError: no layer has one, or parameters are sharded.
+        PlanError: no layer has one, one is not finite, or parameters are sharded.
     """
     states: dict[Any, Mapping[str, Any]] = {}
     decays: dict[Any, float] = {}
@@ -68,6 +68,8 @@ def optimizer_sensitivities(model: nn.Module, optimizers: Iterable[Any]) -> dict
             "sensitivities: expected an optimizer with mean squares of gradients (Adam, AdamW, RMSprop), got none for "
             f"any of {len(listed)} layers (adapters are none). Use recommend --sensitivity fisher with a text instead."
         )
+    if odd := next((name for name, value in sums.items() if not math.isfinite(value)), ""):
+        raise PlanError(f"sensitivities: expected finite mean squares of gradients, got {sums[odd]} for {odd}.")
     return sums
 
 

@@ -107,6 +107,12 @@ class Plan:
         """Bytes of all its matrices; one that shares another's storage counts once."""
         return sum(c.numel * c.effective_bits for c in self.choices if not c.tied_to) / 8
 
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Tables outside the plan that matrices in it share a storage with: neither is in `numel` and `nbytes`."""
+        own = {choice.layer_name for choice in self.choices}
+        return tuple(dict.fromkeys(c.tied_to for c in self.choices if c.tied_to and c.tied_to not in own))
+
     def modules(self) -> dict[str, Choice]:
         """Return module path -> choice, the parts of a fused matrix (qkv_proj, gate_up_proj) joined again.
 

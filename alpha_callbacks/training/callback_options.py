@@ -92,6 +92,8 @@ class CallbackOptions:
         self.schedule = Schedule(every)
         if weights not in ("module", "checkpoint"):
             raise OptionError(f"weights: expected module or checkpoint, got {weights!r}.")
+        if not isinstance(sensitivities, bool):
+            raise OptionError(f"sensitivities: expected True or False, got {sensitivities!r}.")
         if weights == "checkpoint" and every != "checkpoint":
             raise OptionError(f'weights: "checkpoint" needs every="checkpoint", got every={every!r}.')
         if weights == "checkpoint" and adapters == "merged":

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run the body with one CPU thread; only in threads of our own, since torch keeps this number per thread.
+    """Run the body with one CPU thread, in a worker's thread: torch keeps this number per thread.
 
     For eigenvalue solves: LAPACK's drivers hardly gain from more, and their last bits depend on the number; with one,
     results are the same bits whatever the machine, the workers or the ranks. And for passes over entries in small

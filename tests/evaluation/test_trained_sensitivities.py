@@ -78,6 +78,14 @@ def test_a_layer_that_was_frozen_for_long_counts_as_much(make: Any) -> None:
     assert found["1"] == pytest.approx(found["0"], rel=1e-3)
 
 
+def test_means_that_are_no_numbers_are_told() -> None:
+    model = nn.Sequential(nn.Linear(16, 24), nn.Linear(24, 16))
+    optimizer = stepped(model, torch.optim.AdamW)
+    optimizer.state[model[1].weight]["exp_avg_sq"][3, 5] = float("nan")
+    with pytest.raises(PlanError, match="expected finite mean squares of gradients, got nan for 1"):
+        optimizer_sensitivities(model, [optimizer])
+
+
 def test_a_computed_weight_costs_its_own_layer_only() -> None:
     model = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 4))
     optimizer = stepped(model, torch.optim.AdamW)

@@ -31,6 +31,9 @@ def test_average_bits_and_bytes() -> None:
     assert PLAN.average_bits() == pytest.approx((4.5 + fp8) / 2)
     assert PLAN.average_bits(budgeted=False) == pytest.approx((4.5 + fp8 + 16) / 3)
     assert PLAN.nbytes == pytest.approx((4.5 + 16) * 64 * 128 / 8)
+    assert PLAN.uncounted == ()
+    alone = Plan((choice("lm_head", "bf16", tied_to="embed"), choice("a")))
+    assert alone.uncounted == ("embed",) and alone.nbytes == pytest.approx(4.5 * 64 * 128 / 8)
     assert PLAN.choices[0].low_bit and not PLAN.choices[1].low_bit
 
 

@@ -448,6 +448,7 @@ def test_a_bare_callback_works_in_both_trainers(tmp_path: Path) -> None:
         ({"precisions": "fp32,fp31"}, "precision: expected one of"),
         ({"include": "("}, "include: expected a regular expression"),
         ({"weights": "ema"}, "weights: expected module or checkpoint"),
+        ({"sensitivities": "yes"}, "sensitivities: expected True or False, got 'yes'"),
         ({"weights": "checkpoint", "every": 5}, 'weights: "checkpoint" needs every="checkpoint"'),
         ({"weights": "checkpoint", "adapters": "merged"}, 'adapters: "merged" needs weights="module"'),
         ({"device": "gpu"}, "device: expected cpu, cuda"),
