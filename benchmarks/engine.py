@@ -3,27 +3,21 @@
     python -m benchmarks.engine                     # shapes of Llama 3.1 8B, about 8 minutes on 2 cores
     python -m benchmarks.engine --scale 8 --repeat 3  # the same at an eighth of the size, in seconds
     python -m benchmarks.engine --weightwatcher     # with the peer (extra "bench")
-    python -m benchmarks.engine --certified         # decompositions against proofs, about 4 minutes
-    python -m benchmarks.engine --certified --model FOLDER   # and all layers of a checkpoint
 
-What is timed, for the fp32, fp16 and bf16 columns of a bf16 weight:
+Proofs and an earlier commit: `benchmarks.methods`. What is timed, for the fp32, fp16 and bf16 columns of a bf16 weight:
 
 - exact, fast: `analyze_weights` as the scan calls it, as many matrices side by side as the machine has threads.
 - reference: `torch.linalg.svdvals` in fp32 of the weight after each precision, one after the other, all threads.
 - bare: BLAS ?syrk (SciPy) and `torch.linalg.eigvalsh`, once per matrix, the time on one thread divided by the threads:
   what the Gram route would cost if conversion, checks and precisions were free and threads did not slow each other.
-- full, certified (--certified): fp32 weights at fp32, fp16 and bf16, every precision decomposed (`reuse_tol=0`) and
-  proved from the first where that holds to `reuse_tol`; in turns, with the share of rows and the largest bound.
 - WeightWatcher: its `analyze` (SVD and power-law fit) of one such layer, one precision.
 """
 
 import argparse
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from scipy.linalg.blas import dsyrk, ssyrk
@@ -31,9 +25,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
-from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.machine import cpu_threads
 from alpha_callbacks.weights.weight import Weight
 
@@ -133,63 +125,15 @@ def timed(shape: Shape, threads: int, repeat: int, *, with_reference: bool = Tru
     return times
 
 
-def of_fp32(w: Tensor, options: AnalysisOptions, count: int, parallelism: Parallelism) -> list[Row]:
-    """Analyse one matrix, stored in fp32, so many times as a scan does."""
-    layer = partial(Weight, category="other", out_features=w.shape[0], in_features=w.shape[1], dtype=torch.float32)
-    weights = [layer(f"layer{i}", stored_dtype="float32", rows=partial(rows_of, w)) for i in range(count)]
-    return [row for result in analyze_weights(weights, options, parallelism) for row in result.rows]
-
-
-def of_folder(folder: Path, options: AnalysisOptions, parallelism: Parallelism) -> list[Row]:
-    """Analyse all layers of a checkpoint."""
-    weights = open_checkpoint(folder).inventory(options).weights
-    return [row for result in analyze_weights(weights, options, parallelism) for row in result.rows]
-
-
-def compare_certified(shapes: Sequence[Shape], model: Path | None, threads: int, repeat: int) -> None:
-    """Print the CPU seconds of full decompositions and of proofs, in turns."""
-    parallelism = Parallelism(threads, 1)
-    jobs: dict[str, Callable[[AnalysisOptions], list[Row]]] = {}
-    for shape in shapes:
-        w = matrix(shape, 0).float() * (1 + 1e-3 * torch.rand(shape.rows, shape.cols))  # digits that fp32 alone holds
-        jobs[f"{shape.rows}x{shape.cols}"] = partial(of_fp32, w, count=threads, parallelism=parallelism)
-    if model is not None:
-        jobs[model.name] = partial(of_folder, model, parallelism=parallelism)
-    print(f"{'fp32 weights':>24} {'full':>8} {'certified':>10} {'ratio':>6} {'rows proved':>12} {'largest bound':>14}")
-    for name, job in jobs.items():
-        rows: list[Row] = []
-        times = {0.0: math.inf, 1e-5: math.inf}
-        for _ in range(repeat):
-            for tolerance in times:
-                start = time.process_time()  # of all workers
-                rows = job(AnalysisOptions(precisions=tuple(PRECISIONS), reuse_tol=tolerance))
-                times[tolerance] = min(times[tolerance], time.process_time() - start)
-        proved = [row for row in rows if row.method == "certified"]
-        asked = sum(row.method in ("certified", "computed") for row in rows)
-        worst = max((row.alpha_error_bound / row.alpha for row in proved), default=math.nan)
-        print(
-            f"{name:>24} {times[0.0]:>8.3f} {times[1e-5]:>10.3f} {times[0.0] / times[1e-5]:>6.2f} "
-            f"{len(proved):>5} of {asked:<4} {worst:>13.1e}",
-            flush=True,
-        )
-
-
 def main() -> None:
     """Time every method on every shape and print seconds per matrix and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=int, default=1, help="divide every dimension by this")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--weightwatcher", action="store_true", help="also the peer, on the shape q, o")
-    parser.add_argument("--certified", action="store_true", help="only decompositions against proofs")
-    parser.add_argument("--model", type=Path, help="with --certified: a checkpoint in fp32")
     arguments = parser.parse_args()
     threads = cpu_threads()
     torch.set_num_threads(threads)
-    if arguments.certified:
-        print(f"torch {torch.__version__}; CPU seconds for {threads} matrices, best of {arguments.repeat}")
-        square_and_tall = [shape.divided(arguments.scale) for shape in (SHAPES[0], SHAPES[2])]
-        compare_certified(square_and_tall, arguments.model, threads, arguments.repeat)
-        return
     print(f"torch {torch.__version__}, {threads} threads; seconds per matrix, best of {arguments.repeat}")
     header = ("shape", "count", "exact", "fast", "reference", "bare fp64", "bare fp32")
     print(" ".join(f"{name:>10}" for name in header))
