@@ -32,6 +32,7 @@ HOLES = {
     "value": "alpha_ratio|drift|relative_error|relative_size",
     "what": "alpha|alpha_ratio|stable_rank|relative_size",
     "measure": "relative_size|stable_rank",
+    "chart": "largest_errors|heaviest_tails|largest_moves",
     "estimator": "half",
     "scalar": r"(mean|median|min|relative_error)_(fp64|fp32|fp16|bf16|int4_g32)|median_alpha_ratio|max_abs_move"
     r"|half_median|clear_tails|analysed_layers(_fp16)?|layers|max_abs_drift"

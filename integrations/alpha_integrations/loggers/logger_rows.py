@@ -49,14 +49,14 @@ def layer_scalars(table: Table) -> dict[str, float]:
         layers = tuple(layer for layer in layers if not _is_expert(layer.first))
     found: dict[str, float] = {}
     precisions = distinct(table.precisions, _sanitise)
-    for name, layer in zip(_unique_names(layers), layers, strict=True):
+    for name, layer in zip(unique_names(layers), layers, strict=True):
         for row in layer.rows:
             if row.ok:
                 found[f"alpha_hill_layers_{precisions[row.precision]}/{name}"] = row.alpha
     return found
 
 
-def _unique_names(layers: Sequence[LayerRows]) -> list[str]:
+def unique_names(layers: Sequence[LayerRows]) -> list[str]:
     """Return short names; whole ones for layers that share theirs (encoder and decoder); see `distinct`."""
     rows = [layer.first for layer in layers]
     width = max((len(str(row.block)) for row in rows if row.block is not None), default=0)

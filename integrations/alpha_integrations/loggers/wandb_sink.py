@@ -27,6 +27,7 @@ from alpha_integrations.loggers.logger_rows import (
     visible_rows,
 )
 from alpha_integrations.loggers.offers import imported, is_a
+from alpha_integrations.loggers.wandb_charts import bar_charts
 
 STEP = "alpha_hill/step"
 _LONGEST_TITLE = 63  # of an alert
@@ -230,7 +231,8 @@ class WandbSink:
         # The slider of the media panel counts log calls, so the step must be in the caption.
         caption = f"step {snapshot.step}, {snapshot.event}"
         pictures, keys = snapshot.images, distinct(snapshot.images)
-        return {f"alpha_hill/{keys[name]}": wandb.Image(pixels, caption=caption) for name, pixels in pictures.items()}
+        images = {f"alpha_hill/{keys[name]}": wandb.Image(pixels, caption=caption) for name, pixels in pictures.items()}
+        return images | bar_charts(snapshot)
 
     def _define(self, row: Mapping[str, Any], layers: Mapping[str, float]) -> None:
         """Give every new key our x-axis.
@@ -238,14 +240,17 @@ class WandbSink:
         One by one: of two globs that fit a key, W&B 0.31 takes either, so `alpha_hill/*` would lose some keys to the
         `*` of the frameworks. An exact name always wins.
         """
+        import wandb
+
         if not self._defined:
             self.run.define_metric(STEP)
             self._defined.add(STEP)
-        for key in row.keys() - self._defined:
+        keys = {key for key, value in row.items() if not isinstance(value, wandb.plot.CustomChart)}  # no key of a row
+        for key in keys - self._defined:
             self.run.define_metric(key, step_metric=STEP)
         for key in layers.keys() - self._defined:
             self.run.define_metric(key, step_metric=STEP, hidden=True, summary="none")
-        self._defined |= row.keys() | layers.keys()
+        self._defined |= keys | layers.keys()
 
 
 def _csv_files(folder: Path, step: int) -> list[Path]:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from alpha_integrations.loggers import logger_rows, wandb_sink
 from alpha_integrations.loggers.logger_rows import columns, layer_scalars, table_rows
+from alpha_integrations.loggers.wandb_charts import MOST_BARS, bar_charts
 from alpha_integrations.loggers.wandb_sink import WandbSink, find_wandb
 from PIL import Image
 
 from alpha_callbacks.errors import MissingExtraError, OptionError
 from alpha_callbacks.sinks.csv_sink import CsvSink
 from alpha_callbacks.sinks.sink import Host, Sink
-from alpha_callbacks.sinks.snapshot import Snapshot
+from alpha_callbacks.sinks.snapshot import Earlier, Snapshot
 from alpha_callbacks.tables.results_csv import RESULTS, SUMMARY
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.weights.categorize import categorize
@@ -305,6 +306,45 @@ def test_layers_that_moved_most_have_a_table(tmp_path: Path) -> None:
     data = written.table(written.rows[1]["alpha_hill/moves"])["data"]
     assert len(data) == len(LAYERS) and data[0][0] == 2 and data[0][1] in LAYERS
     assert [row[4] for row in data] == pytest.approx([1e-4] * len(LAYERS))
+
+
+def test_the_layers_to_look_at_have_bar_charts_of_a_panels_size(tmp_path: Path) -> None:
+    names = [f"model.layers.{block}.mlp.{part}_proj" for block in range(12) for part in ("up", "down")]
+    rows = [
+        make_row(
+            name, p, 3.0 + (7 * i % 24) / 10, relative_error=0.1 + (5 * i % 24) / 1000 if p == "int4_g32" else 0.0,
+            tail="none" if i == 0 else "clear",
+        )
+        for i, name in enumerate(names)
+        for p in ("fp32", "int4_g32")
+    ]  # fmt: skip
+    table = Table.from_rows(rows, ("fp32", "int4_g32"))
+    alphas = {row.layer_name: row.alpha for row in rows if row.precision == "fp32"}
+    before = {name: alphas[name] - (0.5 if name.endswith("5.mlp.up_proj") else 0.0) for name in names}
+    snapshot = replace(make_snapshot(20, table), earlier=Earlier(10, before))
+    charts = bar_charts(snapshot)
+    assert [(chart.spec.spec_name, chart.spec.string_fields["title"]) for chart in charts.values()] == [
+        ("wandb/bar/v0", "Largest errors at int4_g32, median 11.2 %, step 20"),
+        ("wandb/bar/v0", "Heaviest clear tails, step 20"),
+        ("wandb/bar/v0", "Largest moves of alpha, step 10 to 20"),
+    ]
+    snapshot.__dict__["images"] = {}
+    row = log_once(tmp_path, snapshot)
+    written = read_offline_run(tmp_path)
+    shown = {
+        key: dict(written.table(row[f"Custom Chart Tables/alpha_hill/{key}_table"])["data"])
+        for key in ("largest_errors", "heaviest_tails", "largest_moves")
+    }
+    assert shown["largest_moves"] == {"05_mlp_up_proj": pytest.approx(0.5)}
+    assert len(shown["largest_errors"]) == len(shown["heaviest_tails"]) == MOST_BARS
+    assert all(f"alpha_hill_layers_fp32/{layer}" in row for bars in shown.values() for layer in bars)
+    assert list(shown["largest_errors"]) == sorted(shown["largest_errors"]), "in the order of the model"
+    errors = sorted((100 * r.relative_error for r in rows if r.precision == "int4_g32"), reverse=True)
+    above = [error - np.median(errors) for error in errors[:MOST_BARS]]
+    assert sorted(shown["largest_errors"].values(), reverse=True) == pytest.approx(above)
+    ratios = sorted(r.alpha_ratio for r in rows if r.precision == "fp32" and r.tail == "clear")[:MOST_BARS]
+    assert sorted(shown["heaviest_tails"].values()) == pytest.approx(ratios)
+    assert not [key for key in written.metrics if key.startswith("alpha_hill/largest")], "a chart is no key of a row"
 
 
 def test_colliding_layer_names_stay_apart() -> None:
