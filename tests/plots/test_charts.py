@@ -1,4 +1,6 @@
+import io
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,8 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -315,6 +319,19 @@ def test_vector_files_have_the_same_bytes_twice(plot: Plot, tmp_path: Path) -> N
     second = save(plot(shared())[0], tmp_path / "second", ("svg", "pdf", "png"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert b"<dc:date>" not in first[0].read_bytes() and b"CreationDate" not in first[1].read_bytes()
+    fonts = _fonts(first[1].read_bytes())
+    assert fonts and all("glyf" in font and not {"GSUB", "GPOS", "GDEF", "kern"} & set(font.keys()) for font in fonts)
+    assert (
+        subset.Options().drop_tables == subset.Options._drop_tables_default
+        and "GPOS" not in subset.Options().drop_tables
+    )
+
+
+def _fonts(pdf: bytes) -> list[TTFont]:
+    """Return the TrueType fonts in a PDF: its text is text, in a font that has the glyphs of the figure alone."""
+    streams = [part.partition(b"endstream")[0].lstrip(b"\r\n") for part in pdf.split(b"stream")[1::2]]
+    plain = [zlib.decompressobj().decompress(stream) for stream in streams if stream[:1] == b"x"]
+    return [TTFont(io.BytesIO(content)) for content in plain if content[:4] == b"\0\1\0\0"]
 
 
 def test_colors_are_fixed_and_differ(many_precisions: tuple[str, ...]) -> None:

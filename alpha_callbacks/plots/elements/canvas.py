@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.plots.elements.pdf_fonts import without_layout_tables
 from alpha_callbacks.tables.vocabulary import GREY, INK
 from alpha_callbacks.utils.drafts import draft_of
 
@@ -136,7 +137,8 @@ def _write_png(figure: Figure, file: Any) -> None:
 
 
 def _write_pdf(figure: Figure, file: Any) -> None:
-    figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    with without_layout_tables():
+        figure.savefig(file, format="pdf", metadata={"CreationDate": None})
 
 
 def _write_svg(figure: Figure, file: Any) -> None:
