@@ -123,12 +123,16 @@ class Checkpoint:
     def _adapter_inventory(self, below: Base, chosen: Chosen) -> Inventory:
         return adapter_inventory(self.tensors, self.adapter_config, self.metadata, below, self.source, chosen)
 
-    def _own_inventory(self, chosen: Chosen) -> Inventory:
+    def decoded(self) -> list[StoredTensor]:
+        """Return the tensors in their order: codes of a known layout as the matrix they stand for, others marked."""
         whole = are_whole(file.name for file in self.files)
-        unpacked = unpack_stored(self.tensors, self.config, self.metadata, whole=whole)
+        return unpack_stored(self.tensors, self.config, self.metadata, whole=whole)
+
+    def _own_inventory(self, chosen: Chosen) -> Inventory:
+        unpacked = self.decoded()
         tensors = sorted(unpacked, key=lambda tensor: module_order(layer_name_of(tensor.name)))
         ties = dict(self.aliases)
-        if whole:
+        if are_whole(file.name for file in self.files):
             for head, embedding in tied_heads(unpacked, self.config):
                 ties[head] = embedding.name
                 tensors.append(replace(embedding, name=head))

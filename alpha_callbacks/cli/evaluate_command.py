@@ -21,14 +21,6 @@ def evaluate(
             help="A causal language model: a checkpoint folder, a model id or a .gguf file.",
         ),
     ],
-    plan: Annotated[
-        list[Path],
-        typer.Option(
-            "--plan",
-            metavar="FILE",
-            help="plan.json of `alpha-hill recommend`, or a layer config with patterns. Repeat it to compare plans.",
-        ),
-    ],
     text: Annotated[
         Path,
         typer.Option(
@@ -38,6 +30,24 @@ def evaluate(
             rich_help_panel=_TEXT,
         ),
     ],
+    plan: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="plan.json of `alpha-hill recommend`, or a layer config with patterns. Repeat it to compare plans.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            parser=parsers.model,
+            metavar="CHECKPOINT",
+            help="A checkpoint that was made from the model, by `alpha-hill quantize` or otherwise: a folder, a model "
+            "id or a .gguf file. Repeat it to compare several.",
+        ),
+    ] = None,
     tokens: Annotated[
         int,
         typer.Option(
@@ -108,14 +118,17 @@ def evaluate(
     """Measure what plans do to a model: KL divergence from the unquantized model, top-1 agreement, perplexity.
 
     Compares a plan with each of its formats used alone, with random plans of the same effective bits, and with other
-    plans on the same tokens. Weights are rounded in memory; activations are not quantized. Beside a plan_curve.csv of
-    `recommend` it writes plan_scores.csv and draws plan_curve.png with what was measured.
+    plans and checkpoints that were written (--against) on the same tokens. Weights of plans are rounded in memory,
+    those of checkpoints decoded; activations are not quantized. Beside a plan_curve.csv of `recommend` it writes
+    plan_scores.csv and draws plan_curve.png with what was measured of plans.
 
     Examples:
         alpha-hill scan tiny_llama -p bf16,int8,int4 -o demo
         alpha-hill recommend demo --avg-bits 5
         python -m pydoc str > heldout.txt
         alpha-hill evaluate tiny_llama --plan demo/plan.json --text heldout.txt
+        alpha-hill quantize tiny_llama --plan demo/plan.json -o quantized
+        alpha-hill evaluate tiny_llama --against quantized --text heldout.txt
     """
     hide_progress = shared.start_logging(log_level)
     from alpha_callbacks.checkpoints.locate import locate
@@ -123,30 +136,43 @@ def evaluate(
     from alpha_callbacks.cli.plan_scores import keep_scores
     from alpha_callbacks.cli.print_scores import print_scores, scores_text
     from alpha_callbacks.cli.progress import StepProgress
+    from alpha_callbacks.errors import OptionError
     from alpha_callbacks.evaluation.evaluate import evaluate as score
     from alpha_callbacks.evaluation.language_model import load_language_model
+    from alpha_callbacks.evaluation.written_model import written_model
     from alpha_callbacks.planning.plan_checks import check_model
     from alpha_callbacks.utils.atomic_files import write_text
 
-    names = _names(plan)
-    wanted = {name: plan_for(model, file) for name, file in zip(names, plan, strict=True)}
+    plan, against = plan or [], against or []
+    if not plan and not against:
+        raise OptionError("plan: expected --plan FILE or --against CHECKPOINT, got neither.")
+    wanted = {name: plan_for(model, file) for name, file in zip(_names(plan), plan, strict=True)}
     for each in wanted.values():
         check_model(each, locate(model))
-    language_model = load_language_model(model, device=device, dtype=dtype)
+    language_model = load_language_model(model, device=device, dtype=dtype, copies=3 if against else 2)
+    checkpoints = {
+        name: written_model(source, language_model)
+        for name, source in zip(_names([Path(source) for source in against]), against, strict=True)
+    }
     windows = language_model.windows(text, tokens=tokens, context=context)
     random = (8 if len(plan) == 1 else 0) if random is None else random
     with StepProgress("Evaluating", hidden=hide_progress) as progress:
         judged = next(iter(wanted.values())) if len(wanted) == 1 else wanted
-        scores = score(language_model.model, judged, windows, random=random, seed=seed, on_progress=progress)
+        scores = score(
+            language_model.model, judged, windows, random=random, seed=seed, written=checkpoints, on_progress=progress
+        )
     print_scores(scores, tokens=windows.numel())
     if output is not None:
         write_text(output, scores_text(scores))
         say(f"Written to {output}")
-    keep_scores(scores, wanted, [file.parent for file in plan], text=text.name, tokens=windows.numel())
+    if wanted:
+        keep_scores(scores, wanted, [file.parent for file in plan], text=text.name, tokens=windows.numel())
 
 
 def _names(files: list[Path]) -> list[str]:
-    """Return what plans are called: their files' stems, with the folder where two have the same."""
-    stems = [file.stem for file in files]
-    names = [f"{file.parent.name}/{file.stem}" if stems.count(file.stem) > 1 else file.stem for file in files]
+    """Return what files and folders are called: their stems, with the folder where two have the same."""
+    stems = [file.stem if file.is_file() or file.suffix == ".json" else file.name for file in files]
+    names = [
+        f"{file.parent.name}/{stem}" if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)
+    ]
     return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alpha_callbacks.cli.terminal import say
-from alpha_callbacks.evaluation.evaluate import BASE, PLAN, Score
+from alpha_callbacks.evaluation.evaluate import BASE, PLAN, WRITTEN, Score
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_curve_files import (
     CURVE,
@@ -29,7 +29,7 @@ def keep_scores(
     single = next(iter(plans)) if len(plans) == 1 else ""
     kept = []
     for s in scores:
-        if s.name == BASE:
+        if s.name == BASE or s.name.startswith(WRITTEN):  # neither is a point at some bits
             continue
         name = single if single and s.name == PLAN else s.name
         owner = (single or name.rpartition(" for ")[2]) if name.startswith(RANDOM) else name

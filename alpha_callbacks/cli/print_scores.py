@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from math import isnan
 from statistics import fmean, stdev
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from alpha_callbacks.cli.terminal import console, escape
-from alpha_callbacks.evaluation.evaluate import BASE, Score
+from alpha_callbacks.evaluation.evaluate import BASE, WRITTEN, Score
 from alpha_callbacks.evaluation.paired import paired_difference
 from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.tables.results_csv import cell
@@ -29,7 +30,8 @@ def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
     for score in scores:
         if not score.name.startswith(_RANDOM):
             kl = f"{score.kl:.4f} ± {score.kl_sem:.4f}" if score.kl else "0"
-            bits = "" if score.name == BASE else f"{score.average_bits:.3f}"  # it was loaded, not stored, in these
+            plain = score.name == BASE or isnan(score.average_bits)  # it was loaded, not stored, in these bits
+            bits = "" if plain else f"{score.average_bits:.3f}"
             ends = (
                 [f"{score.kl_q99:.3f}", f"{score.kl_q999:.3f}", f"{score.top1:.1%}"] if score.name != BASE else [""] * 3
             )
@@ -47,13 +49,13 @@ def print_scores(scores: Sequence[Score], *, tokens: int) -> None:
             beaten = sum(plan.kl < score.kl for score in random)
             name = "The plan" if len(chosen) == 1 else escape(plan.name)
             out.print(f"{name} is better than {beaten} of {len(random)} random plans at the same bits.")
-    for sentence in differences(chosen):
+    for sentence in differences([*chosen, *(score for score in scores if score.name.startswith(WRITTEN))]):
         out.print(escape(sentence))
 
 
 def plans_of(scores: Sequence[Score]) -> list[Score]:
     """Return the plans that were asked about."""
-    return [s for s in scores if s.name != BASE and not s.name.startswith((_RANDOM, _UNIFORM))]
+    return [s for s in scores if s.name != BASE and not s.name.startswith((_RANDOM, _UNIFORM, WRITTEN))]
 
 
 def random_of(scores: Sequence[Score], plan: Score, *, alone: bool) -> list[Score]:
@@ -63,7 +65,7 @@ def random_of(scores: Sequence[Score], plan: Score, *, alone: bool) -> list[Scor
 
 
 def differences(plans: Sequence[Score]) -> list[str]:
-    """Return a sentence for each pair of plans: the difference of their KL on the same tokens, with its interval."""
+    """Return a sentence for each pair of plans and checkpoints: the difference of their KL on the same tokens, with its interval."""
     pairs = combinations(plans, 2) if len(plans) <= _ALL_PAIRS else ((plans[0], other) for other in plans[1:])
     said = []
     for one, other in pairs:

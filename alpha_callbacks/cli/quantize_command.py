@@ -131,6 +131,7 @@ def quantize(
         return
     print_notes(write_model(path, wanted, output_dir, target, rounding=way))
     say(f"Checkpoint written to {output_dir}")
+    say(f"How far it is from its source: alpha-hill evaluate {model} --against {output_dir} --text heldout.txt")
 
 
 def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:

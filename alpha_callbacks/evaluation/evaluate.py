@@ -20,8 +20,10 @@ from alpha_callbacks.utils.own_logger import own_logger
 _log = own_logger(__name__)
 
 Progress = Callable[[int, int, str], None]
+Load = Callable[[], nn.Module]  # a model to judge as it is; only one at a time is kept
 
 BASE, PLAN = "base", "plan"
+WRITTEN = "checkpoint "  # what the names of checkpoints that were written begin with
 _FP64_ELEMENTS = 2**22  # log-probabilities formed at a time: 32 MiB
 
 
@@ -30,8 +32,9 @@ class Score:
     """How a model predicts a text under one plan.
 
     Attributes:
-        name: "base" (weights as loaded), "plan", "uniform <format>", "random <number>".
-        average_bits: mean effective bits of the layers that the plan decides about; of the base those of its dtype.
+        name: "base" (weights as loaded), "plan", "uniform <format>", "random <number>", "checkpoint <name>".
+        average_bits: mean effective bits of the layers that the plan decides about; of the base those of its dtype; nan
+            of a checkpoint.
         kl: mean KL(base || this) of next-token distributions, nats a token; 0 for the base.
         kl_sem: standard error of that mean, as if tokens were independent.
         perplexity: exp of the mean loss a token.
@@ -61,6 +64,7 @@ def evaluate(
     *,
     random: int = 0,
     seed: int = 0,
+    written: Mapping[str, Load] | None = None,
     on_progress: Progress | None = None,
 ) -> list[Score]:
     """Score a plan beside the base, each of its low-bit formats alone, and random plans at the same effective bits.
@@ -69,22 +73,26 @@ def evaluate(
 
     Args:
         model: a causal language model in eval mode that returns `.logits` (transformers).
-        plan: what to judge; several by their names, such as that of one budget each.
+        plan: what to judge; several by their names, such as that of one budget each; none ({}) beside `written`.
         windows: token ids, shape (windows, length), see `LanguageModel.windows`.
         random: how many random plans for each plan, see `random_plans`.
         seed: of these.
+        written: name -> loads a model to judge beside the plans, such as a checkpoint made by `quantize`.
         on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
         Base first, then uniform plans from coarse to fine, the plans, the random plans ("random 1", of several plans
-        "random 1 for <name>"). Where none can be dealt at a plan's bits, they are left out with a warning.
+        "random 1 for <name>"), and what was written ("checkpoint <name>"). Where no random plan can be dealt at a
+        plan's bits, they are left out with a warning.
 
     Raises:
         PlanError: a plan does not belong to the model, plans have different layers, or one has the name of another row.
     """
     plans = {PLAN: plan} if isinstance(plan, Plan) else dict(plan)
     for name in plans:
-        if name == BASE or name.startswith(("uniform ", "random ")):  # the two would be one, or taken for the other
+        if name == BASE or name.startswith(
+            ("uniform ", "random ", WRITTEN)
+        ):  # the two would be one, or taken for the other
             raise PlanError(f"{name}: expected another name of a plan: rows that it is compared with have such.")
     _require_same_layers(plans)
     uniform = {name: each for one in plans.values() for name, each in uniform_plans(one).items()}
@@ -98,7 +106,8 @@ def evaluate(
         of = f" for {name}" if len(plans) > 1 else ""
         dealt.update({f"random {i}{of}": other for i, other in enumerate(others, 1)})
     coarse_first = dict(sorted(uniform.items(), key=lambda entry: (entry[1].average_bits(), entry[0])))
-    return compare(model, {**coarse_first, **plans, **dealt}, windows, on_progress=on_progress)
+    others = {f"{WRITTEN}{name}": load for name, load in (written or {}).items()}
+    return compare(model, {**coarse_first, **plans, **dealt}, windows, written=others, on_progress=on_progress)
 
 
 def _require_same_layers(plans: Mapping[str, Plan]) -> None:
@@ -135,47 +144,64 @@ def _uniform(plan: Plan, name: str) -> Plan:
 
 @torch.no_grad()
 def compare(
-    model: nn.Module, plans: Mapping[str, Plan], windows: Tensor, *, on_progress: Progress | None = None
+    model: nn.Module,
+    plans: Mapping[str, Plan],
+    windows: Tensor,
+    *,
+    written: Mapping[str, Load] | None = None,
+    on_progress: Progress | None = None,
 ) -> list[Score]:
-    """Score any plans of the same layers against the base.
+    """Score any plans of the same layers, and other models of the same tokens, against the base.
 
     As many windows are taken at a time as the base's logits fit into a quarter of the free memory; each plan is then
-    applied once for all of them. Sums are in fp64.
+    applied, and each other model loaded, once for all of them. Sums are in fp64.
 
     Args:
         model: see `evaluate`.
         plans: name -> plan.
         windows: token ids, shape (windows, length).
+        written: name -> loads another model.
         on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
-        The base, then one score a plan, in their order.
+        The base, then one score a plan, in their order, then one a model.
 
     Raises:
-        PlanError: no plan, or one that does not belong to the model.
+        PlanError: nothing to compare, or a plan that does not belong to the model.
     """
-    if not plans:
+    written = written or {}
+    if not plans and not written:
         raise PlanError("plans: expected at least one plan to compare with the base, got none.")
-    tallies = {BASE: _Tally(), **{name: _Tally() for name in plans}}
+    tallies = {name: _Tally() for name in (BASE, *plans, *written)}
     done, total = 0, len(tallies) * len(windows)
+
+    def judge(name: str, judged: nn.Module, chunk: Tensor, base: list[Tensor]) -> None:
+        nonlocal done
+        tally, started = tallies[name], time.perf_counter()
+        for i, window in enumerate(chunk):
+            logits = _logits(judged, window)
+            if name == BASE:
+                base.append(logits.cpu())
+            tally.add(base[i], logits, window)
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total, name)
+        tally.seconds += time.perf_counter() - started
+
+    applied = Applied(model, next(iter(plans.values()))) if plans else None
     for chunk in windows.split(_windows_at_a_time(model, windows)):
         base: list[Tensor] = []
-        with Applied(model, next(iter(plans.values()))) as applied:
-            for name, plan in ((BASE, None), *plans.items()):
-                tally, started = tallies[name], time.perf_counter()
-                applied.use(plan)
-                for i, window in enumerate(chunk):
-                    logits = _logits(model, window)
-                    if plan is None:
-                        base.append(logits.cpu())
-                    tally.add(base[i], logits, window)
-                    done += 1
-                    if on_progress is not None:
-                        on_progress(done, total, name)
-                tally.seconds += time.perf_counter() - started
+        judge(BASE, model, chunk, base)
+        for name, load in written.items():  # before the plans: one that cannot be loaded is told soon
+            judge(name, load(), chunk, base)
+        if applied is not None:
+            with applied:
+                for name, plan in plans.items():
+                    applied.use(plan)
+                    judge(name, model, chunk, base)
     bits = torch.finfo(next(model.parameters()).dtype).bits
     averages = {BASE: float(bits), **{name: plan.average_bits() for name, plan in plans.items()}}
-    return [tally.score(name, averages[name]) for name, tally in tallies.items()]
+    return [tally.score(name, averages.get(name, math.nan)) for name, tally in tallies.items()]
 
 
 class _Tally:

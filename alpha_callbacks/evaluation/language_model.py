@@ -1,11 +1,6 @@
 """A causal language model and its tokenizer, loaded by transformers to be evaluated."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
-from alpha_callbacks.checkpoints.locate import locate
-from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
-from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
+from alpha_callbacks.errors import CheckpointError, OptionError, PlanError
+from alpha_callbacks.evaluation.causal_model import CausalModel
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import dtype_of
 from alpha_callbacks.utils.machine import device_memory
@@ -102,124 +96,56 @@ class LanguageModel:
 
 
 def load_language_model(
-    source: str | Path, *, device: str = "cpu", dtype: str | None = None, revision: str | None = None
+    source: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str | None = None,
+    revision: str | None = None,
+    copies: int = 2,
 ) -> LanguageModel:
     """Load a causal language model. No code of a checkpoint is run.
 
     Args:
         source: a folder in Hugging Face form, a model id on the hub, or a .gguf file.
         device: torch device.
-        dtype: fp64, fp32, fp16 or bf16; None: fp32 if that fits into half of the free memory (the other half is for the
-            originals of weights that are changed), else as stored.
+        dtype: fp64, fp32, fp16 or bf16; None: fp32 if so many copies of it fit into the free memory, else as stored.
         revision: of a model id.
+        copies: 2, for the originals of weights that are changed; more where another model is loaded beside it.
 
     Raises:
         MissingExtraError: transformers (or gguf, for such a file) is not installed.
         CheckpointError: no causal language model, quantized, damaged, or without tokenizer.
         OptionError: unknown dtype.
     """
-    path = locate(source, revision)
-    folder, gguf_file = _folder(path)
-    hf = _transformers(gguf_file)
-    checkpoint = open_checkpoint(path)  # a damaged one is found here, in our words
-    wanted = dtype_of(dtype) if dtype is not None else _fitting(checkpoint, device)
-    options = {"trust_remote_code": False, **({"gguf_file": gguf_file} if gguf_file else {})}
-    here = {**options, "local_files_only": True}
+    found = CausalModel.of(source, revision)
+    wanted = dtype_of(dtype) if dtype is not None else _fitting(found.checkpoint, device, copies)
     # A snapshot of the hub holds weights and config only; the tokenizer has to come from there too.
-    local = Path(source).exists()
-    tokenizer_at, of_tokenizer = (folder, here) if local else (str(source), {**options, "revision": revision or "main"})
-    try:
-        with _quiet(hf):
-            config = hf.AutoConfig.from_pretrained(folder, **here)
-            _refuse_quantized(str(source), config, checkpoint)
-            _refuse_encoder(str(source), config)
-            tokenizer = hf.AutoTokenizer.from_pretrained(tokenizer_at, **of_tokenizer)
-            model, info = hf.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=wanted, output_loading_info=True, ignore_mismatched_sizes=True, **here
-            )
-    except (OSError, ValueError, KeyError, ImportError, _config_error()) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise CheckpointError(
-            f"{source}: expected a causal language model with its tokenizer, as transformers loads it, got {first}"
-        ) from error
-    if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
-        raise CheckpointError(
-            f"{source}: expected a causal language model, {len(absent)} of its parameters are missing or have shapes "
-            f"that do not fit config.json ({absent[0]}, ...). Name a checkpoint of the whole model."
+    here = {} if Path(source).exists() else {"revision": revision or "main", "local_files_only": False}
+    with found.loading("a causal language model with its tokenizer"):
+        _refuse_quantized(found, found.config())
+        tokenizer = found.library.AutoTokenizer.from_pretrained(
+            str(source) if here else found.folder, **{**found.options, **here}
         )
-    if gguf_file:  # the weights are plain floats now
-        del model.config.quantization_config
-        model.hf_quantizer = None
-    return LanguageModel(str(source), model.to(device).eval().requires_grad_(False), tokenizer)
+        model, info = found.library.AutoModelForCausalLM.from_pretrained(
+            found.folder, dtype=wanted, output_loading_info=True, ignore_mismatched_sizes=True, **found.options
+        )
+    return LanguageModel(str(source), found.ready(model, info, device), tokenizer)
 
 
-def _transformers(gguf_file: str) -> Any:
-    """Return the package, with all that it needs there."""
-    for name, extra in (("transformers", "hf"), *((("gguf", "gguf"), ("accelerate", "hf")) if gguf_file else ())):
-        if find_spec(name) is None:
-            raise MissingExtraError("evaluating a language model", extra)
-    return import_module("transformers")
-
-
-def _config_error() -> type[Exception]:
-    """Return what transformers raises for a value of a wrong type in config.json."""
-    return cast(type[Exception], import_module("huggingface_hub.errors").StrictDataclassError)
-
-
-def _refuse_encoder(source: str, config: Any) -> None:
-    """Raise for BERT and its like, which transformers loads as decoders that see the tokens they should predict."""
-    names = [str(name) for name in getattr(config, "architectures", None) or []]
-    if masked := next((name for name in names if name.endswith(("ForMaskedLM", "ForPreTraining"))), None):
-        raise CheckpointError(f"{source}: expected a causal language model, got {masked}, which sees the whole text.")
-
-
-def _refuse_quantized(source: str, config: Any, checkpoint: Checkpoint) -> None:
+def _refuse_quantized(found: CausalModel, config: Any) -> None:
     """Raise for weights that have been rounded before, as `recommend` does."""
-    stored = [weight.stored_dtype for weight in checkpoint.inventory(AnalysisOptions()).weights]
-    if any(map(is_quantized, stored)) or (getattr(config, "quantization_config", None) and not _is_gguf(checkpoint)):
+    stored = [weight.stored_dtype for weight in found.checkpoint.inventory(AnalysisOptions()).weights]
+    # transformers calls any GGUF file quantized
+    if any(map(is_quantized, stored)) or (getattr(config, "quantization_config", None) and not found.gguf_file):
         raise CheckpointError(
-            f"{source}: expected float weights, the checkpoint is quantized. Name the model that it was made from."
+            f"{found.source}: expected float weights, the checkpoint is quantized. Name the model that it was made "
+            "from."
         )
 
 
-def _is_gguf(checkpoint: Checkpoint) -> bool:
-    return all(file.suffix.lower() == ".gguf" for file in checkpoint.files)  # transformers calls any of them quantized
-
-
-def _folder(path: Path) -> tuple[Path, str]:
-    """Return the folder to load from, and the name of the GGUF file in it, or ""."""
-    files = weight_files(path)
-    if files and files[0].suffix.lower() == ".gguf":
-        if len(files) > 1:
-            raise CheckpointError(f"{path}: expected one GGUF file, got {len(files)} shards. Merge them first.")
-        return files[0].parent, files[0].name
-    folder = path if path.is_dir() else path.parent
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{path}: expected a folder with config.json, as transformers saves one, or a .gguf file. "
-            "Only these say how the model computes."
-        )
-    return folder, ""
-
-
-def _fitting(checkpoint: Checkpoint, device: str) -> torch.dtype | str:
-    """Return fp32 if that leaves as much memory free as it takes, else what is stored (bf16 for GGUF)."""
+def _fitting(checkpoint: Checkpoint, device: str, copies: int) -> torch.dtype | str:
+    """Return fp32 if so many copies fit into the free memory, else what is stored (bf16 for GGUF)."""
     weights = sum(torch.Size(tensor.shape).numel() for tensor in checkpoint.tensors)
-    if weights * 4 <= device_memory(device) // 2:
+    if weights * 4 <= device_memory(device) // copies:
         return torch.float32
     return torch.bfloat16 if checkpoint.files[0].suffix.lower() == ".gguf" else "auto"
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here."""
-    bars, disabled = transformers.utils.logging, logging.root.manager.disable
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-        if shown:
-            bars.enable_progress_bar()

@@ -176,6 +176,12 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     output = run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "out", *by_inputs)
     assert "note: GPTQ rounded 2" in output and "layers by their inputs on 128 tokens of " in output
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["ignore"]
+    assert f"alpha-hill evaluate {EMBEDDED} --against {tmp_path / 'out'} --text " in output.replace("\n", "")
+    judged = ("--against", tmp_path / "out", "--plan", saved, "--random", 0, "--tokens", 64)
+    output = run("evaluate", EMBEDDED, *judged, "--text", REPOSITORY / "LICENSE", "-o", tmp_path / "scores.csv")
+    assert "KL of plan minus checkpoint out: " in output
+    rows = {row["plan"]: row for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())}
+    assert float(rows["checkpoint out"]["kl"]) > 0 and rows["checkpoint out"]["average_bits"] == ""
 
 
 @pytest.mark.parametrize(
@@ -217,6 +223,11 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
         (("quantize", EMBEDDED, "--plan", "SCAN/run.json", "--dry-run"), "Make a plan with `alpha-hill recommend`"),
         (("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run"), "nowhere.json: expected a plan or a layer"),
         (("quantize", EMBEDDED, "--plan", "nowhere.json"), "--output-dir: expected a folder"),
+        (
+            ("evaluate", EMBEDDED, "--text", "SCAN/run.json"),
+            "expected --plan FILE or --against CHECKPOINT, got neither.",
+        ),
+        (("evaluate", EMBEDDED, "--against", "nowhere", "--text", "SCAN/run.json"), "nowhere"),
         (
             ("quantize", EMBEDDED, "--plan", "nowhere.json", "--dry-run", "--rounding", "gptq"),
             "--calibration: expected a text file with --rounding gptq or imatrix and with no other, got none with",

@@ -16,7 +16,7 @@ from torch import Tensor
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.errors import CheckpointError, MissingExtraError, OptionError, PlanError
-from alpha_callbacks.evaluation import language_model
+from alpha_callbacks.evaluation import causal_model, language_model
 from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
 from alpha_callbacks.evaluation.writable_weights import matrices, targets
 from alpha_callbacks.options import AnalysisOptions
@@ -216,8 +216,8 @@ def test_shards_of_gguf(tmp_path: Path) -> None:
 def test_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, extra: str) -> None:
     file = tmp_path / "m.gguf"
     file.write_bytes(b"")
-    real = language_model.find_spec
-    monkeypatch.setattr(language_model, "find_spec", lambda name: None if name == package else real(name))
+    real = causal_model.find_spec
+    monkeypatch.setattr(causal_model, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(MissingExtraError, match=rf"\.\[{extra}\]"):
         load_language_model(file)
 

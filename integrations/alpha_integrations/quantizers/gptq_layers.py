@@ -73,7 +73,7 @@ def _notes(
     notes = [
         f"GPTQ rounded {len(codes)} layers by their inputs on {tokens:,} tokens of {rounding.calibration}. Errors of "
         "single weights are larger than those measured, those of outputs smaller on such text. On text of another kind "
-        "they can be larger too: compare the model that was written with its source on yours."
+        "they can be larger too: judge it on yours with `alpha-hill evaluate MODEL --against CHECKPOINT --text FILE`."
     ]
     widest = max((each.integers.shape[1] for each in codes.values()), default=0)
     if tokens < _ENOUGH * widest:

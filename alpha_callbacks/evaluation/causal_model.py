@@ -1,0 +1,143 @@
+"""Where transformers finds a causal language model, and what every way of loading one shares. No code of it is run."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.locate import locate
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
+from alpha_callbacks.errors import CheckpointError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class CausalModel:
+    """A causal language model on disk, not loaded yet.
+
+    Attributes:
+        source: what the user named.
+        folder: to load from.
+        gguf_file: name of the GGUF file in it, or "".
+        checkpoint: opened by our readers, which tell a damaged one in our words.
+        library: transformers.
+    """
+
+    source: str
+    folder: Path
+    gguf_file: str
+    checkpoint: Checkpoint
+    library: Any
+
+    @classmethod
+    def of(cls, source: str | Path, revision: str | None = None) -> "CausalModel":
+        """Find a folder in Hugging Face form, a model id on the hub, or a .gguf file.
+
+        Raises:
+            MissingExtraError: transformers (or gguf, for such a file) is not installed.
+            CheckpointError: it is none of these, or damaged.
+        """
+        path = locate(source, revision)
+        folder, gguf_file = _folder(path)
+        library = _transformers(gguf_file)
+        return cls(str(source), folder, gguf_file, open_checkpoint(path), library)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every function of transformers that loads something is given."""
+        gguf = {"gguf_file": self.gguf_file} if self.gguf_file else {}
+        return {"trust_remote_code": False, "local_files_only": True, **gguf}
+
+    @contextmanager
+    def loading(self, what: str = "a causal language model") -> Iterator[None]:
+        """Say in one line what transformers does not like, and keep its own lines off stderr.
+
+        Raises:
+            CheckpointError: it could not load something.
+        """
+        try:
+            with _quiet(self.library):
+                yield
+        except (OSError, ValueError, KeyError, ImportError, _config_error()) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise CheckpointError(f"{self.source}: expected {what}, as transformers loads it, got {first}") from error
+
+    def config(self) -> Any:
+        """Return its config; call it within `loading`.
+
+        Raises:
+            CheckpointError: it is BERT or its like, loaded as decoders that see the tokens they should predict.
+        """
+        config = self.library.AutoConfig.from_pretrained(self.folder, **self.options)
+        names = [str(name) for name in getattr(config, "architectures", None) or []]
+        if masked := next((name for name in names if name.endswith(("ForMaskedLM", "ForPreTraining"))), None):
+            raise CheckpointError(
+                f"{self.source}: expected a causal language model, got {masked}, which sees the whole text."
+            )
+        return config
+
+    def ready(self, model: Any, info: Mapping[str, Any], device: str) -> nn.Module:
+        """Return a loaded model in eval mode without gradients.
+
+        Raises:
+            CheckpointError: parameters are missing, or have other shapes than its config says.
+        """
+        if absent := sorted([*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])]):
+            raise CheckpointError(
+                f"{self.source}: expected a causal language model, {len(absent)} of its parameters are missing or have "
+                f"shapes that do not fit config.json ({absent[0]}, ...). Name a checkpoint of the whole model."
+            )
+        if self.gguf_file:  # the weights are plain floats now
+            del model.config.quantization_config
+            model.hf_quantizer = None
+        return cast(nn.Module, model.to(device).eval().requires_grad_(False))
+
+
+def _transformers(gguf_file: str) -> Any:
+    """Return the package, with all that it needs there."""
+    for name, extra in (("transformers", "hf"), *((("gguf", "gguf"), ("accelerate", "hf")) if gguf_file else ())):
+        if find_spec(name) is None:
+            raise MissingExtraError("evaluating a language model", extra)
+    return import_module("transformers")
+
+
+def _config_error() -> type[Exception]:
+    """Return what transformers raises for a value of a wrong type in config.json."""
+    return cast(type[Exception], import_module("huggingface_hub.errors").StrictDataclassError)
+
+
+def _folder(path: Path) -> tuple[Path, str]:
+    """Return the folder to load from, and the name of the GGUF file in it, or ""."""
+    files = weight_files(path)
+    if files and files[0].suffix.lower() == ".gguf":
+        if len(files) > 1:
+            raise CheckpointError(f"{path}: expected one GGUF file, got {len(files)} shards. Merge them first.")
+        return files[0].parent, files[0].name
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{path}: expected a folder with config.json, as transformers saves one, or a .gguf file. "
+            "Only these say how the model computes."
+        )
+    return folder, ""
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here."""
+    bars, disabled = transformers.utils.logging, logging.root.manager.disable
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        if shown:
+            bars.enable_progress_bar()

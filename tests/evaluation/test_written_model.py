@@ -1,0 +1,146 @@
+"""Checkpoints that were written, judged against their source: by hand, and beside the plan that they were made from."""
+
+import gc
+import json
+import shutil
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alpha_callbacks.checkpoints.locate import EMBEDDED
+from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+from alpha_callbacks.errors import CheckpointError, PlanError
+from alpha_callbacks.evaluation.evaluate import evaluate
+from alpha_callbacks.evaluation.language_model import LanguageModel, load_language_model
+from alpha_callbacks.evaluation.written_model import written_model
+from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.planning.layer_config import layers_of
+from alpha_callbacks.planning.plan import Plan
+from alpha_callbacks.planning.write_model import write_model
+from tests.support.language_models import licence, plan_of
+from tests.support.tiny_gguf import write_tiny_gguf
+
+transformers: Any = pytest.importorskip("transformers")
+pytest.importorskip("compressed_tensors")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """Return the embedded model from a folder in fp32, so that scales are stored in fp32 too."""
+    folder = tmp_path_factory.mktemp("source") / "model"
+    shutil.copytree(EMBEDDED, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float32"}))
+    values = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(values, folder / "model.safetensors", metadata={"format": "pt"})
+    return load_language_model(folder)
+
+
+@pytest.fixture(scope="module")
+def plan(tiny: LanguageModel) -> Plan:
+    planned = plan_of(tiny.model, "int4:g32", "int8:g32")
+    wide = (replace(c, precision="fp32") if not c.budgeted else c for c in planned.choices)
+    return replace(planned, choices=tuple(wide))
+
+
+@pytest.fixture(scope="module")
+def quantized(tiny: LanguageModel, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quantized") / "model"
+    write_model(tiny.source, plan, folder, "compressed-tensors")
+    return folder
+
+
+@torch.no_grad()
+def divergence(one: nn.Module, other: nn.Module, windows: Tensor) -> float:
+    p, q = (
+        torch.stack([model(input_ids=window[None]).logits[0, :-1].double() for window in windows]).log_softmax(-1)
+        for model in (one, other)
+    )
+    return float(F.kl_div(q, p, log_target=True, reduction="none").sum(-1).mean())
+
+
+def test_the_plan_its_checkpoint_and_transformers_agree(tiny: LanguageModel, plan: Plan, quantized: Path) -> None:
+    windows = licence(tiny)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(quantized, dtype=torch.float32)
+    expected = divergence(tiny.model, theirs, windows)
+    scores = {s.name: s for s in evaluate(tiny.model, plan, windows, written={"out": written_model(quantized, tiny)})}
+    assert list(scores)[-2:] == ["plan", "checkpoint out"] and expected > 0.005
+    assert scores["checkpoint out"].kl == pytest.approx(expected, rel=1e-4)
+    assert scores["plan"].kl == pytest.approx(expected, rel=1e-4)
+
+
+def test_plan_and_gguf_file_agree(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    file = write_tiny_gguf(tmp_path / "source.gguf")
+    layers = layers_of(open_checkpoint(file).inventory(AnalysisOptions()).weights)
+    plan = Plan(tuple(replace(c, precision="fp32" if c.layer_name == "output" else "gguf:q4_0") for c in layers))
+    write_model(file, plan, tmp_path / "out", "gguf")
+    source = load_language_model(file)
+    scores = evaluate(source.model, plan, licence(source), written={"out": written_model(tmp_path / "out", source)})
+    assert scores[-1].name == "checkpoint out" and scores[-1].kl > 0.005
+    assert scores[-1].kl == pytest.approx(scores[-2].kl, rel=1e-5)
+    folder = load_language_model(EMBEDDED)  # and one format may be judged against another
+    (other,) = evaluate(folder.model, {}, licence(folder), written={"out": written_model(tmp_path / "out", folder)})[1:]
+    assert other.kl == pytest.approx(scores[-1].kl, rel=1e-5)
+
+
+def test_a_copy_has_no_divergence_and_is_let_go(tiny: LanguageModel) -> None:
+    load, kept = written_model(tiny.source, tiny), []
+
+    def watched() -> nn.Module:
+        gc.collect()
+        assert all(each() is None for each in kept)  # the one before
+        model = load()
+        kept.append(weakref.ref(model.get_parameter("lm_head.weight")))
+        return model
+
+    base, *copies = evaluate(tiny.model, {}, licence(tiny), written={"a": watched, "b": watched})
+    assert [(copy.name, copy.kl, copy.top1) for copy in copies] == [("checkpoint a", 0, 1), ("checkpoint b", 0, 1)]
+    assert copies[0].perplexity == base.perplexity and copies[0].average_bits != copies[0].average_bits
+    with pytest.raises(PlanError, match="at least one plan"):
+        evaluate(tiny.model, {}, licence(tiny))
+    with pytest.raises(PlanError, match="checkpoint x: expected another name"):
+        evaluate(tiny.model, {"checkpoint x": plan_of(tiny.model, "int4")}, licence(tiny))
+
+
+def changed(folder: Path, change: Callable[[dict[str, Tensor]], object], **config: Any) -> Path:
+    """Return a copy of the embedded model with other tensors, and other entries in its config."""
+    shutil.copytree(EMBEDDED, folder)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    before = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**before, **config}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        (dict.copy, {"num_hidden_layers": 3}, r"layers\.3\.\S+ is 192x192 in the model and missing in the checkpoint"),
+        (dict.copy, {"num_hidden_layers": 5}, r"layers\.4\.\S+ is missing in the model and 192x192 in the checkpoint"),
+        (dict.copy, {"intermediate_size": 256}, r"_proj\.weight is 512x192 in the model and 256x192 in the checkpoint"),
+        (dict.copy, {"model_type": "gpt_neox"}, r"other \(GPTNeoX\w+\): expected .* of .*source.*LlamaForCausalLM"),
+        (lambda tensors: tensors.pop("model.norm.weight"), {}, r"other: .* 1 of its parameters are .*model\.norm"),
+        (
+            lambda tensors: tensors.update({"model.layers.0.mlp.up_proj.weight": torch.zeros(512, 192).char()}),
+            {"quantization_config": {"quant_method": "fancy"}},
+            r"other: expected weights that can be decoded, got 1 tensors that cannot, e\.g\. \S+0\.mlp\.up",
+        ),
+    ],
+)  # fmt: skip
+def test_another_model_is_refused_and_both_are_named(
+    tiny: LanguageModel, tmp_path: Path, change: Any, config: dict[str, Any], message: str
+) -> None:
+    folder = changed(tmp_path / "other", change, **config)
+    with pytest.raises(CheckpointError, match=message):
+        written_model(folder, tiny)()
