@@ -15,9 +15,7 @@ vLLM fuses them. KL is measured on the same tokens for all, and compared with th
 Writes costs.txt and costs.csv into benchmarks/results.
 """
 
-import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -45,11 +43,10 @@ from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.weights.layer_names import block_index
 from alpha_callbacks.weights.module_weights import module_inventory
 from benchmarks import byte_llama, texts
-from benchmarks.result_lines import write_lines
-from scripts.fetch_real_weights import GENSIM, SMOLLM2, default_cache, fetch
+from benchmarks.result_lines import run_models
+from scripts.fetch_real_weights import GENSIM, SMOLLM2, fetch
 from scripts.make_smollm2_folder import make_folder
 
-RESULTS = Path(__file__).parent / "results"
 BUDGETS = {"3/4 bit": ("int3_g32", "int4_g32", 4.0), "4/8 bit": ("int4_g32", "int8_g32", 6.5)}
 REFERENCE = "fisher"
 CALIBRATION = 1024  # tokens
@@ -233,22 +230,15 @@ def subjects(cache: Path, tokens: int, names: list[str]) -> Iterator[Subject]:
 
 def main() -> None:
     """Judge all costs, print and write."""
-    parser = argparse.ArgumentParser(description="Paired tests of costs on trained models.")
-    parser.add_argument("--models", nargs="+", default=["byte-llama", "tiny", "smollm2"], help="which (default: all)")
-    parser.add_argument("--tokens", type=int, default=4120, help="of each text (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder (default: %(default)s)")
-    args = parser.parse_args()
-    started, found = time.process_time(), []
-    for subject in subjects(default_cache(), args.tokens, args.models):
-        for line in judge(subject):
-            found.append(line)
-            print(shown(line), flush=True)
-    head = (
-        "$ python -m benchmarks.costs\n"
+
+    def judged(cache: Path, tokens: int, names: list[str]) -> Iterator[Line]:
+        for subject in subjects(cache, tokens, names):
+            yield from judge(subject)
+
+    legend = (
         f"KL in nats a token; difference from {REFERENCE} on the same tokens, and its 95 % interval over blocks of them"
     )
-    write_lines(found, args.output / "costs", Line, shown, head)
-    print(f"{time.process_time() - started:.0f} CPU s")
+    run_models("costs", "Paired tests of costs on trained models.", judged, Line, shown, legend)
 
 
 def shown(line: Line) -> str:

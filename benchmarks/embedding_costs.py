@@ -29,7 +29,8 @@ from alpha_callbacks.planning.plan_problem import HIGH, PlanProblem
 from alpha_callbacks.planning.policies import measured_costs, spend
 from alpha_callbacks.planning.tied_groups import units
 from benchmarks import texts
-from benchmarks.costs import BUDGETS, RESULTS, moments, rounding, table_of
+from benchmarks.costs import BUDGETS, moments, rounding, table_of
+from benchmarks.result_lines import RESULTS
 from scripts.fetch_real_weights import GENSIM, MINILM, default_cache, fetch
 
 LENGTH, PASSAGES, CALIBRATION = 64, 64, 24  # tokens of a passage; passages of each text, and of the calibration text

@@ -10,9 +10,7 @@ byte-llama, of the others 4,096). KL is measured on the same tokens for both, wi
 blocks of tokens, and the relative errors of all weights. Writes rounding.txt and rounding.csv into benchmarks/results.
 """
 
-import argparse
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +27,10 @@ from alpha_callbacks.evaluation.paired import paired_difference
 from alpha_callbacks.precisions.gptq_rounding import gptq_codes
 from alpha_callbacks.precisions.registry import get_precision
 from benchmarks import byte_llama, texts
-from benchmarks.result_lines import write_lines
-from scripts.fetch_real_weights import GENSIM, SMOLLM2, default_cache, fetch
+from benchmarks.result_lines import run_models
+from scripts.fetch_real_weights import GENSIM, SMOLLM2, fetch
 from scripts.make_smollm2_folder import make_folder
 
-RESULTS = Path(__file__).parent / "results"
 CALIBRATION = 4096
 INTEGERS, TYPES = ("int4_g32", "int3_g32"), ("gguf_q4_0", "gguf_iq4_nl", "gguf_q4_k", "gguf_q3_k")
 _FEWER = ("int4_g32", "gguf_q4_0")  # for the larger model
@@ -148,9 +145,9 @@ def judge(subject: Subject) -> Iterator[Line]:
         for way, made in ways:
             for name, by_inputs in made.items():
                 plain = nearest(layers, name)
-                before, after = (_error(originals, weights) for weights in (plain, by_inputs))
+                before, after = (error_of(originals, weights) for weights in (plain, by_inputs))
                 kls = [_kl_with(subject.model, layers, weights, windows, base) for weights in (plain, by_inputs)]
-                _put(layers, originals)
+                put(layers, originals)
                 d = paired_difference(kls[1], kls[0])
                 yield Line(
                     subject.name, name, way, text, float(kls[0].mean()), float(kls[1].mean()), d.mean, d.low, d.high,
@@ -165,16 +162,18 @@ def _kl_with(
     windows: Tensor,
     base: list[Tensor],
 ) -> Tensor:
-    _put(layers, weights)
+    put(layers, weights)
     return kl_of(model, windows, base)
 
 
-def _put(layers: Mapping[str, nn.Linear], weights: Mapping[str, Tensor]) -> None:
+def put(layers: Mapping[str, nn.Linear], weights: Mapping[str, Tensor]) -> None:
+    """Set the weights of layers."""
     for name, layer in layers.items():
         layer.weight.data.copy_(weights[name])
 
 
-def _error(originals: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> float:
+def error_of(originals: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> float:
+    """Return the relative error of all weights together."""
     wrong, all_of_it = 0.0, 0.0
     for name, original in originals.items():
         wrong += float((weights[name] - original).double().square().sum())
@@ -207,23 +206,16 @@ def subjects(cache: Path, tokens: int, names: list[str]) -> Iterator[Subject]:
 
 def main() -> None:
     """Judge all formats, print and write."""
-    parser = argparse.ArgumentParser(description="Rounding by inputs against rounding to nearest.")
-    parser.add_argument("--models", nargs="+", default=["byte-llama", "tiny", "smollm2"], help="which (default: all)")
-    parser.add_argument("--tokens", type=int, default=4120, help="of each text (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder (default: %(default)s)")
-    args = parser.parse_args()
-    started, found = time.process_time(), []
-    for subject in subjects(default_cache(), args.tokens, args.models):
-        for line in judge(subject):
-            found.append(line)
-            print(shown(line), flush=True)
-    head = (
-        "$ python -m benchmarks.rounding\n"
+
+    def judged(cache: Path, tokens: int, names: list[str]) -> Iterator[Line]:
+        for subject in subjects(cache, tokens, names):
+            yield from judge(subject)
+
+    legend = (
         "KL in nats a token, to nearest -> by inputs; their difference and its 95 % interval over blocks of tokens; "
         "relative error of the weights"
     )
-    write_lines(found, args.output / "rounding", Line, shown, head)
-    print(f"{time.process_time() - started:.0f} CPU s")
+    run_models("rounding", "Rounding by inputs against rounding to nearest.", judged, Line, shown, legend)
 
 
 def shown(line: Line) -> str:

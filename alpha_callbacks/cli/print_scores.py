@@ -65,7 +65,7 @@ def random_of(scores: Sequence[Score], plan: Score, *, alone: bool) -> list[Scor
 
 
 def differences(plans: Sequence[Score]) -> list[str]:
-    """Return a sentence for each pair of plans and checkpoints: the difference of their KL on the same tokens, with its interval."""
+    """Return a sentence for each pair: the difference of their KL on the same tokens, with its interval."""
     pairs = combinations(plans, 2) if len(plans) <= _ALL_PAIRS else ((plans[0], other) for other in plans[1:])
     said = []
     for one, other in pairs:

@@ -19,10 +19,12 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.utils.atomic_files import write_text
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.canonical_names import pairing_key
 from alpha_callbacks.weights.module_weights import module_inventory
 from alpha_callbacks.weights.weight import spans
 
+_log = own_logger(__name__)
 SENSITIVITIES = "sensitivities.csv"
 _COLUMNS = ("layer_name", "sensitivity")
 _MOMENTS = ("exp_avg_sq", "square_avg", "state2")  # of Adam and its kin, of RMSprop, of bitsandbytes with 32 bits
@@ -128,8 +130,9 @@ def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, flo
     by_key: dict[str, list[float]] = {}
     for name, value in own.items():
         by_key.setdefault(pairing_key(name), []).append(value)
-    found = {}
+    found, keys = {}, set[str]()
     for layer in layers:
+        keys.add(pairing_key(layer))
         values = [own[layer]] if layer in own else by_key.get(pairing_key(layer), [])
         if len(values) == 1:  # a name that two layers have tells nothing
             found[layer] = values[0]
@@ -139,6 +142,11 @@ def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, flo
         )
     if not any(found.values()):
         raise PlanError(f"{path}: expected a sensitivity above 0, got 0 for all {len(found)} layers. {_REMEDY}")
+    if surplus := [name for name in own if name not in found and pairing_key(name) not in keys]:
+        _log.warning(
+            "%s: %d of its %d layers are not in the scan and count for nothing: %s%s.",
+            path, len(surplus), len(own), ", ".join(surplus[:3]), ", ..." if len(surplus) > 3 else "",
+        )  # fmt: skip
     return found
 
 

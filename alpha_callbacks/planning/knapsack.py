@@ -68,12 +68,23 @@ def choose(menu: Menu, average_bits: float, *, slack: float = TOLERANCE, most: f
             chosen[core] = ways.path(int(np.where(inside, ways.costs, np.inf).argmin()))
             return [int(pick) for pick in chosen]
     lowest, highest = menu.reachable[0], most or menu.reachable[1]
-    below = means[means <= average_bits].max(initial=-math.inf)
-    near = f" Nearest below: {below:.3f}." if math.isfinite(below) else ""
+    whole = (_Ways(menu, core, most=menu.reachable[1] * menu.weights - spent).bits + spent) / menu.weights
+    near = [*means[means <= average_bits], *whole[whole > average_bits]]
     raise PlanError(
         f"avg_bits: expected a mean that these layers and candidates can reach to {TOLERANCE} (from {lowest:.3f} to "
-        f"{highest:.3f}), got {average_bits:g}.{near}"
+        f"{highest:.3f}), got {average_bits:g}. {_nearest(average_bits, near)}"
     )
+
+
+def _nearest(average_bits: float, means: list[float]) -> str:
+    """Say which means that can be reached lie nearest on either side, and why one side has none."""
+    below = max((mean for mean in means if mean <= average_bits), default=math.nan)
+    above = min((mean for mean in means if mean > average_bits), default=math.nan)
+    if math.isnan(below):
+        return f"Nearest above: {above:.3f}; below that no layer has a format."
+    if math.isnan(above):
+        return f"Nearest below: {below:.3f}; beyond that no layer has a format."
+    return f"Nearest below: {below:.3f}, above: {above:.3f}: layers are too few or too large for what lies between."
 
 
 def _priced(menu: Menu, average_bits: float) -> tuple[np.ndarray, np.ndarray]:

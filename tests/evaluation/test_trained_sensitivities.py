@@ -94,12 +94,17 @@ def test_a_computed_weight_costs_its_own_layer_only() -> None:
     assert optimizer_sensitivities(model, [optimizer]) == {"1": expected["1"]}
 
 
-def test_the_file_comes_back_under_the_names_of_a_scan(tmp_path: Path) -> None:
+def test_the_file_comes_back_under_the_names_of_a_scan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = {"model.layers.0.self_attn.q_proj": 0.5, "model.layers.0.mlp.up_proj": 2e-9, "=odd, name": 1.0}
     write_sensitivities(found, tmp_path)
     assert read_sensitivities(tmp_path, found) == found
     named = read_sensitivities(tmp_path / SENSITIVITIES, ["blk.0.attn_q", "module.model.layers.0.mlp.up_proj", "other"])
     assert named == {"blk.0.attn_q": 0.5, "module.model.layers.0.mlp.up_proj": 2e-9}
+    assert "1 of its 3 layers are not in the scan and count for nothing: =odd, name." in caplog.text
+    caplog.clear()
+    write_sensitivities({**found, **dict.fromkeys("abcd", 1.0)}, tmp_path)
+    read_sensitivities(tmp_path, found)
+    assert "4 of its 7 layers are not in the scan and count for nothing: a, b, c, ...." in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import re
 from itertools import product
 
 import numpy as np
@@ -34,8 +35,12 @@ def test_equals_trying_everything(seed: int) -> None:
         if below or around:
             assert outcome(small, choose(small, target))[0] == pytest.approx(min(below or around), rel=1e-12)
         else:
-            with pytest.raises(PlanError, match=r"avg_bits: expected a mean .* from \d.*Nearest below"):
+            with pytest.raises(PlanError, match=r"avg_bits: expected a mean .* from \d.*Nearest below") as refused:
                 choose(small, target)
+            means = [bits for _, bits in outcomes]
+            under, over = max(b for b in means if b <= target), min(b for b in means if b > target)
+            said = [float(number) for number in re.findall(r"(?:below|above): ([\d.]+\d)", str(refused.value))]
+            assert said == pytest.approx([under, over], abs=1e-3)
 
 
 @pytest.mark.parametrize(("units", "formats"), [(60, 3), (128, 6), (560, 8)])
@@ -73,7 +78,8 @@ def test_thousands_of_experts_meet_the_budget() -> None:
 
 @pytest.mark.parametrize("target", [1.0, 20.0])
 def test_out_of_reach_names_the_range(target: float) -> None:
-    with pytest.raises(PlanError, match=r"\(from 2.500 to 4.500\), got"):
+    side = "above: 2.500; below" if target < 2.5 else "below: 4.500; beyond"
+    with pytest.raises(PlanError, match=rf"\(from 2.500 to 4.500\), got .* Nearest {side} that no layer has a format"):
         choose(menu(20, 4), target)
 
 

@@ -67,9 +67,11 @@ def write(model: Path, plan: Plan, output_dir: Path, rounding: Rounding | None =
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
+            lost = dict[str, int]()
             for name, tensor in tensors.items():  # one at a time, so that memory is one tensor
-                writer.write_tensor_data(_data(tensor, kinds[name], matrix.get(name)))
-    return (*notes, *_notes(wanted, tensors))
+                data, lost[name] = _data(tensor, kinds[name], matrix.get(name))
+                writer.write_tensor_data(data)
+    return (*notes, *_notes(wanted, tensors, {name: count for name, count in lost.items() if count}))
 
 
 def _kind(tensor: Any, found: TensorType | None) -> Any:
@@ -78,8 +80,8 @@ def _kind(tensor: Any, found: TensorType | None) -> Any:
     return gguf.GGMLQuantizationType[found.kind.upper()] if found else tensor.tensor_type
 
 
-def _data(tensor: Any, kind: Any, importance: Any) -> Any:
-    """Return the bytes of a tensor in a type, shape (..., bytes of a row).
+def _data(tensor: Any, kind: Any, importance: Any) -> tuple[Any, int]:
+    """Return the bytes of a tensor in a type, shape (..., bytes of a row), and how many weights too small scales lose.
 
     Raises:
         PlanError: values that the type cannot hold by far.
@@ -87,7 +89,7 @@ def _data(tensor: Any, kind: Any, importance: Any) -> Any:
     import gguf
 
     if kind == tensor.tensor_type:
-        return tensor.data.view(np.uint8)
+        return tensor.data.view(np.uint8), 0
     values = gguf.dequantize(tensor.data, tensor.tensor_type)
     if importance is None and kind.name.lower() not in ggml_rounding.CODE_BITS:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -100,13 +102,16 @@ def _data(tensor: Any, kind: Any, importance: Any) -> Any:
             )
         data = ggml_rounding.rounded(rows, kind, importance).reshape(*values.shape[:-1], -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        held = bool(np.isfinite(gguf.dequantize(data, kind)).all())
+        decoded = gguf.dequantize(data, kind)
+    held = bool(np.isfinite(decoded).all())
     if not held and (kind.name not in _FLOATS or np.isfinite(values).all()):
         raise PlanError(
             f"{tensor.name}: expected weights that {kind.name} holds, with scales in fp16, got up to "
             f"{np.abs(values).max():.3g}, which becomes inf or nan. Keep it at bf16."
         )
-    return data
+    block = gguf.GGML_QUANT_SIZES[kind][0]
+    empty = ~decoded.reshape(-1, block).any(axis=1)  # a 0 beside others that are none is rounding as ever
+    return data, int(np.count_nonzero(values.reshape(-1, block)[empty])) if empty.any() else 0
 
 
 def _open(file: Path) -> Any:
@@ -120,8 +125,17 @@ def _open(file: Path) -> Any:
 
 def _single_file(model: Path) -> Path:
     files = sorted(model.glob("*.gguf")) if model.is_dir() else [model]
-    if len(files) != 1 or files[0].suffix.lower() != ".gguf":
-        raise PlanError(f"{model}: expected one .gguf file, got {len(files)}. Convert the model, or merge its splits.")
+    if len(files) > 1:
+        raise PlanError(
+            f"{model}: expected one .gguf file, got {len(files)}. Merge splits with `llama-gguf-split --merge`, or "
+            "name one of the files."
+        )
+    if not files or files[0].suffix.lower() != ".gguf":
+        raise PlanError(
+            f"{model}: expected a .gguf file, got none. Make one with llama.cpp, `python convert_hf_to_gguf.py {model} "
+            "--outtype bf16 --outfile model.gguf`, and plan for that: `alpha-hill scan model.gguf -p "
+            "bf16,gguf:q8_0,gguf:q4_0`. Or let llama-quantize do it, with `alpha-hill export PLAN --format gguf -o FILE`."
+        )
     return files[0]
 
 
@@ -164,8 +178,13 @@ def _copy_fields(reader: Any, writer: Any) -> None:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
-def _notes(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> tuple[str, ...]:
+def _notes(wanted: dict[str, TensorType], tensors: dict[str, Any], lost: dict[str, int]) -> tuple[str, ...]:
     notes = []
+    if lost:
+        notes.append(
+            f"{sum(lost.values()):,} weights of {len(lost)} tensors are so small that they became 0 in the file, with "
+            f"all that share their scale, e.g. of {next(iter(lost))}."
+        )
     kinds = {str(tensors[name].tensor_type.name) for name in wanted}
     if quantized := sorted(kinds.difference(_FLOATS)):
         notes.append(

@@ -186,7 +186,10 @@ def test_mxfp4_differs_from_the_floor_rule_in_ties_only(source: Path, tmp_path: 
 def test_a_folder_with_one_file(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(PlanError, match=r"folder: expected one \.gguf file, got 0"):
+    with pytest.raises(
+        PlanError,
+        match=r"folder: expected a \.gguf file, got none\. .*convert_hf_to_gguf\.py .*folder .*scan model\.gguf",
+    ):
         write_model(folder, plan(**PLAN), tmp_path / "out", "gguf")
     source.rename(folder / "m.gguf")
     write_model(folder, plan(**PLAN), tmp_path / "out", "gguf")
@@ -207,6 +210,30 @@ def test_refusals(wrong: Plan, message: str, source: Path, tmp_path: Path) -> No
     with pytest.raises(PlanError, match=message):
         write_model(source, wrong, tmp_path / "out", "gguf")
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_too_small_for_their_scales_are_counted(source: Path, tmp_path: Path) -> None:
+    reader = tensors(source)
+    small = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(small, "llama")
+    writer.add_embedding_length(64)
+    for name, tensor in reader.items():
+        weight = values(tensor).numpy()
+        if name == "blk.0.attn_q":
+            weight[3, :32] *= 1e-9  # a block: its scale is below what fp16 holds
+            weight[4, 5] = 0
+            weight[3, 7] = 0
+        if name == "blk.0.ffn_up":
+            weight[0, 0], weight[0, 1] = 1e-9, 0.0
+        writer.add_tensor(f"{name}.weight", weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (note,) = write_model(small, plan(blk__0__attn_q="gguf_q4_0", blk__0__ffn_up="fp16"), tmp_path / "out", "gguf")
+    assert note.startswith("32 weights of 2 tensors are so small that they became 0 in the file")
+    after = {name: values(tensor) for name, tensor in tensors(tmp_path / "out" / "model.gguf").items()}
+    assert not after["blk.0.attn_q"][3, :32].any() and after["blk.0.ffn_up"][0, 0] == 0
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
