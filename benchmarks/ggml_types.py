@@ -115,7 +115,7 @@ def main() -> None:
 
     def judged(cache: Path, tokens: int, names: list[str]) -> Iterator[Line]:
         for subject in subjects(cache, tokens, names):
-            few = {text: windows[: max(1, len(windows) // 4)] for text, windows in subject.judged.items()}
+            few = {text: windows[:1] for text, windows in subject.judged.items()}
             yield from judge(replace(subject, judged=few if subject.name == _LARGE else subject.judged))
 
     legend = (
