@@ -106,8 +106,8 @@ def evaluate(
         of = f" for {name}" if len(plans) > 1 else ""
         dealt.update({f"random {i}{of}": other for i, other in enumerate(others, 1)})
     coarse_first = dict(sorted(uniform.items(), key=lambda entry: (entry[1].average_bits(), entry[0])))
-    others = {f"{WRITTEN}{name}": load for name, load in (written or {}).items()}
-    return compare(model, {**coarse_first, **plans, **dealt}, windows, written=others, on_progress=on_progress)
+    loads = {f"{WRITTEN}{name}": load for name, load in (written or {}).items()}
+    return compare(model, {**coarse_first, **plans, **dealt}, windows, written=loads, on_progress=on_progress)
 
 
 def _require_same_layers(plans: Mapping[str, Plan]) -> None:

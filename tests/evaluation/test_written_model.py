@@ -94,7 +94,7 @@ def test_plan_and_gguf_file_agree(tmp_path: Path) -> None:
 
 
 def test_a_copy_has_no_divergence_and_is_let_go(tiny: LanguageModel) -> None:
-    load, kept = written_model(tiny.source, tiny), []
+    load, kept = written_model(tiny.source, tiny), list[Any]()
 
     def watched() -> nn.Module:
         gc.collect()

@@ -134,7 +134,7 @@ def _single_file(model: Path) -> Path:
         raise PlanError(
             f"{model}: expected a .gguf file, got none. Make one with llama.cpp, `python convert_hf_to_gguf.py {model} "
             "--outtype bf16 --outfile model.gguf`, and plan for that: `alpha-hill scan model.gguf -p "
-            "bf16,gguf:q8_0,gguf:q4_0`. Or give llama-quantize the plan: `alpha-hill export PLAN --format gguf -o FILE`."
+            "bf16,gguf:q8_0,gguf:q4_0`. Or give llama-quantize a plan: `alpha-hill export PLAN --format gguf -o FILE`."
         )
     return files[0]
 
