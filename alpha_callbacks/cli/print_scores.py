@@ -15,6 +15,7 @@ from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.tables.results_csv import cell
 
 _RANDOM, _UNIFORM = "random ", "uniform "
+_CHANCE = "; it may be chance"
 _ALL_PAIRS = 5  # of more plans, each is compared with the first alone
 
 
@@ -71,7 +72,8 @@ def differences(plans: Sequence[Score]) -> list[str]:
     for one, other in pairs:
         found = paired_difference(one.kl_of_tokens, other.kl_of_tokens)
         interval = f"[{found.low:+.4f}, {found.high:+.4f}]" if found.blocks > 1 else "too few tokens for an interval"
-        verdict = "" if found.resolved or found.blocks < 2 else "; it may be chance"
+        equal = max(abs(found.low), abs(found.high)) < 5e-5  # False where the interval is nan
+        verdict = "" if found.blocks < 2 else "; equal to four digits" if equal else "" if found.resolved else _CHANCE
         said.append(f"KL of {one.name} minus {other.name}: {found.mean:+.4f} {interval}{verdict}.")
     if said:
         said.append("Intervals: 95 %, paired on the same tokens, over blocks of consecutive ones.")

@@ -109,9 +109,12 @@ def take_inventory(
     inventory, ties, tensors = Inventory(), ties or {}, with_computed(tensors)
     plain = tensors if named else without_wrapper(tensors)
     left_out = {shown.name for shown, tensor in zip(plain, tensors, strict=True) if tensor.name in left_out}
-    entries = _examine_all(plain, config, selects, include_embeddings)
+    entries, keys = _examine_all(plain, config, include_embeddings), _storages(tensors, ties)
+    clashing, clean = _clashing(entries, keys) if own_paths else set[str](), dict[str, str]()
+    if clashing:  # before the filter: names do not depend on it, and it may have the paths that a scan lists
+        entries, clean = _under_own_paths(entries, tensors, clashing)
+    entries = [_selected(entry, selects, clean) for entry in entries]
     groups: dict[str, list[_Entry]] = {}
-    keys = _storages(tensors, ties)
     for key, entry in zip(keys, entries, strict=True):
         groups.setdefault(key, []).append(entry)
     origins = list[tuple[StoredTensor, StoredTensor]]()
@@ -133,12 +136,12 @@ def take_inventory(
             inventory.weights += [replace(w, tied_to=tied) for w in entry.weights] if other else entry.weights
             origins += [(entry.tensor, tensor)] * len(entry.weights)
     names = [weight.layer_name for weight in inventory.weights]
-    if len(set(names)) < len(names):
-        if not own_paths:
-            twice = next(name for name in names if names.count(name) > 1)
-            both = " and ".join(shown.name for name, (shown, _) in zip(names, origins, strict=True) if name == twice)
-            raise CheckpointError(f"{twice}: expected one tensor of this name, got {both}. Remove all but one.")
-        inventory.weights, inventory.notes = under_own_paths(inventory.weights, origins), (OWN_PATHS,)
+    if not own_paths and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        both = " and ".join(shown.name for name, (shown, _) in zip(names, origins, strict=True) if name == twice)
+        raise CheckpointError(f"{twice}: expected one tensor of this name, got {both}. Remove all but one.")
+    if not clean.keys().isdisjoint(names):
+        inventory.notes = (OWN_PATHS,)
     return inventory
 
 
@@ -146,7 +149,7 @@ def matrices_of(
     tensors: Sequence[StoredTensor], config: Mapping[str, Any]
 ) -> list[tuple[StoredTensor, tuple[Weight, ...]]]:
     """Return each tensor, under its name in an inventory of them all, with the matrices in it; embeddings too."""
-    entries = _examine_all(without_wrapper(tensors), config, every, include_embeddings=True)
+    entries = _examine_all(without_wrapper(tensors), config, include_embeddings=True)
     return [(entry.tensor, entry.weights) for entry in entries]
 
 
@@ -181,7 +184,6 @@ class _Seen(NamedTuple):
 def _examine_all(
     tensors: Sequence[StoredTensor],
     config: Mapping[str, Any],
-    selects: Selects,
     include_embeddings: bool,
 ) -> list[_Entry]:
     forms, families = stack_forms(tensors, config), families_of(config)
@@ -196,9 +198,40 @@ def _examine_all(
             why, weights = _examine(tensor, layer, forms, families, config, include_embeddings)
             if kin is not None and (why or weights[0].layer_name == layer and weights[0].rows is tensor.read):
                 seen[kin] = _Seen(None if why else weights[0], why)
-        wanted = tuple([w for w in weights if selects(w.layer_name, w.source_name or path_of_gguf(w.layer_name))])
-        found.append(_Entry(tensor, wanted, why or ("" if wanted else FILTERED)))
+        found.append(_Entry(tensor, weights, why))
     return found
+
+
+def _clashing(entries: Sequence[_Entry], keys: Sequence[str]) -> set[str]:
+    """Return the names that matrices of several storages have, or several matrices of one tensor."""
+    owners, twice = dict[str, str](), set[str]()
+    for entry, key in zip(entries, keys, strict=True):
+        names = [weight.layer_name for weight in entry.weights]
+        twice.update(name for name in names if owners.setdefault(name, key) != key)
+        if len(names) > 1 and len(set(names)) < len(names):
+            twice.update(name for name in names if names.count(name) > 1)
+    return twice
+
+
+def _under_own_paths(
+    entries: Sequence[_Entry], tensors: Sequence[StoredTensor], clashing: Collection[str]
+) -> tuple[list[_Entry], dict[str, str]]:
+    """Return the entries with matrices whose names differ, and new name -> the one that others have too."""
+    flat = [weight for entry in entries for weight in entry.weights]
+    origins = [(e.tensor, tensor) for e, tensor in zip(entries, tensors, strict=True) for _ in e.weights]
+    named = under_own_paths(flat, origins, clashing)
+    clean = {new.layer_name: old.layer_name for new, old in zip(named, flat, strict=True) if new is not old}
+    each = iter(named)
+    return [entry._replace(weights=tuple(next(each) for _ in entry.weights)) for entry in entries], clean
+
+
+def _selected(entry: _Entry, selects: Selects, clean: Mapping[str, str]) -> _Entry:
+    """Return an entry with the weights that are wanted, under any of their names."""
+    wanted = tuple([
+        w for w in entry.weights
+        if selects(w.layer_name, w.source_name or clean.get(w.layer_name) or path_of_gguf(w.layer_name))
+    ])  # fmt: skip
+    return _Entry(entry.tensor, wanted, entry.why or ("" if wanted else FILTERED))
 
 
 def _kin(tensor: StoredTensor) -> tuple[object, ...] | None:

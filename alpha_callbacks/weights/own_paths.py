@@ -1,8 +1,7 @@
 """Matrices whose names clash, each under the path of its own tensor: which of them the model uses is not known."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -12,19 +11,22 @@ from alpha_callbacks.weights.weight import Weight
 OWN_PATHS = "layers whose name another layer has too are listed under their own path, wrappers and all"
 
 
-def under_own_paths(weights: Sequence[Weight], origins: Sequence[tuple[StoredTensor, StoredTensor]]) -> list[Weight]:
-    """Return matrices of which no two have one name.
+def under_own_paths(
+    weights: Sequence[Weight], origins: Sequence[tuple[StoredTensor, StoredTensor]], clashing: Collection[str]
+) -> list[Weight]:
+    """Return matrices of which no two of different storage have one name.
 
     Two that have the same path as well, such as decoded codes beside the weight itself, are told apart by a number.
 
     Args:
         weights: some with names that others have too.
         origins: of each, its tensor under the name that the matrix was named by, and as the source has it.
+        clashing: these names.
     """
-    times, found = Counter(weight.layer_name for weight in weights), list[Weight]()
-    taken = {name for name, number in times.items() if number == 1}
+    found = list[Weight]()
+    taken = {weight.layer_name for weight in weights if weight.layer_name not in clashing}
     for weight, (shown, tensor) in zip(weights, origins, strict=True):
-        if times[weight.layer_name] > 1:
+        if weight.layer_name in clashing:
             path = _path(weight, shown, tensor)
             names = (path if number == 1 else f"{path} ({number})" for number in count(1))
             weight = replace(weight, layer_name=next(name for name in names if name not in taken), source_name="")

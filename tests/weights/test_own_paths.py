@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.weights.inventory import Inventory, take_inventory
+from alpha_callbacks.weights.own_paths import OWN_PATHS
 from alpha_callbacks.weights.stored_tensor import StoredTensor
 
 CONFIG = {"model_type": "qwen3_moe", "hidden_size": 8, "moe_intermediate_size": 4}
@@ -41,6 +42,20 @@ def test_fused_matrices_under_a_wrapper_and_without() -> None:
         rows = tensors[f"{whole}.weight"][start : start + weight.out_features]
         assert weight.rows(0, weight.out_features).equal(rows)
     assert len({weight.layer_name for weight in found.weights}) == 6
+
+
+def test_a_filter_finds_them_by_their_own_path_and_by_their_common_name() -> None:
+    tensors = {name: torch.randn(4, 4) for name in ("a.weight", "_orig_mod.a.weight", "b.weight")}
+
+    def found(wanted: str) -> tuple[list[str], tuple[str, ...]]:
+        listed = take_inventory(
+            [stored(name, values) for name, values in tensors.items()], {}, selects=lambda *names: wanted in names
+        )
+        return [weight.layer_name for weight in listed.weights], listed.notes
+
+    assert found("_orig_mod.a") == (["_orig_mod.a"], (OWN_PATHS,))
+    assert found("a") == (["a", "_orig_mod.a"], (OWN_PATHS,))
+    assert found("b") == (["b"], ())
 
 
 def test_layers_that_do_not_clash_keep_their_names_and_there_is_no_note() -> None:
