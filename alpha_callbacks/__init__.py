@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # what static checkers read; a test compares it with the tabl
     from alpha_callbacks.precisions.precision import Storage as Storage
     from alpha_callbacks.precisions.registry import register as register
     from alpha_callbacks.report.scan_page import write_report as write_report
-    from alpha_callbacks.scanning.scan import merge as merge
+    from alpha_callbacks.scanning.merge import merge as merge
     from alpha_callbacks.scanning.scan import scan as scan
     from alpha_callbacks.scanning.write_results import Plots as Plots
     from alpha_callbacks.scanning.write_results import ScanResult as ScanResult
@@ -132,7 +132,7 @@ _HOMES = {
     "hill_alpha": "estimators.hill",
     "layer_multipliers": "control.rules",
     "load_language_model": "evaluation.language_model",
-    "merge": "scanning.scan",
+    "merge": "scanning.merge",
     "module_inventory": "weights.module_weights",
     "open_checkpoint": "checkpoints.open_checkpoint",
     "open_spectra": "tables.spectra_files",

@@ -12,7 +12,7 @@ from alpha_callbacks.estimators.all_estimators import ESTIMATORS, NAMES
 from alpha_callbacks.estimators.estimator import Estimator
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.precisions.registry import dtype_of, get_precision, parse_precisions
-from alpha_callbacks.solvers.spectrum import Solver
+from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.utils.whole_numbers import is_index
 
 Adapters = Literal["auto", "base", "merged"]
@@ -138,6 +138,8 @@ def pick_device(name: str) -> str:
     Raises:
         OptionError: unknown, or not on this machine.
     """
+    if name == "cpu":
+        return name
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -28,14 +28,16 @@ from typing import Any
 import torch
 
 from alpha_callbacks.analysis.analyze import analyze_weight
-from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_bytes, predicted_cost
+from alpha_callbacks.analysis.parallel import Parallelism, predicted_bytes, predicted_cost
 from alpha_callbacks.analysis.quantization_error import measure_quantization_error, measure_sizes
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.analysis.short_side import part_count, short_side_parts
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.scanning.scan import Observer, scan
+from alpha_callbacks.scanning.observer import Observer
+from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.scanning.write_results import Plots
 from alpha_callbacks.solvers.gram import add_gram
 from alpha_callbacks.utils.machine import available_memory, cpu_threads, peak_memory

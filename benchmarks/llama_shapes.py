@@ -18,10 +18,12 @@ from pathlib import Path
 
 import torch
 
-from alpha_callbacks.analysis.parallel import Parallelism, Result
+from alpha_callbacks.analysis.parallel import Parallelism
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import Observer, scan
+from alpha_callbacks.scanning.observer import Observer
+from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.scanning.write_results import Plots
 from alpha_callbacks.utils.machine import cpu_threads, peak_memory
 from alpha_callbacks.weights.weight import Weight

@@ -1,10 +1,13 @@
 """`import alpha_callbacks` is quick and touches nothing; every public name is there."""
 
 import ast
+from pathlib import Path
 
 import pytest
+from torch import nn
 
 import alpha_callbacks
+from alpha_callbacks import AnalysisOptions, Monitor, Plots, read_results, scan
 from tests.conftest import REPOSITORY
 from tests.support.imported import loaded_after
 
@@ -36,8 +39,34 @@ def test_analysis_needs_no_plots_or_hub() -> None:
     assert not loaded.intersection({"matplotlib", "pandas", "transformers", "huggingface_hub", "gguf", "rich", "typer"})
 
 
-def test_help_does_not_wait_for_torch() -> None:
-    assert "torch" not in loaded_after("import alpha_callbacks.cli.app")
+COMMANDS = """
+from alpha_callbacks.cli.app import main
+for line in {lines!r}:
+    sys.argv = line.split()
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, line
+"""
+
+
+def test_what_reads_tables_only_does_not_wait_for_torch(tmp_path: Path) -> None:
+    options = AnalysisOptions(precisions=("bf16", "int8", "int4"), include=r"layers\.0\.(mlp|self_attn\.q)")
+    scan(output_dir=tmp_path / "scanned", options=options, plots=Plots(formats=()), report=False, save_spectra=True)
+    with Monitor(AnalysisOptions(precisions=("fp32",)), sinks=["csv"], output_dir=tmp_path) as monitor:
+        for step in range(2):
+            monitor.log(nn.Linear(24, 16), step=step)
+    lines = [
+        "alpha-hill scan --help",
+        f"alpha-hill recommend {tmp_path}/scanned",
+        f"alpha-hill compare {tmp_path}/scanned -p bf16,int4 -o {tmp_path}/compared --no-plots",
+        f"alpha-hill history {tmp_path} --no-plots",
+        f"alpha-hill report {tmp_path}/scanned",
+        f"alpha-hill merge {tmp_path}/scanned -o {tmp_path}/merged --no-plots",
+    ]
+    loaded = loaded_after(COMMANDS.format(lines=lines))
+    assert not loaded.intersection({"torch", "scipy", "transformers", "safetensors", "huggingface_hub"})
+    assert len(read_results(tmp_path / "merged")) == 4 and (tmp_path / "compared" / "compare.html").exists()
 
 
 STAR = """

@@ -1,21 +1,20 @@
 """The one loop: many weights -> results, several matrices side by side."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
 from alpha_callbacks.analysis.earlier_states import EarlierStates
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.analysis.short_side import part_count
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.crew import Crew
 from alpha_callbacks.utils.device_streams import enter_stream
 from alpha_callbacks.utils.machine import cpu_threads, device_memory
@@ -23,28 +22,6 @@ from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
 _DEVICE_WORKERS = 4  # an accelerator solves one matrix at a time; the others are copied and multiplied meanwhile
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one weight.
-
-    Attributes:
-        layer_name: its name.
-        rows: one per precision.
-        seconds: wall time of its analysis.
-        spectra: precision -> eigenvalues, where they were asked for.
-    """
-
-    layer_name: str
-    rows: tuple[Row, ...]
-    seconds: float
-    spectra: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def light(self) -> "Result":
-        """The same without spectra, to be kept in memory."""
-        return replace(self, spectra={})
 
 
 @dataclass(frozen=True)

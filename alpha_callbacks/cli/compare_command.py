@@ -92,7 +92,6 @@ def compare(
     from alpha_callbacks.cli.show_page import show_page
     from alpha_callbacks.comparison.comparison import compare as pair
     from alpha_callbacks.comparison.inputs import CACHE, open_sides, source_name
-    from alpha_callbacks.comparison.weight_error import with_weight_errors
     from alpha_callbacks.errors import OptionError
     from alpha_callbacks.options import AnalysisOptions
     from alpha_callbacks.report.compare_page import COMPARE_PAGE
@@ -126,12 +125,14 @@ def compare(
     first, second = (_filtered(side, options) for side in sides)
     labels = (sides[0].label, sides[1].label)
     comparison = pair(first, second, precisions=_chosen(names, sides, b), labels=labels)
-    opened = [_checkpoint(source) for source in (a, b) if source is not None]
     note = ""
-    if len(opened) == 2:
+    if b is not None:
+        opened = _checkpoint(a), _checkpoint(b)
         if opened[0] is None or opened[1] is None:
             note = "The error of the weights needs both checkpoints: name these, not their results."
         else:
+            from alpha_callbacks.comparison.weight_error import with_weight_errors
+
             comparison = with_weight_errors(comparison, opened[0], opened[1])
     written = _write(comparison, folder, model="" if b else source_name(a), formats=_formats(plot_format, no_plots))
     print_comparison(comparison)
@@ -144,18 +145,19 @@ def compare(
 
 def _checkpoint(source: str) -> "Checkpoint | None":
     """Return the checkpoint that was named, or whose results were and that has not changed since; None: neither."""
-    from alpha_callbacks.checkpoints.fingerprint import fingerprint
-    from alpha_callbacks.checkpoints.locate import locate
-    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
     from alpha_callbacks.comparison.inputs import is_checkpoint
     from alpha_callbacks.errors import CheckpointError
     from alpha_callbacks.tables.results_folder import ResultsFolder
 
-    if is_checkpoint(source):
-        return open_checkpoint(locate(source))
-    results = ResultsFolder(source)
-    if not results.source or not Path(results.source).exists():
+    results = None if is_checkpoint(source) else ResultsFolder(source)
+    if results and (not results.source or not Path(results.source).exists()):
         return None
+    from alpha_callbacks.checkpoints.fingerprint import fingerprint
+    from alpha_callbacks.checkpoints.locate import locate
+    from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+
+    if results is None:
+        return open_checkpoint(locate(source))
     try:
         checkpoint = open_checkpoint(results.source)
     except CheckpointError:  # no longer whole: the results stand for themselves

@@ -140,6 +140,7 @@ def evaluate(
     from alpha_callbacks.evaluation.evaluate import evaluate as score
     from alpha_callbacks.evaluation.language_model import load_language_model
     from alpha_callbacks.evaluation.written_model import written_model
+    from alpha_callbacks.options import pick_device
     from alpha_callbacks.planning.plan_checks import check_model
     from alpha_callbacks.utils.atomic_files import write_text
 
@@ -149,7 +150,7 @@ def evaluate(
     wanted = {name: plan_for(model, file) for name, file in zip(_names(plan), plan, strict=True)}
     for each in wanted.values():
         check_model(each, locate(model))
-    language_model = load_language_model(model, device=device, dtype=dtype, copies=3 if against else 2)
+    language_model = load_language_model(model, device=pick_device(device), dtype=dtype, copies=3 if against else 2)
     checkpoints = {
         name: written_model(source, language_model)
         for name, source in zip(_names([Path(source) for source in against]), against, strict=True)

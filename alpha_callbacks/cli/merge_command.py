@@ -35,7 +35,7 @@ def merge(
     from alpha_callbacks.cli.progress import ScanProgress
     from alpha_callbacks.cli.scan_output import finish, plots
     from alpha_callbacks.cli.show_page import check_open
-    from alpha_callbacks.scanning.scan import merge as merge_shards
+    from alpha_callbacks.scanning.merge import merge as merge_shards
 
     check_open(open_page=open_page, no_report=no_report)
     with ScanProgress(hidden=hide_progress) as progress:

@@ -143,10 +143,10 @@ def torch_precision(text: str) -> str:
 
 @checked
 def device(text: str) -> str:
-    """Return the torch device, which is on this machine."""
+    """Return the torch device, which is on this machine; "auto" as it is, until something is to be computed."""
     from alpha_callbacks.options import pick_device
 
-    return pick_device(text)
+    return text if text == "auto" else pick_device(text)
 
 
 @checked

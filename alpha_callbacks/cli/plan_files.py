@@ -6,11 +6,8 @@ from pathlib import Path
 
 import typer
 
-from alpha_callbacks.checkpoints.locate import locate
-from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.cli.terminal import say
 from alpha_callbacks.errors import PlanError
-from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.planning.export_plan import export_plan, targets
 from alpha_callbacks.planning.layer_config import expand, layers_of
 from alpha_callbacks.planning.plan import Plan
@@ -38,6 +35,10 @@ def plan_for(model: str, file: Path) -> Plan:
     except (ValueError, OSError) as error:
         raise PlanError(f"{file}: expected a plan or a layer config as JSON, got {reason_of(error)}.") from error
     if isinstance(content, dict) and "format" not in content and {"default", "overrides"} & content.keys():
+        from alpha_callbacks.checkpoints.locate import locate
+        from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
+        from alpha_callbacks.options import AnalysisOptions
+
         layers = layers_of(open_checkpoint(locate(model)).inventory(AnalysisOptions()).weights)
         try:
             return expand(content, layers)

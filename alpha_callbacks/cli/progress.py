@@ -1,21 +1,26 @@
 """Progress on stderr while a command works."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
-from alpha_callbacks.analysis.parallel import Parallelism, Result, predicted_cost
-from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.cli.terminal import console, escape
 from alpha_callbacks.foreign_text import visible
-from alpha_callbacks.scanning.scan import Observer
-from alpha_callbacks.weights.weight import Weight
+from alpha_callbacks.scanning.observer import Observer
+
+if TYPE_CHECKING:
+    from alpha_callbacks.analysis.parallel import Parallelism
+    from alpha_callbacks.analysis.result import Result
+    from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
+    from alpha_callbacks.weights.weight import Weight
 
 _PLAIN_INTERVAL = 15.0  # seconds between lines where stderr is no terminal
 
@@ -41,7 +46,7 @@ class ScanProgress(Observer):
         self._done = 0
         self._spoke = time.monotonic()
 
-    def __enter__(self) -> "ScanProgress":
+    def __enter__(self) -> ScanProgress:
         """Return itself; the display starts with the first bar, so that an error before it stands alone."""
         return self
 
@@ -57,6 +62,8 @@ class ScanProgress(Observer):
 
     def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
         """Say what will be done."""
+        from alpha_callbacks.analysis.parallel import predicted_cost
+
         self._costs = {weight.layer_name: predicted_cost(weight) for weight in todo}
         again = f", {kept} kept from an earlier run" if kept else ""
         self._err.print(
@@ -115,7 +122,7 @@ class StepProgress:
         )
         self._task = self._progress.add_task(title, total=None, note="")
 
-    def __enter__(self) -> "StepProgress":
+    def __enter__(self) -> StepProgress:
         """Show the bar."""
         self._progress.start()
         return self

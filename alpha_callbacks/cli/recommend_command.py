@@ -215,17 +215,16 @@ def recommend(
         alpha-hill recommend demo --export-config torchao.json --format torchao
     """
     hide_progress = shared.start_logging(log_level)
-    from alpha_callbacks.cli.fisher_sensitivities import fisher_of
     from alpha_callbacks.cli.plan_files import candidates_for, write_export
     from alpha_callbacks.cli.print_curve import print_budgets, print_curve
     from alpha_callbacks.cli.print_plan import print_recommendation
     from alpha_callbacks.errors import OptionError
-    from alpha_callbacks.evaluation.trained_sensitivities import read_sensitivities
     from alpha_callbacks.planning.plan_curve import better_below, plan_curve
     from alpha_callbacks.planning.plan_curve_files import CURVE, PICTURE, write_curve
     from alpha_callbacks.planning.recommend import recommend as make
     from alpha_callbacks.planning.recommend_options import RecommendOptions
     from alpha_callbacks.planning.recommendation_files import PLAN, RECOMMENDATIONS, write_recommendation
+    from alpha_callbacks.planning.sensitivities_file import read_sensitivities
     from alpha_callbacks.planning.takers import say_plan
     from alpha_callbacks.plots.plan_curve import draw_curve
     from alpha_callbacks.tables.read_results import read_results
@@ -268,6 +267,8 @@ def recommend(
     if sensitivity == "fisher":
         for bits in budgets:  # whether there are such plans at all, before minutes of work
             make(table, replace(options, policy="measured", avg_bits=bits))
+        from alpha_callbacks.cli.fisher_sensitivities import fisher_of
+
         fisher = fisher_of(source, calibration, hide_progress=hide_progress)
     found = {
         "plan" if len(budgets) == 1 else f"plan_{bits:g}": make(

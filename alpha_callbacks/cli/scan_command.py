@@ -180,7 +180,7 @@ def scan(
     from alpha_callbacks.cli.progress import ScanProgress
     from alpha_callbacks.cli.scan_output import finish, plots, print_takers, result_name
     from alpha_callbacks.cli.show_page import check_open
-    from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.options import AnalysisOptions, pick_device
     from alpha_callbacks.scanning.scan import scan as scan_checkpoint
 
     options = AnalysisOptions(
@@ -196,7 +196,7 @@ def scan(
         exclude=exclude_layers,
         include_embeddings=include_embeddings,
         load_dtype=load_dtype,
-        device=device,
+        device=pick_device(device),
     )
     check_open(open_page=open_page, no_report=no_report)
     folder = output_dir or Path("results") / result_name(model)

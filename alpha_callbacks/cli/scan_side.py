@@ -1,15 +1,13 @@
 """A checkpoint that is one side of a comparison -> its table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
-from alpha_callbacks.cli.progress import ScanProgress
 from alpha_callbacks.comparison.inputs import Scan
 from alpha_callbacks.errors import JournalError
-from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import scan
-from alpha_callbacks.scanning.write_results import Plots
+from alpha_callbacks.options import AnalysisOptions, pick_device
 from alpha_callbacks.tables.table import Table
 
 
@@ -26,11 +24,15 @@ def scanner(*, hide_progress: bool) -> Scan:
 
 
 def _scan(source: str, folder: Path, options: AnalysisOptions, *, hide_progress: bool, resume: bool) -> Table:
+    from alpha_callbacks.cli.progress import ScanProgress
+    from alpha_callbacks.scanning.scan import scan
+    from alpha_callbacks.scanning.write_results import Plots
+
     with ScanProgress(hidden=hide_progress) as progress:
         result = scan(
             source,
             output_dir=folder,
-            options=options,
+            options=replace(options, device=pick_device(options.device)),
             plots=Plots(()),
             report=False,
             save_spectra=False,

@@ -1,13 +1,13 @@
 """A comparison -> statistics of the paired differences, without a test of significance."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from alpha_callbacks.comparison.paired_layers import Pair, PairedLayers
-from alpha_callbacks.tables.statistics import TOO_FEW
+from alpha_callbacks.tables.statistics import TOO_FEW, spearman
 from alpha_callbacks.tables.vocabulary import in_order
 
 COMPARISON_COLUMNS = (
@@ -105,28 +105,6 @@ def by_category(comparison: PairedLayers) -> list[DeltaSummary]:
         if pair.side == "both":
             groups.setdefault(pair.row.group, []).append(pair)
     return [summarize_deltas(groups[name], name) for name in in_order(groups)]
-
-
-def spearman(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the rank correlation where both are finite; nan for fewer than three places, or if all values are equal.
-
-    Examples:
-        >>> spearman([1, 2, 3, 4], [1, 4, 9, 16]), spearman([1, 2, 3], [3, 2, 1])
-        (1.0, -1.0)
-    """
-    pairs = np.array([a, b], dtype=np.float64)
-    ranks = [_ranks(values) for values in pairs[:, np.isfinite(pairs).all(axis=0)]]
-    if len(ranks[0]) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
-        return math.nan
-    x, y = (rank - rank.mean() for rank in ranks)
-    return float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1, 1))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks; equal values share the mean of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[places]
 
 
 def movers(comparison: PairedLayers, count: int = 5, *, by_stderr: bool = False) -> list[Pair]:

@@ -4,13 +4,17 @@ To add one: a file beside `hill.py` with a class of this signature, its entry in
 to choose it (`AnalysisOptions.estimator` makes Hill's today).
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from alpha_callbacks.solvers.perturbation import Perturbation
-from alpha_callbacks.solvers.spectrum import Rounding
+    from alpha_callbacks.solvers.perturbation import Perturbation
+    from alpha_callbacks.solvers.spectrum import Rounding
+
 
 TailStatus = Literal["ok", "degenerate", "rank_deficient"]
 

@@ -1,25 +1,28 @@
 """Hill's estimator with a fixed share of the spectrum as its tail: alpha-Hill."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.hill_error_bound import hill_error_bound, hill_range, rounding_spread
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
-from alpha_callbacks.solvers.perturbation import Perturbation
-from alpha_callbacks.solvers.spectrum import Rounding
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alpha_callbacks.solvers.perturbation import Perturbation
+    from alpha_callbacks.solvers.spectrum import Rounding
 
 Threshold = Literal["next", "last"]
 
 
 HillFit = TailFit  # its public name
 
-_FINE = 8 * torch.finfo(torch.float64).eps  # what fp64 arithmetic itself resolves
+_FINE = 8 * 2.0**-52  # what fp64 arithmetic itself resolves
 
 
 # A tail whose alpha is this many times that of noise is none: the matrix is orthogonal but for what made it. QR in fp32
@@ -69,7 +72,7 @@ class Hill:
             return f"threshold eigenvalue is lost in the rounding of {rounding.name}"
         if math.log(top / x_min) <= tail.spread_floor:  # surely degenerate
             return ""
-        log_sum = float(torch.log(evals[: tail.anchor] / x_min).sum())
+        log_sum = float((evals[: tail.anchor] / x_min).log().sum())
         if 2 * tail.anchor * rounding.own * rounding.eps > rounding.goal * log_sum:
             return f"the tail is so flat that {rounding.name} does not resolve it"
         if rounding_spread(evals, tail.anchor, units=rounding.units, eps=rounding.eps) > rounding.goal * log_sum:
@@ -108,7 +111,7 @@ class Hill:
         tail = self._tail(matrix)
         return hill_range(lower, upper, k=tail.k, anchor=tail.anchor)
 
-    def _tail(self, matrix: StoredMatrix) -> "Tail":
+    def _tail(self, matrix: StoredMatrix) -> Tail:
         return tail_of(
             matrix.out_features,
             matrix.in_features,
@@ -217,9 +220,12 @@ def hill_alpha(
     Source: Hill 1975; Zhou et al., TempBalance, 2023 (PL_Alpha_Hill).
 
     Examples:
+        >>> import torch
         >>> round(hill_alpha(torch.tensor([8., 4., 2., 1.], dtype=torch.float64), k=3).alpha, 4)
         1.7213
     """
+    import torch
+
     _check(evals, k)
     x_min = float(evals[k] if threshold == "next" else evals[k - 1])
     tail = evals[:k]
@@ -227,11 +233,11 @@ def hill_alpha(
         return HillFit(math.nan, k, x_min, math.nan, math.nan, "degenerate")
     if x_min <= rank_floor:
         return HillFit(math.nan, k, x_min, math.nan, math.nan, "rank_deficient")
-    log_ratios = torch.log(tail / x_min)
+    log_ratios = (tail / x_min).log()
     if float(log_ratios[0]) <= spread_floor:
         return HillFit(math.nan, k, x_min, math.nan, math.nan, "degenerate")
     alpha = 1.0 + k / float(log_ratios.sum())
-    survival = torch.exp(-(alpha - 1.0) * log_ratios)  # fitted P(x >= evals[i]), ascending in i
+    survival = (-(alpha - 1.0) * log_ratios).exp()  # fitted P(x >= evals[i]), ascending in i
     steps = torch.arange(k + 1, dtype=torch.float64) / k
     gap = torch.maximum((survival - steps[:-1]).abs(), (survival - steps[1:]).abs()).max()
     return HillFit(alpha, k, x_min, (alpha - 1.0) / math.sqrt(k), float(gap), "ok")
@@ -239,6 +245,8 @@ def hill_alpha(
 
 def _check(evals: Tensor, k: int) -> None:
     """Raise SpectrumError unless evals is a usable descending spectrum and 1 <= k < n."""
+    import torch
+
     if evals.ndim != 1 or evals.dtype != torch.float64:
         raise SpectrumError(f"hill_alpha: expected a 1-D float64 tensor, got {tuple(evals.shape)} {evals.dtype}.")
     if not 1 <= k <= len(evals) - 1:

@@ -1,12 +1,15 @@
 """A proved bound on how far alpha-Hill moves when the weights move by E (docs/reuse_bound.md has the derivation)."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from alpha_callbacks.estimators.estimator import TailFit
-from alpha_callbacks.solvers.perturbation import Perturbation
+    from alpha_callbacks.estimators.estimator import TailFit
+    from alpha_callbacks.solvers.perturbation import Perturbation
 
 
 def hill_error_bound(evals: Tensor, fit: TailFit, error: Perturbation, *, anchor: int, summed: int = 0) -> float:
@@ -29,6 +32,8 @@ def hill_error_bound(evals: Tensor, fit: TailFit, error: Perturbation, *, anchor
 
     Source: Weyl 1912; Mirsky 1960; Horn and Johnson, Topics in Matrix Analysis, 3.3.16 and 3.3.31.
     """
+    import torch
+
     sigma = evals.sqrt()
     smallest = float(sigma[anchor])
     ratio = error.spectral / smallest if smallest > 0 else math.inf
@@ -42,7 +47,7 @@ def hill_error_bound(evals: Tensor, fit: TailFit, error: Perturbation, *, anchor
     return fit.k * moved / (log_sum * (log_sum - moved)) if moved < log_sum else math.inf
 
 
-def rounding_spread(evals: Tensor, anchor: int, *, units: float, eps: float = torch.finfo(torch.float64).eps) -> float:
+def rounding_spread(evals: Tensor, anchor: int, *, units: float, eps: float = 2.0**-52) -> float:
     """Return how far rounding may move the log sum S when each eigenvalue is off by `units * eps * evals[0]`.
 
     Args:
@@ -71,7 +76,7 @@ def hill_range(lower: Tensor, upper: Tensor, *, k: int, anchor: int) -> tuple[fl
     """
     if not (anchor and float(lower[anchor]) > 0):
         return 1.0, math.inf
-    small, large = torch.log(lower[:anchor] / upper[anchor]), torch.log(upper[:anchor] / lower[anchor])
+    small, large = (lower[:anchor] / upper[anchor]).log(), (upper[:anchor] / lower[anchor]).log()
     unit = 4 * (anchor + 4) * 2.0**-53
     least = float(small.sum()) - unit * (float(small.abs().sum()) + anchor)
     most = float(large.sum()) + unit * (float(large.abs().sum()) + anchor)

@@ -13,7 +13,7 @@ from alpha_callbacks.evaluation.causal_model import CausalModel
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import dtype_of
 from alpha_callbacks.utils.machine import device_memory
-from alpha_callbacks.weights.weight import is_quantized
+from alpha_callbacks.weights.stored_dtype import is_quantized
 
 TOKENS, CONTEXT = 512, 512
 _CHARACTERS_A_TOKEN = 32  # more than any text has on average: so much of a long text is read

@@ -1,15 +1,19 @@
 """A layer config made of patterns, applied to the layers of one model: a plan with exact names."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alpha_callbacks.errors import OptionError, PlanError
 from alpha_callbacks.planning.plan import Choice, Plan, module_name
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.weights.weight import Weight
+
+if TYPE_CHECKING:
+    from alpha_callbacks.weights.weight import Weight
 
 KEPT = ("embedding", "lm_head", "moe_router", "conv")  # quantized only where a pattern names them
 

@@ -20,9 +20,10 @@ from alpha_callbacks.planning.thresholds import Protect, Thresholds
 from alpha_callbacks.planning.tied_groups import units
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.results_folder import ResultsFolder, table_of
+from alpha_callbacks.tables.statistics import spearman
 from alpha_callbacks.tables.table import LayerRows, Table
 from alpha_callbacks.utils.lazy import lazy_property
-from alpha_callbacks.weights.weight import is_quantized
+from alpha_callbacks.weights.stored_dtype import is_quantized
 
 POLICIES = ("measured", "fisher", "alphaq", "thresholds")
 _PROTECTS: dict[str, Protect] = {"thresholds": "high-alpha", "alphaq": "low-alpha"}  # each as its authors have it
@@ -205,15 +206,11 @@ class TableProblem:
 
     def correlation(self, precision: str) -> Correlation:
         """Return how alpha ranks the layers, compared with their error at one precision."""
-        import pandas
-
         pairs = [(layer[self.table.reference], layer[precision]) for layer in self.about.layers]
         both = [(row, low.relative_error) for row, low in pairs if row.ok and low.ok]
-        if len(both) < 3 or len({error for _, error in both}) < 2:
-            return Correlation(precision, math.nan, math.nan, len(both))
-        figures = [(error, row.alpha, row.alpha_ratio) for row, error in both]
-        ranks = pandas.DataFrame(figures).corr(method="spearman")
-        return Correlation(precision, float(ranks.iloc[0, 1]), float(ranks.iloc[0, 2]), len(both))
+        errors = [error for _, error in both]
+        alpha = spearman([row.alpha for row, _ in both], errors)
+        return Correlation(precision, alpha, spearman([row.alpha_ratio for row, _ in both], errors), len(both))
 
 
 def _require_fit(about: PlanProblem) -> None:

@@ -1,12 +1,14 @@
 """The spectrum of one weight: the density of its eigenvalues, the fitted tail, and the law of noise of this shape."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from torch import Tensor
 
 from alpha_callbacks.estimators.curves import NoiseLaw, log_density
 from alpha_callbacks.plots.elements.canvas import styled
@@ -14,6 +16,9 @@ from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_a
 from alpha_callbacks.plots.elements.spectrum_subject import Subject, subject
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.tables.vocabulary import DATA, GREY, NOISE, TAIL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @styled

@@ -1,11 +1,13 @@
 """Alpha against the size of the tail: whether there is a tail at all."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from alpha_callbacks.estimators.curves import hill_curve, hill_sizes
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
@@ -15,6 +17,9 @@ from alpha_callbacks.plots.elements.spectrum_axes import set_x_range, spectrum_a
 from alpha_callbacks.plots.elements.spectrum_subject import subject
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.tables.vocabulary import DATA, GREY, LABELS, METRICS, NOISE, TAIL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _POINTS, _NOISE_POINTS = 200, 40
 _SETTLED = 5  # smaller tails do not count for the height of the plot: single eigenvalues make alpha jump there

@@ -1,16 +1,25 @@
 """Rows cut into blocks that share a scale."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def wide(rows: Tensor) -> Tensor:
     """Return rows in the arithmetic of the formats: float64 stays, all else becomes float32."""
+    import torch
+
     return rows if rows.dtype is torch.float64 else rows.float()
 
 
 def to_blocks(rows: Tensor, size: int) -> Tensor:
     """Return rows (r, in_features) as (r, blocks, size), a ragged last block filled up with zeros."""
+    import torch
+
     missing = -rows.shape[1] % size
     padded = torch.nn.functional.pad(rows, (0, missing)) if missing else rows
     return padded.reshape(len(rows), -1, size)
@@ -23,6 +32,8 @@ def from_blocks(blocks: Tensor, in_features: int) -> Tensor:
 
 def to_tiles(rows: Tensor, size: int) -> Tensor:
     """Return rows (r, in_features) as (row tiles, column tiles, size * size), ragged edges filled up with zeros."""
+    import torch
+
     down, right = -rows.shape[0] % size, -rows.shape[1] % size
     padded = torch.nn.functional.pad(rows, (0, right, 0, down))
     tiles = padded.reshape(padded.shape[0] // size, size, padded.shape[1] // size, size)
@@ -52,4 +63,4 @@ def over(values: Tensor, number: float) -> Tensor:
 
 def nonzero(scale: Tensor) -> Tensor:
     """Return the scale with 1 for 0, so that a block of zeros stays one."""
-    return torch.where(scale == 0, 1.0, scale)
+    return scale.masked_fill(scale == 0, 1.0)

@@ -1,13 +1,15 @@
 """Block formats whose scale is a small float itself: MX (a power of two) and NVFP4 (e4m3, under one of the tensor)."""
 
-from collections.abc import Callable
-from typing import Literal
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from alpha_callbacks.precisions.blocks import absmax, from_blocks, over, to_blocks, wide
 from alpha_callbacks.precisions.minifloat import E2M1, E4M3, Minifloat, power_of_two_below
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ScaleRule = Literal["floor", "even", "rceil"]
 
@@ -34,6 +36,8 @@ def mx(element: Minifloat, rule: ScaleRule) -> Callable[[Tensor, float], Tensor]
     """
 
     def round_trip(rows: Tensor, largest: float) -> Tensor:
+        import torch
+
         matrix = wide(rows)
         blocks = to_blocks(matrix, MX_BLOCK)
         top = absmax(blocks)
@@ -59,7 +63,7 @@ def nvfp4(rows: Tensor, largest: float) -> Tensor:
     """
     matrix = wide(rows)
     blocks = to_blocks(matrix, NVFP4_BLOCK)
-    whole = over(torch.full_like(blocks[:1, :1, :1], largest), E4M3.largest * E2M1.largest)
+    whole = over(blocks.new_full((1, 1, 1), largest), E4M3.largest * E2M1.largest)
     whole.clamp_(min=_NVFP4_SMALLEST)
     scale = E4M3.round((over(absmax(blocks), E2M1.largest) / whole).clamp_(2.0**E4M3.smallest, E4M3.largest))
     values = E2M1.round(blocks * ((1.0 / whole) / scale))

@@ -1,13 +1,17 @@
 """Floats of a few bits, without infinities: round half to even, saturate."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# (integer type of the same width, mantissa bits, mask of the exponent bits)
-_BITS = {torch.float32: (torch.int32, 23, 0x7F800000), torch.float64: (torch.int64, 52, 0x7FF0000000000000)}
+
+# Bytes of a float -> mantissa bits, mask of the exponent bits
+_BITS = {4: (23, 0x7F800000), 8: (52, 0x7FF0000000000000)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Minifloat:
         Source: OCP OFP8 1.0 and OCP Microscaling Formats (MX) 1.0, section 5.3.
         """
         step = power_of_two_below(x).clamp_(min=2.0**self.smallest).mul_(2.0**-self.mantissa)
-        return torch.div(x, step).round_().mul_(step).clamp_(-self.largest, self.largest)
+        return (x / step).round_().mul_(step).clamp_(-self.largest, self.largest)
 
 
 E4M3 = Minifloat("e4m3", 8, 3, -6, 448.0)
@@ -59,8 +63,10 @@ def power_of_two_below(x: Tensor, *, carry_bits: int | None = None) -> Tensor:
         x: finite, float32 or float64.
         carry_bits: first round |x| half up to this many mantissa bits, which may carry into the exponent.
     """
-    integer, width, mask = _BITS[x.dtype]
-    codes = x.view(integer)
+    import torch
+
+    width, mask = _BITS[x.dtype.itemsize]
+    codes = x.view(torch.int32 if width == 23 else torch.int64)
     if carry_bits is not None:
         codes = codes + (1 << (width - carry_bits - 1))
     return (codes & mask).view(x.dtype)

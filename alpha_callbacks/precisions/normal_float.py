@@ -1,11 +1,14 @@
 """NF4: sixteen quantiles of a normal distribution under the absmax of a block."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from alpha_callbacks.precisions.blocks import absmax, from_blocks, nonzero, to_blocks, wide
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # QLoRA (Dettmers et al., 2023), appendix E, as every implementation has them.
 _LEVELS = (
@@ -36,6 +39,8 @@ def _nearest_level(x: Tensor) -> Tensor:
 
     One comparison each, with the only middle that its cell can hold: four times as fast as `torch.bucketize`.
     """
+    import torch
+
     levels = torch.tensor(_LEVELS, dtype=x.dtype, device=x.device)
     middles = (levels[1:] + levels[:-1]) / 2
     cells = torch.arange(-_CELLS, _CELLS + 1, dtype=x.dtype, device=x.device) / _CELLS

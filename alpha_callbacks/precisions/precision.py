@@ -1,15 +1,19 @@
 """What a numeric precision is: a round trip, the fields of its encoding, and what a weight costs in it."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from alpha_callbacks.precisions.encoding import Encoding
 
-RoundTrip = Callable[[Tensor, float], Tensor]
+if TYPE_CHECKING:  # commands that read tables need no torch
+    import torch
+    from torch import Tensor
+
+RoundTrip = Callable[["Tensor", float], "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Precision:
         eps: relative spacing of its numbers (2^-23 for fp32); None where the format has no fixed one.
         round_trip: takes whole rows, shape (r, in_features), and the largest |w| of the whole matrix, which formats
             with one scale per tensor need; returns the rows after the format, in any dtype that holds them exactly.
-        dtype: the torch dtype that is this format, if there is one.
+        torch_name: what torch calls the dtype that is this format ("bfloat16"); "" where it has none.
         storage: what a weight costs; default `bits` and nothing else.
         encoding: the fields that quantizers ask for. None for the formats that are torch dtypes; a low-bit format
             without it can be measured but not exported.
@@ -66,7 +70,7 @@ class Precision:
     bits: float
     eps: float | None
     round_trip: RoundTrip
-    dtype: torch.dtype | None = None
+    torch_name: str = ""
     storage: Storage | None = None
     encoding: Encoding | None = None
     row_multiple: int = 1
@@ -74,6 +78,13 @@ class Precision:
     saturates_at: float = math.inf
     same_as: str = ""
     source: str = ""
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The torch dtype that is this format, if there is one."""
+        import torch
+
+        return getattr(torch, self.torch_name) if self.torch_name else None
 
     @property
     def low_bit(self) -> bool:
@@ -120,6 +131,8 @@ class Family:
 
 def _is_subset(small: torch.dtype, large: torch.dtype) -> bool:
     """Return True if every finite number of float format `small`, subnormals too, is one of `large`."""
+    import torch
+
     if not (small.is_floating_point and large.is_floating_point):
         return False
     a, b = torch.finfo(small), torch.finfo(large)

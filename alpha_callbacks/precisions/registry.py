@@ -1,15 +1,19 @@
 """Numeric precisions: name -> round trip. The registry is open, see `register` and `Family`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-
-import torch
+from typing import TYPE_CHECKING
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.precisions.families import FAMILIES
 from alpha_callbacks.precisions.precision import Family, Precision
 from alpha_callbacks.utils import plugins
+
+if TYPE_CHECKING:
+    import torch
 
 _REGISTRY: dict[str, Precision] = {}
 
@@ -120,10 +124,10 @@ def dtype_of(name: str) -> torch.dtype:
     Raises:
         OptionError: unknown, or a format that is no torch dtype.
     """
-    precision = get_precision(name)
-    if precision.dtype is None:
+    dtype = get_precision(name).dtype
+    if dtype is None:
         raise OptionError(f"load_dtype: expected fp64, fp32, fp16 or bf16, got {name!r}, which is no torch dtype.")
-    return precision.dtype
+    return dtype
 
 
 def parse_precisions(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -144,14 +148,15 @@ def parse_precisions(names: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(canonical)
 
 
-def _register_dtype(name: str, aliases: tuple[str, ...], dtype: torch.dtype) -> None:
-    info = torch.finfo(dtype)
-    register(
-        Precision(name, aliases, info.bits, info.eps, lambda rows, largest: rows.to(dtype), dtype, same_as="torch")
-    )
+def _register_dtype(name: str, torch_name: str, alias: str, bits: int, mantissa: int) -> None:
+    def round_trip(rows: torch.Tensor, largest: float) -> torch.Tensor:
+        return rows.to(dtype_of(name))
+
+    aliases = (torch_name, alias) if alias else (torch_name,)
+    register(Precision(name, aliases, bits, 2.0**-mantissa, round_trip, torch_name, same_as="torch"))
 
 
-_register_dtype("fp64", ("float64", "double"), torch.float64)
-_register_dtype("fp32", ("float32", "float"), torch.float32)
-_register_dtype("fp16", ("float16", "half"), torch.float16)
-_register_dtype("bf16", ("bfloat16",), torch.bfloat16)
+_register_dtype("fp64", "float64", "double", 64, 52)
+_register_dtype("fp32", "float32", "float", 32, 23)
+_register_dtype("fp16", "float16", "half", 16, 10)
+_register_dtype("bf16", "bfloat16", "", 16, 7)

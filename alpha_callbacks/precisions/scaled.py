@@ -1,14 +1,17 @@
 """Integers and floats with one scale per tensor, row, group along a row, or square tile."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from alpha_callbacks.precisions.blocks import absmax, from_blocks, from_tiles, nonzero, over, to_blocks, to_tiles, wide
 from alpha_callbacks.precisions.encoding import Sharing
 from alpha_callbacks.precisions.minifloat import Minifloat
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ def symmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Tens
 
     def round_trip(rows: Tensor, largest: float) -> Tensor:
         def quantize(blocks: Tensor) -> Tensor:
-            top = torch.full_like(blocks[:1, :1], largest) if scope.sharing == "tensor" else absmax(blocks)
+            top = blocks.new_full((1, 1), largest) if scope.sharing == "tensor" else absmax(blocks)
             scale = nonzero(over(top, half_range))
-            return torch.div(blocks, scale).round_().clamp_(low, high).mul_(scale)
+            return (blocks / scale).round_().clamp_(low, high).mul_(scale)
 
         return scope.apply(wide(rows), quantize)
 
@@ -62,7 +65,7 @@ def asymmetric_integer(bits: int, scope: Scope) -> Callable[[Tensor, float], Ten
         top = blocks.amax(dim=-1, keepdim=True).clamp_(min=0)
         scale = nonzero(over(top - bottom, high - low))
         zero = (low - bottom / scale).clamp_(low, high).round_()
-        return torch.div(blocks, scale).add_(zero).clamp_(low, high).round_().sub_(zero).mul_(scale)
+        return (blocks / scale).add_(zero).clamp_(low, high).round_().sub_(zero).mul_(scale)
 
     return lambda rows, largest: scope.apply(wide(rows), quantize)
 
@@ -77,7 +80,7 @@ def scaled_float(element: Minifloat, scope: Scope) -> Callable[[Tensor, float], 
         def quantize(blocks: Tensor) -> Tensor:
             if scope.sharing == "none":
                 return element.round(blocks)
-            top = torch.full_like(blocks[:1, :1], largest) if scope.sharing == "tensor" else absmax(blocks)
+            top = blocks.new_full((1, 1), largest) if scope.sharing == "tensor" else absmax(blocks)
             scale = nonzero(over(top, element.largest))
             return element.round(blocks / scale).mul_(scale)
 

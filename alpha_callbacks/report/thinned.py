@@ -106,7 +106,7 @@ def _of_layer(
             shared.setdefault(kept.shared(name), []).append(place)
     for name, places in shared.items():
         row = row_of(layer, precisions[places[0]])
-        evals = kept[name].numpy()
+        evals = kept.array(name)
         if len(evals) != row.n_eigs:
             raise SpectrumError(f"{row.layer_name}: expected {row.n_eigs} eigenvalues, got {len(evals)}.")
         threshold: Threshold = "last" if row.threshold == "last" else "next"

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from alpha_callbacks._version import __version__
-from alpha_callbacks.analysis.parallel import Result
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.errors import JournalError
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.options import AnalysisOptions

@@ -7,15 +7,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights, choose_parallelism
+from alpha_callbacks.analysis.parallel import analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import ScanShare, Torchrun, share
 from alpha_callbacks.analysis.read_ahead import ReadAhead
-from alpha_callbacks.checkpoints.checkpoint import Checkpoint, Origin
+from alpha_callbacks.analysis.result import Result
+from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.fingerprint import fingerprint
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_base import open_base
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
-from alpha_callbacks.errors import CheckpointError, JournalError, OptionError
+from alpha_callbacks.errors import CheckpointError, OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.changed_checkpoint import watched
 from alpha_callbacks.scanning.journal import (
@@ -27,38 +28,22 @@ from alpha_callbacks.scanning.journal import (
     read_journal,
 )
 from alpha_callbacks.scanning.journal_parts import clear_journal, only_writer
+from alpha_callbacks.scanning.observer import Observer
 from alpha_callbacks.scanning.write_results import Plots, ScanResult, write_all
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.spectra_files import FOLDER as SPECTRA
 from alpha_callbacks.tables.spectra_files import (
     clear_spectra,
-    copy_spectra,
     damaged_spectra,
     has_spectra,
     kept_layers,
     write_spectra,
 )
-from alpha_callbacks.utils.atomic_files import make_folder, write_text
+from alpha_callbacks.utils.atomic_files import make_folder
 from alpha_callbacks.utils.labels import some_names
 from alpha_callbacks.weights.inventory import FILTERED, Inventory
 from alpha_callbacks.weights.stored_tensor import layer_name_of
 from alpha_callbacks.weights.weight import Weight
-
-
-class Observer:
-    """Receives the progress of a scan; this base class ignores it."""
-
-    def opened(self, checkpoint: Checkpoint, todo: Sequence[Weight], kept: int, parallelism: Parallelism) -> None:
-        """Headers are checked; `todo` will be computed here, `kept` layers come from the journal."""
-
-    def fetching(self, origin: Origin, size: int) -> None:
-        """The weights come over a network; about `size` bytes will be read, which `origin.traffic` counts."""
-
-    def finished(self, result: Result) -> None:
-        """One more layer is in the journal."""
-
-    def drawing(self, done: int, total: int) -> None:
-        """Charts on disk so far."""
 
 
 def scan(
@@ -218,39 +203,6 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what run.json says of a checkpoint that was not on this machine."""
     origin = checkpoint.origin
     return {"remote": {"commit": origin.commit, "bytes_received": origin.traffic.received}} if origin else {}
-
-
-def merge(
-    directories: Sequence[str | Path],
-    *,
-    output_dir: str | Path,
-    plots: Plots | None = None,
-    report: bool = True,
-    observer: Observer | None = None,
-) -> ScanResult:
-    """Join the journals of shards into one result, equal to that of a single run; spectra are copied where kept.
-
-    Raises:
-        JournalError: no journal, journals of different runs, or layers that no shard has finished.
-    """
-    own: Identity | None = None
-    everything: dict[str, Result] = {}
-    for directory in map(Path, directories):
-        own, results = read_journal(directory / FOLDER, own)
-        everything.update(results)
-    if own is None:
-        raise JournalError(f"{', '.join(map(str, directories))}: expected journals of `scan --shard`, found none.")
-    target, first = Path(output_dir), Path(directories[0])
-    coverage = next((d / results_csv.COVERAGE for d in (target, first) if (d / results_csv.COVERAGE).exists()), None)
-    if coverage is None:
-        raise JournalError(
-            f"{first / results_csv.COVERAGE}: expected the file that `scan --shard` wrote, it is missing."
-        )
-    write_text(target / results_csv.COVERAGE, coverage.read_text(encoding="utf-8"))
-    copy_spectra([Path(directory) / SPECTRA for directory in directories], target / SPECTRA, own["layers"])
-    record = {"merged": [str(directory) for directory in directories], "notes": own.get(NOTES, [])}
-    on_chart = (observer or Observer()).drawing
-    return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)
 
 
 def _kept(directory: Path, own: Identity, with_spectra: Collection[str]) -> dict[str, Result]:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from alpha_callbacks.analysis.parallel import Result
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.remote.redirects import without_secrets
 from alpha_callbacks.errors import JournalError, ResultsError
 from alpha_callbacks.scanning.journal import Identity

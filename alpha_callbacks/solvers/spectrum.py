@@ -5,19 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
+from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
 from alpha_callbacks.solvers.tridiagonal import available
 from alpha_callbacks.utils.crew import in_order
 from alpha_callbacks.utils.one_thread import one_thread
-
-Solver = Literal["exact", "fast"]
 
 _MANY = 128  # eigenvalues from which on fp32 spares time; the errors of fewer do not average out
 # On CUDA, torch solves up to 512 in fp32 by Jacobi rotations, and each value is off by up to 6e-5 of itself (H200).

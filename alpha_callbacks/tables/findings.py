@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import Table
-from alpha_callbacks.weights.weight import ADDED, CAST
+from alpha_callbacks.weights.stored_dtype import ADDED, CAST
 
 # What the reason of a doubtful tail holds -> how a count of such reasons is told.
 _DOUBTS = {

@@ -1,15 +1,19 @@
 """The table as CSV: one row per layer, and summary statistics per precision."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alpha_callbacks.tables.csv_lines import csv_text
 from alpha_callbacks.tables.statistics import SUMMARY_COLUMNS
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
-from alpha_callbacks.weights.inventory import Inventory, Skipped
+
+if TYPE_CHECKING:
+    from alpha_callbacks.weights.inventory import Inventory, Skipped
 
 RESULTS = "precision_alpha_hill_results.csv"
 SUMMARY = "precision_summary_statistics.csv"

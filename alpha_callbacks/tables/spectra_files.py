@@ -1,25 +1,29 @@
 """Eigenvalues on disk: one file per layer, written when the layer is finished and read on demand."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.foreign_text import safe_file_name
-from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils.drafts import draft_of
 from alpha_callbacks.utils.json_text import parsed_json
 from alpha_callbacks.utils.regular_files import open_regular
-from alpha_callbacks.weights.weight import Weight
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alpha_callbacks.options import AnalysisOptions
+    from alpha_callbacks.weights.weight import Weight
 
 FOLDER = "spectra"
 BUDGET = 200 * 2**20  # bytes that are kept without being asked for; Llama 3.1 8B at six precisions takes 36 MB
@@ -105,7 +109,7 @@ def clear_spectra(folder: Path) -> None:
         file.unlink()
 
 
-class LayerSpectra(Mapping[str, Tensor]):
+class LayerSpectra(Mapping[str, "Tensor"]):
     """Precision -> eigenvalues of one layer: shape (n,), float64, descending. Read when asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -124,10 +128,16 @@ class LayerSpectra(Mapping[str, Tensor]):
             KeyError: there are none.
             SpectrumError: the file is damaged.
         """
+        import torch
+
+        return torch.from_numpy(self.array(precision))
+
+    def array(self, precision: str) -> np.ndarray:
+        """Return the same as an array of NumPy, for what needs no torch."""
         evals = self._read(self._places[precision])
         if evals.ndim != 1 or evals.dtype != np.float64:
             raise self._refusal(f"an array of shape {evals.shape} in {evals.dtype}")
-        return torch.from_numpy(evals)
+        return evals
 
     def __contains__(self, precision: object) -> bool:
         """Return True if there are eigenvalues; reads nothing, which a mapping's own answer would."""

@@ -1,4 +1,4 @@
-"""Alphas of one precision -> their statistics."""
+"""Alphas of one precision -> their statistics; the rank correlation of two columns."""
 
 import math
 from collections.abc import Sequence
@@ -46,3 +46,25 @@ def summary_of(precision: str, alphas: Sequence[float], layers: int) -> Precisio
     std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     mean, low, high = float(values.mean()), float(values.min()), float(values.max())
     return PrecisionSummary(precision, len(values), layers, mean, std, low, median, high, q25, q75)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the rank correlation where both are finite; nan for fewer than three places, or if all values are equal.
+
+    Examples:
+        >>> spearman([1, 2, 3, 4], [1, 4, 9, 16]), spearman([1, 2, 3], [3, 2, 1])
+        (1.0, -1.0)
+    """
+    pairs = np.array([a, b], dtype=np.float64)
+    ranks = [_ranks(values) for values in pairs[:, np.isfinite(pairs).all(axis=0)]]
+    if len(ranks[0]) < 3 or any(np.ptp(rank) == 0 for rank in ranks):
+        return math.nan
+    x, y = (rank - rank.mean() for rank in ranks)
+    return float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1, 1))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks; equal values share the mean of their ranks."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[places]

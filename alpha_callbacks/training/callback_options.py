@@ -7,7 +7,7 @@ from typing import Any, Literal
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.estimators.hill import Threshold
 from alpha_callbacks.options import Adapters, AnalysisOptions, pick_device
-from alpha_callbacks.solvers.spectrum import Solver
+from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.training.alert_rules import AlertRule
 from alpha_callbacks.training.baseline import START
 from alpha_callbacks.training.monitor import REUSE_GB, Monitor

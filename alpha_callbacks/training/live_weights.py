@@ -10,7 +10,8 @@ from alpha_callbacks.weights.computed_weight import is_computed
 from alpha_callbacks.weights.inventory import Inventory
 from alpha_callbacks.weights.module_weights import module_inventory
 from alpha_callbacks.weights.peft_tensors import is_adapted
-from alpha_callbacks.weights.weight import Weight, is_quantized
+from alpha_callbacks.weights.stored_dtype import is_quantized
+from alpha_callbacks.weights.weight import Weight
 
 
 class LiveWeights:

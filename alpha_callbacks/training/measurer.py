@@ -12,8 +12,9 @@ from torch import Tensor
 
 from alpha_callbacks.analysis.blank_rows import rows_without_alpha
 from alpha_callbacks.analysis.earlier_states import EarlierStates
-from alpha_callbacks.analysis.parallel import Result, analyze_weights, choose_parallelism
+from alpha_callbacks.analysis.parallel import analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import Ranks, share
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.errors import MonitorError, PeerError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.tables.table import Row, Table

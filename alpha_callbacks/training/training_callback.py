@@ -6,11 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from alpha_callbacks.evaluation.trained_sensitivities import (
-    SENSITIVITIES,
-    optimizer_sensitivities,
-    write_sensitivities,
-)
+from alpha_callbacks.evaluation.trained_sensitivities import optimizer_sensitivities
+from alpha_callbacks.planning.sensitivities_file import SENSITIVITIES, write_sensitivities
 from alpha_callbacks.sinks.snapshot import Event, Snapshot
 from alpha_callbacks.training.callback_options import CallbackOptions
 from alpha_callbacks.training.saved_weights import Place, Saved

@@ -9,7 +9,8 @@ from torch import Tensor
 from alpha_callbacks.weights.adapters.update import Update
 from alpha_callbacks.weights.layer_names import UPDATE, UPDATE_CATEGORY
 from alpha_callbacks.weights.sharded import joined
-from alpha_callbacks.weights.weight import ADDED, RowReader, Weight
+from alpha_callbacks.weights.stored_dtype import ADDED
+from alpha_callbacks.weights.weight import RowReader, Weight
 
 ABSENT = "the base has no layer of this name"
 

@@ -1,7 +1,6 @@
 """The one record that every source yields: a 2-D weight, read row by row."""
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -10,15 +9,11 @@ from torch import Tensor
 
 from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
 from alpha_callbacks.weights.sharded import ShardedParameter
+from alpha_callbacks.weights.stored_dtype import CAST, is_quantized
 
 HOLD_BYTES = 512 * 2**20  # a matrix up to this size is read once and kept while its layer is analysed
 BLOCK_ELEMENTS = 4 * 2**20  # elements multiplied at a time: 32 MiB in float64
 ROW_BLOCK_MULTIPLE = 128  # row blocks begin at multiples of this, for formats that scale square tiles
-
-CAST = " cast to "  # in stored_dtype, between what the source holds and what was analysed
-ADDED = " + "  # in stored_dtype, between the base and the method of the adapter whose update was added
-
-_WHOLE = {"", "float64", "float32", "float16", "bfloat16", "F64", "F32", "F16", "BF16"}  # "": nobody said
 
 RowReader = Callable[[int, int], Tensor]
 
@@ -144,16 +139,6 @@ class Weight:
         length = (self.out_features if last is None else last) - first
         for start, stop in spans(length, self.in_features, multiple=ROW_BLOCK_MULTIPLE):
             yield self.rows(first + start, first + stop)
-
-
-def is_quantized(stored_dtype: str) -> bool:
-    """Return True for weights that the source holds in fewer than 16 bits, whatever they were cast to since.
-
-    Examples:
-        >>> is_quantized("Q4_K"), is_quantized("bfloat16 cast to float32")
-        (True, False)
-    """
-    return re.split(rf"{CAST}| [+-] ", stored_dtype)[0] not in _WHOLE
 
 
 def spans(length: int, width: int, *, multiple: int = 1) -> Iterator[tuple[int, int]]:

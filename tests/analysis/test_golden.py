@@ -14,7 +14,8 @@ from typing import get_args
 import pytest
 
 from alpha_callbacks.analysis.analyze import analyze_weight
-from alpha_callbacks.analysis.parallel import Parallelism, Result, analyze_weights
+from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import Threshold, hill_alpha
 from alpha_callbacks.options import AnalysisOptions

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 from alpha_callbacks.cli.app import app, main
-from alpha_callbacks.evaluation.trained_sensitivities import write_sensitivities
 from alpha_callbacks.planning.plan_json import read_plan
+from alpha_callbacks.planning.sensitivities_file import write_sensitivities
 from alpha_callbacks.precisions.registry import all_precisions, families
 from alpha_callbacks.tables.read_results import read_results
 from tests.conftest import REPOSITORY

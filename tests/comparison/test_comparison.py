@@ -12,8 +12,9 @@ from scipy import stats
 from alpha_callbacks.comparison.comparison import Comparison, compare
 from alpha_callbacks.comparison.comparison_findings import comparison_findings, left_out_kinds
 from alpha_callbacks.comparison.name_mismatch import describe_mismatch
-from alpha_callbacks.comparison.paired_statistics import by_category, movers, spearman, summarize_deltas
+from alpha_callbacks.comparison.paired_statistics import by_category, movers, summarize_deltas
 from alpha_callbacks.errors import OptionError
+from alpha_callbacks.tables.statistics import spearman
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from tests.support.rows import row, table
 

@@ -8,12 +8,8 @@ import torch
 from torch import nn
 
 from alpha_callbacks.errors import PlanError, ResultsError
-from alpha_callbacks.evaluation.trained_sensitivities import (
-    SENSITIVITIES,
-    optimizer_sensitivities,
-    read_sensitivities,
-    write_sensitivities,
-)
+from alpha_callbacks.evaluation.trained_sensitivities import optimizer_sensitivities
+from alpha_callbacks.planning.sensitivities_file import SENSITIVITIES, read_sensitivities, write_sensitivities
 from tests.support.small_models import SMALL, build
 
 ADAMS: list[tuple[Any, str]] = [

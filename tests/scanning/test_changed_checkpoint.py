@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from alpha_callbacks.analysis.parallel import Result
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.errors import CheckpointError, JournalError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import Observer, scan
+from alpha_callbacks.scanning.observer import Observer
+from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.scanning.write_results import Plots
 from alpha_callbacks.tables.results_csv import RESULTS
 from tests.conftest import noise

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.analysis.parallel import Result
+from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.errors import JournalError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.scanning.journal import JournalWriter, identity, read_journal

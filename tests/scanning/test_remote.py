@@ -15,7 +15,8 @@ from alpha_callbacks.checkpoints.remote import link, open_remote
 from alpha_callbacks.cli.app import app
 from alpha_callbacks.errors import CheckpointError, JournalError, OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.scanning.scan import Observer, scan
+from alpha_callbacks.scanning.observer import Observer
+from alpha_callbacks.scanning.scan import scan
 from alpha_callbacks.scanning.write_results import Plots, ScanResult
 from alpha_callbacks.tables.results_csv import COVERAGE, RESULTS, SUMMARY
 from alpha_callbacks.weights.weight import Weight

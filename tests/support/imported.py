@@ -10,4 +10,4 @@ def loaded_after(statement: str) -> set[str]:
     """Return the names of all modules that are loaded after this statement."""
     code = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from alpha_callbacks.evaluation.trained_sensitivities import SENSITIVITIES, optimizer_sensitivities
+from alpha_callbacks.evaluation.trained_sensitivities import optimizer_sensitivities
+from alpha_callbacks.planning.sensitivities_file import SENSITIVITIES
 
 
 def lines(folder: Path) -> dict[str, float]:

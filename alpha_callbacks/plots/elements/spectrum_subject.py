@@ -1,15 +1,19 @@
 """A spectrum passed by a caller -> what the charts of spectra draw."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.hill import HillFit, Threshold, hill_alpha, tail_size
 from alpha_callbacks.plots.elements.figure_text import joined
 from alpha_callbacks.tables.table import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ def subject(
     Raises:
         SpectrumError: fewer than two eigenvalues, negative or not finite ones, or k out of range.
     """
+    import torch
+
     values = np.sort(np.asarray(torch.as_tensor(evals, dtype=torch.float64, device="cpu")).ravel())[::-1].copy()
     if len(values) < 2 or not np.isfinite(values).all() or values[-1] < 0:
         raise SpectrumError(

@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.export_plan import refuse
 from alpha_callbacks.planning.plan import Choice, Plan
@@ -15,7 +13,7 @@ from alpha_callbacks.weights.layer_names import block_index
 from alpha_integrations.quantizers.plan_modules import encoding_of
 
 _TARGET = "gguf"
-_WIDE: dict[torch.dtype | None, str] = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+_WIDE = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 MXFP4 = Encoding("e2m1", 4, "group", 32, scale="floor")  # has the scales of ggml's MXFP4; ties differ
 TIES = "mxfp4: ggml rounds ties towards zero; mxfp4_floor was measured with ties to even, gguf_mxfp4 as ggml does."
 _PART = re.compile(r"\.(attn_qkv|ffn_up|ffn_gate_up_exps)\.(q|k|v|gate|up)$")  # a scan names what is fused in a tensor,
@@ -96,7 +94,7 @@ def _converted(tensor: str) -> tuple[str, ...]:
 
 def _kind(choice: Choice) -> str | None:
     if not choice.low_bit:
-        return _WIDE.get(choice.format.dtype)
+        return _WIDE.get(choice.format.torch_name)
     encoding = encoding_of(choice, _TARGET)
     if encoding == MXFP4:
         return "mxfp4"

@@ -1,15 +1,17 @@
 """What transformers makes of a checkpoint: which of its modules holds each matrix of the files. No weights are read."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from alpha_callbacks.checkpoints.locate import on_disk
 from alpha_callbacks.planning.plan import module_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _EXPERT = re.compile(r"^(.*\bexperts)\.\d+\.(.+)$")
 
@@ -43,7 +45,7 @@ class LoadedModel:
         self._found: dict[str, Place | None] = {}
 
     @classmethod
-    def of(cls, source: str) -> "LoadedModel | None":
+    def of(cls, source: str) -> LoadedModel | None:
         """Return the model of a folder, or of a model id that is on disk, as transformers would load it.
 
         Its code is not run. None where it cannot be known: transformers or the folder is not there, or the model is
@@ -54,6 +56,7 @@ class LoadedModel:
         if folder is None or not (folder / "config.json").is_file():
             return None
         try:
+            import torch
             import transformers
 
             library: Any = transformers
@@ -82,6 +85,8 @@ class LoadedModel:
         return place is not None and place.kind == "stack"
 
     def _place(self, parameter: str) -> Place:
+        from torch import nn
+
         path, _, last = parameter.rpartition(".")
         module = self._modules[path]
         if last == "weight" and isinstance(module, nn.Linear):
