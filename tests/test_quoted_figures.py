@@ -49,6 +49,12 @@ QUOTED = [
     (PERFORMANCE, r"on its side.*\| ([\d.]+) \|", "memory.txt", r"(?s)--transposed.*?int4_g32 +([\d.]+)"),
     (PERFORMANCE, r"beyond the imports .*\| ([\d.]+) \(([\d.]+) in all", "memory.txt",
      r"(?s)--real.*?int4_g32 +([\d.]+) +([\d.]+)"),
+    *(
+        (PERFORMANCE, rf"{quoted}.* \| half \| ([\d.]+) \| ([\d.]+) \|", "commands.txt",
+         rf"^{line}.* ([\d.]+) +([\d.]+)$")
+        for quoted, line in (("`recommend`", "recommend"), ("`compare` of two", "compare"), ("`history`", "history"),
+                             ("`report`", "report"), ("`merge`", "merge"))
+    ),
     (PERFORMANCE, r"16 workers \| ([\d.]+) s", "cores.txt", r"(?s)of 4 blocks.*?^   16 +([\d.]+)"),
     (PERFORMANCE, r"16 workers \| [\d.]+ s \| ([\d.]+) s", "llama_shapes.txt", r"in bf16.*: +([\d.]+) s with 16"),
     (PERFORMANCE, r"bf16: fp32, fp16, bf16 \| \d+ \| ([\d.]+) \| ([\d.]+)", "llama_shapes.txt",
