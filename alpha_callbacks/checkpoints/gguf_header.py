@@ -52,6 +52,7 @@ class GgufHeader:
         size: of the file, in bytes.
         big_endian: True where numbers are stored with the highest byte first.
         fields: key -> number, text or list of numbers; texts above 64 KiB and other arrays are left out.
+        pairs: key -> where its metadata pair begins and ends in the file; all keys.
         tensors: in the order of the file.
     """
 
@@ -59,6 +60,7 @@ class GgufHeader:
     size: int
     big_endian: bool
     fields: Mapping[str, Any]
+    pairs: Mapping[str, tuple[int, int]]
     tensors: tuple[GgufTensor, ...]
 
     def middles(self) -> list[int]:
@@ -93,13 +95,14 @@ def _header(cursor: "_Cursor") -> GgufHeader:
         raise cursor.refusal(f"version {version}, and {' and '.join(map(str, _VERSIONS))} are known")
     n_tensors = cursor.count("tensors", _LEAST_TENSOR, _MOST_ENTRIES)
     n_pairs = cursor.count("metadata pairs", _LEAST_PAIR, _MOST_ENTRIES)
-    fields, keys = dict[str, Any](), set[str]()
+    fields, pairs = dict[str, Any](), dict[str, tuple[int, int]]()
     for _ in range(n_pairs):
+        begin = cursor.position
         key = cursor.name("a metadata key")
-        if key in keys:
+        if key in pairs:
             raise cursor.refusal(f"the metadata key {key!r} twice")
-        keys.add(key)
         value = _value(cursor, key)
+        pairs[key] = begin, cursor.position
         if value is not None:
             fields[key] = value
     found = [_tensor(cursor) for _ in range(n_tensors)]
@@ -107,7 +110,8 @@ def _header(cursor: "_Cursor") -> GgufHeader:
     if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
         raise cursor.refusal(f"an alignment of {alignment!r}, which is no power of two")
     start = -(-cursor.position // alignment) * alignment
-    return GgufHeader(cursor.file, cursor.size, cursor.order == ">", fields, _placed(cursor, found, start, alignment))
+    placed = _placed(cursor, found, start, alignment)
+    return GgufHeader(cursor.file, cursor.size, cursor.order == ">", fields, pairs, placed)
 
 
 def _value(cursor: "_Cursor", key: str) -> Any:

@@ -34,6 +34,8 @@ def test_what_a_header_says(tmp_path: Path) -> None:
         "llama.embedding_length": 64,  # what stands behind an array that is stepped over
     }
     assert not header.big_endian
+    stored = (tmp_path / "m.gguf").read_bytes()
+    assert [stored[slice(*place)] for place in header.pairs.values()] == [ARCHITECTURE, TOKENS, HEADS, SCORES, SIZE]
     [tensor] = header.tensors
     assert (tensor.name, tensor.shape, tensor.kind, header.size - tensor.offset) == ("a.weight", (2, 4), 0, 32)
 

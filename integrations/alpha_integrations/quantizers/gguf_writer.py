@@ -1,7 +1,6 @@
 """A GGUF file with the types of a plan, made from another GGUF file; llama.cpp runs it."""
 
-import math
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,13 @@ from alpha_callbacks.errors import MissingExtraError, PlanError
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.write_model import Rounding, refused
 from alpha_integrations import ggml_rounding
+from alpha_integrations.quantizers.gguf_file import SourceTensor, before_weights, metadata, padding, read_source
 from alpha_integrations.quantizers.gguf_importance import importance_matrix
 from alpha_integrations.quantizers.gguf_names import MXFP4, TIES, TensorType, tensor_types
 from alpha_integrations.quantizers.model_folder import whole_folder
 
 _TARGET = _EXTRA = "gguf"
 _NAME = "model.gguf"
-_MADE_ANEW = (
-    "general.architecture",
-    "general.alignment",
-    "general.file_type",
-    "general.quantization_version",
-    "split.",
-)
 _FLOATS = ("F32", "F16", "BF16")
 
 
@@ -45,42 +38,34 @@ def write(model: Path, plan: Plan, output_dir: Path, rounding: Rounding | None =
         raise refused(_TARGET, rounding, "has nearest and imatrix")
     wanted = tensor_types(plan)
     try:
-        import gguf
+        import gguf  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(f"{_TARGET}: writing a file", _EXTRA) from error
     with whole_folder(output_dir) as folder:
-        reader = _open(_single_file(model))
-        _require_whole(reader, model)
-        tensors = {str(tensor.name): tensor for tensor in reader.tensors}
+        file = _single_file(model)
+        header, tensors = read_source(file)
         _check(wanted, tensors)
         kinds = {name: _kind(tensor, wanted.get(name)) for name, tensor in tensors.items()}
         matrix, notes = dict[str, Any](), tuple[str, ...]()
         if rounding is not None:
-            matrix, notes = importance_matrix(_single_file(model), plan, rounding)
-        architecture = str(reader.get_field("general.architecture").contents())
-        with closing(gguf.GGUFWriter(folder / _NAME, architecture)) as writer:
-            _copy_fields(reader, writer)
-            for name, tensor in tensors.items():
-                shape = [int(size) for size in reversed(tensor.shape)]
-                stored = gguf.quant_shape_to_byte_shape(shape, kinds[name])
-                writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), kinds[name])
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-            lost = dict[str, int]()
-            for name, tensor in tensors.items():  # one at a time, so that memory is one tensor
-                data, lost[name] = _data(tensor, kinds[name], matrix.get(name))
-                writer.write_tensor_data(data)
+            matrix, notes = importance_matrix(file, plan, rounding)
+        lost = dict[str, int]()
+        with (folder / _NAME).open("wb") as out:
+            out.write(before_weights(metadata(header), [(tensors[name].place, kind) for name, kind in kinds.items()]))
+            for name, kind in kinds.items():  # one at a time, so that memory is one tensor
+                data, lost[name] = _data(tensors[name], kind, matrix.get(name))
+                out.write(data)
+                out.write(padding(data.nbytes))
     return (*notes, *_notes(wanted, tensors, {name: count for name, count in lost.items() if count}))
 
 
-def _kind(tensor: Any, found: TensorType | None) -> Any:
+def _kind(tensor: SourceTensor, found: TensorType | None) -> Any:
     import gguf
 
-    return gguf.GGMLQuantizationType[found.kind.upper()] if found else tensor.tensor_type
+    return gguf.GGMLQuantizationType[found.kind.upper()] if found else tensor.kind
 
 
-def _data(tensor: Any, kind: Any, importance: Any) -> tuple[Any, int]:
+def _data(tensor: SourceTensor, kind: Any, importance: Any) -> tuple[Any, int]:
     """Return the bytes of a tensor in a type, shape (..., bytes of a row), and how many weights too small scales lose.
 
     Raises:
@@ -88,9 +73,9 @@ def _data(tensor: Any, kind: Any, importance: Any) -> tuple[Any, int]:
     """
     import gguf
 
-    if kind == tensor.tensor_type:
-        return tensor.data.view(np.uint8), 0
-    values = gguf.dequantize(tensor.data, tensor.tensor_type)
+    if kind == tensor.kind:
+        return tensor.data(), 0
+    values = gguf.dequantize(tensor.data(), tensor.kind)
     if importance is None and kind.name.lower() not in ggml_rounding.CODE_BITS:
         with np.errstate(over="ignore", invalid="ignore"):
             data = gguf.quantize(values, kind).view(np.uint8)
@@ -98,7 +83,7 @@ def _data(tensor: Any, kind: Any, importance: Any) -> tuple[Any, int]:
         rows = values.reshape(-1, values.shape[-1])
         if not ggml_rounding.holds(rows).all():
             raise PlanError(
-                f"{tensor.name}: expected finite weights below 1e10 for {kind.name}, got others. Keep it at bf16."
+                f"{tensor.place.name}: expected finite weights below 1e10 for {kind.name}, got others. Keep it at bf16."
             )
         data = ggml_rounding.rounded(rows, kind, importance).reshape(*values.shape[:-1], -1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -106,21 +91,13 @@ def _data(tensor: Any, kind: Any, importance: Any) -> tuple[Any, int]:
     held = bool(np.isfinite(decoded).all())
     if not held and (kind.name not in _FLOATS or np.isfinite(values).all()):
         raise PlanError(
-            f"{tensor.name}: expected weights that {kind.name} holds, with scales in fp16, got up to "
+            f"{tensor.place.name}: expected weights that {kind.name} holds, with scales in fp16, got up to "
             f"{np.abs(values).max():.3g}, which becomes inf or nan. Keep it at bf16."
         )
     block = gguf.GGML_QUANT_SIZES[kind][0]
     empty = ~decoded.reshape(-1, block).any(axis=1)  # a 0 beside others that are none is rounding as ever
-    return data, int(np.count_nonzero(values.reshape(-1, block)[empty])) if empty.any() else 0
-
-
-def _open(file: Path) -> Any:
-    import gguf
-
-    try:
-        return gguf.GGUFReader(str(file))
-    except (ValueError, OSError, IndexError, KeyError) as error:
-        raise PlanError(f"{file}: expected a whole GGUF file, got {error}.") from error
+    lost = int(np.count_nonzero(values.reshape(-1, block)[empty])) if empty.any() else 0
+    return np.ascontiguousarray(data), lost
 
 
 def _single_file(model: Path) -> Path:
@@ -139,18 +116,7 @@ def _single_file(model: Path) -> Path:
     return files[0]
 
 
-def _require_whole(reader: Any, model: Path) -> None:
-    """Check that a file is not one of those that a model was split into: it would give a part of the model."""
-    split = reader.get_field("split.count")
-    count = int(split.contents()) if split else 1
-    if count > 1:
-        raise PlanError(
-            f"{model}: expected a whole model, got one of the {count} files that it was split into. Merge them with "
-            "`llama-gguf-split --merge` and scan the result."
-        )
-
-
-def _check(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> None:
+def _check(wanted: Mapping[str, TensorType], tensors: Mapping[str, SourceTensor]) -> None:
     absent = [name for name in wanted if name not in tensors]
     if absent:
         raise PlanError(
@@ -158,7 +124,7 @@ def _check(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> None:
             "Make the plan from a scan of this file."
         )
     for name, found in wanted.items():
-        columns, planned = int(tensors[name].shape[0]), found.choice.in_features
+        columns, planned = tensors[name].place.shape[-1], found.choice.in_features
         if columns != planned:
             raise PlanError(
                 f"{name}: expected {planned} columns as in the plan, got {columns}. "
@@ -166,26 +132,16 @@ def _check(wanted: dict[str, TensorType], tensors: dict[str, Any]) -> None:
             )
 
 
-def _copy_fields(reader: Any, writer: Any) -> None:
-    import gguf
-
-    for name, field in reader.fields.items():
-        if name.startswith(("GGUF.", *_MADE_ANEW)):
-            continue
-        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, field.contents(), field.types[0], sub_type=inner)
-    writer.add_file_type(gguf.LlamaFileType.GUESSED)  # a mix has no name
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-
-
-def _notes(wanted: dict[str, TensorType], tensors: dict[str, Any], lost: dict[str, int]) -> tuple[str, ...]:
+def _notes(
+    wanted: Mapping[str, TensorType], tensors: Mapping[str, SourceTensor], lost: Mapping[str, int]
+) -> tuple[str, ...]:
     notes = []
     if lost:
         notes.append(
             f"{sum(lost.values()):,} weights of {len(lost)} tensors are so small that they became 0 in the file, with "
             f"all that share their scale, e.g. of {next(iter(lost))}."
         )
-    kinds = {str(tensors[name].tensor_type.name) for name in wanted}
+    kinds = {str(tensors[name].kind.name) for name in wanted}
     if quantized := sorted(kinds.difference(_FLOATS)):
         notes.append(
             f"The source held {', '.join(quantized)}: that quantization error stays, even in tensors now stored with "

@@ -18,6 +18,7 @@ from alpha_callbacks.planning.write_model import Rounding, write_model
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.weights.layer_names import block_index
 from tests.conftest import REPOSITORY
+from tests.support.gguf_files import write_gguf
 from tests.support.plan_examples import plan_of
 from tests.support.tiny_gguf import write_tiny_gguf
 
@@ -242,6 +243,19 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         write_model(tmp_path / "m.gguf", plan(**PLAN), tmp_path / "out", "gguf")
 
 
+def test_numbers_with_the_highest_byte_first(tmp_path: Path) -> None:
+    source = write_gguf(tmp_path / "m.gguf", {"blk.0.ffn_up.weight": np.ones((96, 64), np.float32)}, big_endian=True)
+    with pytest.raises(PlanError, match=r"m\.gguf: expected the lowest byte first, got the highest first"):
+        write_model(source, plan(blk__0__ffn_up="gguf_q8_0"), tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_ends_early(source: Path, tmp_path: Path) -> None:
+    source.write_bytes(source.read_bytes()[:-100])
+    with pytest.raises(PlanError, match=r"expected a whole GGUF file, got \d+ of 256 bytes of output_norm\.weight"):
+        write_model(source, plan(**PLAN), tmp_path / "out", "gguf")
+
+
 def test_one_of_several_files_is_no_model(tmp_path: Path) -> None:
     part = tmp_path / "model-00001-of-00002.gguf"
     writer = gguf.GGUFWriter(part, "llama")
@@ -271,14 +285,14 @@ def test_llama_cpp_runs_a_mix(smollm2: Path, tmp_path: Path) -> None:
     choices = [replace(layer, precision=planned(layer)) for layer in layers_of(weights)]
     write_model(smollm2, Plan(tuple(choices)), tmp_path / "out", "gguf")
     file = tmp_path / "out" / "model.gguf"
-    after = tensors(file)
+    after = {weight.layer_name: weight for weight in open_checkpoint(file).inventory(AnalysisOptions()).weights}
     kinds = {"gguf_mxfp4": "MXFP4", "mxfp4_floor": "MXFP4", "bf16": "BF16", "fp16": "F16"}
     for choice, weight in zip(choices, weights, strict=True):
-        tensor = after[choice.tied_to or choice.layer_name]
-        assert tensor.tensor_type.name == kinds.get(choice.precision, choice.precision.removeprefix("gguf_").upper())
+        tensor = after[choice.layer_name]
+        assert tensor.stored_dtype == kinds.get(choice.precision, choice.precision.removeprefix("gguf_").upper())
         if choice.layer_name.endswith("attn_k") and choice.precision != "mxfp4_floor":
-            source = weight.rows(0, weight.out_features)
-            assert torch.equal(values(tensor), choice.format.round_trip(source, float(source.abs().max())).float())
+            source, rows = (each.rows(0, weight.out_features) for each in (weight, tensor))
+            assert torch.equal(rows, choice.format.round_trip(source, float(source.abs().max())).float())
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.cpuparams.n_threads = 64, 1, False, 1
