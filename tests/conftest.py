@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alpha_callbacks.weights.weight import Weight
 from scripts.make_smollm2_folder import FOLDER
+from tests.support import warm
 
 settings.register_profile("alpha", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("alpha")
@@ -35,6 +36,12 @@ LONGEST = ("distributed", "report", "analysis/test_golden.py", "test_examples.py
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let fuzzing take longer than in CI, whose 8 minutes are for all tests."""
     parser.addoption("--fuzz-seconds", type=float, default=8.0, help="of tests/fuzz, all formats together")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the workers of `-n` share the process that forks programs: it imports everything once."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        warm.share()
 
 
 @pytest.hookimpl(wrapper=True)

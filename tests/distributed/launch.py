@@ -14,6 +14,8 @@ TORCH = (
     "torch.distributed.fsdp",
     "torch.distributed.tensor.parallel",
     "alpha_callbacks.training.monitor",
+    "alpha_callbacks.sinks.csv_sink",
+    "pandas",
 )
 
 

@@ -88,7 +88,7 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
 def examine(name: str) -> dict[str, Any]:
     rank = {"tp": 0, "2d": RANK // 2}.get(name, RANK)  # those of one tensor-parallel group see the same batch
     bare = MAKERS[name]()
-    said: dict[str, Any] = {"bare": train(bare, 3, rank=rank), "untouched": [], "looks": []}
+    said: dict[str, Any] = {"bare": train(bare, 2, rank=rank), "untouched": [], "looks": []}
     model = MAKERS[name]()
     with Monitor(OPTIONS, sinks=[], on_error="raise", output_dir=FOLDER / "none") as monitor, analysed() as names:
 
@@ -101,7 +101,7 @@ def examine(name: str) -> dict[str, Any]:
             said["looks"].append([step, snapshot.reused, sorted(names), gathers[0]])
             return said.setdefault("first", alphas(snapshot.table)) and alphas(snapshot.table)
 
-        said["losses"] = train(model, 3, look, rank=rank)
+        said["losses"] = train(model, 2, look, rank=rank)
         said["same_end"] = fingerprint(model)["held"] == fingerprint(bare)["held"]
         change(model, "layers.1.mlp.up_proj")
         said["last"] = look(40)

@@ -12,10 +12,12 @@ from tests.distributed.worker import Tiny, measured
 
 pytest.importorskip("lightning.pytorch")
 
+LIGHTNING = ("lightning.pytorch", "alpha_callbacks.training.lightning_callback")
+
 
 @pytest.mark.parametrize(("name", "processes"), [("sharded", 2), ("fork", 1)])
 def test_checkpoints_are_analysed_on_both_ranks(name: str, processes: int, tmp_path: Path) -> None:
-    launch("lightning_worker.py", tmp_path, name, processes=processes, imports=(*TORCH, "lightning.pytorch"))
+    launch("lightning_worker.py", tmp_path, name, processes=processes, imports=(*TORCH, *LIGHTNING))
     told = [json.loads((tmp_path / f"told_{rank}.json").read_text()) for rank in range(2)]
     (file,) = (tmp_path / "run").rglob("*.ckpt")
     model = nn.ModuleDict({"net": Tiny()})

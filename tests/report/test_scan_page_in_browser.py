@@ -41,10 +41,20 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     return Scan(table, report_html(folder, table))
 
 
+ALPHAS = "v=alpha&p=fp32"  # the address of the map with alphas of the finest precision, not errors of a low-bit format
+
+
 @pytest.fixture
 def it(scan: Scan) -> Iterator[Opened]:
-    """The open page with alphas of the finest precision, and no error of a low-bit format, in its map."""
-    with opened(scan.html, address="v=alpha&p=fp32") as page:
+    """The open page with alphas in its map; charts are drawn where the test brings them into view."""
+    with opened(scan.html, address=ALPHAS, charts=False) as page:
+        yield page
+
+
+@pytest.fixture
+def drawn(scan: Scan) -> Iterator[Opened]:
+    """The same page with all of its charts."""
+    with opened(scan.html, address=ALPHAS) as page:
         page.page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
         yield page
 
@@ -61,19 +71,19 @@ def focused(it: Opened) -> str:
     return str(it.page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent"))
 
 
-def test_sections(it: Opened) -> None:
-    assert it.page.locator(".card-head h2").all_inner_texts() == [
+def test_sections(drawn: Opened) -> None:
+    assert drawn.page.locator(".card-head h2").all_inner_texts() == [
         "Plan", "Findings", "Map", "Experts", "Formats", "Layers", "Estimators", "Distribution", "Recommendation",
         "Coverage", "Reproduce",
     ]  # fmt: skip
-    text = it.text()
+    text = drawn.text()
     assert "36\nmatrices" in text and "tiny & <b>model</b>" in text
     assert "Tails are heaviest in" in text and "int4_g32 (8 bits per weight)" in text
     assert "Policy alphaq: the cost of AlphaQ" in text and "budget: 4.5." in text
-    planned = it.page.locator("#plan .plan-cell:not(.none)")
+    planned = drawn.page.locator("#plan .plan-cell:not(.none)")
     assert planned.count() == 2 and "int4_g32" in str(planned.first.get_attribute("title"))
     assert "alpha-hill scan" in text and "1,024 MiB" in text
-    assert it.page.locator("#distribution-plot .trace").count() == 5, "of the error that the reference does not have"
+    assert drawn.page.locator("#distribution-plot .trace").count() == 5, "of the error that the reference does not have"
 
 
 def test_estimators_by_choice(it: Opened, scan: Scan) -> None:
@@ -161,11 +171,11 @@ def test_a_cell_opens_its_layer(it: Opened, scan: Scan) -> None:
     assert it.page.locator("#panel").is_hidden()
 
 
-def test_no_button_sends_a_chart_away(it: Opened) -> None:
+def test_no_button_sends_a_chart_away(drawn: Opened) -> None:
     """plotly.js 4 has one that does, unless it is told not to."""
-    it.page.locator(CELL).click()
-    it.page.wait_for_selector("#panel .modebar-btn")
-    labels = it.page.locator(".modebar-btn").evaluate_all("found => found.map(button => button.ariaLabel)")
+    drawn.page.locator(CELL).click()
+    drawn.page.wait_for_selector("#panel .modebar-btn")
+    labels = drawn.page.locator(".modebar-btn").evaluate_all("found => found.map(button => button.ariaLabel)")
     assert set(labels) == {"Download plot as a PNG", "Zoom", "Pan", "Zoom in", "Zoom out", "Reset axes"}
 
 
@@ -213,9 +223,9 @@ def test_keyboard(it: Opened) -> None:
     assert it.page.inner_text("#panel-title") == "../../x"
 
 
-def test_everything_that_can_be_pressed_has_a_name(it: Opened) -> None:
-    it.page.locator(CELL).click()
-    nameless = it.page.evaluate(
+def test_everything_that_can_be_pressed_has_a_name(drawn: Opened) -> None:
+    drawn.page.locator(CELL).click()
+    nameless = drawn.page.evaluate(
         "[...document.querySelectorAll('button, [role=gridcell], select, input, [role=img]')]"
         ".filter(e => !(e.ariaLabel || e.getAttribute('aria-label') || e.textContent.trim())).length"
     )
@@ -314,18 +324,18 @@ def test_dark_and_light(scan: Scan) -> None:
         assert luma(it, "body", "backgroundColor") > 0.9
 
 
-def test_a_name_is_text_everywhere(it: Opened) -> None:
+def test_a_name_is_text_everywhere(drawn: Opened) -> None:
     """`opened` asserts that none of them ran."""
-    it.page.locator("#layer-table input").fill("script")
-    it.page.locator("#layer-table tbody button").click()
-    assert it.page.inner_text("#panel-title") == NASTY
-    it.page.keyboard.press("Escape")
-    choose(it, "#distribution-tools", "category")
-    for details in it.page.locator("details summary").all():
+    drawn.page.locator("#layer-table input").fill("script")
+    drawn.page.locator("#layer-table tbody button").click()
+    assert drawn.page.inner_text("#panel-title") == NASTY
+    drawn.page.keyboard.press("Escape")
+    choose(drawn, "#distribution-tools", "category")
+    for details in drawn.page.locator("details summary").all():
         details.click()
-    assert it.page.locator("img[src=x]").count() == 0
-    assert NASTY in it.page.inner_text("#coverage") and NASTY in it.page.inner_text("#reproduce")
-    assert it.page.locator("a[href^=javascript]").count() == 0
+    assert drawn.page.locator("img[src=x]").count() == 0
+    assert NASTY in drawn.page.inner_text("#coverage") and NASTY in drawn.page.inner_text("#reproduce")
+    assert drawn.page.locator("a[href^=javascript]").count() == 0
 
 
 def test_numbers_in_the_page_are_those_of_the_table(it: Opened, scan: Scan) -> None:
@@ -440,16 +450,16 @@ def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan) -> Non
         assert it.page.locator("#map-tools [aria-checked=true]").all_inner_texts() == ["relative error", "int4_g32"]
 
 
-def test_on_paper_all_is_there_and_then_as_before(it: Opened) -> None:
-    it.page.set_viewport_size({"width": 400, "height": 800})
+def test_on_paper_all_is_there_and_then_as_before(drawn: Opened) -> None:
+    drawn.page.set_viewport_size({"width": 400, "height": 800})
     wide = "document.documentElement.scrollWidth"
-    it.until(f"{wide} === 400")  # a phone shows it without scrolling sideways
-    it.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
-    rows, folded = it.page.locator("#layer-table tbody tr"), it.page.locator("details:not([open])")
+    drawn.until(f"{wide} === 400")  # a phone shows it without scrolling sideways
+    drawn.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
+    rows, folded = drawn.page.locator("#layer-table tbody tr"), drawn.page.locator("details:not([open])")
     assert (rows.count(), folded.count()) == (36, 0)
-    assert it.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 960]
-    assert it.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
-    it.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert drawn.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 960]
+    assert drawn.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
+    drawn.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert rows.count() == 25 and folded.count() > 0
-    it.until(f"{wide} === 400")
-    assert it.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    drawn.until(f"{wide} === 400")
+    assert drawn.page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -4,7 +4,9 @@ import csv
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from alpha_callbacks.planning.plan import Choice, Plan
 from alpha_callbacks.planning.plan_json import write_plan
@@ -20,6 +22,23 @@ SHARED = "model.layers.0.mlp.down_proj"
 
 def example(folder: Path) -> Table:
     """Return a table of 3 blocks with curves, experts, a nasty name, lost rows; and write what lies beside it."""
+    table, files = _example()
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return table
+
+
+@cache
+def _example() -> tuple[Table, dict[str, bytes]]:
+    with TemporaryDirectory() as folder:
+        table = _made(Path(folder))
+        paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return table, {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def _made(folder: Path) -> Table:
     made = made_up(folder, blocks=3, shrink=32)
     shared = next(one.alpha for one in made if (one.layer_name, one.precision) == (SHARED, "fp32"))
     rows = [_changed(one, shared) for one in made]

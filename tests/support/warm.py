@@ -1,5 +1,7 @@
 """Python programs as forks of one process that holds their heavy imports, so that a start costs no seconds.
 
+The workers of `-n` share that process: what one of them has had imported is there for the others.
+
 A program finds its own arguments, environment, folder and output, and ends as an interpreter does. Only what a package
 did when it was imported is done already: programs that are about imports, about variables that are read then, or about
 the memory of a whole process are started by `subprocess`.
@@ -12,7 +14,9 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,9 +38,11 @@ COMMAND = (
     "alpha_callbacks.planning.recommend",
     "typer._adapters",
     "rich.progress",
+    "pandas",
     "plotly.offline",
 )
 GOODBYE = 20.0  # seconds that the process that forks has to end
+ADDRESS = "ALPHA_TESTS_WARM"  # variable: the socket of the process that forks, for the workers of `-n`
 PR_SET_PDEATHSIG = 1  # of prctl: the signal that a process gets when its parent ends
 
 
@@ -125,28 +131,44 @@ def run_code(code: str, *arguments: object, anew: Sequence[str] = ()) -> subproc
 
 
 class _Parent:
-    """The process that forks; it ends with this one, whose pipe it reads."""
+    """The process that forks; it ends with the one that started it, whose pipe it reads."""
 
-    process: Any = None
+    process: Any = None  # where it was started here
+    folder: Any = None
+    connection: Any = None
     asked = 0  # number of the last request
 
 
-def _ask(**request: Any) -> Any:
-    if _Parent.process is None:
+def share() -> None:
+    """Start the process that forks, for this process and for those that it starts."""
+    _Parent.folder = tempfile.TemporaryDirectory()
+    address = str(Path(_Parent.folder.name) / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
         path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "integrations")])
         _Parent.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm"],
+            [sys.executable, "-m", "tests.support.warm", str(listener.fileno())],
             cwd=REPOSITORY,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            pass_fds=[listener.fileno()],
         )
-        atexit.register(_end)
+    os.environ[ADDRESS] = address
+    atexit.register(_end)
+
+
+def _ask(**request: Any) -> Any:
+    if _Parent.connection is None:
+        if ADDRESS not in os.environ:
+            share()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(os.environ[ADDRESS])
+        _Parent.connection = connection.makefile("rw", encoding="utf-8")
     _Parent.asked += 1
-    _Parent.process.stdin.write(json.dumps([_Parent.asked, request]) + "\n")
-    _Parent.process.stdin.flush()
-    for line in _Parent.process.stdout:
+    _Parent.connection.write(json.dumps([_Parent.asked, request]) + "\n")
+    _Parent.connection.flush()
+    for line in _Parent.connection:
         number, answer = json.loads(line)
         if number == _Parent.asked:  # an earlier one was not waited for: Ctrl-C, a time limit of the test
             return answer
@@ -162,28 +184,71 @@ def _end() -> None:
     except subprocess.TimeoutExpired:  # such as a data loader's worker, which was forked from here and still lives
         _Parent.process.kill()
         _Parent.process.wait()
+    _Parent.folder.cleanup()
 
 
-def _serve() -> None:
+class _Client:
+    """A process that asks for programs."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.unread = b""
+        self.programs: set[int] = set()
+
+    def requests(self) -> list[tuple[int, Any]]:
+        """Return what has come: number and request of each."""
+        received = self.connection.recv(2**20)
+        if not received:
+            raise EOFError
+        *lines, self.unread = (self.unread + received).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def ended(self, pid: int) -> int | None:
+        """Return the exit code of a program, or None while it runs."""
+        found, status = os.waitpid(pid, os.WNOHANG)
+        self.programs.discard(found)
+        return os.waitstatus_to_exitcode(status) if found else None
+
+
+def _serve(listener: socket.socket) -> None:
     """Answer requests; in a forked process, return when its program has ended."""
-    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    owner = open(os.dup(0), "rb", buffering=0)  # noqa: SIM115  (says nothing until it ends)
     _redirect(0, os.devnull, os.O_RDONLY)
     os.dup2(2, 1)  # imports may print
-    for line in requests:
-        number, request = json.loads(line)
-        if "ended" in request:
-            pid, status = os.waitpid(request["ended"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        else:
-            _prepare(request["imports"])
-            answer = os.fork()
-            if answer == 0:
-                requests.close()
-                answers.close()
-                return _become(request)
-        answers.write(json.dumps([number, answer]) + "\n")
-        answers.flush()
-    return None
+    selector = selectors.DefaultSelector()
+    selector.register(owner, selectors.EVENT_READ)
+    selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is owner:
+                return None
+            if key.fileobj is listener:
+                connection, _ = listener.accept()
+                selector.register(connection, selectors.EVENT_READ, _Client(connection))
+                continue
+            client: _Client = key.data
+            try:
+                requests = client.requests()
+            except (EOFError, OSError):
+                selector.unregister(client.connection)
+                client.connection.close()
+                for pid in client.programs:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                continue
+            for number, request in requests:
+                if "ended" in request:
+                    answer = client.ended(request["ended"])
+                else:
+                    _prepare(request["imports"])
+                    answer = os.fork()
+                    if answer == 0:
+                        for each in [*selector.get_map().values()]:
+                            each.fileobj.close()  # type: ignore[union-attr]
+                        selector.close()
+                        return _become(request)
+                    client.programs.add(answer)
+                client.connection.sendall(json.dumps([number, answer]).encode() + b"\n")
 
 
 def _prepare(imports: Sequence[str]) -> None:
@@ -228,4 +293,4 @@ def _redirect(descriptor: int, path: str, flags: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(socket.socket(fileno=int(sys.argv[1])))
