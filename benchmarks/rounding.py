@@ -6,7 +6,8 @@
     python -m benchmarks.rounding        # about a quarter of an hour of one core
 
 Every linear layer but lm_head is rounded to one format, to nearest and by its inputs on another text (16,384 tokens of
-byte-llama, of the others 4,096). KL is measured on the same tokens for both, with the interval of their difference over
+byte-llama, of the others 4,096); GPTQ of the small models also block by block, each by the inputs that the rounded
+blocks before it give. KL is measured on the same tokens for both, with the interval of their difference over
 blocks of tokens, and the relative errors of all weights. Writes rounding.txt and rounding.csv into benchmarks/results.
 """
 
@@ -26,6 +27,7 @@ from alpha_callbacks.evaluation.language_model import load_language_model
 from alpha_callbacks.evaluation.paired import paired_difference
 from alpha_callbacks.precisions.gptq_rounding import gptq_codes
 from alpha_callbacks.precisions.registry import get_precision
+from alpha_callbacks.weights.layer_names import block_index
 from benchmarks import byte_llama, texts
 from benchmarks.result_lines import run_models
 from scripts.fetch_real_weights import GENSIM, SMOLLM2, fetch
@@ -43,7 +45,7 @@ class Line:
     Attributes:
         model: its name.
         format: of every linear layer but lm_head.
-        way: "gptq" or "imatrix".
+        way: "gptq", "gptq in turn" (the inputs of a block are those that the rounded ones before it give) or "imatrix".
         text: its name.
         nearest: KL(base || rounded to nearest), nats a token.
         kl: the same, rounded by inputs.
@@ -78,6 +80,7 @@ class Subject:
     calibration: Tensor
     judged: Mapping[str, Tensor]
     formats: tuple[str, ...] = (*INTEGERS, *TYPES)
+    in_turn: bool = True  # GPTQ block by block too, with as many passes over the text
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Linear]:
@@ -101,6 +104,23 @@ def by_gptq(subject: Subject, layers: Mapping[str, nn.Linear], formats: list[str
             assert encoding is not None
             codes = gptq_codes(layers[layer].weight, products, encoding, scale_dtype=torch.bfloat16)
             made[name][layer] = codes.weight()
+    return made
+
+
+def by_gptq_in_turn(
+    subject: Subject, layers: Mapping[str, nn.Linear], formats: list[str]
+) -> dict[str, dict[str, Tensor]]:
+    """Return what `by_gptq` does, with the inputs of each block gathered after the blocks before it were rounded."""
+    blocks: dict[int | None, dict[str, nn.Linear]] = {}
+    for name, layer in layers.items():
+        blocks.setdefault(block_index(name), {})[name] = layer
+    originals = {name: layer.weight.clone() for name, layer in layers.items()}
+    made: dict[str, dict[str, Tensor]] = {name: {} for name in formats}
+    for name in formats:
+        for block in blocks.values():
+            made[name].update(by_gptq(subject, block, [name])[name])
+            put(block, made[name])
+        put(layers, originals)
     return made
 
 
@@ -135,9 +155,9 @@ def judge(subject: Subject) -> Iterator[Line]:
     layers = layers_of(subject.model)
     fit = {n for n in subject.formats if all(get_precision(n).fits(layer.in_features) for layer in layers.values())}
     integers, types = ([n for n in group if n in fit] for group in (INTEGERS, TYPES))
-    ways: list[tuple[str, dict[str, dict[str, Tensor]]]] = [
-        ("gptq", by_gptq(subject, layers, integers)), ("imatrix", by_importance(subject, layers, types)),
-    ]  # fmt: skip
+    ways = [("gptq", by_gptq(subject, layers, integers)), ("imatrix", by_importance(subject, layers, types))]
+    if subject.in_turn:
+        ways.append(("gptq in turn", by_gptq_in_turn(subject, layers, integers)))
     originals = {name: layer.weight.clone() for name, layer in layers.items()}
     for text, windows in subject.judged.items():
         base: list[Tensor] = []
@@ -201,7 +221,7 @@ def subjects(cache: Path, tokens: int, names: list[str]) -> Iterator[Subject]:
             loaded = load_language_model(place(), dtype="fp32")
             calibration = loaded.windows_of(texts.long_calibration(), tokens=CALIBRATION)
             windows = {name: loaded.windows_of(text, tokens=tokens) for name, text in judged.items()}
-            yield Subject(title, loaded.model, calibration, windows, formats)
+            yield Subject(title, loaded.model, calibration, windows, formats, in_turn=key == "tiny")
 
 
 def main() -> None:
@@ -221,7 +241,7 @@ def main() -> None:
 def shown(line: Line) -> str:
     """Return a line as text."""
     return (
-        f"{line.model:14} {line.format:12} {line.way:8} {line.text:5} KL {line.nearest:.5f} -> {line.kl:.5f}  "
+        f"{line.model:14} {line.format:12} {line.way:12} {line.text:5} KL {line.nearest:.5f} -> {line.kl:.5f}  "
         f"{line.difference:+.5f} [{line.low:+.5f}, {line.high:+.5f}]  error "
         f"{line.error_nearest:.4f} -> {line.error:.4f} ({line.tokens} tokens)"
     )

@@ -64,7 +64,7 @@ class CausalModel:
         try:
             with _quiet(self.library):
                 yield
-        except (OSError, ValueError, KeyError, ImportError, _config_error()) as error:
+        except (OSError, ValueError, KeyError, ImportError, NotImplementedError, _config_error()) as error:
             first = str(error).strip().partition("\n")[0]
             raise CheckpointError(f"{self.source}: expected {what}, as transformers loads it, got {first}") from error
 

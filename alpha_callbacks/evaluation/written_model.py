@@ -41,8 +41,7 @@ def written_model(source: str | Path, of: LanguageModel) -> Callable[[], nn.Modu
         with torch.device("meta"):
             empty = found.library.AutoModelForCausalLM.from_config(config)
     _require_same_parameters(found, empty, of)
-    if not found.gguf_file:
-        _require_decoded(found, found.checkpoint.decoded())
+    _require_decoded(found, found.checkpoint.decoded())
     first = next(of.model.parameters())
     family, dtype, device = type(empty), first.dtype, str(first.device)
 

@@ -110,3 +110,31 @@ def test_the_rounding_by_inputs_is_the_committed_output() -> None:
             else:
                 assert float(row["high"]) < 0
     assert not measured
+    kl = {(row["model"], row["format"], row["text"], row["way"]): float(row["kl"]) for row in rows}
+    turns = [value / kl[(*key[:3], "gptq")] for key, value in kl.items() if key[3] == "gptq in turn"]
+    assert len(turns) == 8 and max(turns) < 1.06 and sum(turn < 1 for turn in turns) == 6
+
+
+def test_the_formats_of_llama_cpp_are_the_committed_output() -> None:
+    lines, rows = rows_of("Formats of llama.cpp", "ggml_types.csv")
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    kl = {(row["format"], row["way"], row["model"], row["text"]): float(row["kl"]) for row in rows}
+    cells = [(model, text) for model in models for text in ("docs", "news")]
+    assert lines[0][3:] == [f"{model}, {text}" for model, text in cells]
+    for _, name, way, *printed in lines[1:]:
+        for cell, text in zip(cells, printed, strict=True):
+            expected = kl.pop((name.strip("`"), way, *cell), None)
+            assert text == ("–" if expected is None else f"{expected:.4f}"), (name, way, cell)
+    assert not kl
+
+
+def test_what_the_page_claims_of_them_holds() -> None:
+    _, rows = rows_of("Formats of llama.cpp", "ggml_types.csv")
+    for model, text in {(row["model"], row["text"]) for row in rows}:
+        kl = {(r["format"], r["way"]): float(r["kl"]) for r in rows if (r["model"], r["text"]) == (model, text)}
+        plain = kl["int4_g32", "nearest"]
+        best = min(value for (_, way), value in kl.items() if way == "nearest")
+        assert kl["gguf_q4_k", "nearest"] == best and best < 0.6 * plain
+        assert 0.59 * plain < kl["gguf_iq4_nl", "nearest"] < 0.67 * plain
+        assert 0.78 * plain < kl["gguf_q4_0", "nearest"] < 0.85 * plain
+        assert 0.9 * plain < kl["nf4", "nearest"] < 1.1 * plain and kl["mxfp4", "nearest"] > 1.3 * plain
