@@ -19,6 +19,7 @@ EXCEPTIONS = {
     ("--output", "help"): "each writes something else",
     ("--plan", "type"): "evaluate takes several",
     ("--plan", "help"): "evaluate takes several",
+    ("--plan", "required"): "evaluate may have --against instead",
     ("--format", "required"): "export has nothing else to say",
     ("--format", "default"): "quantize writes checkpoints, the others configs",
     ("--format", "help"): "quantize writes checkpoints, the others configs",
