@@ -19,8 +19,14 @@ from torch import nn
 
 from alpha_callbacks import AnalysisOptions, Monitor, Plots, scan
 
-COMMANDS = ("recommend scanned", "compare scanned -p bf16,int4 -o compared", "history run", "report scanned")
-COMMANDS += ("merge scanned -o merged --no-plots", "scan --help")
+COMMANDS = (
+    "recommend scanned",
+    "compare scanned -p bf16,int4 -o compared",
+    "history run",
+    "report scanned",
+    "merge scanned -o merged --no-plots",
+    "scan --help",
+)
 HERE = Path(__file__).parents[1]
 
 

@@ -241,7 +241,7 @@ def memory(weights: Sequence[Weight], workers: int) -> int:
 
 
 def check(folders: dict[int, Path], longest: float, cores: int) -> Costs:
-    """Print costs, predictions and scans; return the costs at full size."""
+    """Print costs, predictions and scans as they come; return the costs at full size."""
     measured: dict[int, tuple[list[Weight], Costs]] = {}
 
     def at(scale: int) -> tuple[list[Weight], Costs]:
@@ -249,10 +249,10 @@ def check(folders: dict[int, Path], longest: float, cores: int) -> Costs:
             costs: Costs = alone(measure_costs, folders[scale], cores)
             measured[scale] = open_checkpoint(folders[scale]).inventory(AnalysisOptions()).weights, costs
             print_costs(scale, costs)
+            print_head()
         return measured[scale]
 
     first, second = folders
-    lines = []
     for workers in _counts(cores):
         for scale in (first, second):
             weights, costs = at(scale)
@@ -260,19 +260,25 @@ def check(folders: dict[int, Path], longest: float, cores: int) -> Costs:
             if course.seconds <= longest:
                 break
         ends, worked, took = alone(scanned, folders[scale], workers)
-        lines.append(
+        print(
             f"{workers:7} {f'1/{scale}':>6} | {course.seconds:9.1f} {max(ends):9.1f} {course.seconds / max(ends):6.2f} "
             f"| {course.busy:9.1f} {worked:9.1f} {course.busy / worked:6.2f} "
             f"| {course.tail / course.seconds:9.0%} {tail(ends, workers) / max(ends):9.0%} "
-            f"| {memory(weights, workers) / 1e9:8.2f} {took / 1e9:9.2f}"
+            f"| {memory(weights, workers) / 1e9:8.2f} {took / 1e9:9.2f}",
+            flush=True,
         )
-        print(f"... scanned with {workers} of {cores} cores", flush=True)
+    return measured[first][1]
+
+
+def print_head() -> None:
+    """Print what stands above the lines of real scans, one of which follows as soon as it is done."""
     print("\nReal scans, one thread for each worker: seconds from the first matrix begun to the last one done; CPU")
     print("seconds; share of the tail, in which fewer matrices than workers are left; GB beside the process itself")
     print(f"{'':14} | {'seconds':>26} | {'CPU seconds':>26} | {'tail':>19} | {'GB':>18}")
-    print("workers  width " + 2 * "| predicted  measured  ratio " + "| predicted  measured | reckoned  measured")
-    print("\n".join(lines), flush=True)
-    return measured[first][1]
+    print(
+        "workers  width " + 2 * "| predicted  measured  ratio " + "| predicted  measured | reckoned  measured",
+        flush=True,
+    )
 
 
 def print_costs(scale: int, costs: Costs) -> None:

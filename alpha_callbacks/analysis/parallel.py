@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -18,6 +19,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.crew import Crew
 from alpha_callbacks.utils.device_streams import enter_stream
 from alpha_callbacks.utils.machine import cpu_threads, device_memory
+from alpha_callbacks.utils.one_thread import same_for_new_threads
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
@@ -66,7 +68,6 @@ def analyze_weights(
         SourceError: the weights can be read no further; the layers that were at work are finished and yielded first.
     """
     parallelism = parallelism or choose_parallelism(weights, device=options.device)
-    default_threads = torch.get_num_threads()
     numbers = iter(range(parallelism.workers))
 
     def begin() -> None:
@@ -76,7 +77,8 @@ def analyze_weights(
 
     task = partial(_timed, options=options, stop=stop, spectra_of=spectra_of, earlier=earlier)
     pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
-    try:
+    with same_for_new_threads(), ExitStack() as ended:
+        ended.callback(pool.shutdown, wait=False, cancel_futures=True)
         order = sorted(weights, key=predicted_cost, reverse=True)
         todo, lost = iter(ahead(order)), list[SourceError]()
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
@@ -91,9 +93,6 @@ def analyze_weights(
                     yield result
         if lost:
             raise lost[0]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        torch.set_num_threads(default_threads)  # the number for new threads is one for the process
 
 
 def _timed(

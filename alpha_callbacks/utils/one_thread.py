@@ -1,9 +1,13 @@
-"""One CPU thread for what more of them would change or slow down."""
+"""How many CPU threads torch uses: one for what more would change or slow down; for others as many as before."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_lock = threading.Lock()
+_for_new: list[int] = []  # the number to be put back, once for each analysis at work
 
 
 @contextmanager
@@ -21,3 +25,20 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def same_for_new_threads() -> Iterator[None]:
+    """Leave the number that new threads begin with, which workers set as they set their own, as it was.
+
+    It is one for the process: of several analyses side by side the last to end puts back what the first found.
+    """
+    with _lock:
+        _for_new.append(_for_new[0] if _for_new else torch.get_num_threads())
+    try:
+        yield
+    finally:
+        with _lock:
+            number = _for_new.pop()
+            if not _for_new:
+                torch.set_num_threads(number)

@@ -119,6 +119,24 @@ def test_the_callers_threads_are_left_alone() -> None:
     assert seen == [before]
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_two_analyses_side_by_side_leave_the_number_for_new_threads_as_it_was() -> None:
+    first, seen = analyze_weights(weights(30, 40), OPTIONS, Parallelism(1, 1)), list[int]()
+    next(first)
+
+    def beside() -> None:  # as in another Monitor's background: begins after the workers of the first, ends after it
+        second = analyze_weights(weights(30, 40), OPTIONS, Parallelism(1, 1))
+        next(second)
+        list(first)
+        list(second)
+
+    for work in (beside, lambda: seen.append(torch.get_num_threads())):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert seen == [2] and torch.get_num_threads() == 2
+
+
 def test_stopping_early_leaves_no_work_behind() -> None:
     earlier = set(threading.enumerate())  # those of other tests may still be ending
     results = analyze_weights(weights(*[60] * 30), OPTIONS, Parallelism(1, 1))
