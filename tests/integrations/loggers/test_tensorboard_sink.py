@@ -201,15 +201,20 @@ def test_text_has_the_errors_of_the_lowest_format() -> None:
 
 
 def test_charts_of_the_first_the_last_and_every_nth_state(tmp_path: Path) -> None:
-    for end, steps in (("checkpoint", [0, 3, 4]), ("end", [0, 3, 4])):
-        with writer_in(tmp_path / end) as writer:
+    cases: list[tuple[Any, Any, list[int]]] = [
+        ("checkpoint", str, [0, 3, 4]), ("end", str, [0, 3, 4]), ("checkpoint", lambda step: step > 0, [0, 3]),
+        ("end", lambda step: True, [0]),
+    ]  # fmt: skip
+    for i, (end, table_of, steps) in enumerate(cases):
+        with writer_in(tmp_path / str(i)) as writer:
             (sink,) = find_tensorboard(Host(tmp_path, (writer,), images=3), asked=False)
             for step in range(5):
-                event: Any = end if step == 4 else "checkpoint"
-                sink.log(replace(snapshot(step), event=event))
+                state = snapshot(step)
+                table = replace(state.table, model=str(table_of(step)))  # the same charts are not logged again
+                sink.log(replace(state, table=table, event=end if step == 4 else "checkpoint"))
             sink.close()
             sink.close()
-        found = read(tmp_path / end)
+        found = read(tmp_path / str(i))
         assert [event.step for event in found.Images("alpha_hill_bars/attn_q")] == steps
 
 
@@ -497,7 +502,7 @@ def test_the_real_server_shows_what_the_table_holds(tmp_path: Path) -> None:
     with writer_in(tmp_path / "logs" / "run") as writer:
         (sink,) = find_tensorboard(Host(tmp_path, (writer,)), asked=False)
         sink.log(snapshot(100, table))
-        sink.log(snapshot(200, table))
+        sink.log(snapshot(200, replace(table, model="later")))
         sink.close()
     with server(tmp_path / "logs") as fetch:
         last = {"run": "run", "tag": "alpha_hill.outside/lm_head.bf16"}  # written last
