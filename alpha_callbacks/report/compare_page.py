@@ -114,7 +114,7 @@ def _data(comparison: Comparison, kinds: Sequence[str]) -> dict[str, Any]:
         "null_a": packed([a.alpha_null for _, a, _ in pairs], "f8"),
         "null_b": packed([b.alpha_null for _, _, b in pairs], "f8"),
         "spread": packed([pair.spread for pair, _, _ in pairs]),
-        "tail": [pair.tails.replace(" ", "\N{NO-BREAK SPACE}") for pair, _, _ in pairs],
+        "tail": [pair.tails for pair, _, _ in pairs],
         "others": _others(comparison, [pair for pair, _, _ in pairs]),
         "error": packed([pair.delta_error for pair, _, _ in pairs]),
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from alpha_callbacks.foreign_text import visible
 from alpha_callbacks.planning.plan import Plan
 from alpha_callbacks.planning.plan_curve import CurvePoint
 from alpha_callbacks.planning.plan_curve_files import PlanScore, plan_files, read_curve, read_scores, scores_of
@@ -92,10 +93,11 @@ def _view(name: str, plan: Plan, table: Table, scores: tuple[PlanScore, ...]) ->
 def _tiles(name: str, plan: Plan, scores: tuple[PlanScore, ...]) -> list[Tile]:
     before = 2 * plan.numel
     decided = [choice for choice in plan.choices if choice.budgeted]
+    but = f" but {visible(', '.join(plan.uncounted))} and what shares it" if plan.uncounted else ""
     tiles = [
         Tile(
             f"{sized(before)} → {sized(plan.nbytes)}",
-            f"all matrices, at 16 bits and planned ({plan.nbytes / before:.0%})",
+            f"all matrices{but}, at 16 bits and planned ({plan.nbytes / before:.0%})",
         ),
         Tile(f"{plan.average_bits():.3f} bits", f"per weight, over the {len(decided)} matrices that are decided about"),
         Tile(f"{plan.average_bits(budgeted=False):.3f} bits", f"per weight, over all {len(plan.choices)} matrices"),

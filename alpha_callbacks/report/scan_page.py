@@ -219,5 +219,5 @@ def _pairs(content: object) -> list[tuple[str, str]]:
 
 def _text(value: object) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(str, value))
-    return "–" if value is None else str(value)
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None or value == "" else str(value)

@@ -20,8 +20,9 @@ NAMES = (
 
 @pytest.fixture
 def comparison() -> Comparison:
-    a = table((*NAMES, "only.here"), ("fp32",))
-    b = Table.from_rows([replace(r, alpha=r.alpha + 0.1 * math.sin(i)) for i, r in enumerate(a)][:-1], ("fp32",))
+    a = Table.from_rows([replace(r, tail="clear") for r in table((*NAMES, "only.here"), ("fp32",))], ("fp32",))
+    changed = [replace(r, alpha=r.alpha + 0.1 * math.sin(i), tail="doubtful") for i, r in enumerate(a)]
+    b = Table.from_rows(changed[:-1], ("fp32",))
     failed = row(NAMES[2], "fp32", 1.0, status="failed", reason=f"SolverError: {NASTY}")
     rows = [failed if r.layer_name == failed.layer_name else r for r in b]
     return compare(a, Table.from_rows(rows, ("fp32",)), labels=("base", NASTY))
@@ -32,6 +33,7 @@ def test_everything_works_offline_and_a_name_does_nothing(comparison: Comparison
         shown = it.text()
         assert "11\nlayers compared" in shown and "2\nlayers not compared" in shown
         assert "only in base" in shown and "SolverError" in shown
+        assert "clear\N{NO-BREAK SPACE}→\N{NO-BREAK SPACE}doubtful" in shown and "xa0" not in shown
         assert it.page.locator(".js-plotly-plot").count() == 3
         rows = it.page.locator("#compare-table tbody tr")
         assert rows.count() == 11

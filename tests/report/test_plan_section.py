@@ -47,6 +47,17 @@ def test_plans_come_first_with_sizes_and_sentences(planned: tuple[Path, Table]) 
     assert json.dumps(section.data, allow_nan=False)
 
 
+def test_a_size_names_the_table_that_it_leaves_out(planned: tuple[Path, Table], tmp_path: Path) -> None:
+    folder, table = planned
+    section = plan_section(folder, table)
+    assert section is not None and section.html.count("all matrices, at 16 bits and planned") == 2
+    first = table.layers[0].first.layer_name
+    tied = [replace(row, tied_to="embed<b>") if row.layer_name == first else row for row in table]
+    write_recommendation(recommend(Table.from_rows(tied, table.precisions)), tmp_path / "tied")
+    section = plan_section(tmp_path / "tied", table)
+    assert section is not None and "all matrices but embed&lt;b&gt; and what shares it, at 16 bits" in section.html
+
+
 def test_measured_divergence_of_plans_as_they_are_now(planned: tuple[Path, Table]) -> None:
     folder, table = planned
     plan = recommend(table, RecommendOptions(avg_bits=5.0)).plan

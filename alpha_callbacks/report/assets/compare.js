@@ -140,7 +140,7 @@
       size("/ spread", (i) => delta(i) / numbers.spread[i], 2, {text: (i) => AH.signed(delta(i) / numbers.spread[i], 2)}),
       size("ratio A", VALUES.ratio.a, 4),
       size("ratio B", VALUES.ratio.b, 4),
-      ...(source.tail.some(Boolean) ? [{title: "tail", value: (i) => source.tail[i] || "–"}] : []),
+      ...(source.tail.some(Boolean) ? [{title: "tail", value: (i) => source.tail[i].replaceAll(" ", "\u00a0") || "–"}] : []),
       ...source.others.flatMap(({name, alpha_a, alpha_b, moved}) => {
         const a = AH.unpack(alpha_a), b = AH.unpack(alpha_b);
         return [

@@ -1,7 +1,7 @@
 "use strict";
 /* The map: one cell per block and category; layers outside blocks as tiles below it. */
 (() => {
-  const L = AH.layers, READABLE = 35, MANY = 4; // pixels that a cell needs for its text; layers without quartiles
+  const L = AH.layers, ROOMY = 35, READABLE = 29, MANY = 4; // pixels that a cell needs for its text, and without "%"; layers without quartiles
   const HATCHED = ["alpha", "alpha_ratio"]; // what a tail must be clear for
   const [heat, strip] = [document.getElementById("heat"), document.getElementById("strip")];
   const [legend, note] = [document.getElementById("map-legend"), document.getElementById("map-note")];
@@ -91,7 +91,11 @@
       const line = grid[row].filter(Boolean);
       return key === "Home" ? elements.indexOf(line[0]) : key === "End" ? elements.indexOf(line.at(-1)) : null;
     });
-    new ResizeObserver(() => heat.classList.toggle("tight", (elements[0]?.offsetWidth || 0) < READABLE)).observe(heat);
+    new ResizeObserver(() => {
+      const width = elements[0]?.offsetWidth || 0;
+      heat.classList.toggle("narrow", width < ROOMY);
+      heat.classList.toggle("tight", width < READABLE);
+    }).observe(heat);
   }
 
   function buildStrip() {
@@ -126,7 +130,8 @@
       element.classList.toggle("bounded", known && !finite);
       const place = element.querySelector(".outside-value");
       const short = finite ? metric.short(value) : known ? (/^[≤0]/.test(text) ? "≤" : "·") : AH.words.labels.lost;
-      (place || element).textContent = place ? text : short;
+      const [number, unit] = (place ? text : short).split(/(?=%$)/);
+      (place || element).replaceChildren(unit ? AH.el("span", {}, number, AH.el("span", {class: "unit", text: unit})) : number);
       element.title = element.ariaLabel = `${where}: ${metric.title} ${text} at ${L.precisions[p]}${unsure ? (layers.length > 1 ? ", no clear tail" : `, ${AH.tails[tails[0]]}`) : ""}`;
     }
     heat.setAttribute("aria-label", `${metric.title} at ${L.precisions[p]}, categories down, blocks across`);
