@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts import gallery
 from tests.conftest import REPOSITORY
 
 markdown = pytest.importorskip("markdown")
@@ -43,6 +44,15 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_something_is_named_and_shown() -> None:
     assert "pytest tests/" in (REPOSITORY / "docs/trust.md").read_text(encoding="utf-8")
     assert sum(map(len, SHOWN.values())) >= 4
+
+
+def test_the_gallery_shows_what_its_program_makes() -> None:
+    page = (REPOSITORY / "docs/gallery.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"images/gallery/(\w+)\.png", page))
+    kept = {path.stem: path.stat().st_size for path in gallery.PICTURES.iterdir()}
+    made = {*gallery.SHOTS, *gallery.CARDS, *gallery.FILES}
+    assert shown == set(kept) and made == {name for name in kept if not name.startswith("before_")} - {"wandb"}
+    assert sum(kept.values()) < 1.5e6
 
 
 @pytest.mark.parametrize("page", [page for page, shown in SHOWN.items() if shown], ids=name)

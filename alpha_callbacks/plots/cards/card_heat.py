@@ -91,5 +91,7 @@ def _short(cell: Cell, value: Value, unit: float) -> Cell:
     """Return a cell with a text short enough for a card."""
     if not math.isfinite(cell.value):
         return Cell(math.nan, "≤" if cell.text.startswith("≤") else cell.text)
-    form = {"drift": "+.1f", "relative_error": ".2g", "relative_size": ".3g"}.get(value, ".2f")
-    return replace(cell, text=f"{cell.value / unit:{form}}")
+    number = cell.value / unit
+    error = ".2g" if abs(number) < 1 else ".1f"  # errors near 10 % differ in their third digit
+    form = {"drift": "+.1f", "relative_error": error, "relative_size": ".3g"}.get(value, ".2f")
+    return replace(cell, text=f"{number:{form}}")
