@@ -1,5 +1,6 @@
 import io
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -370,11 +371,11 @@ def test_unknown_format_is_refused_before_anything_is_drawn(tmp_path: Path) -> N
 
 
 def test_draw_all_writes_every_chart(tmp_path: Path) -> None:
-    table = computed(2)
+    table = computed(1)
     seen: list[tuple[int, int]] = []
-    paths = draw_all(table, tmp_path, max_layers_per_plot=5, on_progress=lambda *step: seen.append(step))
+    paths = draw_all(table, tmp_path, max_layers_per_plot=3, on_progress=lambda *step: seen.append(step))
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
-    layers = [f"individual_layers/layer_{i:03d}_{name}.png" for i, name in enumerate(names(2), start=1)]
+    layers = [f"individual_layers/layer_{i:03d}_{name}.png" for i, name in enumerate(names(1), start=1)]
     categories = [f"category_{name}.png" for name in ("attn_q", "attn_k", "mlp_up", "mlp_down", "lm_head")]
     heat = [f"heatmap_alpha_{name}.png" for name in (*THREE, "ratio_fp32")]
     rest = ["combined_batch_1.png", "combined_batch_2.png", "alpha_distribution_by_precision.png"]
@@ -441,15 +442,15 @@ def test_no_pyplot_and_no_plots_on_import(tmp_path: Path) -> None:
         from alpha_callbacks.tables.table import Row, Table
         both = ("fp32", "bf16")
         rows = [Row("fc", "other", None, 9, 9, "fp32", "", p, "ok", alpha=3.0, alpha_null=6.0) for p in both]
-        paths = draw_all(Table.from_rows(rows, both), Path({str(tmp_path)!r}), formats=("png", "pdf", "svg"))
-        assert len(paths) == 3 * 7, paths
+        paths = draw_all(Table.from_rows(rows, both), Path({str(tmp_path)!r}), formats=("svg",))
+        assert len(paths) == 7, paths
         from alpha_callbacks.plots.cards.draw_cards import draw_cards
         from tests.support.chart_tables import computed
         assert len(draw_cards(computed(2))) == 7
         from alpha_callbacks.comparison.comparison import compare
         from alpha_callbacks.plots.draw_comparison import draw_comparison
         from tests.support.rows import table
-        draw_comparison(compare(table(), table(shift=1)), Path({str(tmp_path)!r}))
+        draw_comparison(compare(table(), table(shift=1)), Path({str(tmp_path)!r}), formats=("png", "pdf"))
         import torch
         from alpha_callbacks import plot_esd, plot_hill
         plot_esd(torch.rand(50), shape=(50, 60)), plot_hill(torch.rand(50), shape=(50, 60))
@@ -508,7 +509,8 @@ def test_experts_without_alpha_are_grey_and_told() -> None:
 
 
 def test_a_mixture_is_drawn_by_expert_too(tmp_path: Path) -> None:
-    table = Table.from_rows([row for row in mixture() if row.precision == "fp32"], ("fp32",))
+    few = [row for row in mixture() if row.precision == "fp32" and re.search(r"s\.[01]\..*\.[012]\.", row.layer_name)]
+    table = Table.from_rows(few, ("fp32",))  # of two blocks, three experts each
     seen: list[tuple[int, int]] = []
     paths = draw_all(table, tmp_path, on_progress=lambda *step: seen.append(step))
     assert {"experts_alpha_fp32.png", "experts_alpha_ratio_fp32.png"} <= {path.name for path in paths}
@@ -521,6 +523,7 @@ def test_a_cell_of_experts_has_their_quartiles() -> None:
     assert any("median [quartiles] of up to 9 layers per cell" in text for text in words(figure))
 
 
+@pytest.mark.usefixtures("blank_charts")
 def test_of_many_layers_those_that_stand_out_have_charts(tmp_path: Path) -> None:
     rows = [
         replace(make_row(f"layers.{b}.fc", p, 4.0 + 0.01 * b + 0.001 * (p == "nf4") * (b == 20)), relative_error=0.1)
