@@ -30,7 +30,10 @@ DEVICE = os.environ.get("ALPHA_CALLBACKS_DEVICE", "cpu")  # what the tests of so
 CACHE = Path(os.environ.get("ALPHA_CALLBACKS_CACHE", REPOSITORY / ".cache" / "real_weights"))
 
 # What takes longest is begun first, so that no worker is left with a long module while the others have nothing to do.
-LONGEST = ("distributed", "report", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation")
+LONGEST = (
+    "distributed", "report", "analysis/test_golden.py", "test_examples.py", "training", "scanning", "evaluation",
+    "plots", "fuzz", "test_other_systems.py", "cli/test_help_text.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
