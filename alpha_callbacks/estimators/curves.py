@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,11 +32,12 @@ def hill_curve(evals: np.ndarray, ks: Sequence[int], *, threshold: Threshold = "
         return np.where(np.isfinite(sums) & (sums > 0), 1 + k / sums, np.nan)
 
 
-def hill_sizes(n: int, *, points: int, k: int | None = None) -> list[int]:
+@lru_cache(maxsize=64)  # the experts of a model all have the same
+def hill_sizes(n: int, *, points: int, k: int | None = None) -> tuple[int, ...]:
     """Return tail sizes to draw alpha at: from 2 to two thirds of the spectrum, evenly in log k, and k itself."""
     last = max(1, min(n - 1, round(n * 2 / 3)))
     sizes = {*np.unique(np.geomspace(min(2, last), last, points).round().astype(int)).tolist()}
-    return sorted(sizes | ({k} if k is not None and 1 <= k < n else set()))
+    return tuple(sorted(sizes | ({k} if k is not None and 1 <= k < n else set())))
 
 
 @dataclass(frozen=True)

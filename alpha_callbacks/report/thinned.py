@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,11 @@ def thin(evals: np.ndarray, *, k: int, threshold: Threshold) -> Curve:
     )
 
 
-def ranks(n: int) -> list[int]:
+@lru_cache(maxsize=64)
+def ranks(n: int) -> tuple[int, ...]:
     """Return the ranks whose eigenvalues are kept, from 1: the largest ones all, then evenly in log rank."""
     top = min(TOP, n)
-    return sorted({*range(1, top + 1), *np.geomspace(top, n, RANK_POINTS).round().astype(int).tolist()})
+    return tuple(sorted({*range(1, top + 1), *np.geomspace(top, n, RANK_POINTS).round().astype(int).tolist()}))
 
 
 def curve_columns(table: Table, spectra: Spectra) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def test_no_alpha_where_the_tail_is_flat_or_reaches_zero() -> None:
 @given(st.integers(2, 5000), st.integers(2, 200), st.integers(1, 6000))
 def test_sizes_are_tail_sizes_and_have_k(n: int, points: int, k: int) -> None:
     sizes = hill_sizes(n, points=points, k=k)
-    assert sizes == sorted(set(sizes)) and sizes[0] >= 1 and sizes[-1] <= n - 1
+    assert list(sizes) == sorted(set(sizes)) and sizes[0] >= 1 and sizes[-1] <= n - 1
     assert k >= n or k in sizes
 
 
