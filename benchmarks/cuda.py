@@ -102,11 +102,9 @@ def main() -> None:
         print(f"bare fp64   all {matrices}: {bare(shapes):.2f} s", flush=True)
         weights = open_checkpoint(folder).inventory(AnalysisOptions()).weights
         rows_of(weights[:8], AnalysisOptions(device=DEVICE))  # libraries start, and a clock that had slowed down
-        for solver in ("exact", "fast"):
-            for workers in (None, 1) if solver == "exact" else (None,):
-                options = AnalysisOptions(device=DEVICE, solver=solver)
-                found = scanned(folder, Path(name) / f"{solver}-{workers}", options, workers)
-                print(f"scan {solver:6} fp32,fp16,bf16, workers {workers or 'default'}: {found}", flush=True)
+        for workers in (None, 1):
+            found = scanned(folder, Path(name) / f"exact-{workers}", AnalysisOptions(device=DEVICE), workers)
+            print(f"scan exact  fp32,fp16,bf16, workers {workers or 'default'}: {found}", flush=True)
         print(f"peak resident memory {peak_memory() / 1e9:.2f} GB", flush=True)
         some = [weight for weight in weights if ".layers.0." in weight.layer_name]
         for precisions in (("fp32",), AnalysisOptions().precisions, LOW_BIT, SIX):
@@ -116,19 +114,16 @@ def main() -> None:
         same = [r.rows for r in sorted(analyze_weights(some, AnalysisOptions(device=DEVICE), alone), key=str)]
         again = [r.rows for r in sorted(analyze_weights(some, AnalysisOptions(device=DEVICE)), key=str)]
         print(f"one block   same bits with one worker: {same == again}", flush=True)
-        for solver in ("exact", "fast"):
-            options = AnalysisOptions(precisions=LOW_BIT, solver=solver)  # type: ignore[arg-type]
-            here, took = rows_of(some, options)
-            there, _ = rows_of(some, replace(options, device=DEVICE))
-            worst = max(abs(there[key].alpha / here[key].alpha - 1) for key in here)
-            agree = all(
-                there[key].status == row.status and there[key].method == row.method for key, row in here.items()
-            )
-            print(
-                f"one block   {solver}, {','.join(LOW_BIT)} on the CPU: {took:.2f} s; alphas differ by at most "
-                f"{worst:.1e}, statuses and methods are {'the same' if agree else 'NOT the same'}",
-                flush=True,
-            )
+        options = AnalysisOptions(precisions=LOW_BIT)
+        here, took = rows_of(some, options)
+        there, _ = rows_of(some, replace(options, device=DEVICE))
+        worst = max(abs(there[key].alpha / here[key].alpha - 1) for key in here)
+        agree = all(there[key].status == row.status and there[key].method == row.method for key, row in here.items())
+        print(
+            f"one block   exact, {','.join(LOW_BIT)} on the CPU: {took:.2f} s; alphas differ by at most {worst:.1e}, "
+            f"statuses and methods are {'the same' if agree else 'NOT the same'}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

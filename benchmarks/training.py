@@ -39,7 +39,6 @@ HOOKS = [name for name in vars(L.Callback) if name.startswith("on_") or name in 
 STALL = 0.002  # seconds; no hook that measures nothing takes as long
 OPTIONS: dict[str, dict[str, Any]] = {
     "synchronous": {},
-    "synchronous, fast": {"solver": "fast"},
     "background": {"background": True},
     "sync, TensorBoard": {"sinks": ["csv", "tensorboard"]},
     "bg., TensorBoard": {"sinks": ["csv", "tensorboard"], "background": True},

@@ -108,11 +108,15 @@ class Answers:
     def _error_bound(self, error: QuantizationError) -> float:
         """Return the proved bound on the change of alpha, from that of the stored matrix, that this error can make."""
         solved, earlier = self._stored, self._earlier
-        if earlier is None:
-            return self.matrix.estimator.error_bound(solved.spectrum.evals, solved.fit, error.change, solved.stored)
+        found, fit = solved.spectrum, solved.fit
         # The bound falls with each eigenvalue and grows with alpha: this is that of the worst spectrum enclosed.
-        worst = replace(earlier.fit, alpha=earlier.high)
-        return self.matrix.estimator.error_bound(earlier.lower, worst, error.change, solved.stored)
+        if earlier is not None:
+            lower, fit = earlier.lower, replace(fit, alpha=earlier.high)
+        elif found.enclosure is not None:
+            lower, fit = found.enclosure.lower, replace(fit, alpha=fit.alpha * (1 + found.accuracy))
+        else:
+            lower = found.evals
+        return self.matrix.estimator.error_bound(lower, fit, error.change, solved.stored)
 
     def _proved(self, precision: Precision) -> Answer | None:
         """Return the answer without a decomposition of its own; None where nothing could be proved."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from alpha_callbacks.analysis.enclosed_fit import enclosed_fit
 from alpha_callbacks.analysis.quantization_error import through
 from alpha_callbacks.analysis.short_side import short_side_blocks
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix, TailFit
@@ -91,21 +92,12 @@ def certified(
 def _fitted(
     values: RitzValues, rest: Tensor, count: int, estimator: Estimator, stored: StoredMatrix, solver: str
 ) -> Certified | None:
-    squares = values.frobenius_norm**2
-    low, high = estimator.alpha_range(values.lower[:count], values.upper, stored)
-    # A status is certain only where both ends of the enclosure have it.
-    fits = [
-        estimator.fit(torch.cat([ends, rest.clamp(max=float(ends[-1]))]), squares, stored)
-        for ends in map(_descending, (values.lower, values.upper, values.estimate))
-    ]
-    fit, evals = fits[-1], torch.cat([_descending(values.estimate), rest.clamp(max=float(values.estimate.min()))])
-    if any(each.status != "ok" for each in fits):
+    leading = values.estimate.clamp(min=0).sort(descending=True).values
+    evals = torch.cat([leading, rest.clamp(max=float(leading[-1]))])
+    lower = values.lower[:count]
+    found = enclosed_fit(evals, lower, values.upper, values.frobenius_norm**2, estimator, stored)
+    if found is None:
         return None
-    bound = max(high - fit.alpha, fit.alpha - low) * (1 + 1e-9)  # of differences that are computed
-    if not math.isfinite(bound):
-        return None
-    return Certified(Spectrum(evals, values.frobenius_norm, solver), fit, bound, low, high, values.lower[:count])
-
-
-def _descending(values: Tensor) -> Tensor:
-    return values.clamp(min=0).sort(descending=True).values
+    return Certified(
+        Spectrum(evals, values.frobenius_norm, solver), found.fit, found.bound, found.low, found.high, lower
+    )

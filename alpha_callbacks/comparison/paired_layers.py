@@ -7,7 +7,6 @@ from alpha_callbacks.estimators.spread import TWO_SIDED
 from alpha_callbacks.tables.table import Row
 
 SAME = 1e-11  # relative; below it two exact alphas are equal: a results CSV carries 12 digits of each
-_FAST = 2e-5  # relative error of alpha from the fp32 solver
 
 
 @dataclass(frozen=True)
@@ -132,4 +131,4 @@ class PairedLayers:
 
 def _error(row: Row) -> float:
     proved = 0.0 if math.isnan(row.alpha_error_bound) else row.alpha_error_bound
-    return max(proved, abs(row.alpha) * (_FAST if row.solver == "gram_fp32" else SAME))
+    return max(proved, abs(row.alpha) * SAME)

@@ -73,8 +73,6 @@ class Hill:
         if math.log(top / x_min) <= tail.spread_floor:  # surely degenerate
             return ""
         log_sum = float((evals[: tail.anchor] / x_min).log().sum())
-        if 2 * tail.anchor * rounding.own * rounding.eps > rounding.goal * log_sum:
-            return f"the tail is so flat that {rounding.name} does not resolve it"
         if rounding_spread(evals, tail.anchor, units=rounding.units, eps=rounding.eps) > rounding.goal * log_sum:
             return f"threshold eigenvalue is {x_min / top:.1g} of the largest, below what {rounding.name} resolves"
         return ""

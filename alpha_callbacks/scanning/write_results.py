@@ -111,7 +111,7 @@ def write_all(
     model = model_name(str(record.get("source", directory)))
     table = Table.from_rows(rows, tuple(options["precisions"]), model)
     results_csv.write_results(table, directory / results_csv.RESULTS)
-    results_csv.write_summary(table, directory / results_csv.SUMMARY, solver=options["solver"])
+    results_csv.write_summary(table, directory / results_csv.SUMMARY)
     write_further(table, directory)
     uncharted, drawn = 0, list[Path]()
     if plots.formats:

@@ -68,7 +68,7 @@ class CsvSink:
         folder = self._directory / f"step_{snapshot.step:08d}"
         try:
             results_csv.write_results(snapshot.table, folder / results_csv.RESULTS)
-            results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY, solver=snapshot.solver)
+            results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY)
             write_further(snapshot.table, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # no half of a state

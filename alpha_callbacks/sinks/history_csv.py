@@ -8,7 +8,7 @@ from alpha_callbacks.sinks.alert import rules_by_row
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.csv_lines import csv_rows, csv_text
 from alpha_callbacks.tables.history_columns import HEADER, LATER, ROW_COLUMNS
-from alpha_callbacks.tables.results_csv import cell, digits_of
+from alpha_callbacks.tables.results_csv import DIGITS, cell
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.own_logger import own_logger
 
@@ -166,8 +166,7 @@ def _lines(snapshot: Snapshot) -> list[list[Any]]:
         for row in layer.rows:
             line = [snapshot.step, cell(snapshot.epoch, 12), snapshot.event]
             line += [
-                cell(value(row), 3 if name == "alpha_error_bound" else digits_of(row))
-                for name, value in ROW_COLUMNS.items()
+                cell(value(row), 3 if name == "alpha_error_bound" else DIGITS) for name, value in ROW_COLUMNS.items()
             ]
             line += [cell(layer.drift(row.precision, table.reference), 4)]
             line += [cell(layer.drift_bound(row.precision, table.reference), 3)]

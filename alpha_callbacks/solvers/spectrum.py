@@ -3,29 +3,23 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
-from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
+from alpha_callbacks.solvers.gram import fp32_products_are_fp32
+from alpha_callbacks.solvers.gram_of_blocks import Blocks, ScaledBlocks, gram_of, safe_shift
+from alpha_callbacks.solvers.proved_single import Enclosure, Proof, solve_in_single
 from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
 from alpha_callbacks.solvers.tridiagonal import available
-from alpha_callbacks.utils.crew import in_order
 from alpha_callbacks.utils.one_thread import one_thread
 
-_MANY = 128  # eigenvalues from which on fp32 spares time; the errors of fewer do not average out
-# On CUDA, torch solves up to 512 in fp32 by Jacobi rotations, and each value is off by up to 6e-5 of itself (H200).
-_MANY_ON_DEVICE = 513
-Blocks = Callable[[], Iterator[Tensor]]
+SINGLE = "gram_fp32"  # the name of what fp32 arithmetic has solved
 
-_SAFE_EXPONENT = {
-    torch.float32: 40,
-    torch.float64: 400,
-}  # |log2 max|w|| up to which squares neither over- nor underflow
+_MANY = 768  # eigenvalues from which on fp32 and its proof take less time than fp64
 
 
 @dataclass(frozen=True)
@@ -35,14 +29,12 @@ class Rounding:
     Attributes:
         name: of that way.
         units: error of one eigenvalue in units of eps * lambda_1.
-        own: error of one eigenvalue in units of eps times itself, beside that.
         eps: relative spacing of the arithmetic.
         goal: relative error that a result made from them may have.
     """
 
     name: str
     units: float
-    own: float
     eps: float
     goal: float
 
@@ -62,8 +54,9 @@ class Spectrum:
         evals: shape (n,), float64, CPU, descending, >= 0; squared singular values (unit: weight squared).
         frobenius_norm: ||W||_F, from the entries.
         solver: the rung that passed all checks: "gram_fp32", "gram_fp64" or "svd_fp64".
-        accuracy: relative error of alpha to reckon with beyond fp64 rounding (2e-5 for gram_fp32).
+        accuracy: relative error of alpha to reckon with beyond fp64 rounding; proved.
         top: eigenvectors of the largest eigenvalues, where they were wanted and could be had.
+        enclosure: of the leading eigenvalues, where they come from fp32.
     """
 
     evals: Tensor
@@ -71,44 +64,31 @@ class Spectrum:
     solver: str
     accuracy: float = 0.0
     top: TopSpace | None = None
+    enclosure: Enclosure | None = None
 
 
 @dataclass(frozen=True)
 class _Rung:
-    """One way to get the eigenvalues, tried in order.
+    """One way to get the eigenvalues in fp64, tried in order.
 
     Attributes:
         name: stored with the result.
-        dtype: arithmetic.
         anywhere: True if it may run on the accelerator.
         units: rounding of one eigenvalue in units of eps * lambda_1. Not a worst case: the errors of many eigenvalues
-            average out. Seen in fp32 on spikes and power laws: 0.03 or less where lambda_1 is large enough to matter.
-        own: rounding of one eigenvalue in units of eps times itself, which is what flat tails feel. Seen in fp32 on
-            noise and nearly orthogonal matrices of 128 to 320: an alpha off by 9 of such units in all eigenvalues.
+            average out.
         goal: relative error of alpha that it must reach by that estimate, else the next rung is taken.
-        sum_tolerance: allowed relative gap between sum(evals) and ||W||_F^2.
     """
 
     name: str
-    dtype: torch.dtype
     anywhere: bool
     units: float
-    own: float
     goal: float
-    sum_tolerance: float
-
-    @property
-    def eps(self) -> float:
-        """Relative spacing of the arithmetic."""
-        return torch.finfo(self.dtype).eps
 
 
-_GRAM_FP32 = _Rung("gram_fp32", torch.float32, True, units=0.03, own=8, goal=2e-5, sum_tolerance=1e-4)
-# The goal. Seen on real weights: 8.1e-6 (AMD), 1.2e-5 (Intel).
-_ACCURACY = {torch.float32: 2e-5}
-_GRAM_FP64 = _Rung("gram_fp64", torch.float64, True, units=0.1, own=0, goal=1e-10, sum_tolerance=1e-10)
-_GRAM_FP64_CPU = _Rung("gram_fp64", torch.float64, False, units=0.1, own=0, goal=1e-10, sum_tolerance=1e-10)
-_SVD_FP64 = _Rung("svd_fp64", torch.float64, False, units=0, own=0, goal=math.inf, sum_tolerance=1e-10)
+_GRAM_FP64 = _Rung("gram_fp64", True, units=0.1, goal=1e-10)
+_GRAM_FP64_CPU = _Rung("gram_fp64", False, units=0.1, goal=1e-10)
+_SVD_FP64 = _Rung("svd_fp64", False, units=0, goal=math.inf)
+_SUM_TOLERANCE = 1e-10  # relative gap between the sum of eigenvalues and ||W||_F^2
 
 
 def spectrum(
@@ -120,6 +100,7 @@ def spectrum(
     solver: Solver,
     device: str,
     wanted: Wanted | None = None,
+    proof: Proof | None = None,
 ) -> Spectrum:
     """Return all eigenvalues of B^T B, B the blocks of all parts stacked.
 
@@ -129,10 +110,11 @@ def spectrum(
         n: number of eigenvalues.
         unresolved: decides whether the Gram matrix is good enough; the solver knows no tail.
         absmax: largest |entry|, finite and > 0; decides whether squares need scaling to stay in range.
-        solver: "exact" (fp64) or "fast" (fp32 where it is good to 2e-5 and spares time).
+        solver: "exact" (fp64) or "fast" (fp32 where it is proved to be good enough, and spares time).
         device: torch device that computes.
         wanted: how many eigenvectors to return in `top`; None: the values alone. They come from the fp64 Gram matrix on
             the CPU, with NumPy's LAPACK.
+        proof: what "fast" has to prove; without it, and where NumPy's LAPACK cannot be had, it is "exact".
 
     Raises:
         SolverError: no rung passed its checks; says what each one found.
@@ -140,8 +122,14 @@ def spectrum(
     refusals = []
     if not vectors_possible(device):
         wanted = None
-    fast = solver == "fast" and wanted is None and n >= (_MANY if _on_cpu(device) else _MANY_ON_DEVICE)
-    for rung in _ladder(fast, device):
+    if solver == "fast" and proof is not None and n >= _MANY and vectors_possible(device):
+        try:
+            if fp32_products_are_fp32(on_cpu=True):
+                evals, frobenius_sq, enclosure = solve_in_single(parts, n, proof, absmax)
+                return Spectrum(evals, math.sqrt(frobenius_sq), SINGLE, enclosure=enclosure)
+        except (RuntimeError, SolverError) as error:
+            refusals.append(f"{SINGLE}: {error}")
+    for rung in _ladder(device):
         where = device if rung.anywhere else "cpu"
         try:
             evals, frobenius_sq, top = _solve(rung, parts, n, absmax=absmax, device=where, wanted=wanted)
@@ -150,8 +138,7 @@ def spectrum(
             continue
         refusal = _refusal(rung, evals, frobenius_sq, unresolved)
         if not refusal:
-            accuracy = _ACCURACY.get(rung.dtype, 0.0)
-            return Spectrum(evals.clamp_(min=0), math.sqrt(frobenius_sq), rung.name, accuracy, top)
+            return Spectrum(evals.clamp_(min=0), math.sqrt(frobenius_sq), rung.name, top=top)
         refusals.append(f"{rung.name} on {where}: {refusal}")
     raise SolverError("spectrum: no solver passed its checks. " + "; ".join(refusals))
 
@@ -165,10 +152,8 @@ def _on_cpu(device: str) -> bool:
     return torch.device(device).type == "cpu"
 
 
-def _ladder(fast: bool, device: str) -> Iterator[_Rung]:
-    """Yield the rungs from the cheapest that is allowed to the safest."""
-    if fast and fp32_products_are_fp32(_on_cpu(device)):
-        yield _GRAM_FP32
+def _ladder(device: str) -> Iterator[_Rung]:
+    """Yield the rungs in fp64 from the cheapest to the safest."""
     yield _GRAM_FP64
     if not _on_cpu(device):
         yield _GRAM_FP64_CPU
@@ -179,15 +164,14 @@ def _solve(
     rung: _Rung, parts: Sequence[Blocks], n: int, *, absmax: float, device: str, wanted: Wanted | None
 ) -> tuple[Tensor, float, TopSpace | None]:
     """Return (evals float64 descending on the CPU, ||W||_F^2, the eigenvectors wanted) by this rung."""
-    exponent = math.frexp(absmax)[1]
-    shift = 0 if abs(exponent) <= _SAFE_EXPONENT[rung.dtype] else -exponent
-    scaled = [_Scaled(part, rung.dtype, device, shift) for part in parts]
+    shift = safe_shift(absmax, torch.float64)
+    scaled = [ScaledBlocks(part, torch.float64, device, shift) for part in parts]
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
         if rung is _SVD_FP64:
             evals, top = _evals_svd(chain.from_iterable(scaled), n), None
             squares = sum(part.squares for part in scaled)
         else:
-            gram = _gram(scaled, n, rung.dtype, device)
+            gram = gram_of(scaled, n, torch.float64, device)
             squares, rows = sum(part.squares for part in scaled), sum(part.rows for part in scaled)
             if rung is _GRAM_FP64 and wanted is not None and not shift:
                 evals, top = _with_vectors(TopSpaceSolver(gram, frobenius_sq=squares, summed=rows), wanted)
@@ -197,30 +181,6 @@ def _solve(
     return evals.to(device="cpu", dtype=torch.float64).mul_(unscale), squares * unscale, top
 
 
-class _Scaled:
-    """The blocks of one part as a rung multiplies them; it adds up their squares and rows on the way."""
-
-    def __init__(self, blocks: Blocks, dtype: torch.dtype, device: str, shift: int) -> None:
-        self._blocks, self._dtype, self._device, self._shift = blocks, dtype, device, shift
-        self.squares, self.rows = 0.0, 0
-
-    def __iter__(self) -> Iterator[Tensor]:
-        store = torch.empty(0, dtype=self._dtype, device=self._device)
-        for raw in self._blocks():
-            if raw.numel() > store.numel():
-                store = torch.empty(raw.numel(), dtype=self._dtype, device=self._device)
-            # One array for all blocks: fresh ones cost more in page faults than the conversion. Its layout follows the
-            # raw block's, so that the copy runs along memory.
-            flat = store[: raw.numel()]
-            block = flat.view(raw.shape) if raw.is_contiguous() else flat.view(raw.T.shape).T
-            block.copy_(raw)
-            if self._shift:
-                block.mul_(2.0**self._shift)
-            self.squares += _sum_of_squares(block)
-            self.rows += len(block)
-            yield block
-
-
 def _with_vectors(solver: TopSpaceSolver, wanted: Wanted) -> tuple[Tensor, TopSpace | None]:
     """Return all eigenvalues, and the vectors wanted if they can be had."""
     count = wanted(solver.evals)
@@ -228,32 +188,6 @@ def _with_vectors(solver: TopSpaceSolver, wanted: Wanted) -> tuple[Tensor, TopSp
         return solver.evals, solver.top(count) if count else None
     except (RuntimeError, SolverError):  # the values are good without
         return solver.evals, None
-
-
-def _sum_of_squares(block: Tensor) -> float:
-    """Return ||block||_F^2: line by line in the block's own dtype, lines in fp64."""
-    along = 1 if block.stride(1) == 1 else 0
-    lines: Tensor = torch.linalg.vector_norm(block, dim=along)
-    return float(lines.double().square_().sum())
-
-
-def _gram(parts: Sequence[Iterable[Tensor]], n: int, dtype: torch.dtype, device: str) -> Tensor:
-    """Return the Gram matrix of all parts; its lower triangle is filled."""
-
-    def of_part(part: Iterable[Tensor]) -> Tensor:
-        gram = torch.zeros(n, n, dtype=dtype, device=device)
-        with torch.autocast(gram.device.type, enabled=False), torch.inference_mode(False), torch.no_grad():
-            for block in part:
-                add_gram(block, gram)
-        return gram
-
-    tasks = [partial(of_part, part) for part in parts]
-    grams = in_order(tasks) if torch.device(device).type == "cpu" else (task() for task in tasks)
-    total = next(grams)
-    for gram in grams:
-        total += gram
-        del gram  # before the next one is made
-    return total
 
 
 def _evals_gram(gram: Tensor) -> Tensor:
@@ -277,10 +211,10 @@ def _refusal(rung: _Rung, evals: Tensor, frobenius_sq: float, unresolved: Unreso
     if not bool(torch.isfinite(evals).all()):
         return "eigenvalues are not finite"
     top, total = float(evals[0]), float(evals.sum())
-    if abs(total - frobenius_sq) > rung.sum_tolerance * frobenius_sq:
+    if abs(total - frobenius_sq) > _SUM_TOLERANCE * frobenius_sq:
         return f"sum of eigenvalues {total:.6g}, expected ||W||_F^2 = {frobenius_sq:.6g}"
-    if top > frobenius_sq * (1 + rung.sum_tolerance):
+    if top > frobenius_sq * (1 + _SUM_TOLERANCE):
         return f"largest eigenvalue {top:.6g} above ||W||_F^2 = {frobenius_sq:.6g}"
     if rung.units == 0:  # the last rung: there is nothing better
         return ""
-    return unresolved(evals, frobenius_sq, Rounding(rung.name, rung.units, rung.own, rung.eps, rung.goal))
+    return unresolved(evals, frobenius_sq, Rounding(rung.name, rung.units, torch.finfo(torch.float64).eps, rung.goal))

@@ -30,6 +30,8 @@ class _Lapack:
         self.values = getattr(library, f"{prefix}dsterf_64_")
         self.vectors = getattr(library, f"{prefix}dstemr_64_")
         self.rotate = getattr(library, f"{prefix}dormtr_64_")
+        self.reduce_single = getattr(library, f"{prefix}ssytrd_64_")
+        self.counts = getattr(library, f"{prefix}dlaebz_64_")
         self.get_threads = getattr(library, f"{prefix}openblas_get_num_threads64_")
         self.set_threads = getattr(library, f"{prefix}openblas_set_num_threads64_")
 
@@ -96,6 +98,58 @@ def _one_thread(library: _Lapack) -> Iterator[None]:
                 library.set_threads(ctypes.c_int(before))
 
 
+def tridiagonal_eigenvalues(diagonal: Tensor, off: Tensor) -> Tensor:
+    """Return all eigenvalues of a tridiagonal matrix, ascending.
+
+    Args:
+        diagonal: shape (n,), float64.
+        off: beside it, shape (n - 1,) or longer, float64.
+    """
+    values, beside = diagonal.clone(), off.clone()
+    _call("values", len(values), values, beside)
+    return values
+
+
+def eigenvalue_counts(diagonal: Tensor, off: Tensor, at: Tensor) -> Tensor:
+    """Return how many eigenvalues of a tridiagonal matrix are below each of these numbers, by Sturm's sequence.
+
+    Args:
+        diagonal: shape (n,), float64.
+        off: shape (n - 1,), float64.
+        at: shape (2, m), float64.
+    """
+    n, count = len(diagonal), at.shape[1]
+    squares = torch.cat([off.square(), torch.zeros(1, dtype=torch.float64)])
+    pivot = max(float(squares.max()), 1.0) * torch.finfo(torch.float64).tiny
+    found, at = torch.zeros(2, count, dtype=torch.int64), at.contiguous()
+    middles, wanted = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
+    made, places = torch.zeros(1, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
+    work = torch.empty(count, dtype=torch.float64)
+    _call(
+        "counts", 1, 0, n, count, count, 0, 0.0, 0.0, pivot, diagonal, squares, squares, wanted, at, middles, made,
+        found, work, places,
+    )  # fmt: skip
+    return found
+
+
+def reduce_single(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Reduce the leading `count` rows and columns of a symmetric matrix to tridiagonal form in fp32.
+
+    Args:
+        matrix: shape (n, n), float32, contiguous, on the CPU. The lower triangle of that part, with its diagonal, is
+            read and overwritten with the reflectors.
+        count: 2 or more.
+
+    Returns:
+        Diagonal (count,), what is beside it (count - 1,), and the scale of each reflector (count - 1,), 0 for none.
+    """
+    diagonal, off, tau, work = (
+        torch.zeros(m, dtype=torch.float32) for m in (count, count - 1, count - 1, _BLOCK * count)
+    )
+    _call("reduce_single", "U", count, matrix, len(matrix), diagonal, off, tau, work, len(work))
+    return diagonal, off, tau
+
+
 class Tridiagonal:
     """A symmetric matrix G as Q T Q^T, T tridiagonal, Q a product of reflectors."""
 
@@ -115,9 +169,7 @@ class Tridiagonal:
 
     def values(self) -> Tensor:
         """Return all eigenvalues, ascending."""
-        values, off = self.diagonal.clone(), self.off.clone()
-        _call("values", len(values), values, off)
-        return values
+        return tridiagonal_eigenvalues(self.diagonal, self.off)
 
     def vectors(self, count: int) -> Tensor:
         """Return eigenvectors of the `count` largest eigenvalues of G, shape (n, count), the largest first."""

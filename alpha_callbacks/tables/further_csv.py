@@ -10,7 +10,7 @@ from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.csv_lines import csv_text
-from alpha_callbacks.tables.results_csv import cell, digits_of
+from alpha_callbacks.tables.results_csv import DIGITS, cell
 from alpha_callbacks.tables.table import Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
 
@@ -32,8 +32,8 @@ def write_further(table: Table, directory: Path) -> None:
     header = ["layer_name", "precision", "estimator", *_NUMBERS, *more, "reason"]
     lines = [
         [row.layer_name, row.precision, fit.estimator]
-        + [cell(getattr(fit, name), digits_of(row)) for name in _NUMBERS]
-        + [cell(fit.more.get(name), digits_of(row)) for name in more]
+        + [cell(getattr(fit, name), DIGITS) for name in _NUMBERS]
+        + [cell(fit.more.get(name), DIGITS) for name in more]
         + [fit.reason]
         for row, fit in fits
     ]
@@ -42,7 +42,7 @@ def write_further(table: Table, directory: Path) -> None:
     names = _in_order(row.measures for row in measured)
     rows = [
         [row.layer_name, row.precision]
-        + [cell(row.measures.get(name), digits_of(row)) for name in names]
+        + [cell(row.measures.get(name), DIGITS) for name in names]
         + [row.measures_reason]
         for row in measured
     ]

@@ -19,8 +19,7 @@ RESULTS = "precision_alpha_hill_results.csv"
 SUMMARY = "precision_summary_statistics.csv"
 COVERAGE = "coverage.csv"
 
-# Exact alphas are good to about 1e-13, fast ones to 2e-5, to which printing adds nothing.
-DIGITS = {"exact": 12, "fast": 7}
+DIGITS = 12  # exact alphas are good to about 1e-13
 
 _PER_LAYER: dict[str, Callable[[Row], Any]] = {
     "numel": lambda row: row.out_features * row.in_features,
@@ -81,13 +80,8 @@ def results_header(precisions: Sequence[str], *, source_names: bool = False) -> 
     return [*leading, *_PER_LAYER, *drift, *(f"{name}_{p}" for name in _PER_PRECISION for p in precisions), *last]
 
 
-def digits_of(row: Row) -> int:
-    """Return the digits of its numbers: all of what `fast` solved in fp64, whose printing no error bound covers."""
-    return DIGITS["fast" if row.solver == "gram_fp32" else "exact"]
-
-
 def write_results(table: Table, path: Path) -> None:
-    """Write one row per layer; nan is an empty cell; numbers carry the digits that the solver is good for."""
+    """Write one row per layer; nan is an empty cell."""
     lines = [_wide(layer, table) for layer in table.layers]
     sources = [layer.first.source_name for layer in table.layers]
     if any(sources):
@@ -95,11 +89,9 @@ def write_results(table: Table, path: Path) -> None:
     write_text(path, csv_text([results_header(table.precisions, source_names=any(sources)), *lines]))
 
 
-def write_summary(table: Table, path: Path, *, solver: str = "exact") -> None:
+def write_summary(table: Table, path: Path) -> None:
     """Write how many layers have a usable alpha of each precision, and mean, std (n - 1) and quantiles of these."""
-    rows = [
-        [s.precision, *(cell(getattr(s, c), DIGITS[solver]) for c in SUMMARY_COLUMNS[1:])] for s in table.summaries()
-    ]
+    rows = [[s.precision, *(cell(getattr(s, c), DIGITS) for c in SUMMARY_COLUMNS[1:])] for s in table.summaries()]
     write_text(path, csv_text([list(SUMMARY_COLUMNS), *rows]))
 
 
@@ -127,12 +119,12 @@ def _wide(layer: LayerRows, table: Table) -> list[Any]:
     first = layer.first
     row: list[Any] = [first.layer_name, first.category, first.out_features, first.in_features]
     rows = [layer[p] for p in table.precisions]
-    row += [cell(each.alpha, digits_of(each)) for each in rows]
-    row += [cell(value(first), DIGITS["exact"]) for value in _PER_LAYER.values()]
+    row += [cell(each.alpha, DIGITS) for each in rows]
+    row += [cell(value(first), DIGITS) for value in _PER_LAYER.values()]
     for p in table.precisions:
         row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
     for name in _PER_PRECISION:
-        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, digits_of(each))) for each in rows]
+        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, DIGITS)) for each in rows]
     return row
 
 

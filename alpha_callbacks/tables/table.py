@@ -44,7 +44,7 @@ class Row:
         alpha: tail exponent.
         alpha_null: the same for pure noise of this shape.
         alpha_error_bound: |error| of alpha: proved for one without a decomposition of its own (0 lossless, > 0 bounded
-            and certified), nan for a computed one; all of the fast solver bring its error, which is not proved.
+            and certified), nan for a computed one; each that fp32 arithmetic has solved brings its own, proved too.
         k_used: tail size.
         n_eigs: number of eigenvalues.
         threshold: "next" or "last".
@@ -183,7 +183,7 @@ class LayerRows:
     def drift_bound(self, precision: str, reference: str) -> float:
         """Return a bound of |drift| where no drift was measured, else nan.
 
-        That is so where the difference is not above the errors of both values, proved ones or those of the fast solver:
+        That is so where the difference is not above the errors of both values, as far as these are proved:
         of a shared value, which differs by nothing, always.
         """
         row, base = self[precision], self[reference]

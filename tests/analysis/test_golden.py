@@ -19,12 +19,13 @@ from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import Threshold, hill_alpha
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.solvers import spectrum
 from alpha_callbacks.tables.table import Row
 from tests.conftest import REPOSITORY
 
 PRECISIONS = ("fp64", "fp32", "fp16", "bf16")
 GOLDEN = REPOSITORY / "tests" / "golden" / "smollm2_135m_gguf_alpha.csv"
-TOLERANCE = {"exact": 1e-9, "fast": 2e-5}
+TOLERANCE = {"exact": 1e-9, "fast": 2e-4}
 COLUMN = {"next": "alpha_", "last": "alpha_kth_"}
 SOME = r"^blk\.(0|14|29)\."
 
@@ -68,17 +69,21 @@ def solved(smollm2: Path, blocks: tuple[str | None, int], request: pytest.Fixtur
     options = AnalysisOptions(precisions=PRECISIONS, solver=request.param, include=layers)
     expected = golden(layers)
     assert len(expected) == 7 * count
-    return Solved(analysed(smollm2, options), expected, TOLERANCE[request.param])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spectrum, "_MANY", 128)  # layers of this model are too small for `fast` to gain
+        return Solved(analysed(smollm2, options), expected, TOLERANCE[request.param])
 
 
 @pytest.mark.real
 def test_smollm2(solved: Solved) -> None:
+    """Exact values agree to 1e-9, those of fp32 arithmetic to the bounds they are printed with."""
     expected, rows = solved.expected, [row for result in solved.results for row in result.rows]
     assert {(row.layer_name, row.precision) for row in rows} == {(name, p) for name in expected for p in PRECISIONS}
     assert len(rows) == len(expected) * 4
     for row in rows:
         line = expected[row.layer_name]
-        assert row.alpha == pytest.approx(float(line["alpha_" + row.precision]), rel=solved.tolerance), row.layer_name
+        value, bound = float(line["alpha_" + row.precision]), row.alpha_error_bound
+        assert abs(row.alpha - value) <= max(1e-9 * value, bound if row.solver == "gram_fp32" else 0.0), row.layer_name
         assert (row.k_used, row.n_eigs) == (int(line["k"]), int(line["n"]))
         assert (row.out_features, row.in_features) == (int(line["rows"]), int(line["cols"]))
 

@@ -175,7 +175,8 @@ def test_bounds_and_the_solver_say_what_is_resolved() -> None:
     a = Table.from_rows([shared], ("fp32",))
     near, far = (Table.from_rows([row("lm_head", "fp32", 4.0 + d)], ("fp32",)) for d in (5e-4, 5e-3))
     assert not compare(a, near).pairs[0].resolved and compare(a, far).pairs[0].resolved
-    fast = Table.from_rows([row("lm_head", "fp32", 4.0 + 1e-5, solver="gram_fp32")], ("fp32",))
+    bounded = row("lm_head", "fp32", 4.0 + 1e-5, solver="gram_fp32", alpha_error_bound=2e-5)
+    fast = Table.from_rows([bounded], ("fp32",))
     exact = Table.from_rows([row("lm_head", "fp32", 4.0)], ("fp32",))
     assert not compare(exact, fast).pairs[0].resolved
     assert compare(exact, near).pairs[0].resolved

@@ -94,12 +94,10 @@ def test_what_was_not_measured_is_said_in_words() -> None:
     assert set(remarks) <= set(words(figure))
 
 
-def test_a_bound_of_the_fast_solver_is_not_called_proved() -> None:
+def test_a_bound_of_the_fast_solver_is_proved_too() -> None:
     rows = [make_row("fc", p, 4.0, method="computed", solver="gram_fp32", alpha_error_bound=1e-4) for p in THREE]
     table = Table.from_rows(rows, THREE)
-    assert shared_remarks(table.layers, table) == [
-        "fp16, bf16: same as fp32 within 2.0e-04 (the solver resolves no more)"
-    ]
+    assert shared_remarks(table.layers, table) == ["fp16, bf16: same as fp32 within 2.0e-04 (proved)"]
 
 
 def test_layers_bounded_beside_measured_ones_are_counted() -> None:

