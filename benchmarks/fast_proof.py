@@ -46,7 +46,8 @@ TRUTH = 1e-12  # of the largest eigenvalue: what the singular values may be off 
 
 def stored_of(w: Tensor) -> StoredMatrix:
     """Return what an estimator knows of a matrix."""
-    return StoredMatrix(*w.shape, eps=torch.finfo(w.dtype).eps, typical=float(w.abs().median()))
+    rows, cols = w.shape
+    return StoredMatrix(rows, cols, eps=torch.finfo(w.dtype).eps, typical=float(w.abs().median()))
 
 
 def blocks(w: Tensor) -> Iterator[Tensor]:
@@ -57,7 +58,8 @@ def blocks(w: Tensor) -> Iterator[Tensor]:
 def eigenvalues(w: Tensor, product: torch.dtype, solve: torch.dtype) -> Tensor:
     """Return the eigenvalues of W^T W, descending, the product and the solution each in a dtype."""
     gram = gram_of([ScaledBlocks(partial(blocks, w), product, "cpu", 0)], w.shape[1], product, "cpu")
-    return torch.linalg.eigvalsh(gram.to(solve), UPLO="L").flip(0).double().clamp(min=0)
+    evals: Tensor = torch.linalg.eigvalsh(gram.to(solve), UPLO="L")
+    return evals.flip(0).double().clamp(min=0)
 
 
 def proved(w: Tensor, proof: Proof) -> tuple[Tensor, float, Enclosure]:
@@ -135,7 +137,8 @@ def with_values(values: Tensor, rows: int, generator: torch.Generator) -> Tensor
     """Return a (rows, n) matrix with these squared singular values."""
     n = len(values)
     u, v = (torch.linalg.qr(torch.randn(m, n, dtype=torch.float64, generator=generator)).Q for m in (rows, n))
-    return (u * values.sqrt()) @ v.T
+    product: Tensor = (u * values.sqrt()) @ v.T
+    return product
 
 
 def drawn(kind: str, rows: int, n: int, k: int, generator: torch.Generator) -> Tensor:

@@ -7,11 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from alpha_callbacks.solvers.gram_of_blocks import Blocks
 from alpha_callbacks.solvers.rounding import product_rounding
 from alpha_callbacks.utils.crew import in_order
 from alpha_callbacks.utils.one_thread import one_thread
-
-Blocks = Callable[[], Iterator[Tensor]]
 
 _PROBES = 16
 _STEPS, _MOST = 3, 6  # products; more of them where these prove too little, and more may do
@@ -31,11 +30,11 @@ def gram_error(
     shift: int,
     rounding: float,
     enough: Callable[[float], bool] = lambda _: True,
-) -> float:
-    """Return t with ||W^T W - A||_2 <= t, but for a chance of 1e-13 over the probes, rounding included.
+) -> tuple[float, float]:
+    """Return (t, ||W||_F^2), ||W^T W - A||_2 <= t but for a chance of 1e-13 over the probes, rounding included.
 
     With E = W^T W - A and G of p columns of independent standard normal numbers, ||E^q G||_F^2 >= ||E||_2^(2 q) c, c
-    a chi-squared number of p degrees of freedom: the part of G along one eigenvector (docs/reuse_bound.md).
+    a chi-squared number of p degrees of freedom: the part of G along one eigenvector (docs/fast_bound.md).
 
     Args:
         parts: each returns a fresh iterator over blocks of W, shape (b, n), on the CPU.
@@ -45,6 +44,7 @@ def gram_error(
         rounding: ||fl(A x) - A x||_F / ||x||_F is at most this.
         enough: says whether a bound serves its purpose. Where three products do not reach it, up to six are made.
     """
+    frobenius_sq = math.nan
     x = torch.randn(_PROBES, n, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
     sizes, best, off = [_norm(x)], math.inf, math.nan
     for step in range(1, _MOST + 1):
@@ -52,12 +52,12 @@ def gram_error(
         with one_thread():
             x = product - times(x)
         if step == 1:
-            off = (product_rounding(rows + n + 4) * squares + rounding) * (1 + 1e-6)
+            frobenius_sq, off = squares, (product_rounding(rows + n + 4) * squares + rounding) * (1 + 1e-6)
         sizes.append(_norm(x))
         best = min(best, _largest(sizes, off))
         if step >= _STEPS and (enough(best) or not enough(best * _HOPE)):
             break
-    return best
+    return best, frobenius_sq
 
 
 def _largest(sizes: Sequence[float], off: float) -> float:

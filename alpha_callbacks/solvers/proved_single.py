@@ -71,9 +71,9 @@ def solve_in_single(parts: Sequence[Blocks], n: int, proof: Proof, absmax: float
             return proof.refusal(found, squares, enclosure(error))
 
         found = evals.clamp(min=0) * unscale
-        error = gram_error(
+        error, frobenius_sq = gram_error(
             parts, n, form.times, shift=shift, rounding=form.rounding, enough=lambda bound: not refusal(bound)
         )
         if refused := refusal(error):
             raise SolverError(refused)
-    return found, squares, enclosure(error)
+    return found, frobenius_sq * unscale, enclosure(error)

@@ -79,4 +79,4 @@ def _spectral(matrix: Tensor) -> float:
         return 0.0
     power = matrix / trace
     power = power @ power
-    return trace * float(torch.linalg.vector_norm(power @ power)) ** 0.25 * (1 + 1e-6)
+    return trace * math.sqrt(math.sqrt(float(torch.linalg.vector_norm(power @ power)))) * (1 + 1e-6)

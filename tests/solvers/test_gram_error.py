@@ -13,7 +13,9 @@ def bound_of(w: Tensor, off: Tensor, **options: object) -> float:
     parts = [lambda: iter(w[:70].split(30)), lambda: iter(w[70:].split(30))]
     a = w.double().T @ w.double() - off
     settings = {"shift": 0, "rounding": 0.0, **options}
-    return gram_error(parts, w.shape[1], lambda x: x @ a, **settings)  # type: ignore[arg-type]
+    bound, frobenius_sq = gram_error(parts, w.shape[1], lambda x: x @ a, **settings)  # type: ignore[arg-type]
+    assert frobenius_sq == pytest.approx(float(w.double().norm() ** 2), rel=1e-12)
+    return bound
 
 
 @pytest.mark.parametrize("rank", [1, 3, 90])
@@ -42,7 +44,7 @@ def test_rounding_of_the_product_is_in_the_bound() -> None:
 def test_a_shift_scales_the_matrix() -> None:
     w = noise(200, 90)
     a = 4.0 * (w.double().T @ w.double())
-    assert gram_error([lambda: iter([w])], 90, lambda x: x @ a, shift=1, rounding=0.0) < 1e-6
+    assert gram_error([lambda: iter([w])], 90, lambda x: x @ a, shift=1, rounding=0.0)[0] < 1e-6
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
