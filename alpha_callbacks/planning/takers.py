@@ -10,6 +10,10 @@ from alpha_callbacks.planning.plan_sentences import listed
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils import plugins
 
+_BY_LLAMA_CPP = (
+    " For a GGUF file, convert the model with llama.cpp's convert_hf_to_gguf.py and give llama-quantize the plan: "
+    "`alpha-hill export PLAN --format gguf -o FILE`."
+)
 _SIZE = 256  # rows and columns that the blocks of every format divide
 
 
@@ -54,12 +58,13 @@ def say_plan(plan: Plan) -> tuple[str, bool]:
         return "Every layer stays at 16 bits: there is nothing to quantize.", False
     refusals = takers(plan)
     taking = [target for target, refusal in refusals.items() if not refusal]
+    gguf = any(choice.layer_name.startswith("blk.") for choice in plan.choices)
     if not taking:
-        gguf = any(choice.layer_name.startswith("blk.") for choice in plan.choices)
         why = refusals.get("gguf" if gguf else "compressed-tensors", "") or next(iter(refusals.values()), "")
         return f"No target takes this plan: it can be evaluated, not exported. {why}", False
-    written = [name for name in plugins.names("writers") if name in taking]
+    written = [name for name in plugins.names("writers") if name in taking and (gguf or name != "gguf")]
     by = f" `alpha-hill quantize --format` writes {listed(written)}." if written else ""
+    by += _BY_LLAMA_CPP if "gguf" in taking and not gguf else ""
     return f"This plan can be exported to {listed(taking)}.{by}", True
 
 

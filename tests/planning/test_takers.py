@@ -35,6 +35,11 @@ def test_what_a_recommendation_says_last() -> None:
     plan = replace(plan_of({"layers.0.mlp.up_proj": "int4", "lm_head": "bf16"}), model="not looked at")
     sentence, taken = say_plan(plan)
     assert taken and "compressed-tensors" in sentence and "quantize --format` writes compressed-tensors" in sentence
+    assert "convert_hf_to_gguf" not in sentence
+    sentence, taken = say_plan(plan_of({"layers.0.mlp.up_proj": "gguf_q8_0"}))  # of a folder: there is no GGUF file yet
+    assert taken and "convert_hf_to_gguf.py" in sentence and "writes" not in sentence
+    sentence, taken = say_plan(plan_of({"blk.0.ffn_up": "gguf_q8_0"}))
+    assert taken and "quantize --format` writes gguf." in sentence and "convert" not in sentence
     assert takers(plan)["bitsandbytes"].startswith("bitsandbytes: cannot hold int4_g32")
     sentence, taken = say_plan(plan_of({"blk.0.ffn_up": "int4"}))
     assert (
