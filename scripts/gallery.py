@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -44,7 +44,7 @@ class Shot:
         part: the element that is shown; "" is the window.
         width: of the window, in pixels.
         height: at most, in pixels.
-        theme: "light" or "dark".
+        theme: its colours.
     """
 
     page: str
@@ -52,7 +52,7 @@ class Shot:
     part: str = ""
     width: int = _WIDE
     height: int = 900
-    theme: str = "light"
+    theme: Literal["light", "dark"] = "light"
 
 
 SHOTS = {
