@@ -78,7 +78,7 @@ BAD = {
     "--save-plan": FILES,
 }  # fmt: skip
 # Any text may be right: the library looks.
-FREE = {"--model", "--base", "--plan", "--text", "--calibration", "--sensitivities", "--revision"}
+FREE = {"--model", "--base", "--plan", "--against", "--text", "--calibration", "--sensitivities", "--revision"}
 CASES = [
     (command, flag, option.opts[0], value, message)
     for command, option in options()
