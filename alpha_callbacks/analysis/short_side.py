@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.quantization_error import BlockMap
-from alpha_callbacks.solvers.spectrum import Blocks
+from alpha_callbacks.solvers.gram_of_blocks import Blocks
 from alpha_callbacks.weights.weight import HOLD_BYTES, ROW_BLOCK_MULTIPLE, Weight, span_length, spans
 
 _PART = 2**33  # multiplications in an fp64 product that are worth a part: a fifth of a second or more of one core
