@@ -1,6 +1,7 @@
 """Stored tensors -> weights to analyse, and every other tensor with the reason why not: the same for all sources."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -206,10 +207,12 @@ def _clashing(entries: Sequence[_Entry], keys: Sequence[str]) -> set[str]:
     """Return the names that matrices of several storages have, or several matrices of one tensor."""
     owners, twice = dict[str, str](), set[str]()
     for entry, key in zip(entries, keys, strict=True):
-        names = [weight.layer_name for weight in entry.weights]
-        twice.update(name for name in names if owners.setdefault(name, key) != key)
-        if len(names) > 1 and len(set(names)) < len(names):
-            twice.update(name for name in names if names.count(name) > 1)
+        for weight in entry.weights:
+            if owners.setdefault(weight.layer_name, key) != key:
+                twice.add(weight.layer_name)
+        if len(entry.weights) > 1:
+            times = Counter(weight.layer_name for weight in entry.weights)
+            twice.update(name for name, number in times.items() if number > 1)
     return twice
 
 
@@ -231,6 +234,8 @@ def _selected(entry: _Entry, selects: Selects, clean: Mapping[str, str]) -> _Ent
         w for w in entry.weights
         if selects(w.layer_name, w.source_name or clean.get(w.layer_name) or path_of_gguf(w.layer_name))
     ])  # fmt: skip
+    if len(wanted) == len(entry.weights) and (wanted or entry.why):
+        return entry  # nearly all
     return _Entry(entry.tensor, wanted, entry.why or ("" if wanted else FILTERED))
 
 
