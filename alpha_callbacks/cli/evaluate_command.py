@@ -1,5 +1,6 @@
 """`alpha-hill evaluate`: a model and a plan -> what the plan does to the model."""
 
+from os.path import abspath
 from pathlib import Path
 from typing import Annotated
 
@@ -172,6 +173,7 @@ def evaluate(
 
 def _names(files: list[Path]) -> list[str]:
     """Return what files and folders are called: their stems, with the folder where two have the same."""
+    files = [Path(abspath(file)) for file in files]  # "." and ".." have no names
     stems = [file.stem if file.is_file() or file.suffix == ".json" else file.name for file in files]
     names = [
         f"{file.parent.name}/{stem}" if stems.count(stem) > 1 else stem for file, stem in zip(files, stems, strict=True)

@@ -15,6 +15,12 @@ from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
 from alpha_callbacks.errors import CheckpointError, MissingExtraError
+from alpha_callbacks.utils.own_logger import own_logger
+
+_log = own_logger(__name__)
+
+ROPE_FACTORS = "rope_freqs.weight"  # of a GGUF file: what the frequencies of rotary positions are divided by
+_OTHER_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class CausalModel:
                 yield
         except (OSError, ValueError, KeyError, ImportError, NotImplementedError, _config_error()) as error:
             first = str(error).strip().partition("\n")[0]
+            first = f"nothing under {first}" if isinstance(error, KeyError) else first
             raise CheckpointError(f"{self.source}: expected {what}, as transformers loads it, got {first}") from error
 
     def config(self) -> Any:
@@ -93,10 +100,42 @@ class CausalModel:
                 f"{self.source}: expected a causal language model, {len(absent)} of its parameters are missing or have "
                 f"shapes that do not fit config.json ({absent[0]}, ...). Name a checkpoint of the whole model."
             )
+        if surplus := sorted(info["unexpected_keys"]):
+            _log.warning(
+                "%s: %d of its tensors have no place in %s and count for nothing, e.g. %s.",
+                self.source, len(surplus), type(model).__name__, surplus[0],
+            )  # fmt: skip
         if self.gguf_file:  # the weights are plain floats now
+            if unread := self._scale_positions(model):
+                _log.warning(
+                    "%s: transformers leaves out the scaling of rotary positions that the file has (%s): predictions "
+                    "are not those of llama.cpp.",
+                    self.source, unread,
+                )  # fmt: skip
             del model.config.quantization_config
             model.hf_quantizer = None
         return cast(nn.Module, model.to(device).eval().requires_grad_(False))
+
+    def _scale_positions(self, model: nn.Module) -> str:
+        """Scale the frequencies of rotary positions as a GGUF file says, which transformers leaves unread.
+
+        Returns:
+            What of it could not be applied, or "".
+        """
+        tensors = {tensor.name: tensor for tensor in self.checkpoint.tensors}
+        if (factors := tensors.get(ROPE_FACTORS)) is not None:
+            values = factors.read(0, factors.shape[0]).float()
+            plain: list[Any] = [m for m in model.modules() if getattr(m, "rope_type", "") == "default"]
+            fitting = [m for m in plain if getattr(m, "inv_freq", values[:0]).shape == values.shape]
+            for module in fitting:
+                module.inv_freq /= values.to(module.inv_freq.device)
+            return "" if fitting else ROPE_FACTORS
+        kinds = (
+            f"{key} = {kind}"
+            for key, kind in self.checkpoint.config.get("gguf", {}).items()
+            if key.endswith(".rope.scaling.type") and kind != "none" and not key.startswith("gpt-oss.")
+        )
+        return next((name for name in _OTHER_FACTORS if name in tensors), next(kinds, ""))
 
 
 def _transformers(gguf_file: str) -> Any:

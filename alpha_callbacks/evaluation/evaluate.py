@@ -167,7 +167,7 @@ def compare(
         The base, then one score a plan, in their order, then one a model.
 
     Raises:
-        PlanError: nothing to compare, or a plan that does not belong to the model.
+        PlanError: nothing to compare, a plan that does not belong to the model, or predictions that are no numbers.
     """
     written = written or {}
     if not plans and not written:
@@ -182,7 +182,8 @@ def compare(
             logits = _logits(judged, window)
             if name == BASE:
                 base.append(logits.cpu())
-            tally.add(base[i], logits, window)
+            if not tally.add(base[i], logits, window):
+                raise PlanError(_no_numbers(name, logits))
             done += 1
             if on_progress is not None:
                 on_progress(done, total, name)
@@ -213,8 +214,8 @@ class _Tally:
         self._same = 0
         self._loss: list[float] = []
 
-    def add(self, base: Tensor, logits: Tensor, window: Tensor) -> None:
-        """Add the predictions of one window, given logits of shape (length, vocabulary)."""
+    def add(self, base: Tensor, logits: Tensor, window: Tensor) -> bool:
+        """Add the predictions of one window, given logits of shape (length, vocabulary); False: some are no numbers."""
         following = window[1:].to(logits.device)
         rows = max(1, _FP64_ELEMENTS // logits.shape[-1])
         for p, q, token in zip(
@@ -223,8 +224,12 @@ class _Tally:
             ours = q.double().log_softmax(-1)
             theirs = p.to(q.device).double().log_softmax(-1)
             self._same += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
-            self._kl += (theirs.exp() * (theirs - ours)).sum(-1).tolist()
+            kl = (theirs.exp() * (theirs - ours)).sum(-1)
+            if not torch.isfinite(kl).all():
+                return False
+            self._kl += kl.tolist()
             self._loss += (-ours.gather(-1, token[:, None])[:, 0]).tolist()
+        return True
 
     def score(self, name: str, average_bits: float) -> Score:
         kl, loss = (torch.tensor(values, dtype=torch.float64) for values in (self._kl, self._loss))
@@ -234,6 +239,12 @@ class _Tally:
             name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds,
             self._same / len(kl), q99, q999, kl,
         )  # fmt: skip
+
+
+def _no_numbers(name: str, logits: Tensor) -> str:
+    dtype = str(logits.dtype).removeprefix("torch.")
+    wider = "" if logits.dtype in (torch.float32, torch.float64) else f", or numbers beyond {dtype}: try --dtype fp32"
+    return f"{name}: expected predictions, got nan or inf. The weights are damaged{wider}."
 
 
 def _logits(model: nn.Module, window: Tensor) -> Tensor:

@@ -9,10 +9,14 @@ from torch import Tensor, nn
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.errors import CheckpointError
-from alpha_callbacks.evaluation.causal_model import CausalModel
+from alpha_callbacks.evaluation.causal_model import ROPE_FACTORS, CausalModel
 from alpha_callbacks.evaluation.language_model import LanguageModel
+from alpha_callbacks.evaluation.same_config import different
+from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, spans
+
+_log = own_logger(__name__)
 
 
 def written_model(source: str | Path, of: LanguageModel) -> Callable[[], nn.Module]:
@@ -41,6 +45,7 @@ def written_model(source: str | Path, of: LanguageModel) -> Callable[[], nn.Modu
         with torch.device("meta"):
             empty = found.library.AutoModelForCausalLM.from_config(config)
     _require_same_parameters(found, empty, of)
+    _note_other_config(found, config, of)
     _require_decoded(found, found.checkpoint.decoded())
     first = next(of.model.parameters())
     family, dtype, device = type(empty), first.dtype, str(first.device)
@@ -78,6 +83,23 @@ def _require_same_parameters(found: CausalModel, empty: nn.Module, of: LanguageM
     )
 
 
+def _note_other_config(found: CausalModel, config: Any, of: LanguageModel) -> None:
+    """Say where the checkpoint computes otherwise than the model: that is no matter of its weights."""
+    odd = different(of.model.config, config)
+    if any(tensor.name == ROPE_FACTORS for tensor in found.checkpoint.tensors):
+        odd.pop("rope_parameters", None)  # the factors in the file are what it says in their place
+    if odd:
+        said = "; ".join(
+            f"{name} is {ours} in the model and {theirs} in the checkpoint" for name, (ours, theirs) in odd.items()
+        )
+        _log.warning(
+            "%s computes by another config than %s, so its KL is not of the weights alone: %s.",
+            found.source,
+            of.source,
+            said,
+        )
+
+
 def _shapes(model: nn.Module) -> Mapping[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
@@ -87,6 +109,13 @@ def _shown(shape: tuple[int, ...] | None) -> str:
 
 
 def _require_decoded(found: CausalModel, tensors: list[StoredTensor]) -> None:
+    about = found.checkpoint.config.get("quantization_config")
+    turned = about.get("transform_config") if isinstance(about, Mapping) else None
+    if isinstance(turned, Mapping) and turned.get("config_groups"):
+        raise CheckpointError(
+            f"{found.source}: expected weights that are multiplied with the inputs as they come, got ones that "
+            "belong to turned inputs (transform_config), which nobody turns here."
+        )
     codes = [t for t in tensors if t.packed or t.dtype is None and not t.companion and t.name.endswith("weight")]
     if codes:
         why = codes[0].packed or f"stored as {codes[0].stored_dtype} codes without scales."

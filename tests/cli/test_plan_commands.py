@@ -156,7 +156,7 @@ def test_sensitivities_of_a_training_run(scanned: Path, tmp_path: Path) -> None:
     assert sum(first) / len(first) < sum(bits.values()) / len(bits) - 0.5
 
 
-def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> None:
+def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("compressed_tensors")
     config = tmp_path / "patterns.json"
     patterns = [{"pattern": "*.mlp.*", "wq": "int4", "group_size": 32}, {"pattern": "*.0.*", "skip": True}]
@@ -180,6 +180,9 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path) -> No
     judged = ("--against", tmp_path / "out", "--plan", saved, "--random", 0, "--tokens", 64)
     output = run("evaluate", EMBEDDED, *judged, "--text", REPOSITORY / "LICENSE", "-o", tmp_path / "scores.csv")
     assert "KL of plan minus checkpoint out: " in output
+    monkeypatch.chdir(tmp_path / "out")
+    output = run("evaluate", EMBEDDED, "--against", ".", "--text", REPOSITORY / "LICENSE", "--tokens", 64)
+    assert "checkpoint out" in output
     rows = {row["plan"]: row for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())}
     assert float(rows["checkpoint out"]["kl"]) > 0 and rows["checkpoint out"]["average_bits"] == ""
 

@@ -136,6 +136,11 @@ def changed(folder: Path, change: Callable[[dict[str, Tensor]], object], **confi
             {"quantization_config": {"quant_method": "fancy"}},
             r"other: expected weights that can be decoded, got 1 tensors that cannot, e\.g\. \S+0\.mlp\.up",
         ),
+        (
+            dict.copy,
+            {"quantization_config": {"transform_config": {"config_groups": {"u": {}}}}},
+            r"other: expected weights that are multiplied with the inputs as they come, got .*transform_config",
+        ),
     ],
 )  # fmt: skip
 def test_another_model_is_refused_and_both_are_named(
@@ -144,3 +149,43 @@ def test_another_model_is_refused_and_both_are_named(
     folder = changed(tmp_path / "other", change, **config)
     with pytest.raises(CheckpointError, match=message):
         written_model(folder, tiny)()
+
+
+def test_predictions_that_are_no_numbers_are_refused(tiny: LanguageModel, tmp_path: Path) -> None:
+    folder = changed(tmp_path / "nan", lambda tensors: tensors["model.norm.weight"].fill_(torch.nan))
+    with pytest.raises(
+        PlanError, match=r"checkpoint x: expected predictions, got nan or inf\. The weights are damaged"
+    ):
+        evaluate(tiny.model, {}, licence(tiny), written={"x": written_model(folder, tiny)})
+
+
+def test_what_else_than_weights_differs_is_told(
+    tiny: LanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written_model(changed(tmp_path / "same", dict.copy), tiny)()
+    assert not caplog.records
+    extra = {"model.layers.0.self_attn.q_proj.bias": torch.ones(192)}
+    written_model(changed(tmp_path / "more", lambda tensors: tensors.update(extra), rms_norm_eps=1e-3), tiny)()
+    config, surplus = (record.getMessage() for record in caplog.records)
+    assert (
+        "more computes by another config than" in config and "rms_norm_eps is 1e-06 in the model and 0.001 in" in config
+    )
+    assert "1 of its tensors have no place in LlamaForCausalLM and count for nothing, e.g. model.layers.0" in surplus
+
+
+def test_factors_of_rotary_positions_in_a_gguf_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Llama 3.1's are a tensor of the file, which transformers does not read; its config has them in words."""
+    gguf = pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    entries = json.loads((EMBEDDED / "config.json").read_text())["rope_parameters"]
+    scaled = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaled["original_max_position_embeddings"] = 64
+    folder = changed(tmp_path / "llama3", dict.copy, rope_parameters={**entries, **scaled})
+    source, plain = load_language_model(folder), load_language_model(EMBEDDED)
+    factors = plain.model.model.rotary_emb.inv_freq / source.model.model.rotary_emb.inv_freq
+    assert factors.max() == 8 and factors.min() == 1
+    file = write_tiny_gguf(tmp_path / "llama3.gguf", more={"rope_freqs.weight": factors.numpy()})
+    (score,) = evaluate(source.model, {}, licence(source), written={"x": written_model(file, source)})[1:]
+    (other,) = evaluate(plain.model, {}, licence(plain), written={"x": written_model(file, plain)})[1:]
+    assert score.kl < 1e-9 < 1e-4 < other.kl and not caplog.records
+    assert gguf.GGUFReader(file).get_tensor(0).name == "rope_freqs.weight"

@@ -1,6 +1,7 @@
 """The tiny Llama that ships with the package as a GGUF file, as the converter of llama.cpp would write it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ from safetensors.torch import load_file
 from alpha_callbacks.checkpoints.locate import EMBEDDED
 
 
-def write_tiny_gguf(path: Path, *, tied: bool = False) -> Path:
-    """Write the file in fp32 and return its path; without a head of its own if `tied`."""
+def write_tiny_gguf(path: Path, *, tied: bool = False, more: Mapping[str, np.ndarray] | None = None) -> Path:
+    """Write the file in fp32 and return its path; without a head of its own if `tied`, with more tensors first."""
     import gguf
 
     config = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
@@ -41,6 +42,8 @@ def write_tiny_gguf(path: Path, *, tied: bool = False) -> Path:
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])
     writer.add_pad_token_id(config["pad_token_id"])
+    for name, values in (more or {}).items():
+        writer.add_tensor(name, values)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, blocks)
     for name, tensor in load_file(EMBEDDED / "model.safetensors").items():
         if tied and name == "lm_head.weight":

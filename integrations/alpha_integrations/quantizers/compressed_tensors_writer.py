@@ -174,7 +174,9 @@ def _blocks(weight: Tensor, args: Any) -> Tensor:
 
 def _notes(stored: torch.dtype, saved: torch.dtype, planned: torch.dtype | None) -> tuple[str, ...]:
     name = str(saved).removeprefix("torch.")
-    notes = [f"Scales are rounded to {name}, the model's dtype; the weights were measured with fp32 scales."]
+    notes = list[str]()
+    if saved is not torch.float32:
+        notes.append(f"Scales are rounded to {name}, the model's dtype; the weights were measured with fp32 scales.")
     if planned != saved:
         notes.append(f"Layers that are not quantized stay in {name}, as the checkpoint stores them.")
     elif stored != saved:

@@ -17,7 +17,8 @@ from alpha_callbacks.errors import CheckpointError, PlanError
 
 _VERSION = 3
 _ALIGNMENT = 32  # of a file that names none
-_MADE_ANEW = ("general.alignment", "general.file_type", "general.quantization_version", "split.")
+_MADE_ANEW = ("general.alignment", "general.file_type", "general.quantization_version")
+_SPLIT = "split."
 _UINT32 = 4  # type of a metadata value
 
 
@@ -90,7 +91,7 @@ def metadata(header: GgufHeader) -> list[bytes]:
     pairs = []
     with header.file.open("rb") as handle:
         for key, (begin, stop) in header.pairs.items():
-            if not key.startswith(_MADE_ANEW):
+            if key not in _MADE_ANEW and not key.startswith(_SPLIT):
                 handle.seek(begin)
                 pairs.append(handle.read(stop - begin))
     numbers = {

@@ -206,6 +206,12 @@ def test_fp32_weights_are_quantized_before_the_rest_is_cast(tmp_path: Path) -> N
         assert torch.equal(loaded.get_submodule(choice.layer_name).weight.float(), expected)
 
 
+def test_scales_in_fp32_are_not_called_rounded(tmp_path: Path) -> None:
+    source = save_tiny(tmp_path / "fp32")
+    notes = write_model(source, mixed_plan(source, ("int8:g32", "fp32")), tmp_path / "out", "compressed-tensors")
+    assert notes == ()
+
+
 def test_what_stays_wider_than_planned_is_said(tmp_path: Path) -> None:
     source = save_tiny(tmp_path / "bf16", dtype=torch.bfloat16)
     notes = write_model(source, mixed_plan(source, ("mxfp8", "fp32")), tmp_path / "out", "compressed-tensors")

@@ -38,6 +38,7 @@ def source(tmp_path: Path) -> Path:
     writer.add_token_scores([0.5, -1.0, 2.0])
     writer.add_bool("some.flag", True)
     writer.add_array("some.counts", [1, 2, 3])
+    writer.add_string("general.file_type.note", "kept")
     random = np.random.default_rng(0)
     for name in NAMES:
         kind = KINDS.Q8_0 if name == "blk.1.ffn_up" else KINDS.F32
@@ -157,6 +158,7 @@ def test_fields_are_copied(source: Path, tmp_path: Path) -> None:
     assert found == {
         "general.architecture": "llama", "llama.embedding_length": 64, "tokenizer.ggml.tokens": ["a", "b", "é"],
         "tokenizer.ggml.scores": [0.5, -1.0, 2.0], "some.flag": True, "some.counts": [1, 2, 3],
+        "general.file_type.note": "kept",
         "general.file_type": 1024, "general.quantization_version": gguf.GGML_QUANT_VERSION,
     }  # fmt: skip
 
