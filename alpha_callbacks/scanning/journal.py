@@ -28,6 +28,7 @@ _FORMAT = 3  # 2 had no checksums
 _SECONDS_AT_RISK = 1.0  # waiting for the disk after each of thousands of small layers takes longer than the layers
 FOLDER = "journal"
 NOTES = "notes"  # key of a header: what was said of the choice of files, for `merge`; no part of the identity
+_PROVED = "proved"  # key of a header: the error bounds of `fast` are proofs; those of 0.2.0 were estimates
 
 Identity = dict[str, Any]
 
@@ -42,6 +43,7 @@ def identity(options: AnalysisOptions, checkpoint: Mapping[str, str], layers: It
         "options": plain,
         "checkpoint": dict(checkpoint),
         "layers": list(layers),
+        **({_PROVED: True} if options.solver == "fast" else {}),
     }
 
 
@@ -63,6 +65,11 @@ def read_journal(folder: Path, expected: Identity | None = None) -> tuple[Identi
                 raise JournalError(
                     f"{file}: expected a journal of format {_FORMAT}, got {found['format']}: an earlier version wrote "
                     "it. Scan again with --no-resume."
+                )
+            if part.header["options"].get("solver") == "fast" and _PROVED not in part.header:
+                raise JournalError(
+                    f"{file}: expected proved error bounds of --solver fast, got estimates: an earlier version wrote "
+                    "them. Scan again with --no-resume, or take another --output-dir."
                 )
             _require_same(file, part.header, found)
             results.update(part.results)

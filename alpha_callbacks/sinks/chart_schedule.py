@@ -36,6 +36,10 @@ class ChartSchedule:
         self._drawn = snapshot.table if due else self._drawn
         return due
 
+    def lost(self) -> None:
+        """Forget what was drawn last: it may not have arrived, and the same charts are due again."""
+        self._drawn = None
+
     def left(self) -> Snapshot | None:
         """Return, once, the newest state if its charts were not due: at the end of a run they are."""
         left, self._left = self._left, None

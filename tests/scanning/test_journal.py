@@ -151,6 +151,21 @@ def test_a_journal_without_checksums_is_refused_by_its_format(tmp_path: Path) ->
         read_journal(tmp_path)  # as `merge` does
 
 
+def test_estimated_bounds_of_fast_are_not_taken_for_proved_ones(tmp_path: Path) -> None:
+    now = identity(AnalysisOptions(solver="fast"), {"model.safetensors": "abc"}, ["a", "b"])
+    earlier = {key: value for key, value in now.items() if key != "proved"}  # as version 0.2.0 wrote it
+    with JournalWriter(tmp_path, "rank-0", earlier) as journal:
+        journal.add(result("a"))
+    for expected in (now, None):  # a scan that resumes, and `merge`
+        with pytest.raises(
+            JournalError, match=r"rank-0\.jsonl: expected proved error bounds of --solver fast.*--no-re"
+        ):
+            read_journal(tmp_path, expected)
+    with JournalWriter(tmp_path / "new", "rank-0", now) as journal:
+        journal.add(result("a"))
+    assert set(read_journal(tmp_path / "new", now)[1]) == {"a"}
+
+
 def test_lines_are_plain_json(tmp_path: Path) -> None:
     with JournalWriter(tmp_path, "rank-0", OWN) as journal:
         journal.add(result("a"))

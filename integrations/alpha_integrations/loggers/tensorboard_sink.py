@@ -84,6 +84,7 @@ class TensorBoardSink:
         try:
             self._write_waiting()
         except OSError:
+            self._charts.lost()
             if self.adopted is None:
                 self._writer = None  # not closed: that would wait for its thread, which is gone
                 self._waiting = unwritten[-_KEPT:]

@@ -422,6 +422,20 @@ def test_a_writer_of_our_own_that_died_is_followed_by_another(
     assert [event.step for event in read(tmp_path / "tensorboard").Scalars("alpha_hill/seconds")] == [0, 10, 20, 30]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # as above
+def test_charts_that_a_dead_writer_took_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, drawn = Full(monkeypatch), list[int]()
+    monkeypatch.setattr(TensorBoardSink, "_draw", lambda _, state: drawn.append(state.step))
+    (sink,) = find_tensorboard(Host(tmp_path, images=5), asked=True)
+    full.now = True
+    with pytest.raises(OSError, match="No space"):
+        sink.log(snapshot(0))
+    full.now = False
+    sink.log(snapshot(10))  # nothing has changed
+    sink.close()
+    assert drawn == [0, 10]
+
+
 def test_a_dead_writer_is_said_again_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
