@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from alpha_callbacks.cli.terminal import say
 from alpha_callbacks.evaluation.evaluate import BASE, PLAN, WRITTEN, Score
@@ -41,6 +42,7 @@ def keep_scores(
         )
     write_scores(kept, folder)
     draw_curve(folder)
-    say(f"Written to {folder}: {SCORES}, {PICTURE}.png with these points. For the page: alpha-hill report {folder}")
+    page = f"alpha-hill report {quote(str(folder))}"
+    say(f"Written to {folder}: {SCORES}, {PICTURE}.png with these points. For the page: {page}")
     if other := sorted(plans.keys() - plan_files(folder).keys()):
         say(f"Not among the points, since `recommend` names no plan so: {', '.join(other)}")

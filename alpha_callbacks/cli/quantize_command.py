@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -131,7 +132,8 @@ def quantize(
         return
     print_notes(write_model(path, wanted, output_dir, target, rounding=way))
     say(f"Checkpoint written to {output_dir}")
-    say(f"How far it is from its source: alpha-hill evaluate {model} --against {output_dir} --text heldout.txt")
+    told = f"alpha-hill evaluate {quote(model)} --against {quote(str(output_dir))} --text heldout.txt"
+    say(f"How far it is from its source: {told}")
 
 
 def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:

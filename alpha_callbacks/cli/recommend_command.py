@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -311,9 +312,9 @@ def recommend(
     )
     say(f"Written to {where}: {files}, {CURVE}, {PICTURE}.png{exported}")
     if (folder / "run.json").exists() and output_dir in (None, folder):
-        say(f"To see it beside the spectra: alpha-hill report {folder}")
+        say(f"To see it beside the spectra: alpha-hill report {quote(str(folder))}")
     if budgets == [None] and first.plan.policy != "thresholds":
-        say(f"To plan for other sizes: alpha-hill recommend {folder} --avg-bits BITS[,BITS...]")
+        say(f"To plan for other sizes: alpha-hill recommend {quote(str(folder))} --avg-bits BITS[,BITS...]")
 
 
 def _scanned(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """`alpha-hill scan`: a checkpoint -> report, tables and charts."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -219,5 +220,5 @@ def scan(
             observer=progress,
         )
     if shard and result is None:
-        say(f"Share {shard} is finished. When all are, run: alpha-hill merge {folder}")
+        say(f"Share {shard} is finished. When all are, run: alpha-hill merge {quote(str(folder))}")
     finish(result, open_page=open_page)

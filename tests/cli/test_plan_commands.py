@@ -163,7 +163,7 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path, monke
     config.write_text(json.dumps({"default": {"wq": "int8", "group_size": 32}, "overrides": patterns}))
     saved = tmp_path / "plan.json"
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--save-plan", saved)
-    assert "29 matrices" in output and "refused" not in output and not (tmp_path / "out").exists()
+    assert "29 matrices" in output and "refused" not in output and not (tmp_path / "an out").exists()
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--rounding", "imatrix", "--calibration", config)
     assert "a dry run does not try --rounding: neither whether compressed-tensors has imatrix" in output
     output = run("quantize", EMBEDDED, "--plan", config, "--dry-run", "--format", "gguf")
@@ -173,18 +173,18 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path, monke
     assert precisions["model.layers.1.mlp.up_proj"] == "int4_g32"
     assert precisions["model.layers.1.self_attn.q_proj"] == "int8_g32"
     by_inputs = ("--rounding", "gptq", "--calibration", REPOSITORY / "LICENSE", "--tokens", 128)
-    output = run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "out", *by_inputs)
+    output = run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "an out", *by_inputs)
     assert "note: GPTQ rounded 2" in output and "layers by their inputs on 128 tokens of " in output
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["ignore"]
-    assert f"alpha-hill evaluate {EMBEDDED} --against {tmp_path / 'out'} --text " in output.replace("\n", "")
-    judged = ("--against", tmp_path / "out", "--plan", saved, "--random", 0, "--tokens", 64)
+    assert json.loads((tmp_path / "an out" / "config.json").read_text())["quantization_config"]["ignore"]
+    assert f"alpha-hill evaluate {EMBEDDED} --against '{tmp_path / 'an out'}' --text " in output.replace("\n", "")
+    judged = ("--against", tmp_path / "an out", "--plan", saved, "--random", 0, "--tokens", 64)
     output = run("evaluate", EMBEDDED, *judged, "--text", REPOSITORY / "LICENSE", "-o", tmp_path / "scores.csv")
-    assert "KL of plan minus checkpoint out: " in output
-    monkeypatch.chdir(tmp_path / "out")
+    assert "KL of plan minus checkpoint an out: " in output
+    monkeypatch.chdir(tmp_path / "an out")
     output = run("evaluate", EMBEDDED, "--against", ".", "--text", REPOSITORY / "LICENSE", "--tokens", 64)
-    assert "checkpoint out" in output
+    assert "checkpoint an out" in output
     rows = {row["plan"]: row for row in csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())}
-    assert float(rows["checkpoint out"]["kl"]) > 0 and rows["checkpoint out"]["average_bits"] == ""
+    assert float(rows["checkpoint an out"]["kl"]) > 0 and rows["checkpoint an out"]["average_bits"] == ""
 
 
 @pytest.mark.parametrize(
