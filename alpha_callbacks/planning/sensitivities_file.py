@@ -45,24 +45,24 @@ def read_sensitivities(path: str | Path, layers: Iterable[str]) -> dict[str, flo
     own = {line["layer_name"]: _number(path, line) for line in lines}
     if len(own) < len(lines):
         raise PlanError(f"{path}: expected each layer once, got {len(lines)} lines of {len(own)} layers. {_REMEDY}")
-    by_key: dict[str, list[float]] = {}
-    for name, value in own.items():
-        by_key.setdefault(pairing_key(name), []).append(value)
-    found, keys = {}, set[str]()
+    by_key: dict[str, list[str]] = {}
+    for name in own:
+        by_key.setdefault(pairing_key(name), []).append(name)
+    found, used = dict[str, float](), set[str]()
     for layer in layers:
-        keys.add(pairing_key(layer))
-        values = [own[layer]] if layer in own else by_key.get(pairing_key(layer), [])
-        if len(values) == 1:  # a name that two layers have tells nothing
-            found[layer] = values[0]
+        names = [layer] if layer in own else by_key.get(pairing_key(layer), [])
+        if len(names) == 1:  # a name that two layers have tells nothing
+            found[layer] = own[names[0]]
+            used.update(names)
     if not found:
         raise PlanError(
             f"{path}: expected layers of the scan, got none of its {len(own)}. Scan the model that was trained."
         )
     if not any(found.values()):
         raise PlanError(f"{path}: expected a sensitivity above 0, got 0 for all {len(found)} layers. {_REMEDY}")
-    if surplus := [name for name in own if name not in found and pairing_key(name) not in keys]:
+    if surplus := [name for name in own if name not in used]:
         _log.warning(
-            "%s: %d of its %d layers are not in the scan and count for nothing: %s%s.",
+            "%s: %d of its %d layers count for nothing: the scan lacks them, or names of two are one (%s%s).",
             path, len(surplus), len(own), ", ".join(surplus[:3]), ", ..." if len(surplus) > 3 else "",
         )  # fmt: skip
     return found

@@ -96,11 +96,20 @@ def test_the_file_comes_back_under_the_names_of_a_scan(tmp_path: Path, caplog: p
     assert read_sensitivities(tmp_path, found) == found
     named = read_sensitivities(tmp_path / SENSITIVITIES, ["blk.0.attn_q", "module.model.layers.0.mlp.up_proj", "other"])
     assert named == {"blk.0.attn_q": 0.5, "module.model.layers.0.mlp.up_proj": 2e-9}
-    assert "1 of its 3 layers are not in the scan and count for nothing: =odd, name." in caplog.text
+    assert (
+        "1 of its 3 layers count for nothing: the scan lacks them, or names of two are one (=odd, name)." in caplog.text
+    )
     caplog.clear()
     write_sensitivities({**found, **dict.fromkeys("abcd", 1.0)}, tmp_path)
     read_sensitivities(tmp_path, found)
-    assert "4 of its 7 layers are not in the scan and count for nothing: a, b, c, ...." in caplog.text
+    assert (
+        "4 of its 7 layers count for nothing: the scan lacks them, or names of two are one (a, b, c, ...)."
+        in caplog.text
+    )
+    caplog.clear()
+    write_sensitivities({**found, "module.model.layers.0.mlp.up_proj": 3.0}, tmp_path)
+    assert read_sensitivities(tmp_path, found) == found
+    assert "1 of its 4 layers count for nothing: " in caplog.text and "(module.model." in caplog.text
 
 
 @pytest.mark.parametrize(
