@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +33,7 @@ class CausalModel:
         gguf_file: name of the GGUF file in it, or "".
         checkpoint: opened by our readers, which tell a damaged one in our words.
         library: transformers.
+        told: notes that were given; a model is loaded once for many windows, and again for the next.
     """
 
     source: str
@@ -40,6 +41,7 @@ class CausalModel:
     gguf_file: str
     checkpoint: Checkpoint
     library: Any
+    told: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
     def of(cls, source: str | Path, revision: str | None = None) -> "CausalModel":
@@ -101,20 +103,24 @@ class CausalModel:
                 f"shapes that do not fit config.json ({absent[0]}, ...). Name a checkpoint of the whole model."
             )
         if surplus := sorted(info["unexpected_keys"]):
-            _log.warning(
-                "%s: %d of its tensors have no place in %s and count for nothing, e.g. %s.",
-                self.source, len(surplus), type(model).__name__, surplus[0],
-            )  # fmt: skip
+            self._tell(
+                f"{len(surplus)} of its tensors have no place in {type(model).__name__} and count for nothing, "
+                f"e.g. {surplus[0]}."
+            )
         if self.gguf_file:  # the weights are plain floats now
             if unread := self._scale_positions(model):
-                _log.warning(
-                    "%s: transformers leaves out the scaling of rotary positions that the file has (%s): predictions "
-                    "are not those of llama.cpp.",
-                    self.source, unread,
-                )  # fmt: skip
+                self._tell(
+                    f"transformers leaves out the scaling of rotary positions that the file has ({unread}): "
+                    "predictions are not those of llama.cpp."
+                )
             del model.config.quantization_config
             model.hf_quantizer = None
         return cast(nn.Module, model.to(device).eval().requires_grad_(False))
+
+    def _tell(self, what: str) -> None:
+        if what not in self.told:
+            self.told.add(what)
+            _log.warning("%s: %s", self.source, what)
 
     def _scale_positions(self, model: nn.Module) -> str:
         """Scale the frequencies of rotary positions as a GGUF file says, which transformers leaves unread.

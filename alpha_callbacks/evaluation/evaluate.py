@@ -244,7 +244,7 @@ class _Tally:
 def _no_numbers(name: str, logits: Tensor) -> str:
     dtype = str(logits.dtype).removeprefix("torch.")
     wider = "" if logits.dtype in (torch.float32, torch.float64) else f", or numbers beyond {dtype}: try --dtype fp32"
-    return f"{name}: expected predictions, got nan or inf. The weights are damaged{wider}."
+    return f"expected predictions of {name}, got nan or inf. The weights are damaged{wider}."
 
 
 def _logits(model: nn.Module, window: Tensor) -> Tensor:
