@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,24 @@ def test_the_norm_is_bounded(rank: int, size: float) -> None:
     off = size * u @ torch.diag((-1.0) ** torch.arange(rank, dtype=torch.float64)) @ u.T
     norm = float(torch.linalg.matrix_norm(off, 2))
     assert norm <= bound_of(noise(200, 90), off) <= 5 * norm + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_probes_are_not_the_numbers_that_weights_are_drawn_from(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, real = list[Tensor](), torch.randn
+
+    def noted(*shape: int, **options: Any) -> Tensor:
+        drawn.append(real(*shape, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(torch, "randn", noted)
+    gram_error([lambda: iter([torch.ones(3, 90)])], 90, lambda x: x, shift=0, rounding=0.0)
+    (probes,) = drawn
+    for seed in (*range(2000), 12345, 31337, 2**31 - 1, 2**32 - 1):
+        weights = real(90, 90, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+        assert not torch.isclose(weights.flatten()[:90].double(), probes[0], rtol=1e-4).all(), seed
 
 
 def test_more_products_are_made_where_they_may_do() -> None:
