@@ -1,7 +1,7 @@
 """Make the pictures of docs/gallery.md: scan, plan, run and comparison, then the pages in a browser and the cards.
 
-What is there already is not computed again, so that one picture can be made anew. Needs chromium and the extras
-`test` and `huggingface`; about five minutes on two cores::
+What is there already is not computed again, so that one picture can be made anew. Needs chromium and the extra
+`test`; about five minutes on two cores::
 
     python scripts/fetch_real_weights.py
     python -m scripts.make_smollm2_folder
@@ -80,12 +80,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a checkpoint folder; the page was made of SmolLM2-135M")
     parser.add_argument("work", type=Path, help="folder for results, kept for the next time")
-    parser.add_argument("--only", action="append", help="name of a picture; may be repeated")
+    names = [*SHOTS, *CARDS, *FILES]
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help="a picture; may be repeated")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     PICTURES.mkdir(exist_ok=True)
     compute(options.model, options.work)
-    wanted = set(options.only or [*SHOTS, *CARDS, *FILES])
+    wanted = set(options.only or names)
     with browser() as open_page:
         for name in SHOTS:
             if name in wanted:

@@ -64,7 +64,7 @@ def _moved(history: RunHistory, series: Series) -> list[str]:
     if not spans:
         return []
     return [
-        f"{moved} of {counted(len(spans), 'layer')} moved from the first state to the last, by more than 1.96 times "
+        f"{moved} of {counted(len(spans), 'layer')} moved from the first state to the last by more than 1.96 times "
         "the spread that new noise would give alpha."
     ]
 

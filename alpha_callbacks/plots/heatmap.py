@@ -53,7 +53,7 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
     if all(cell.text == LOST for cell in cells.values()):
         say(frame.cells, LABELS["no_alpha"])
     many = f"median [quartiles] of up to {grid.most} layers per cell" if grid.most > 1 else ""
-    rule = tail_text(row for layer in grid.layers for row in layer.rows)
+    rule = "" if value == "relative_error" else tail_text(row for layer in grid.layers for row in layer.rows)
     subtitle = joined(counted(len(grid.layers), "layer"), many, rule, lost_text(grid.layers, [precision]), remark)
     add_heading(frame.figure, joined(f"{metric.heading}, {precision}", table.model), subtitle)
     outside = [

@@ -62,10 +62,7 @@ def compare_page(comparison: Comparison, *, model: str = "") -> str:
 def _charts(comparison: Comparison, whole: DeltaSummary) -> list[Section]:
     groups = by_category(comparison)
     kinds = [group.layers for group in groups if group.count]
-    against = (
-        "Left: the value in B over that in A; a layer on the line has not changed. Right: the change itself, on its "
-        "own scale."
-    )
+    against = "First the value in B over that in A (on the line: no change), then the change itself, on its own scale."
     where = "Red: alpha is larger in B. Blue: alpha is smaller in B."
     ranked = any(not group.few for group in groups)  # the ranks over all layers stand at the top of the page
     columns = len(_NAMES) - (0 if ranked else 2)

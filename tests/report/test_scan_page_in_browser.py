@@ -454,6 +454,8 @@ def test_on_paper_all_is_there_and_then_as_before(drawn: Opened) -> None:
     drawn.page.set_viewport_size({"width": 400, "height": 800})
     wide = "document.documentElement.scrollWidth"
     drawn.until(f"{wide} === 400")  # a phone shows it without scrolling sideways
+    name = "document.querySelector('#layers .layer-table th').offsetWidth"
+    assert drawn.page.evaluate(name) <= 200, "and more of a table than its names"
     drawn.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
     rows, folded = drawn.page.locator("#layer-table tbody tr"), drawn.page.locator("details:not([open])")
     assert (rows.count(), folded.count()) == (36, 0)

@@ -75,7 +75,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, LABELS["no_alpha"])
     of = f"{precision} − {table.reference}" if value == "drift" else precision
-    unit_text = f"in {tick_text(unit)}" if value == "drift" and colors is not None else ""
+    unit_text = f"in {tick_text(unit)}" if value == "drift" and colors is not None and unit != 1 else ""
     striped = "striped: no clear tail" if any(cell.unsure for cell in cells.values()) else ""
     add_title(figure, joined(f"{METRICS[value].title}, {of}", title, unit_text, striped), WIDTH - 0.2)
     return figure, (axes, bar_axes)

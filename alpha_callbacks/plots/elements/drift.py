@@ -115,14 +115,14 @@ def scale_drift_axis(
 
 
 def tick_text(value: float, position: int | None = None) -> str:
-    """Return a tick label in scientific notation.
+    """Return a tick label in scientific notation, without an exponent of 0.
 
     Examples:
-        >>> tick_text(-2e-9), tick_text(1.5e-3), tick_text(0.0)
-        ('-2e-09', '1.5e-03', '0')
+        >>> tick_text(-2e-9), tick_text(1.5e-3), tick_text(-1.0), tick_text(0.0)
+        ('-2e-09', '1.5e-03', '-1', '0')
     """
     del position  # matplotlib's, not needed
-    return f"{value:.1e}".replace(".0e", "e") if value else "0"
+    return f"{value:.1e}".replace(".0e", "e").replace("e+00", "") if value else "0"
 
 
 def tick_places(most: int) -> MaxNLocator:

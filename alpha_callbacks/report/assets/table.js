@@ -26,7 +26,7 @@ AH.layerTable = (element, {columns, rows, open = null, filters = [], order = nul
     return AH.el("th", {scope: "col", class: column.number ? "number" : null}, button);
   });
   const longest = rows().reduce((most, row) => Math.max(most, String(columns[0].value(row)).length), 0);
-  heads[0].style.minWidth = `${Math.min(34, longest + 2)}ch`; // names get no narrower where a table is too wide
+  heads[0].style.minWidth = `min(${Math.min(34, longest + 2)}ch, 40vw)`; // no narrower where a table is too wide, but a phone shows more than names
   const body = AH.el("tbody");
   const more = AH.el("button", {type: "button", class: "button more", on: {click: () => {
     const first = body.children.length;

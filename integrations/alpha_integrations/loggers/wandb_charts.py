@@ -27,7 +27,7 @@ def bar_charts(snapshot: Snapshot) -> dict[str, Any]:
     names = _labels(snapshot)
     charts: dict[str, Any] = {}
     for key, title, column, values in _values(snapshot):
-        rows = sorted((visible(names[name]), value) for name, value in values.items())
+        rows = sorted((visible(names[name]), value) for name, value in values.items() if math.isfinite(value))
         if rows:
             table = wandb.Table(columns=[_LABEL, column], data=[list(row) for row in rows])
             charts[f"alpha_hill/{key}"] = wandb.plot.bar(table, _LABEL, column, title=visible(title), split_table=True)

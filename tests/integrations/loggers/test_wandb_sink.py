@@ -347,6 +347,12 @@ def test_the_layers_to_look_at_have_bar_charts_of_a_panels_size(tmp_path: Path) 
     assert not [key for key in written.metrics if key.startswith("alpha_hill/largest")], "a chart is no key of a row"
 
 
+def test_a_bar_chart_leaves_out_what_is_no_number() -> None:
+    rows = [make_row(name, alpha_null=math.nan if name == "lm_head" else 7.5, tail="clear") for name in LAYERS[2:]]
+    (chart,) = bar_charts(make_snapshot(1, Table.from_rows(rows, ("fp32",)))).values()
+    assert chart.table.data == [["11_mlp_down_proj", 4.0 / 7.5]]
+
+
 def test_colliding_layer_names_stay_apart() -> None:
     names = (
         "encoder.layers.0.fc1",
