@@ -113,6 +113,7 @@ def main() -> None:
     """Print the tables as they grow."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=int, default=1, help="divide every dimension by this")
+    parser.add_argument("--shapes", default="", help='some of "q, o", "k, v", "gate, up", "down", joined by "; "')
     parser.add_argument("--model", type=Path, help="an fp32 checkpoint: seconds for all its layers")
     parser.add_argument("--repeat", type=int, default=2, help="take the best of so many, in turns; the others run once")
     arguments = parser.parse_args()
@@ -125,7 +126,8 @@ def main() -> None:
         tree_before(Path(name)), threads
     ) as before:  # fmt: skip
         commits = {"now": now, "before": before}
-        shapes = [shape.divided(arguments.scale) for shape in engine.SHAPES]
+        wanted = arguments.shapes.split("; ") if arguments.shapes else [shape.name for shape in engine.SHAPES]
+        shapes = [shape.divided(arguments.scale) for shape in engine.SHAPES if shape.name in wanted]
         questions: list[dict[str, Any]] = [{"rows": shape.rows, "cols": shape.cols} for shape in shapes]
         if arguments.model is not None:
             questions.append({"model": str(arguments.model.resolve())})
