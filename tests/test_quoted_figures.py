@@ -69,11 +69,11 @@ QUOTED = [
     (TRUST, r"and ([\d.]+) GB, on 2 cores", SCAN, r"^peak resident memory ([\d.]+) GB"),
     (EVIDENCE, r"leave ([\d.]+) % of the weights", "evidence.txt", r"thresholds .* ([\d.]+)%$"),
     (EVIDENCE, r"16 bits: ([\d.]+)\s", "evidence.txt", r"thresholds 2.5 / 3.0 \(no budget\) +([\d.]+)"),
-    (PERFORMANCE, r"1024×1024 matrix are ([\d.]+) times as fast", "certified.txt",
-     r" 1024x1024 +[\d.]+ +[\d.]+ +([\d.]+)"),
-    (PERFORMANCE, r"At twice the size it is ([\d.]+) and ([\d.]+) times", "certified.txt",
-     r" 2048x2048 +[\d.]+ +[\d.]+ +([\d.]+) .*\n +7168x2048 +[\d.]+ +[\d.]+ +([\d.]+)"),
-    (PERFORMANCE, r"a proof does, ([\d.]+) times", "certified.txt", r"3584x1024 +[\d.]+ +[\d.]+ +([\d.]+)"),
+    *(
+        (PERFORMANCE, rf"^\| {shape.replace('x', '×')}" + r" \| ([\d.]+)" * 4, "methods.txt",
+         rf"^ +{shape}" + r" +([\d.]+)" * 4)
+        for shape in ("1024x1024", "3584x1024", "2048x2048", "7168x2048", "2048x7168", "4096x4096", "14336x4096")
+    ),
     ("docs/reuse_bound.md", r"Of (\d+) cases (\d+) got a finite range, with (\d+) violations", "certificate.txt",
      r"(\d+) cases, (\d+) certified, (\d+) violations"),
     ("docs/reuse_bound.md", r"takes ([\d.]+) of it in the middle case, all of it \(([\d.]+)\)", "certificate.txt",
