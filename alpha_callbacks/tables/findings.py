@@ -70,7 +70,8 @@ def _about_storage(table: Table) -> list[str]:
                 sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
             if unresolved and any(row.solver == "gram_fp32" for row in rows):
                 sentences.append(
-                    f"{name}: in {unresolved} of {len(rows)} layers the drift is smaller than the proved error of --solver fast."
+                    f"{name}: in {unresolved} of {len(rows)} layers the drift is smaller than the proved error "
+                    "of --solver fast."
                 )
             elif unresolved and methods["certified"]:
                 sentences.append(

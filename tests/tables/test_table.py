@@ -55,7 +55,7 @@ def test_what_fast_cannot_resolve_is_a_bound_not_a_drift() -> None:
     assert layer.drift_bound("fp16", "fp32") == pytest.approx(8e-5)
     assert layer.drift("bf16", "fp32") == pytest.approx(1e-3)
     assert math.isnan(layer.drift_bound("bf16", "fp32"))
-    assert "fp16: in 1 of 1 layers the drift is below what --solver fast resolves." in findings(t)
+    assert "fp16: in 1 of 1 layers the drift is smaller than the proved error of --solver fast." in findings(t)
 
 
 def test_a_drift_below_its_own_proved_bound_is_no_measured_one() -> None:
