@@ -175,7 +175,10 @@ def _folder(path: Path) -> tuple[Path, str]:
 
 @contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here."""
+    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here.
+
+    One bar stays: transformers does not ask before it shows that of the tensors of a GGUF file.
+    """
     bars, disabled = transformers.utils.logging, logging.root.manager.disable
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()

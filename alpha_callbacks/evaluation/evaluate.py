@@ -35,9 +35,9 @@ class Score:
         name: "base" (weights as loaded), "plan", "uniform <format>", "random <number>", "checkpoint <name>".
         average_bits: mean effective bits of the layers that the plan decides about; of the base those of its dtype; nan
             of a checkpoint.
-        kl: mean KL(base || this) of next-token distributions, nats a token; 0 for the base.
+        kl: mean KL(base || this) of next-token distributions, nats per token; 0 for the base.
         kl_sem: standard error of that mean, as if tokens were independent.
-        perplexity: exp of the mean loss a token.
+        perplexity: exp of the mean loss per token.
         seconds: taken.
         top1: share of tokens whose most likely successor is that of the base.
         kl_q99: KL that 99 % of the tokens do not exceed.
@@ -90,9 +90,7 @@ def evaluate(
     """
     plans = {PLAN: plan} if isinstance(plan, Plan) else dict(plan)
     for name in plans:
-        if name == BASE or name.startswith(
-            ("uniform ", "random ", WRITTEN)
-        ):  # the two would be one, or taken for the other
+        if name == BASE or name.startswith(("uniform ", "random ", WRITTEN)):  # rows that it is compared with
             raise PlanError(f"{name}: expected another name of a plan: rows that it is compared with have such.")
     _require_same_layers(plans)
     uniform = {name: each for one in plans.values() for name, each in uniform_plans(one).items()}
@@ -164,7 +162,7 @@ def compare(
         on_progress: called with (windows done, windows in all, name of the plan).
 
     Returns:
-        The base, then one score a plan, in their order, then one a model.
+        The base, then one score per plan, in their order, then one per model.
 
     Raises:
         PlanError: nothing to compare, a plan that does not belong to the model, or predictions that are no numbers.

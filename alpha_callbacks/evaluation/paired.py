@@ -12,7 +12,7 @@ _SHORTEST = 16  # tokens a block, where the text has so many
 
 @dataclass(frozen=True)
 class Difference:
-    """KL of one plan minus that of another, nats a token.
+    """KL of one plan minus that of another, nats per token.
 
     Attributes:
         mean: over tokens; below 0 the first plan is better.

@@ -57,7 +57,7 @@ class Snapshot:
         table: one row per layer and precision, in module order.
         seconds: wall time of the analysis.
         reused: layers whose bits had not changed since they were last analysed.
-        solver: of the options; decides how many digits of an alpha are printed.
+        solver: of the options.
         alerts: what the rules of the run have found, new or not; None if it has no rules.
         earlier: what was known before it; None in the first state of a run.
     """
