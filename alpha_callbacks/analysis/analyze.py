@@ -52,15 +52,19 @@ def analyze_weight(weight: Weight, options: AnalysisOptions, earlier: EarlierSta
     return _guarded(weight, options, prove=True, earlier=earlier).rows
 
 
-def analyze_with_spectra(weight: Weight, options: AnalysisOptions) -> Analysis:
-    """Return rows and the eigenvalues that they were made from, which no proof has: every precision is decomposed.
+def analyze_with_spectra(weight: Weight, options: AnalysisOptions, *, of_each: bool = True) -> Analysis:
+    """Return rows and the eigenvalues that they were made from.
 
-    But for those that share the decomposition of the stored matrix.
+    Args:
+        weight: from any source.
+        options: what to compute.
+        of_each: decompose every precision that does not share the decomposition of the stored matrix, since what is
+            proved of one has no eigenvalues to return. False: prove what can be proved, as `analyze_weight` does.
 
     Raises:
         SourceError: the weights can be read no further; a row would say of this layer what is true of none.
     """
-    return _guarded(weight, options, prove=False)
+    return _guarded(weight, options, prove=not of_each)
 
 
 def _guarded(

@@ -46,6 +46,7 @@ def analyze_weights(
     *,
     stop: Callable[[], bool] = lambda: False,
     spectra_of: Collection[str] = (),
+    of_each: bool = True,
     ahead: Callable[[Sequence[Weight]], Iterable[Weight]] = iter,
     earlier: EarlierStates | None = None,
 ) -> Iterator[Result]:
@@ -61,6 +62,7 @@ def analyze_weights(
         parallelism: workers and threads; default `choose_parallelism`. Values do not depend on it.
         stop: asked before each weight; once it says True no further one is begun, and those have no result.
         spectra_of: names of the layers whose results bring their eigenvalues.
+        of_each: bring them for each precision, which spares no decomposition; see `analyze_with_spectra`.
         ahead: given the weights in their order, yields the same ones as they are taken, e.g. read ahead (`ReadAhead`).
         earlier: states of the same layers, which may spare decompositions.
 
@@ -75,7 +77,7 @@ def analyze_weights(
         enter_stream(options.device, next(numbers))
         Crew(pool, parallelism.workers).enter()
 
-    task = partial(_timed, options=options, stop=stop, spectra_of=spectra_of, earlier=earlier)
+    task = partial(_timed, options=options, stop=stop, spectra_of=spectra_of, of_each=of_each, earlier=earlier)
     pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
     with same_for_new_threads(), ExitStack() as ended:
         ended.callback(pool.shutdown, wait=False, cancel_futures=True)
@@ -101,6 +103,7 @@ def _timed(
     options: AnalysisOptions,
     stop: Callable[[], bool],
     spectra_of: Collection[str],
+    of_each: bool,
     earlier: EarlierStates | None,
 ) -> Result | None:
     if stop():
@@ -109,7 +112,7 @@ def _timed(
     if weight.layer_name not in spectra_of:
         rows = analyze_weight(weight, options, earlier)
         return Result(weight.layer_name, rows, time.perf_counter() - start)
-    found = analyze_with_spectra(weight, options)
+    found = analyze_with_spectra(weight, options, of_each=of_each)
     return Result(weight.layer_name, found.rows, time.perf_counter() - start, found.spectra)
 
 

@@ -89,8 +89,8 @@ def scan(
         typer.Option(
             "--save-spectra/--no-save-spectra",
             metavar=shared.FLAG,
-            help="Keep the eigenvalues in spectra/, so that the report can draw them. \\[default: if they take at "
-            "most 200 MB]",
+            help="Keep the eigenvalues of every precision in spectra/, for the report to draw. \\[default: those that "
+            "the results come from, if they take at most 200 MB; a precision that is proved from them has none]",
             rich_help_panel=_STORAGE,
             show_default=False,
         ),

@@ -83,8 +83,10 @@ def scan(
             model id, or the URL of a .safetensors file, of its index, or of a .gguf file.
         plots: which charts.
         report: write report.html.
-        save_spectra: keep the eigenvalues of every layer in output_dir/spectra; None: as far as they take at most
-            200 MB (see `spectra.kept_layers`). True computes layers again that the journal has without them.
+        save_spectra: keep the eigenvalues of every layer and precision in output_dir/spectra. None: those that the
+            results come from anyway, as far as they take at most 200 MB (see `spectra.kept_layers`): what is proved
+            from those of the stored matrix has none of its own. True decomposes each precision, and layers again whose
+            eigenvalues the journal has not all.
         observer: receives the progress.
 
     Returns:
@@ -145,7 +147,9 @@ def scan(
                 JournalWriter(journals, own_part, {**own, NOTES: notes}) as journal,
                 _reading(checkpoint) as ahead,
             ):
-                for result in analyze_weights(mine, options, parallelism, spectra_of=with_spectra, ahead=ahead):
+                for result in analyze_weights(
+                    mine, options, parallelism, spectra_of=with_spectra, of_each=bool(save_spectra), ahead=ahead
+                ):
                     look()
                     look_below()
                     write_spectra(directory / SPECTRA, result.layer_name, result.spectra)
@@ -208,14 +212,15 @@ def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
 def _kept(directory: Path, own: Identity, with_spectra: Collection[str]) -> dict[str, Result]:
     """Return the layers that the journal has.
 
-    Failed ones are tried again, and those whose eigenvalues are damaged, or of `with_spectra` and not on disk although
-    there is an alpha.
+    Failed ones are tried again, and those whose eigenvalues are damaged, or of `with_spectra` and not all on disk
+    although there is an alpha.
     """
 
     def complete(result: Result) -> bool:
         wanted = result.layer_name in with_spectra and any(row.ok for row in result.rows)
         place = directory / SPECTRA, result.layer_name
-        found = has_spectra(*place) or not wanted
+        proved = any(row.method == "certified" for row in result.rows)  # without eigenvalues of their own
+        found = not wanted or (has_spectra(*place) and not proved)
         return found and not damaged_spectra(*place) and all(row.status != "failed" for row in result.rows)
 
     return {name: result for name, result in read_journal(directory / FOLDER, own)[1].items() if complete(result)}

@@ -60,6 +60,10 @@ def test_eigenvalues_that_are_asked_for_come_from_decompositions() -> None:
     found = analyze_with_spectra(weight_of(uneven(300, 300)), AnalysisOptions())
     assert [row.method for row in found.rows] == ["lossless", "computed", "computed"]
     assert set(found.spectra) == {"fp32", "fp16", "bf16"}
+    found = analyze_with_spectra(weight_of(uneven(300, 300)), AnalysisOptions(), of_each=False)
+    assert found.rows == analyze_weight(weight_of(uneven(300, 300)), AnalysisOptions())
+    assert [row.method for row in found.rows] == ["lossless", "certified", "certified"]
+    assert set(found.spectra) == {"fp32"}
 
 
 @pytest.mark.usefixtures("at_any_size")

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from alpha_callbacks import AnalysisOptions, hill_alpha, merge, open_spectra, scan
+from alpha_callbacks.analysis import certificate_costs
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.errors import SpectrumError
+from alpha_callbacks.solvers import tridiagonal
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import heavy
@@ -134,6 +136,29 @@ def test_asking_for_spectra_computes_again_only_what_has_none(whole: Path, tmp_p
     assert not (tmp_path / "spectra").exists(), "the default computes nothing for them"
     assert held(scanned(tmp_path, save_spectra=True)) == held(whole)
     assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+def test_what_is_proved_has_eigenvalues_only_where_they_are_asked_for(
+    tiny_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate_costs, "_CALLS", 0.0)  # a small matrix pays too
+    folder = tiny_checkpoint({"layers.0.fc1.weight": heavy(300, 300)})
+    default = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS)
+    assert default is not None
+    assert [row.method for row in default.table] == ["lossless", "certified", "certified"]
+    spectra = open_spectra(tmp_path / "out")["layers.0.fc1"]
+    assert set(spectra) == {"fp32"}
+    with pytest.raises(KeyError, match="bf16: expected one of fp32.*--save-spectra"):
+        spectra["bf16"]
+    whole = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS, report=False, save_spectra=True)
+    assert whole is not None
+    assert [row.method for row in whole.table] == ["lossless", "computed", "computed"]
+    assert set(open_spectra(tmp_path / "out")["layers.0.fc1"]) == {"fp32", "fp16", "bf16"}
+    for row, exact in zip(default.table, whole.table, strict=True):
+        assert abs(row.alpha - exact.alpha) <= (row.alpha_error_bound or 1e-12 * row.alpha)
+    kept = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS, report=False)
+    assert kept is not None and [row.method for row in kept.table] == ["lossless", "computed", "computed"], "as it was"
 
 
 def test_starting_over_leaves_nothing_of_before(tmp_path: Path) -> None:
