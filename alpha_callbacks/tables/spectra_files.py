@@ -136,8 +136,8 @@ class LayerSpectra(Mapping[str, "Tensor"]):
         """Return the same as an array of NumPy, for what needs no torch."""
         if precision not in self._places:
             raise KeyError(
-                f"{precision}: expected one of {', '.join(self._places)}. What is proved has no eigenvalues of its own: "
-                "scan with --save-spectra."
+                f"{precision}: expected one of {', '.join(self._places)}. What is proved has no eigenvalues of "
+                "its own: scan with --save-spectra."
             )
         evals = self._read(self._places[precision])
         if evals.ndim != 1 or evals.dtype != np.float64:
