@@ -29,9 +29,10 @@ import torch
 
 from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.analysis.parallel import Parallelism, predicted_bytes, predicted_cost
+from alpha_callbacks.analysis.parts import part_count
 from alpha_callbacks.analysis.quantization_error import measure_quantization_error, measure_sizes
 from alpha_callbacks.analysis.result import Result
-from alpha_callbacks.analysis.short_side import part_count, short_side_parts
+from alpha_callbacks.analysis.short_side import short_side_parts
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.options import AnalysisOptions

@@ -9,7 +9,7 @@ from alpha_callbacks.analysis.quantization_error import (
     error_of,
     measure_quantization_error,
 )
-from alpha_callbacks.analysis.short_side import short_side_blocks
+from alpha_callbacks.analysis.short_side import short_side_parts
 from alpha_callbacks.estimators.estimator import Estimator, StoredMatrix
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.blocks import wide
@@ -73,6 +73,6 @@ class Matrix:
         return self._norm_of(error_of(precision, self.sizes.largest))
 
     def _norm_of(self, change: BlockMap) -> float:
-        blocks = short_side_blocks(self.weight, change)
+        parts = short_side_parts(self.weight, change)
         n, device = self.weight.n_eigs, self.options.device
-        return self.sizes.largest * spectral_norm(blocks, n, rows=self.weight.numel // n, device=device)
+        return self.sizes.largest * spectral_norm(parts, n, rows=self.weight.numel // n, device=device)

@@ -12,8 +12,8 @@ import torch
 
 from alpha_callbacks.analysis.analyze import analyze_weight, analyze_with_spectra
 from alpha_callbacks.analysis.earlier_states import EarlierStates
+from alpha_callbacks.analysis.parts import part_count
 from alpha_callbacks.analysis.result import Result
-from alpha_callbacks.analysis.short_side import part_count
 from alpha_callbacks.errors import OptionError, SourceError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.utils.crew import Crew
@@ -156,14 +156,15 @@ def predicted_cost(weight: Weight) -> float:
 def predicted_bytes(weight: Weight) -> int:
     """Return the peak memory of one analysis: n x n arrays, vectors, the held matrix, its round trip, some blocks.
 
-    Of a long matrix, the Gram matrices of all parts may be there at once, where many workers help.
+    Of a long matrix, the Gram matrices of all parts may be there at once, where many workers help, each with a block
+    of its own, in fp64 and before it was converted.
     """
     square = 8 * weight.n_eigs**2
     is_wide = weight.out_features < weight.in_features
     wide_copy = min(weight.numel * max(4, weight.dtype.itemsize), HOLD_BYTES) if is_wide else 0
     return (
         int(2.5 * square)
-        + (part_count(weight) - 1) * square
+        + (part_count(weight) - 1) * (square + 2 * 8 * min(BLOCK_ELEMENTS, weight.numel))
         + (weight.nbytes if weight.nbytes <= HOLD_BYTES else 0)
         + wide_copy
         + 4 * 8 * min(BLOCK_ELEMENTS, weight.numel)

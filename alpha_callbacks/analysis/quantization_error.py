@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from alpha_callbacks.analysis.parts import row_parts
 from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.solvers.perturbation import Perturbation, PerturbationMeter
+from alpha_callbacks.utils.crew import in_order
 from alpha_callbacks.utils.one_thread import one_thread
 from alpha_callbacks.weights.weight import ROW_BLOCK_MULTIPLE, Weight, span_length
 
@@ -81,7 +84,6 @@ class QuantizationError:
         return self.infinite == 0 and self.change.frobenius == 0
 
 
-@one_thread()
 def measure_quantization_error(weight: Weight, precision: Precision, largest: float) -> QuantizationError:
     """Compare a finite weight with its round trip, some rows at a time.
 
@@ -89,27 +91,73 @@ def measure_quantization_error(weight: Weight, precision: Precision, largest: fl
     since a weight and its rounding are within a factor of two of each other or the rounding is 0.
 
     Args:
-        weight: not all zero.
+        weight: not all zero. Of a long one, workers that are free take rows too.
         precision: the format.
         largest: max |w| of the whole matrix.
     """
+    parts = [partial(_compared, weight, precision, largest, first, last) for first, last in row_parts(weight)]
+    found = in_order(parts)
+    whole = next(found)
+    for part in found:
+        whole.add(part)
+    relative = math.inf if whole.infinite else whole.meter.frobenius / math.sqrt(whole.squares)
+    overflow = whole.infinite + whole.saturated
+    return QuantizationError(whole.meter.result(), relative, overflow, whole.infinite, whole.underflow)
+
+
+@dataclass
+class _Compared:
+    """What a round trip does to some rows; `squares` is ||W||_F^2 of them, for the others see `QuantizationError`."""
+
+    meter: PerturbationMeter
+    squares: float = 0.0
+    infinite: int = 0
+    saturated: int = 0
+    underflow: int = 0
+
+    def add(self, other: "_Compared") -> None:
+        """Add the rows that follow."""
+        self.meter.add_rows_of(other.meter)
+        self.squares += other.squares
+        self.infinite += other.infinite
+        self.saturated += other.saturated
+        self.underflow += other.underflow
+
+
+@one_thread()
+def _compared(weight: Weight, precision: Precision, largest: float, first: int, last: int) -> _Compared:
     wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
-    meter, squares = PerturbationMeter(weight.in_features), 0.0
-    infinite = saturated = underflow = 0
+    found = _Compared(PerturbationMeter(weight.in_features))
     step = _rows_at_a_time(precision, weight.in_features)
-    for block in weight.row_blocks():
+    for block in weight.row_blocks(first, last):
         for rows in block.split(step) if block.is_cpu else (block,):
             before, after = rows.to(wide), precision.round_trip(rows, largest).to(wide)
-            lost = int(torch.count_nonzero(~torch.isfinite(after)))
-            infinite += lost
+            lost = _count_not_finite(after)
+            found.infinite += lost
             if largest > precision.saturates_at:
-                saturated += int(torch.count_nonzero(before.abs() > precision.saturates_at))
-            underflow += int(torch.count_nonzero((after == 0) & (before != 0)))  # some formats have no 0: 0 comes back
-            squares += float(torch.linalg.vector_norm(before, dtype=torch.float64)) ** 2
+                found.saturated += int(torch.count_nonzero(before.abs() > precision.saturates_at))
+            found.underflow += _count_lost(before, after)
+            found.squares += float(torch.linalg.vector_norm(before, dtype=torch.float64)) ** 2
             if lost == 0:
-                meter.add(before - after)  # never in place: `before` may be the model's own storage
-    relative = math.inf if infinite else meter.frobenius / math.sqrt(squares)
-    return QuantizationError(meter.result(), relative, infinite + saturated, infinite, underflow)
+                found.meter.add(before - after)  # never in place: `before` may be the model's own storage
+    return found
+
+
+def _count_not_finite(values: Tensor) -> int:
+    """Count, but only where the extremes show that there is one: they take a tenth of the time."""
+    if all(math.isfinite(float(extreme)) for extreme in values.aminmax()):
+        return 0
+    return int(torch.count_nonzero(~torch.isfinite(values)))
+
+
+def _count_lost(before: Tensor, after: Tensor) -> int:
+    """Return how many non-zero weights have become 0; some formats have no 0, and 0 comes back as another number."""
+    if not after.is_cpu:
+        return int(torch.count_nonzero((after == 0) & (before != 0)))
+    import numpy as np
+
+    # a fifth of the time of torch's comparisons
+    return int(np.count_nonzero((after.detach().numpy() == 0) & (before.detach().numpy() != 0)))
 
 
 BlockMap = Callable[[Tensor], Tensor]

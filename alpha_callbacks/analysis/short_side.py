@@ -1,18 +1,15 @@
 """A weight as the solver reads it: blocks across its short side, in parts of the long one."""
 
-import math
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from alpha_callbacks.analysis.parts import part_length
 from alpha_callbacks.analysis.quantization_error import BlockMap
 from alpha_callbacks.solvers.gram_of_blocks import Blocks
-from alpha_callbacks.weights.weight import HOLD_BYTES, ROW_BLOCK_MULTIPLE, Weight, span_length, spans
-
-_PART = 2**33  # multiplications in an fp64 product that are worth a part: a fifth of a second or more of one core
-_SQUARES = 4  # and no part is shorter than so many squares, since each takes a Gram matrix of its own
+from alpha_callbacks.weights.weight import HOLD_BYTES, Weight, span_length, spans
 
 
 def short_side_parts(weight: Weight, change: BlockMap | None) -> list[Blocks]:
@@ -21,20 +18,8 @@ def short_side_parts(weight: Weight, change: BlockMap | None) -> list[Blocks]:
     The parts of a long matrix can be read side by side. Where they begin depends on the shape alone, so that sums over
     them have the same bits whoever makes them.
     """
-    long, length = max(weight.out_features, weight.in_features), _part_length(weight)
+    long, length = max(weight.out_features, weight.in_features), part_length(weight)
     return [partial(_blocks, weight, change, start, min(start + length, long)) for start in range(0, long, length)]
-
-
-def part_count(weight: Weight) -> int:
-    """Return how many parts a weight has."""
-    return math.ceil(max(weight.out_features, weight.in_features) / _part_length(weight))
-
-
-def _part_length(weight: Weight) -> int:
-    long, n = max(weight.out_features, weight.in_features, 1), max(weight.n_eigs, 1)
-    step = span_length(n, multiple=ROW_BLOCK_MULTIPLE)
-    length = math.ceil(max(_SQUARES * n, _PART / n**2) / step) * step
-    return length if long >= 2 * length else long
 
 
 def short_side_blocks(weight: Weight, change: BlockMap | None) -> Iterator[Tensor]:

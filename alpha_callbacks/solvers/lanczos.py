@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from alpha_callbacks.solvers.gram import add_gram, fp32_products_are_fp32
+from alpha_callbacks.solvers.gram import fp32_products_are_fp32
+from alpha_callbacks.solvers.gram_of_blocks import Blocks, gram_of
 from alpha_callbacks.utils.one_thread import one_thread
 
 _SMALL = 256  # below this all eigenvalues are quicker
@@ -16,32 +17,36 @@ _TALL = 2  # rows per column up to which it is held, which takes less time than 
 _SEED = 0
 
 
-def spectral_norm(blocks: Iterator[Tensor], n: int, *, rows: int, device: str) -> float:
-    """Return ||B||_2 of the stacked blocks, good to four digits.
+def spectral_norm(parts: Sequence[Blocks], n: int, *, rows: int, device: str) -> float:
+    """Return ||B||_2, B the blocks of all parts stacked, good to four digits.
 
     Args:
-        blocks: shape (b, n) each, n the short side, entries of size 1 or less.
+        parts: each returns an iterator over blocks of shape (b, n), n the short side, entries of size 1 or less.
+            Threads that are free help with parts other than the first, on the CPU.
         n: columns.
-        rows: of all blocks together.
+        rows: of all parts together.
         device: where the blocks are.
     """
     single = fp32_products_are_fp32(torch.device(device).type == "cpu")
     with torch.autocast(torch.device(device).type, enabled=False), torch.inference_mode(False), torch.no_grad():
         if n > _SMALL and single and rows <= _TALL * n:
-            held = [block.float() for block in blocks]
+            held = [block.float() for part in parts for block in part()]
             with one_thread():  # the bits of a product with a vector may depend on their number
                 largest = _largest_eigenvalue(lambda v: _gram_times(held, v), n, device)
             return math.sqrt(max(largest, 0.0))
         dtype = torch.float32 if n > _SMALL and single else torch.float64
-        gram = torch.zeros(n, n, dtype=dtype, device=device)
-        for block in blocks:
-            add_gram(block.to(dtype), gram)
+        gram = gram_of([_in_dtype(part, dtype) for part in parts], n, dtype, device)
         gram = gram.tril() + gram.tril(-1).T  # the product fills the lower triangle, and some of the upper one
         if n <= _SMALL:
             largest = torch.linalg.eigvalsh(gram)[-1].item()
         else:
             largest = _largest_eigenvalue(lambda v: gram @ v.to(dtype), n, device)
     return math.sqrt(max(largest, 0.0))
+
+
+def _in_dtype(part: Blocks, dtype: torch.dtype) -> Iterator[Tensor]:
+    for block in part():
+        yield block.to(dtype)
 
 
 def _gram_times(blocks: Sequence[Tensor], vector: Tensor) -> Tensor:

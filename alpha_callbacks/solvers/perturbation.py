@@ -39,6 +39,12 @@ class PerturbationMeter:
         self._row_max = max(self._row_max, float(magnitude.sum(dim=1).max()))
         self._columns += magnitude.sum(dim=0).cpu()
 
+    def add_rows_of(self, other: "PerturbationMeter") -> None:
+        """Add all rows that another one has seen."""
+        self._squares += other._squares
+        self._row_max = max(self._row_max, other._row_max)
+        self._columns += other._columns
+
     @property
     def frobenius(self) -> float:
         """||E||_F as computed, without the guard of `result`."""

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from alpha_callbacks.analysis.quantization_error import measure_quantization_error
+from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.precisions.registry import get_precision
 from tests.conftest import noise, weight_of
 
@@ -19,3 +20,13 @@ def test_only_weights_that_become_0_are_counted(name: str) -> None:
     after = precision.round_trip(w, float(w.abs().max()))
     lost = sum(a == 0 != b for a, b in zip(after.flatten().tolist(), w.flatten().tolist(), strict=True))
     assert measure_quantization_error(weight_of(w), precision, float(w.abs().max())).underflow == lost
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_a_format_makes_infinite_or_nan_is_counted(bad: float) -> None:
+    def broken(rows: torch.Tensor, largest: float) -> torch.Tensor:
+        return rows.masked_fill(rows > 0, bad)
+
+    w = noise(40, 30).float()
+    error = measure_quantization_error(weight_of(w), Precision("broken", (), 4, None, broken), float(w.abs().max()))
+    assert error.infinite == error.overflow == int((w > 0).sum()) and error.relative == float("inf")
