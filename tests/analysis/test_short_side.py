@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alpha_callbacks.analysis import quantization_error, short_side
 from alpha_callbacks.analysis import parts as parts_module
+from alpha_callbacks.analysis import quantization_error, short_side
 from alpha_callbacks.analysis.analyze import analyze_weight
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
 from alpha_callbacks.analysis.parts import part_count, row_parts
