@@ -84,6 +84,29 @@ def read_gguf_header(file: Path) -> GgufHeader:
         raise CheckpointError(f"{file}: expected a file that can be read, got {error.strerror or error}.") from error
 
 
+def texts_of(header: GgufHeader, key: str) -> list[str]:
+    """Return an array of texts that the header has stepped over, such as a vocabulary; [] where there is none.
+
+    Raises:
+        CheckpointError: the file has changed since.
+    """
+    begin, end = header.pairs.get(key, (0, 0))
+    with header.file.open("rb") as handle:
+        cursor = _Cursor(header.file, handle)
+        cursor.order = ">" if header.big_endian else "<"
+        cursor.skip(begin)
+        pair = cursor.take(end - begin)
+    place = 8 + len(key.encode())
+    if pair[place : place + 8] != struct.pack(f"{cursor.order}2I", _ARRAY, _STRING):
+        return []
+    place, found = place + 16, list[str]()
+    while place < len(pair):
+        stop = place + 8 + struct.unpack_from(f"{cursor.order}Q", pair, place)[0]
+        found.append(pair[place + 8 : stop].decode("utf-8", "replace"))
+        place = stop
+    return found
+
+
 def _header(cursor: "_Cursor") -> GgufHeader:
     if (magic := cursor.take(4)) != b"GGUF":
         raise cursor.refusal(f"one that begins with {magic!r}")

@@ -53,7 +53,7 @@ def evaluate(
         int,
         typer.Option(
             "--tokens",
-            parser=parsers.whole(at_least=2),
+            parser=parsers.whole(at_least=3),
             metavar="N",
             help="Number of tokens of the text that are predicted.",
             rich_help_panel=_TEXT,

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 from torch import nn
 
 from alpha_callbacks.checkpoints.checkpoint import Checkpoint
+from alpha_callbacks.checkpoints.gguf_header import read_gguf_header
 from alpha_callbacks.checkpoints.locate import locate
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint, weight_files
 from alpha_callbacks.errors import CheckpointError, MissingExtraError
@@ -33,6 +35,7 @@ class CausalModel:
         gguf_file: name of the GGUF file in it, or "".
         checkpoint: opened by our readers, which tell a damaged one in our words.
         library: transformers.
+        revision: of a model id.
         told: notes that were given; a model is loaded once for many windows, and again for the next.
     """
 
@@ -41,6 +44,7 @@ class CausalModel:
     gguf_file: str
     checkpoint: Checkpoint
     library: Any
+    revision: str | None = None
     told: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
@@ -49,12 +53,13 @@ class CausalModel:
 
         Raises:
             MissingExtraError: transformers (or gguf, for such a file) is not installed.
-            CheckpointError: it is none of these, or damaged.
+            CheckpointError: it is none of these, an adapter, or damaged.
         """
         path = locate(source, revision)
         folder, gguf_file = _folder(path)
-        library = _transformers(gguf_file)
-        return cls(str(source), folder, gguf_file, open_checkpoint(path), library)
+        library, checkpoint = _transformers(gguf_file), open_checkpoint(path)
+        _require_readable(source, checkpoint)
+        return cls(str(source), folder, gguf_file, checkpoint, library, revision)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -70,7 +75,7 @@ class CausalModel:
             CheckpointError: it could not load something.
         """
         try:
-            with _quiet(self.library):
+            with _quiet(self.library, bool(self.gguf_file)):
                 yield
         except (OSError, ValueError, KeyError, ImportError, NotImplementedError, _config_error()) as error:
             first = str(error).strip().partition("\n")[0]
@@ -90,6 +95,17 @@ class CausalModel:
                 f"{self.source}: expected a causal language model, got {masked}, which sees the whole text."
             )
         return config
+
+    @property
+    def on_disk(self) -> bool:
+        """False for a model id, of whose repository `folder` has the weights and the config alone."""
+        return Path(self.source).exists()
+
+    def tokenizer(self) -> Any:
+        """Return its tokenizer; call it within `loading`."""
+        there = {} if self.on_disk else {"revision": self.revision or "main", "local_files_only": False}
+        place = self.folder if self.on_disk else self.source
+        return self.library.AutoTokenizer.from_pretrained(place, **{**self.options, **there})
 
     def ready(self, model: Any, info: Mapping[str, Any], device: str) -> nn.Module:
         """Return a loaded model in eval mode without gradients.
@@ -144,6 +160,22 @@ class CausalModel:
         return next((name for name in _OTHER_FACTORS if name in tensors), next(kinds, ""))
 
 
+def _require_readable(source: str | Path, checkpoint: Checkpoint) -> None:
+    """Refuse an adapter, and a GGUF file that the package gguf reads with its bytes in the wrong order."""
+    if checkpoint.is_adapter:
+        base = checkpoint.adapter_config.get("base_model_name_or_path")
+        of = f" of {base}" if isinstance(base, str) and base else ""
+        raise CheckpointError(
+            f"{source}: expected a whole model, got an adapter{of}. Merge it into its base (in PEFT merge_and_unload, "
+            "then save_pretrained) and name the result."
+        )
+    if checkpoint.files[0].suffix.lower() == ".gguf" and read_gguf_header(checkpoint.files[0]).big_endian:
+        raise CheckpointError(
+            f"{source}: expected a little-endian GGUF file, got a big-endian one, which transformers does not read. "
+            "Convert a copy with `gguf-convert-endian COPY little`, which overwrites it."
+        )
+
+
 def _transformers(gguf_file: str) -> Any:
     """Return the package, with all that it needs there."""
     for name, extra in (("transformers", "hf"), *((("gguf", "gguf"), ("accelerate", "hf")) if gguf_file else ())):
@@ -166,6 +198,7 @@ def _folder(path: Path) -> tuple[Path, str]:
         return files[0].parent, files[0].name
     folder = path if path.is_dir() else path.parent
     if not (folder / "config.json").is_file():
+        _require_readable(path, open_checkpoint(path))
         raise CheckpointError(
             f"{path}: expected a folder with config.json, as transformers saves one, or a .gguf file. "
             "Only these say how the model computes."
@@ -174,18 +207,22 @@ def _folder(path: Path) -> tuple[Path, str]:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here.
-
-    One bar stays: transformers does not ask before it shows that of the tensors of a GGUF file.
-    """
+def _quiet(transformers: Any, gguf: bool) -> Iterator[None]:
+    """Keep progress bars and log lines of loading off stderr; what matters of them is checked here."""
     bars, disabled = transformers.utils.logging, logging.root.manager.disable
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     logging.disable(logging.WARNING)
+    # That of the tensors of a GGUF file is shown without asking.
+    reader: Any = import_module("transformers.modeling_gguf_pytorch_utils") if gguf else None
+    tqdm = getattr(reader, "tqdm", None)
     try:
+        if tqdm is not None:
+            reader.tqdm = partial(tqdm, disable=True)
         yield
     finally:
+        if tqdm is not None:
+            reader.tqdm = tqdm
         logging.disable(disabled)
         if shown:
             bars.enable_progress_bar()

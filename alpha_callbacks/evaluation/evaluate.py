@@ -165,11 +165,14 @@ def compare(
         The base, then one score per plan, in their order, then one per model.
 
     Raises:
-        PlanError: nothing to compare, a plan that does not belong to the model, or predictions that are no numbers.
+        PlanError: nothing to compare, fewer than two tokens to predict, a plan that does not belong to the model, or
+            predictions that are no numbers.
     """
     written = written or {}
     if not plans and not written:
         raise PlanError("plans: expected at least one plan to compare with the base, got none.")
+    if (predicted := len(windows) * (windows.shape[1] - 1)) < 2:  # one has no standard error
+        raise PlanError(f"windows: expected at least 2 tokens to predict, got {predicted}. Ask for more --tokens.")
     tallies = {name: _Tally() for name in (BASE, *plans, *written)}
     done, total = 0, len(tallies) * len(windows)
 
@@ -231,7 +234,7 @@ class _Tally:
 
     def score(self, name: str, average_bits: float) -> Score:
         kl, loss = (torch.tensor(values, dtype=torch.float64) for values in (self._kl, self._loss))
-        sem = float(kl.std()) / math.sqrt(len(kl)) if len(kl) > 1 else math.nan
+        sem = float(kl.std()) / math.sqrt(len(kl))
         q99, q999 = (float(kl.quantile(share, interpolation="higher")) for share in (0.99, 0.999))
         return Score(
             name, average_bits, float(kl.mean()), sem, float(loss.mean().exp()), self.seconds,

@@ -1,6 +1,6 @@
 """A causal language model and its tokenizer, loaded by transformers to be evaluated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,11 +27,13 @@ class LanguageModel:
         source: what the user named.
         model: of transformers; its weights may be changed for a while (`Applied`).
         tokenizer: of transformers.
+        loaded_from: where the model lies, if it was loaded.
     """
 
     source: str
     model: nn.Module
     tokenizer: Any
+    loaded_from: CausalModel | None = field(default=None, repr=False, compare=False)
 
     def windows(self, file: str | Path, *, tokens: int = TOKENS, context: int = CONTEXT, skip: int = 0) -> Tensor:
         """Return the tokens of a text file in windows, see `windows_of`.
@@ -74,6 +76,8 @@ class LanguageModel:
         body = tokens // count - len(first)
         if body < 1:
             raise OptionError(f"context: expected more than the {len(first)} tokens that begin a text, got {context}.")
+        if len(first) + body < 2:
+            raise OptionError(f"tokens: expected at least 2 tokens in each of {count} windows, got {tokens} in all.")
         ids = self._ids(text[: (skip + tokens) * _CHARACTERS_A_TOKEN])
         if len(ids) < skip + count * body:
             raise PlanError(
@@ -119,17 +123,13 @@ def load_language_model(
     """
     found = CausalModel.of(source, revision)
     wanted = dtype_of(dtype) if dtype is not None else _fitting(found.checkpoint, device, copies)
-    # A snapshot of the hub holds weights and config only; the tokenizer has to come from there too.
-    here = {} if Path(source).exists() else {"revision": revision or "main", "local_files_only": False}
     with found.loading("a causal language model with its tokenizer"):
         _refuse_quantized(found, found.config())
-        tokenizer = found.library.AutoTokenizer.from_pretrained(
-            str(source) if here else found.folder, **{**found.options, **here}
-        )
+        tokenizer = found.tokenizer()
         model, info = found.library.AutoModelForCausalLM.from_pretrained(
             found.folder, dtype=wanted, output_loading_info=True, ignore_mismatched_sizes=True, **found.options
         )
-    return LanguageModel(str(source), found.ready(model, info, device), tokenizer)
+    return LanguageModel(str(source), found.ready(model, info, device), tokenizer, found)
 
 
 def _refuse_quantized(found: CausalModel, config: Any) -> None:

@@ -12,6 +12,7 @@ from alpha_callbacks.errors import CheckpointError
 from alpha_callbacks.evaluation.causal_model import ROPE_FACTORS, CausalModel
 from alpha_callbacks.evaluation.language_model import LanguageModel
 from alpha_callbacks.evaluation.same_config import different
+from alpha_callbacks.evaluation.same_tokens import require_same_tokens
 from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, spans
@@ -34,8 +35,8 @@ def written_model(source: str | Path, of: LanguageModel) -> Callable[[], nn.Modu
 
     Raises:
         MissingExtraError: transformers (or gguf, for such a file) is not installed.
-        CheckpointError: no causal language model, other parameters than those of the model, or codes that no reader
-            decodes. The function raises it for weights that are missing.
+        CheckpointError: no causal language model, other parameters or tokens than those of the model, or codes that no
+            reader decodes. The function raises it for weights that are missing.
     """
     found = CausalModel.of(source)
     with found.loading():
@@ -45,6 +46,7 @@ def written_model(source: str | Path, of: LanguageModel) -> Callable[[], nn.Modu
         with torch.device("meta"):
             empty = found.library.AutoModelForCausalLM.from_config(config)
     _require_same_parameters(found, empty, of)
+    require_same_tokens(found, of)
     _note_other_config(found, config, of)
     _require_decoded(found, found.checkpoint.decoded())
     first = next(of.model.parameters())

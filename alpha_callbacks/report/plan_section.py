@@ -63,7 +63,7 @@ def plan_section(folder: Path, table: Table) -> Section | None:
         ],
         "formats": _all_formats(plans),
         "curve": _curve(points),
-        "scores": [[s.name, s.average_bits, s.kl, s.kl_sem] for s in current if s.kl > 0],
+        "scores": [[s.name, s.average_bits, s.kl, _known(s.kl_sem)] for s in current if s.kl > 0],
         "colors": POLICY_COLORS,
     }
     html = fill("plan.html", views=views, stale=len(scores) - len(current), tokens=current[0].tokens if current else 0,
@@ -104,9 +104,8 @@ def _tiles(name: str, plan: Plan, scores: tuple[PlanScore, ...]) -> list[Tile]:
     ]
     score = next((score for score in scores if score.name == name), None)
     if score is not None:
-        tiles.append(
-            Tile(f"KL {score.kl:.4f}", f"nats per token, ± {score.kl_sem:.4f}; 99 % of tokens below {score.kl_q99:.3g}")
-        )
+        error = "" if math.isnan(score.kl_sem) else f", ± {score.kl_sem:.4f}"
+        tiles.append(Tile(f"KL {score.kl:.4f}", f"nats per token{error}; 99 % of tokens below {score.kl_q99:.3g}"))
         tiles.append(Tile(f"{score.top1:.1%}", "of tokens keep their most likely successor"))
     return tiles
 

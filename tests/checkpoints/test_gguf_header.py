@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alpha_callbacks.checkpoints.gguf_header import GgufHeader, read_gguf_header
+from alpha_callbacks.checkpoints.gguf_header import GgufHeader, read_gguf_header, texts_of
 from alpha_callbacks.errors import CheckpointError
 from tests.support.gguf_files import entry, gguf_bytes, pair, text
 
@@ -34,6 +34,8 @@ def test_what_a_header_says(tmp_path: Path) -> None:
         "llama.embedding_length": 64,  # what stands behind an array that is stepped over
     }
     assert not header.big_endian
+    assert texts_of(header, "tokenizer.ggml.tokens") == ["a", "", "ccc"]
+    assert texts_of(header, "tokenizer.ggml.scores") == texts_of(header, "nothing") == []
     stored = (tmp_path / "m.gguf").read_bytes()
     assert [stored[slice(*place)] for place in header.pairs.values()] == [ARCHITECTURE, TOKENS, HEADS, SCORES, SIZE]
     [tensor] = header.tensors

@@ -182,6 +182,11 @@ def test_nothing_to_compare_is_said(tiny: LanguageModel) -> None:
         compare(tiny.model, {}, licence(tiny))
 
 
+def test_a_single_token_has_no_standard_error(tiny: LanguageModel) -> None:
+    with pytest.raises(PlanError, match="at least 2 tokens to predict, got 1. Ask for more --tokens"):
+        evaluate(tiny.model, plan_of(tiny.model, "int4"), licence(tiny, tokens=2))
+
+
 def test_little_memory_gives_the_same_numbers(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, windows = plan_of(tiny.model, "int3", "int4"), licence(tiny)
     scores = evaluate(tiny.model, plan, windows)

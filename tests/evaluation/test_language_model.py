@@ -115,6 +115,11 @@ def test_a_window_of_nothing_but_its_beginning(tiny: LanguageModel, monkeypatch:
         tiny.windows_of(TEXT, context=2)
 
 
+def test_a_window_of_one_token_predicts_nothing(tiny: LanguageModel) -> None:
+    with pytest.raises(OptionError, match="tokens: expected at least 2 tokens in each of 2 windows, got 3 in all"):
+        tiny.windows_of(TEXT, tokens=3, context=2)
+
+
 def test_quantized_checkpoints_are_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path / "model", quantization_config={"quant_method": "fp8"})
     with pytest.raises(CheckpointError, match="expected float weights, the checkpoint is quantized"):

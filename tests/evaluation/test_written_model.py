@@ -1,11 +1,14 @@
 """Checkpoints that were written, judged against their source: by hand, and beside the plan that they were made from."""
 
 import gc
+import importlib
 import json
 import shutil
+import struct
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +176,85 @@ def test_what_else_than_weights_differs_is_told(
         "more computes by another config than" in config and "rms_norm_eps is 1e-06 in the model and 0.001 in" in config
     )
     assert "1 of its tensors have no place in LlamaForCausalLM and count for nothing, e.g. model.layers.0" in surplus
+
+
+def with_tokens(folder: Path, *texts: tuple[str, str]) -> Path:
+    """Return a copy of the embedded model in which each pair of texts has changed places, or one has a new name."""
+    shutil.copytree(EMBEDDED, folder)
+    about = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    names = {one: other for pair in texts for one, other in (pair, pair[::-1])}
+    about["model"]["vocab"] = {names.get(text, text): i for text, i in about["model"]["vocab"].items()}
+    about["model"]["merges"] = [m for m in about["model"]["merges"] if not {*m, "".join(m)} & names.keys()]
+    (folder / "tokenizer.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder
+
+
+def test_tokens_in_another_order_are_refused(
+    tiny: LanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Vocabularies of one size: the parameters are alike, the ids mean other texts."""
+    message = (
+        r"swapped: expected the tokens of .*source.*2 of \d+ ids stand for other texts: \d+ is '[AB]' in the model"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        written_model(with_tokens(tmp_path / "swapped", ("A", "B")), tiny)
+    assert not caplog.records
+    written_model(with_tokens(tmp_path / "renamed", ("A", "<new>")), tiny)
+    (record,) = caplog.records
+    assert "renamed: 1 of " in record.getMessage() and "is 'A' in the model and '<new>' in the" in record.getMessage()
+
+
+def test_a_vocabulary_that_cannot_be_compared(
+    tiny: LanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = with_tokens(tmp_path / "other")
+    (folder / "tokenizer.json").write_text("{")
+    written_model(folder, tiny)
+    (record,) = caplog.records
+    assert "Whether its tokens are those of the model is not known." in record.getMessage()
+    (folder / "tokenizer.json").unlink()
+    written_model(folder, tiny)  # it brings none
+    assert len(caplog.records) == 1
+
+
+def test_tokens_of_a_gguf_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    file = write_tiny_gguf(tmp_path / "model.gguf")
+    one, other = (struct.pack("<Q", 1) + letter for letter in (b"A", b"B"))
+    stored = file.read_bytes()
+    assert stored.count(one + other) == 1  # side by side in the list
+    swapped = tmp_path / "swapped.gguf"
+    swapped.write_bytes(stored.replace(one + other, other + one))
+    reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    bar = reader.tqdm
+    folder, source = load_language_model(EMBEDDED), load_language_model(file)
+    assert "GGUF tensors" not in capfd.readouterr().err and reader.tqdm is bar  # no bar, and bars as found
+    written_model(file, folder)
+    for model in (folder, source):
+        with pytest.raises(CheckpointError, match="swapped.gguf: expected the tokens of .*2 of .* is 'A' in the model"):
+            written_model(swapped, model)
+
+
+def test_an_adapter_is_no_model_to_judge(tiny: LanguageModel, tmp_path: Path) -> None:
+    up = "base_model.model.model.layers.0.mlp.up_proj"
+    factors = {f"{up}.lora_A.weight": torch.ones(4, 192), f"{up}.lora_B.weight": torch.ones(512, 4)}
+    save_file(factors, tmp_path / "adapter_model.safetensors")
+    about = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "base_model_name_or_path": "a/base"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about))
+    message = "expected a whole model, got an adapter of a/base. Merge it into its base .*merge_and_unload"
+    with pytest.raises(CheckpointError, match=message):
+        written_model(tmp_path, tiny)
+
+
+def test_a_big_endian_file_is_named_as_one(
+    tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf: Any = pytest.importorskip("gguf")
+    monkeypatch.setattr(gguf, "GGUFWriter", partial(gguf.GGUFWriter, endianess=gguf.GGUFEndian.BIG))
+    file = write_tiny_gguf(tmp_path / "big.gguf")
+    with pytest.raises(CheckpointError, match="big.gguf: expected a little-endian GGUF file, got a big-endian one"):
+        written_model(file, tiny)
 
 
 def test_factors_of_rotary_positions_in_a_gguf_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
