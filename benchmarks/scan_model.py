@@ -1,7 +1,7 @@
 """A model of a scan: workers that take matrices in an order, help with long ones, and slow each other down.
 
-A matrix is three phases: passes over its entries, products, one solve. The passes and the solve are one worker's. The
-products of a long matrix are parts that any worker takes when it becomes free, before it takes another matrix. While c
+A matrix is phases, one after the other: products, solves, passes over its entries. A phase of a long matrix may be
+parts that any worker takes when it becomes free, before it takes another matrix; else it is one worker's. While c
 workers are busy each phase takes `slowdown(c)` times as long as alone. A phase that is at work when c changes goes on
 at the new rate. What is left out: reading from a slow disk, the journal, and the thread that writes it.
 """
@@ -14,25 +14,30 @@ KINDS = ("passes", "products", "solve")
 
 
 @dataclass(frozen=True)
-class Job:
-    """What one matrix costs one worker alone.
+class Phase:
+    """Work of one kind on one matrix.
 
     Attributes:
-        passes: seconds for what is measured of the entries.
-        products: seconds for the Gram matrix.
-        solve: seconds for the eigenvalues.
-        parts: of the products, that workers can share.
+        kind: one of `KINDS`.
+        seconds: for one worker alone.
+        parts: that workers can share.
     """
 
-    passes: float
-    products: float
-    solve: float
+    kind: str
+    seconds: float
     parts: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one matrix takes, in its order."""
+
+    phases: tuple[Phase, ...]
 
     @property
     def seconds(self) -> float:
-        """All of it."""
-        return self.passes + self.products + self.solve
+        """All of it, for one worker alone."""
+        return sum(phase.seconds for phase in self.phases)
 
 
 @dataclass
@@ -80,15 +85,18 @@ def tail(ends: Sequence[float], workers: int) -> float:
 
 @dataclass
 class _Matrix:
+    """A matrix that a worker has taken, in one of its phases."""
+
     job: Job
+    phase: int = 0
     waiting: int = 0  # parts that nobody has begun
     unfinished: int = 0  # parts that are not done
     owner_waits: bool = False  # the worker that has taken it has nothing to do until the last part is done
 
 
 @dataclass
-class _Phase:
-    """A phase of a matrix at work, and the seconds that it would still take alone."""
+class _Part:
+    """A part of a phase at work, and the seconds that it would still take alone."""
 
     matrix: _Matrix
     kind: str
@@ -96,59 +104,61 @@ class _Phase:
     owner: bool = True
 
 
-def simulate(jobs: Sequence[Job], workers: int, slowdown: dict[str, Slowdown], *, shared: bool = True) -> Course:
+def simulate(jobs: Sequence[Job], workers: int, slowdown: dict[str, Slowdown]) -> Course:
     """Return the course of a scan that takes the jobs in their order.
 
     Args:
         jobs: in the order in which they are taken.
         workers: at work side by side.
         slowdown: of each kind of phase.
-        shared: False: the parts of a matrix are all computed by the worker that has taken it.
     """
     course, now, todo = Course(workers), 0.0, list(reversed(jobs))
-    active, long, waiting = list[_Phase](), list[_Matrix](), 0
+    active, long, waiting = list[_Part](), list[_Matrix](), 0
 
-    def part_of(matrix: _Matrix, *, owner: bool) -> _Phase:
+    def begin(matrix: _Matrix) -> _Part:
+        """Return the first part of the phase that a matrix is in."""
+        matrix.waiting = matrix.unfinished = matrix.job.phases[matrix.phase].parts
+        if matrix.waiting > 1:
+            long.append(matrix)
+        return part_of(matrix, owner=True)
+
+    def part_of(matrix: _Matrix, *, owner: bool) -> _Part:
         matrix.waiting -= 1
         if not matrix.waiting and matrix in long:
             long.remove(matrix)
-        return _Phase(matrix, "products", matrix.job.products / max(matrix.job.parts if shared else 1, 1), owner)
+        phase = matrix.job.phases[matrix.phase]
+        return _Part(matrix, phase.kind, phase.seconds / phase.parts, owner)
 
-    def after(phase: _Phase) -> _Phase | None:
-        """Return what the worker of a phase does next for the same matrix."""
+    def after(part: _Part) -> _Part | None:
+        """Return what the worker of a part does next for the same matrix."""
         nonlocal waiting
-        matrix, job = phase.matrix, phase.matrix.job
-        if phase.kind == "passes":
-            matrix.waiting = matrix.unfinished = job.parts if shared else 1
-            if matrix.waiting > 1:
-                long.append(matrix)
-            return part_of(matrix, owner=True)
-        if phase.kind == "solve":
-            course.ends.append(now)
-            return None
+        matrix = part.matrix
         matrix.unfinished -= 1
         if not matrix.unfinished:
             waiting -= matrix.owner_waits
-            return _Phase(matrix, "solve", job.solve)  # by the owner, while a helper is free
-        if matrix.waiting and phase.owner:
+            matrix.owner_waits = False
+            matrix.phase += 1
+            if matrix.phase == len(matrix.job.phases):
+                course.ends.append(now)
+                return None
+            return begin(matrix)  # by the owner, while a helper is free
+        if matrix.waiting and part.owner:
             return part_of(matrix, owner=True)
-        if phase.owner:
+        if part.owner:
             matrix.owner_waits, waiting = True, waiting + 1
         return None
 
     while True:
         while len(active) + waiting < workers and (long or todo):
-            active.append(
-                part_of(long[0], owner=False) if long else _Phase(_Matrix(job := todo.pop()), "passes", job.passes)
-            )
+            active.append(part_of(long[0], owner=False) if long else begin(_Matrix(todo.pop())))
         if not active:
             return course
         rates = {kind: 1 / slowdown[kind](len(active)) for kind in KINDS}
-        step = min(phase.left / rates[phase.kind] for phase in active)
+        step = min(part.left / rates[part.kind] for part in active)
         now += step
         course.busy += step * len(active)
-        for phase in active:
-            phase.left -= step * rates[phase.kind]
-        done = [phase for phase in active if phase.left <= 1e-12]
-        active = [phase for phase in active if phase.left > 1e-12]
-        active += [following for phase in done if (following := after(phase)) is not None]
+        for part in active:
+            part.left -= step * rates[part.kind]
+        done = [part for part in active if part.left <= 1e-12]
+        active = [part for part in active if part.left > 1e-12]
+        active += [following for part in done if (following := after(part)) is not None]
