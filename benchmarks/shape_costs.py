@@ -60,7 +60,8 @@ class ShapeCosts:
         phases += [solve, Phase("passes", self.passes, rows)]
         if low_bit:
             phases += [Phase("passes", self.error, rows), Phase("products", self.again, products), solve]
-            phases += [Phase("products", self.norm, norm)]
+            tall = max(shape_of(weight)) > 2 * weight.n_eigs  # else by products with vectors, which wait for memory
+            phases += [Phase("products" if tall else "passes", self.norm, norm)]
         return Job(tuple(phases))
 
 
@@ -72,22 +73,25 @@ class Costs:
         of: shape -> what one matrix of it costs one worker alone.
         solve: (busy workers, time / time alone) of eigenvalue solves.
         products: the same of products.
+        passes: the same of passes over entries.
         threads: (threads of BLAS, speedup of one product): what a worker with several threads would gain.
     """
 
     of: dict[Shape, ShapeCosts] = field(default_factory=dict)
     solve: list[tuple[int, float]] = field(default_factory=list)
     products: list[tuple[int, float]] = field(default_factory=list)
+    passes: list[tuple[int, float]] = field(default_factory=list)
     threads: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def slowdown(self) -> dict[str, Slowdown]:
-        """The factors by kind of phase; passes are taken to slow down as products do."""
-        return {
-            "passes": _between(self.products),
-            "products": _between(self.products),
-            "solve": _between(self.solve),
-        }
+        """The factors by kind of phase."""
+        return {kind: _between(points) for kind, points in self.busy.items()}
+
+    @property
+    def busy(self) -> dict[str, list[tuple[int, float]]]:
+        """What was measured of each kind of phase."""
+        return {"solve": self.solve, "products": self.products, "passes": self.passes}
 
     def jobs(self, weights: Iterable[Weight], low_bit: bool, shared: Shared = "everything") -> list[Job]:
         """Return the jobs of weights, in their order."""
@@ -162,10 +166,13 @@ def measure_costs(folder: Path, cores: int, low_bit: str) -> Costs:
         costs.of[shape_of(weight)] = found
     n = max(solves)
     block = torch.randn(span_length(n), n, dtype=torch.float64)
+    stored = block.bfloat16().repeat(4, 1)
+    some = Weight("", "", len(stored), n, stored.dtype, "", lambda start, stop: stored[start:stop])
     for busy in sorted({1, -(-cores // 2), cores}):
         costs.solve.append((busy, _side_by_side(busy, partial(_solve, n))))
         costs.products.append((busy, _side_by_side(busy, partial(_gram_of, 4 * [block]))))
-    for points in (costs.solve, costs.products):
+        costs.passes.append((busy, _side_by_side(busy, partial(_passes, some))))
+    for points in costs.busy.values():
         alone = points[0][1]
         points[:] = [(busy, took / alone) for busy, took in points]
     for threads in counts(cores):
@@ -251,7 +258,7 @@ def print_costs(costs: Costs, scale: int, low_bit: str) -> None:
     for (rows, columns), of in costs.of.items():
         further = f" | {of.error:{len(low_bit) + 7}.2f} {of.again:6.2f} {of.norm:6.2f}" if low_bit else ""
         print(f"{rows:6} x {columns:5} {of.passes:7.2f} {of.products:8.2f} {of.solve:7.2f} {of.parts:6}{further}")
-    for name, points in (("solve", costs.solve), ("products", costs.products)):
+    for name, points in costs.busy.items():
         factors = ", ".join(f"{factor:.2f} with {busy}" for busy, factor in points)
         print(f"{name} while others are at work, time / time alone: {factors}", flush=True)
     speedups = ", ".join(f"{speedup:.2f} with {threads}" for threads, speedup in costs.threads)
@@ -269,7 +276,8 @@ def printed_costs(file: Path) -> Costs:
     for rows, columns, passes, products, solve, parts, *low in _LINE.findall(text):
         found = ShapeCosts(float(passes), float(products), float(solve), int(parts), *(float(x) for x in low if x))
         costs.of.setdefault((int(rows), int(columns)), found)
-    for name, points in (("solve", costs.solve), ("products", costs.products)):
-        said = re.findall(rf"^{name} while others .*: (.*)$", text, re.MULTILINE)[0]
-        points += [(int(busy), float(factor)) for factor, busy in re.findall(r"([\d.]+) with (\d+)", said)]
+    for name, points in costs.busy.items():
+        for said in re.findall(rf"^{name} while others .*: (.*)$", text, re.MULTILINE)[:1]:
+            points += [(int(busy), float(factor)) for factor, busy in re.findall(r"([\d.]+) with (\d+)", said)]
+    costs.passes = costs.passes or costs.products  # earlier files do not have them
     return costs
