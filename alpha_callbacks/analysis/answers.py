@@ -16,6 +16,8 @@ from alpha_callbacks.precisions.precision import Precision
 from alpha_callbacks.tables.table import Method, Row, Status
 from alpha_callbacks.utils.lazy import lazy_property
 
+_PRINTED = 1e-11  # of alpha: what twelve digits may lose, so that a bound holds for alpha as it is printed
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -144,6 +146,8 @@ class Answers:
         matrix, fit, found, further = self.matrix, solved.fit, solved.spectrum, solved.further
         if found.accuracy:  # of a lossless value too: the same bits as the stored matrix, whose alpha may be off
             bound = (0.0 if math.isnan(bound) else bound) + found.accuracy * fit.alpha
+        if bound > 0:
+            bound += _PRINTED * fit.alpha
         reason = REASONS.get(fit.status, "")
         if self._beyond_rank:
             reason = beyond_rank(int(torch.count_nonzero(self._stored.spectrum.evals)), fit.k)

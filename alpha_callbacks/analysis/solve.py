@@ -17,7 +17,7 @@ from alpha_callbacks.solvers.proved_single import Enclosure, Proof
 from alpha_callbacks.solvers.spectrum import Spectrum, spectrum
 
 FAST_GOAL = 2e-4  # of alpha: what `fast` has to prove, else it solves exactly; docs/fast_bound.md has the reasons
-_PRINTED = 1.005  # a bound is printed with three digits, and holds as it is printed
+_PRINTED = 1.01  # a bound is rounded up to three digits
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def solve(matrix: Matrix, precision: Precision | None, wanted: Callable[[Tensor]
     if (sides := found.enclosure) is not None:
         low, high = estimator.alpha_range(sides.lower, sides.upper, stored)
         bound = max(high - fit.alpha, fit.alpha - low)
-        found = replace(found, accuracy=bound / fit.alpha * _PRINTED + 1e-11)
+        found = replace(found, accuracy=bound / fit.alpha * (1 + 1e-12))
     return judged(matrix, precision, found, fit)
 
 

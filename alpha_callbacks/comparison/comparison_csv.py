@@ -9,7 +9,7 @@ from alpha_callbacks.comparison.other_estimators import other_delta, shared_esti
 from alpha_callbacks.comparison.paired_layers import Pair
 from alpha_callbacks.comparison.paired_statistics import COMPARISON_COLUMNS, by_category, summarize_deltas
 from alpha_callbacks.tables.csv_lines import csv_text
-from alpha_callbacks.tables.results_csv import cell
+from alpha_callbacks.tables.results_csv import bound_cell, cell
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.utils.atomic_files import write_text
 
@@ -46,7 +46,7 @@ _BOTH: dict[str, Callable[[Row], Any]] = {
         "ks_distance", "spectral_norm", "stable_rank", "stored_dtype", "tied_to", "layer_name", "tail",
     )
 }  # fmt: skip
-_FEW = {"delta_spread": 4, "delta_error": 3, "delta_in_stderr": 4}
+_FEW = {"delta_spread": 4, "delta_in_stderr": 4}
 _UNKNOWN = {"out_features": 0, "in_features": 0}  # of a history, whose file has no shapes
 
 
@@ -67,7 +67,10 @@ def write_comparison(comparison: Comparison, directory: Path) -> None:
 
 
 def _line(pair: Pair, estimators: Sequence[str]) -> list[Any]:
-    line = [cell(value(pair), _FEW.get(name, _DIGITS)) for name, value in _PAIR.items()]
+    line = [
+        bound_cell(value(pair)) if name == "delta_error" else cell(value(pair), _FEW.get(name, _DIGITS))
+        for name, value in _PAIR.items()
+    ]
     for name, value in _BOTH.items():
         for row in (pair.a, pair.b):
             found = None if row is None else value(row)

@@ -8,7 +8,7 @@ from alpha_callbacks.sinks.alert import rules_by_row
 from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.csv_lines import csv_rows, csv_text
 from alpha_callbacks.tables.history_columns import HEADER, LATER, ROW_COLUMNS
-from alpha_callbacks.tables.results_csv import DIGITS, cell
+from alpha_callbacks.tables.results_csv import DIGITS, bound_cell, cell
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.own_logger import own_logger
 
@@ -166,10 +166,11 @@ def _lines(snapshot: Snapshot) -> list[list[Any]]:
         for row in layer.rows:
             line = [snapshot.step, cell(snapshot.epoch, 12), snapshot.event]
             line += [
-                cell(value(row), 3 if name == "alpha_error_bound" else DIGITS) for name, value in ROW_COLUMNS.items()
+                bound_cell(value(row)) if name == "alpha_error_bound" else cell(value(row), DIGITS)
+                for name, value in ROW_COLUMNS.items()
             ]
             line += [cell(layer.drift(row.precision, table.reference), 4)]
-            line += [cell(layer.drift_bound(row.precision, table.reference), 3)]
+            line += [bound_cell(layer.drift_bound(row.precision, table.reference))]
             line += [alerts.get((row.layer_name, row.precision), "")]
             lines.append(line)
     return lines

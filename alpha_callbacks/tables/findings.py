@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from alpha_callbacks.tables.number_text import rounded_up
 from alpha_callbacks.tables.statistics import TOO_FEW
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.weights.stored_dtype import ADDED, CAST
@@ -59,8 +60,8 @@ def _about_storage(table: Table) -> list[str]:
         elif methods["bounded"] and methods["computed"] + methods["certified"] == 0:
             worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
             sentences.append(
-                f"{name}: alpha differs from the {origin} weights by at most {worst:.1e} in any layer (proved bound, "
-                "no second decomposition needed)."
+                f"{name}: alpha differs from the {origin} weights by at most {rounded_up(worst, 2):.1e} in any layer "
+                "(proved bound, no second decomposition needed)."
             )
         elif name != table.reference:
             drifts = [abs(layer.drift(name, table.reference)) for layer in table.layers]

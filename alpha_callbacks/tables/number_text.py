@@ -33,8 +33,17 @@ def bound_text(bound: float) -> str:
         >>> bound_text(1.2e-9), bound_text(1.21e-9)
         ('≤ 1.2e-09', '≤ 1.3e-09')
     """
-    rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(Decimal(repr(bound)))
-    return f"≤ {float(rounded):.1e}"
+    return f"≤ {rounded_up(bound, 2):.1e}"
+
+
+def rounded_up(bound: float, digits: int) -> float:
+    """Return the least number of so many digits that is not below a bound; what is printed of one holds as it stands.
+
+    Examples:
+        >>> rounded_up(1.2301e-9, 3), rounded_up(1.23e-9, 3), rounded_up(math.nan, 3)
+        (1.24e-09, 1.23e-09, nan)
+    """
+    return float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(repr(bound))))
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpha_callbacks.tables.csv_lines import csv_text
+from alpha_callbacks.tables.number_text import rounded_up
 from alpha_callbacks.tables.statistics import SUMMARY_COLUMNS
 from alpha_callbacks.tables.table import LayerRows, Row, Table
 from alpha_callbacks.utils.atomic_files import write_text
@@ -59,7 +60,6 @@ _PER_PRECISION = (
 )
 _FEWER_DIGITS = {
     "alpha_spread": 4,
-    "alpha_error_bound": 3,
     "relative_error": 5,
     "sqnr_db": 5,
     "spectral_error": 4,
@@ -122,10 +122,18 @@ def _wide(layer: LayerRows, table: Table) -> list[Any]:
     row += [cell(each.alpha, DIGITS) for each in rows]
     row += [cell(value(first), DIGITS) for value in _PER_LAYER.values()]
     for p in table.precisions:
-        row += [cell(layer.drift(p, table.reference), 4), cell(layer.drift_bound(p, table.reference), 3)]
+        row += [cell(layer.drift(p, table.reference), 4), bound_cell(layer.drift_bound(p, table.reference))]
     for name in _PER_PRECISION:
-        row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, DIGITS)) for each in rows]
+        if name == "alpha_error_bound":
+            row += [bound_cell(each.alpha_error_bound) for each in rows]
+        else:
+            row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, DIGITS)) for each in rows]
     return row
+
+
+def bound_cell(bound: float) -> Any:
+    """Return what the cell of a bound holds: three digits, rounded up."""
+    return cell(rounded_up(bound, 3), 3)
 
 
 def cell(value: Any, digits: int) -> Any:

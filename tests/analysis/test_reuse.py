@@ -18,6 +18,7 @@ from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.solvers import spectrum
 from alpha_callbacks.solvers.perturbation import PerturbationMeter
+from alpha_callbacks.tables.results_csv import DIGITS, bound_cell, cell
 from alpha_callbacks.tables.table import LayerRows
 from tests.conftest import heavy, noise, weight_of
 
@@ -133,7 +134,19 @@ def test_fast_values_carry_the_error_of_the_fast_solver(monkeypatch: pytest.Monk
     pairs = [(analyze_weight(w, fast)[1], analyze_weight(w, exact)[1]) for w in weights]
     bounded = [(a, b) for a, b in pairs if a.method == "bounded"]
     assert len(bounded) > 20
-    assert all(abs(a.alpha - b.alpha) <= a.alpha_error_bound for a, b in bounded)
+    printed = [(float(cell(a.alpha, DIGITS)), float(bound_cell(a.alpha_error_bound)), b.alpha) for a, b in bounded]
+    assert all(abs(alpha - truth) <= bound for alpha, bound, truth in printed)
+
+
+def test_a_bound_is_rounded_up_and_covers_the_digits_of_alpha() -> None:
+    assert [bound_cell(bound) for bound in (1.2301e-9, 1.23e-9, 9.991e-9, 0.0, math.nan, math.inf)] == [
+        "1.24e-09", "1.23e-09", "1e-08", "0", "", "inf"
+    ]  # fmt: skip
+    for w in (heavy(200, 160), heavy(96, 64, dtype=torch.float64)):
+        for row in analyze_weight(weight_of(w), AnalysisOptions(precisions=("fp32", "fp16", "bf16"), reuse_tol=0.1)):
+            lost = abs(float(cell(row.alpha, DIGITS)) - row.alpha)
+            known = row.alpha_error_bound > 0  # 0 is that of the same bits, nan that of a decomposition in fp64
+            assert not known or lost <= 5e-12 * row.alpha < row.alpha_error_bound
 
 
 def test_lossless_values_of_the_fast_solver_carry_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,10 +58,16 @@
   const size = (key, digits = 4) => (i, p) => AH.number(L.number(key, i, p), digits);
   const word = (key) => (i, p) => L.word(key, i, p) || "–";
   const percent = (key) => (i, p) => AH.percent(L.number(key, i, p), 4);
+  const errorBound = (i, p) => (Number.isNaN(L.number("alpha_error_bound", i, p)) ? "–" : AH.bound(L.number("alpha_error_bound", i, p)));
+  /** Alpha with eight digits, or as many as its error bound says something about. */
+  function alpha(i, p) {
+    const value = L.number("alpha", i, p), known = L.number("alpha_error_bound", i, p);
+    return L.ok(i, p) ? value.toPrecision(known > 0 && known < 1e-7 * value ? 12 : 8) : "–";
+  }
   const FIELDS = [
-    ["status", word("status")], ["alpha", (i, p) => (L.ok(i, p) ? L.number("alpha", i, p).toPrecision(8) : "–")],
+    ["status", word("status")], ["alpha", alpha],
     ["alpha of noise", size("alpha_null", 6)], [AH.metrics.alpha_ratio.title, (i, p) => AH.number(AH.metrics.alpha_ratio.value(i, p), 5)],
-    ["drift", (i, p) => AH.metricText("drift", i, p)], ["error bound of alpha", size("alpha_error_bound", 2)], ["standard error", size("stderr")], ["spread by noise", size("alpha_spread")],
+    ["drift", (i, p) => AH.metricText("drift", i, p)], ["error bound of alpha", errorBound], ["standard error", size("stderr")], ["spread by noise", size("alpha_spread")],
     ["tail", (i, p) => L.tail(i, p) || "–"],
     ["KS distance", size("ks_distance")], ["k of n", (i, p) => (L.number("k_used", i, p) ? `${L.number("k_used", i, p)} of ${L.number("n_eigs", i, p)}` : "–")],
     ["x_min", size("x_min", 5)], ["threshold", (i, p) => (L.word("threshold", i, p) === "last" ? "λ(k)" : "λ(k+1)")],
