@@ -21,7 +21,6 @@ from alpha_callbacks.tables.vocabulary import LABELS, METRICS
 from alpha_callbacks.weights.layer_names import short_name
 
 _OTHER_FIRST = ("drift", "relative_error")  # both are 0 for the reference, so another one is the default
-_PROVED = "not measured, provably within ±"
 
 
 @styled
@@ -60,7 +59,8 @@ def plot_heatmap(table: Table, value: Value = "alpha", precision: str | None = N
         f"{short_name(layer.first.layer_name)} {cell_of([layer], value, precision, table.reference).text}"
         for layer in grid.outside
     ]
-    frame.write_note(note_of(grid, cells, outside, lost=LABELS["no_alpha"], bounded=_PROVED))
+    bounded = f"not measured, {table.surely} within ±"
+    frame.write_note(note_of(grid, cells, outside, lost=LABELS["no_alpha"], bounded=bounded))
     return frame.figure, (frame.cells, frame.bar)
 
 

@@ -43,6 +43,7 @@ class LayerCharts:
 
     def __init__(self, table: Table) -> None:
         self._precisions, self._reference = table.precisions, table.reference
+        self._surely = table.surely
         self._others = [name for name in table.precisions if name != table.reference]
         with style():
             self._build(precision_colors(table.precisions))
@@ -99,5 +100,5 @@ class LayerCharts:
         if reasons:
             return joined(*reasons)
         if any(drift_of(layer, name, self._reference).kind == "bounded" for name in self._others):
-            return "hatched: not measured; the drift provably lies within ± this bound"
+            return f"hatched: not measured; the drift {self._surely} lies within ± this bound"
         return ""

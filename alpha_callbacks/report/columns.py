@@ -50,6 +50,7 @@ def layer_columns(table: Table) -> dict[str, Any]:
         "block": [layer.first.block for layer in table.layers],
         "label": labels([layer.first.layer_name for layer in table.layers if layer.first.block is None], TILE),
         "few": TOO_FEW,
+        "surely": table.surely,
         "out_features": packed([layer.first.out_features for layer in table.layers], "u4"),
         "in_features": packed([layer.first.in_features for layer in table.layers], "u4"),
         "share": packed([share.get(layer.first.layer_name, math.nan) for layer in table.layers]),

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from alpha_callbacks._version import __version__
 from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.remote.redirects import without_secrets
 from alpha_callbacks.errors import JournalError, ResultsError
@@ -171,13 +172,13 @@ def _remove_stale(directory: Path, own: Identity, formats: tuple[str, ...], draw
 
 def _provenance(own: Identity, results: Mapping[str, Result]) -> dict[str, Any]:
     """Return what is needed to repeat the run, and what it cost."""
-    packages = {name: _version(name) for name in ("alpha-callbacks", "torch", "numpy", "safetensors", "matplotlib")}
+    packages = {name: _version(name) for name in ("torch", "numpy", "safetensors", "matplotlib")}
     return {
         "layer_seconds": {name: round(results[name].seconds, 3) for name in own["layers"]},
         "peak_memory_bytes": peak_memory(),
         "options": own["options"],
         "checkpoint": own["checkpoint"],
-        "versions": {"python": platform.python_version(), **packages},
+        "versions": {"python": platform.python_version(), "alpha-callbacks": __version__, **packages},
         "command": _command(sys.argv),
     }
 

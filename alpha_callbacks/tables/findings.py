@@ -8,7 +8,7 @@ import numpy as np
 
 from alpha_callbacks.tables.number_text import rounded_up
 from alpha_callbacks.tables.statistics import TOO_FEW
-from alpha_callbacks.tables.table import Table
+from alpha_callbacks.tables.table import SINGLE, SINGLE_ESTIMATED, Table
 from alpha_callbacks.weights.stored_dtype import ADDED, CAST
 
 # What the reason of a doubtful tail holds -> how a count of such reasons is told.
@@ -53,6 +53,7 @@ def _about_storage(table: Table) -> list[str]:
     for name in table.precisions:
         rows = [layer[name] for layer in table.layers if layer[name].ok]
         methods = Counter(row.method for row in rows)
+        estimated = any(row.solver == SINGLE_ESTIMATED for row in rows)
         if not rows:
             sentences.append(f"{name}: no layer has a usable alpha.")
         elif methods["lossless"] == len(rows):
@@ -61,7 +62,8 @@ def _about_storage(table: Table) -> list[str]:
             worst = max(row.alpha_error_bound for row in rows if row.method == "bounded")
             sentences.append(
                 f"{name}: alpha differs from the {origin} weights by at most {rounded_up(worst, 2):.1e} in any layer "
-                "(proved bound, no second decomposition needed)."
+                f"({'estimated by an earlier version' if estimated else 'proved bound'}, no second decomposition "
+                "needed)."
             )
         elif name != table.reference:
             drifts = [abs(layer.drift(name, table.reference)) for layer in table.layers]
@@ -69,10 +71,10 @@ def _about_storage(table: Table) -> list[str]:
             unresolved = sum(not math.isnan(layer.drift_bound(name, table.reference)) for layer in table.layers)
             if not math.isnan(worst):
                 sentences.append(f"{name}: alpha moves by up to {worst:.2g} from {table.reference}.")
-            if unresolved and any(row.solver == "gram_fp32" for row in rows):
+            if unresolved and any(row.solver in (SINGLE, SINGLE_ESTIMATED) for row in rows):
                 sentences.append(
-                    f"{name}: in {unresolved} of {len(rows)} layers the drift is smaller than the proved error "
-                    "of --solver fast."
+                    f"{name}: in {unresolved} of {len(rows)} layers the drift is smaller than the "
+                    f"{'error that an earlier version estimated' if estimated else 'proved error'} of --solver fast."
                 )
             elif unresolved and methods["certified"]:
                 sentences.append(

@@ -9,7 +9,7 @@ from alpha_callbacks.errors import OptionError, ResultsError
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.tables.checked_files import read_csv_lines
 from alpha_callbacks.tables.results_csv import RESULTS
-from alpha_callbacks.tables.table import Row, Table
+from alpha_callbacks.tables.table import SINGLE, SINGLE_ESTIMATED, Row, Table
 
 _SHARED = (
     "layer_name", "category", "out_features", "in_features", "stored_dtype", "block", "modality", "tied_to",
@@ -17,6 +17,8 @@ _SHARED = (
 )  # fmt: skip
 _LARGEST = 1e100  # of an alpha, so that the statistics are numbers
 _OVERFLOWS = 1e150  # its square does; only x_min, a square itself, is so large where there is an alpha (1e240 in fp64)
+# Of an alpha that `fast` solved before it proved its errors (0.2.0); of twelve digits the last five are hardly ever 0.
+_DIGITS_BEFORE = 7
 _KINDS = {name: kind for name, kind in get_type_hints(Row).items() if name != "precision"}
 _FLOATS = tuple(name for name, kind in _KINDS.items() if kind is float and name != "x_min")
 
@@ -25,6 +27,7 @@ def read_results(path: str | Path) -> Table:
     """Read what `scan` wrote.
 
     Numbers come back with the digits that were printed; derived columns (drift, alpha_ratio, ...) follow from them.
+    Where an earlier version wrote estimates of the error of `--solver fast`, the solver says so.
 
     Args:
         path: the CSV, or the folder that it is in.
@@ -61,6 +64,8 @@ def _row(line: dict[str, Any], precision: str, path: Path) -> Row:
         text = line.get(name if name in _SHARED or name == "alpha_null" else f"{name}_{precision}")
         if text is not None:
             values[name] = _parsed(text, kind, f"{path}, {line.get('layer_name')}, {name}")
+    if values.get("solver") == SINGLE and sum(map(str.isdigit, line.get(f"alpha_{precision}") or "")) <= _DIGITS_BEFORE:
+        values["solver"] = SINGLE_ESTIMATED
     try:
         row = Row(**values)
     except TypeError as error:

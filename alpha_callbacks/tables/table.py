@@ -25,6 +25,9 @@ Status = Literal[
 ]
 Method = Literal["computed", "certified", "lossless", "bounded", ""]
 
+SINGLE = "gram_fp32"  # the solver of `--solver fast`; that of `solvers.spectrum`, whose import takes torch
+SINGLE_ESTIMATED = "gram_fp32 (error estimated)"  # read from a file of a version that did not prove its errors
+
 
 @dataclass(frozen=True)
 class Row:
@@ -229,6 +232,11 @@ class Table:
     def __len__(self) -> int:
         """Return the number of layers."""
         return len(self.layers)
+
+    @property
+    def surely(self) -> str:
+        """How sure error bounds are: "provably", or "by an estimate" of an earlier version."""
+        return "by an estimate" if any(row.solver == SINGLE_ESTIMATED for row in self) else "provably"
 
     @lazy_property
     def reference(self) -> str:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from alpha_callbacks.solvers import spectrum
 from alpha_callbacks.tables.findings import findings
+from alpha_callbacks.tables.read_results import read_results
 from alpha_callbacks.tables.results_csv import results_header, write_results, write_summary
-from alpha_callbacks.tables.table import Row, Table
+from alpha_callbacks.tables.table import SINGLE, SINGLE_ESTIMATED, Row, Table
 
 BASE = Row("model.layers.0.fc1", "mlp_up", 0, 30, 20, "float32", "", "fp32", "ok", alpha=3.0, alpha_null=6.0)
 
@@ -56,6 +58,25 @@ def test_what_fast_cannot_resolve_is_a_bound_not_a_drift() -> None:
     assert layer.drift("bf16", "fp32") == pytest.approx(1e-3)
     assert math.isnan(layer.drift_bound("bf16", "fp32"))
     assert "fp16: in 1 of 1 layers the drift is smaller than the proved error of --solver fast." in findings(t)
+    assert t.surely == "provably" and SINGLE == spectrum.SINGLE
+
+
+def test_estimates_of_an_earlier_version_are_not_called_proved(tmp_path: Path) -> None:
+    """It printed seven digits of what fp32 arithmetic had solved; this one prints twelve."""
+    base = replace(BASE, method="lossless", alpha=3.012345678912, alpha_error_bound=6e-5, solver=SINGLE)
+    near = replace(base, precision="fp16", method="bounded", alpha_error_bound=7e-5)
+    written = {}
+    for digits in (12, 7):
+        rows = [replace(row, alpha=float(f"{row.alpha:.{digits}g}")) for row in (base, near)]
+        write_results(Table.from_rows(rows, ("fp32", "fp16")), tmp_path / f"{digits}.csv")
+        written[digits] = read_results(tmp_path / f"{digits}.csv")
+    assert "7e-05 in any layer (proved bound" in findings(written[12])[1].replace(".0e", "e")
+    assert "in any layer (estimated by an earlier version" in findings(written[7])[1]
+    assert [t.surely for t in written.values()] == ["provably", "by an estimate"]
+    assert {row.solver for row in written[7]} == {SINGLE_ESTIMATED}
+    far = replace(near, method="computed", alpha=base.alpha + 1e-5, solver=SINGLE_ESTIMATED)
+    said = findings(Table.from_rows([base, far], ("fp32", "fp16")))
+    assert "fp16: in 1 of 1 layers the drift is smaller than the error that an earlier version estimated of" in said[1]
 
 
 def test_a_drift_below_its_own_proved_bound_is_no_measured_one() -> None:

@@ -18,7 +18,7 @@ _SIZES = {"measured": 3.5, "lossless": 3.0, "bounded": 6.0}
 _WORDS = {
     "measured": "measured",
     "lossless": "0 (lossless, same bits)",
-    "bounded": "not measured, provably within ± this",
+    "bounded": "not measured, {surely} within ± this",
 }
 
 
@@ -50,7 +50,7 @@ def draw_drift_panel(
         return
     note = "\n(symlog scale)" if scale == "symlog" else ""
     axes.set_ylabel(fit(METRICS["drift"].axis.format(reference=table.reference), size[1] + 0.3, 9.0) + note)
-    add_legend(axes, [_key(kind, groups) for kind in kinds], *size)
+    add_legend(axes, [_key(kind, groups, table.surely) for kind in kinds], *size)
 
 
 def draw_drifts(
@@ -115,9 +115,10 @@ def _draw_kind(axes: Axes, kind: str, of_kind: Sequence[Sequence[float]], offset
     return [value for values in of_kind for value in values]
 
 
-def _key(kind: str, groups: Sequence[Group]) -> Handle:
+def _key(kind: str, groups: Sequence[Group], surely: str) -> Handle:
     several = any(len(group.layers) > 1 for group in groups)
-    words = _WORDS[kind] + (" (median, smallest to largest)" if several and kind == "measured" else "")
+    words = _WORDS[kind].format(surely=surely)
+    words += " (median, smallest to largest)" if several and kind == "measured" else ""
     face = "white" if kind == "lossless" else GREY
     size = _SIZES[kind] + 0.5
     return Line2D(

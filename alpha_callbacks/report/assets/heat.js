@@ -144,7 +144,7 @@
     const lost = cells.filter(({element}) => element.classList.contains("lost")).length;
     note.textContent = [
       lost ? `${AH.words.labels.lost}: no ${metric.title} for this layer; its panel gives the reason.` : "",
-      cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? "≤: not measured, provably below this bound." : "",
+      cells.some(({element}) => element.classList.contains("bounded")) && key === "drift" && p !== L.reference ? `≤: not measured, ${L.surely} below this bound.` : "",
       key === "drift" && p === L.reference ? `${L.precisions[p]} is the reference for drift; choose another precision.` : "",
       several ? "Cells with several layers (experts) show their median and open a list." : "",
       ends ? ends.remark : "",

@@ -43,7 +43,7 @@ AH.layers = (() => {
     /** The short label of a layer outside blocks. */
     label: (i) => labels.get(i),
     /** True if so many values are too few for a box. */
-    few: (n) => n < source.few,
+    few: (n) => n < source.few, surely: source.surely,
     shape: (i) => `${numbers.out_features[i]} × ${numbers.in_features[i]}`,
     /** The number of a layer, or undefined. */
     find: (name) => places.get(name),
