@@ -80,7 +80,7 @@ def test_alphas_first_where_weights_were_fresh_and_log_steps_where_states_are(tm
     for i in range(7):
         fits = [replace(one, estimates=(TailEstimate("csn", 3.25 + i / 6),)) for one in fresh]
         history.append(snapshot(10 * 2**i, Table.from_rows(fits, ("fp32", "bf16"))))
-    with opened(history_page(read_history(tmp_path))) as it:
+    with opened(history_page(read_history(tmp_path)), charts=False) as it:
         assert it.page.locator("#lines-tools [aria-checked=true]").all_inner_texts() == ["alpha / noise", "logarithmic"]
         it.page.get_by_role("radio", name="bf16", exact=True).click()
         assert it.page.evaluate("location.hash") == "#p=bf16"
@@ -135,7 +135,9 @@ def test_every_row_says_which_layer_it_is(tmp_path: Path) -> None:
 def test_many_rows_keep_the_names_and_drop_numbers(tmp_path: Path) -> None:
     blocks = tuple(f"model.layers.{i}.self_attn.{p}_proj" for i in range(60) for p in "qkvo")
     names = (*blocks, "wte", "wpe", "lm_head", "score")
-    with opened(history_page(run(tmp_path, table(names)))) as it:
+    with opened(history_page(run(tmp_path, table(names))), charts=False) as it:
+        it.page.locator("#history-heat").scroll_into_view_if_needed()
+        it.page.wait_for_selector("#history-heat .ytick")
         labels, _ = row_labels(it)
         assert {"embedding  wte", "wpe", "lm_head", "head  score"} <= set(labels) and 60 < len(labels) < 180
         assert {"attn_q  0", "attn_k  0", "attn_v  0", "attn_o  0"} <= set(labels)

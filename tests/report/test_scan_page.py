@@ -24,6 +24,7 @@ from tests.support.pages import NASTY, opened
 from tests.support.rows import row, table
 
 
+@pytest.mark.evidence
 def test_225_layers_at_6_precisions_stay_below_10_megabytes(tmp_path: Path) -> None:
     whole = made_up(tmp_path)
     assert (len(whole), len(whole.precisions)) == (225, 6)
@@ -40,7 +41,7 @@ def test_thousands_of_experts(tmp_path: Path) -> None:
     html = report_html(tmp_path, whole)
     assert len(html.encode()) < 10e6 and html.count("mlp.experts") >= 5120
     start = time.perf_counter()
-    with opened(html) as it:
+    with opened(html, charts=False) as it:
         assert time.perf_counter() - start < 60
         assert it.page.locator("#heat .cell").count() == 20
         it.page.locator("#heat .cell").nth(3).click()

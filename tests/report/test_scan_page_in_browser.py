@@ -4,67 +4,65 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
-from alpha_callbacks.estimators.tail_estimate import TailEstimate
 from alpha_callbacks.plots.elements.color_scale import color_ends, remark_on
-from alpha_callbacks.report.scan_page import report_html
-from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import Scale
 from benchmarks.report import PRECISIONS
-from tests.support.example_scans import EXPERTS, LOST, SHARED, example
-from tests.support.pages import NASTY, Opened, new_page, opened
-from tests.support.rows import row
+from tests.report.conftest import ALPHAS, CELL, FITTED, Scan, choose
+from tests.support.example_scans import EXPERTS, LOST, SHARED
+from tests.support.pages import NASTY, Opened, opened
 
-FITTED = "model.layers.1.self_attn.q_proj"
-CELL = "#heat [aria-label^='block 1, attn_q:']"
-
-
-@dataclass(frozen=True)
-class Scan:
-    table: Table
-    html: str
+# What a test left: words, choices, the open panel, the focus.
+AS_OPENED = """() => {
+  document.querySelectorAll("input[type=search]").forEach((field) => {
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+  });
+  document.querySelectorAll("select").forEach((field) => {
+    field.value = "";
+    field.dispatchEvent(new Event("change"));
+  });
+  for (const name of ["alpha", "fp32"])
+    [...document.querySelectorAll("#map-tools [role=radio]")].find((one) => one.textContent === name).click();
+  document.activeElement.blur();
+  window.scrollTo({top: 0, behavior: "instant"});
+}"""
 
 
 @pytest.fixture(scope="module")
-def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
-    folder = tmp_path_factory.mktemp("scan")
-    made = example(folder)
-    fits = (TailEstimate("csn", 4.25, 9, ks_distance=0.125, low=4.0, high=4.5), TailEstimate("half", reason="no tail"))
-    rows = [replace(one, estimates=fits) if one.layer_name == FITTED else one for one in made]
-    table = Table.from_rows(rows, made.precisions, made.model)
-    return Scan(table, report_html(folder, table))
-
-
-ALPHAS = "v=alpha&p=fp32"  # the address of the map with alphas of the finest precision, not errors of a low-bit format
-
-
-@pytest.fixture
-def it(scan: Scan) -> Iterator[Opened]:
-    """The open page with alphas in its map; charts are drawn where the test brings them into view."""
+def page(scan: Scan) -> Iterator[Opened]:
+    """One page for all tests of this file: to open it takes longer than most of them."""
     with opened(scan.html, address=ALPHAS, charts=False) as page:
         yield page
 
 
 @pytest.fixture
-def drawn(scan: Scan) -> Iterator[Opened]:
+def it(page: Opened) -> Iterator[Opened]:
+    """The open page with alphas in its map; charts are drawn where a test brings them into view."""
+    page.page.keyboard.press("Escape")
+    page.page.mouse.move(0, 0)
+    page.page.evaluate(AS_OPENED)
+    yield page
+    assert page.errors == [] and page.page.evaluate("window.hit") is None
+
+
+@pytest.fixture(scope="module")
+def _charts(page: Opened) -> None:
+    assert page.scroll(), "the browser draws no frame"
+
+
+@pytest.fixture
+def drawn(_charts: None, it: Opened) -> Opened:
     """The same page with all of its charts."""
-    with opened(scan.html, address=ALPHAS) as page:
-        page.page.evaluate("window.scrollTo({top: 0, behavior: 'instant'})")
-        yield page
+    return it
 
 
 def alpha(scan: Scan, name: str, precision: str) -> float:
     return next(layer[precision].alpha for layer in scan.table.layers if layer.first.layer_name == name)
-
-
-def choose(it: Opened, where: str, name: str) -> None:
-    it.page.locator(where).get_by_role("radio", name=name, exact=True).click()
 
 
 def focused(it: Opened) -> str:
@@ -198,7 +196,9 @@ def test_keyboard(it: Opened) -> None:
     )
     keys.press("Tab")  # to the precisions, one stop
     assert focused(it) == "fp32"
-    keys.press("Tab")  # to the map, one stop
+    keys.press("Tab")  # to the map, one stop: the cell that had the focus last
+    for key in ("Home", *["ArrowUp"] * 9):
+        keys.press(key)
     assert focused(it).startswith("block 0, attn_q: alpha / noise")
     outline = it.page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
     assert float(outline.removesuffix("px")) >= 2
@@ -307,23 +307,6 @@ def test_names_in_findings_and_recommendation_are_links(it: Opened) -> None:
     assert it.page.inner_text("#panel-title") == NASTY
 
 
-def test_dark_and_light(scan: Scan) -> None:
-    def luma(it: Opened, element: str, what: str) -> float:
-        colour = it.page.evaluate(f"getComputedStyle(document.querySelector('{element}')).{what}")
-        return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 765
-
-    with opened(scan.html, theme="dark") as it:
-        assert luma(it, "body", "backgroundColor") < 0.2 and luma(it, "body", "color") > 0.8
-        assert luma(it, "#distribution-plot .ytick text", "fill") > 0.8
-        choose(it, ".themes", "Light")
-        assert luma(it, "body", "backgroundColor") > 0.9 and luma(it, ".card", "color") < 0.3
-        assert luma(it, "#distribution-plot .ytick text", "fill") < 0.3
-        choose(it, ".themes", "Auto")
-        it.page.emulate_media(color_scheme="light")
-        it.until("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/)[0] > 200")
-        assert luma(it, "body", "backgroundColor") > 0.9
-
-
 def test_a_name_is_text_everywhere(drawn: Opened) -> None:
     """`opened` asserts that none of them ran."""
     drawn.page.locator("#layer-table input").fill("script")
@@ -362,57 +345,6 @@ def test_curves_pass_through_alpha_and_the_noise_value(it: Opened, scan: Scan) -
         assert noise == pytest.approx(alpha_null(rows, cols, k), rel=1e-5)
 
 
-def test_the_policy_stops_scripts_that_are_not_ours(scan: Scan, tmp_path: Path) -> None:
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', scan.html)
-    assert policy and "default-src &#39;none&#39;" in policy[1] and "http" not in policy[1]
-    assert "unsafe" not in policy[1].split("style-src")[0]
-    path = tmp_path / "changed.html"
-    path.write_text(scan.html.replace("</body>", "<script>window.hit = 1</script></body>"), encoding="utf-8")
-    with new_page() as page:
-        page.goto(path.as_uri())
-        assert page.evaluate("window.hit") is None and page.evaluate("typeof AH") == "object"
-        refused = page.evaluate("fetch('https://example.invalid/').then(() => 'sent', (error) => error.message)")
-        assert refused == "Failed to fetch"
-
-
-def test_without_spectra_the_panel_says_how_to_get_them(scan: Scan, tmp_path: Path) -> None:
-    with opened(report_html(tmp_path, scan.table)) as it:
-        assert it.page.locator(".card-head h2").all_inner_texts() == [
-            "Findings",
-            "Map",
-            "Experts",
-            "Formats",
-            "Layers",
-            "Estimators",
-            "Distribution",
-            "Coverage",
-        ]
-        it.page.locator(CELL).click()
-        assert "Scan again with --save-spectra" in it.page.inner_text("#panel")
-
-
-def test_nothing_has_an_alpha(tmp_path: Path) -> None:
-    lost = [row(f"layers.{i}.fc1", "fp32", 1.0, status="failed", reason=f"no {NASTY}") for i in range(3)]
-    with opened(report_html(tmp_path, Table.from_rows(lost, ("fp32",)))) as it:
-        assert it.page.locator("#heat .lost").count() == 3
-        it.page.locator("#heat .lost").first.click()
-        assert f"failed: no {NASTY}" in it.page.inner_text("#panel")
-        for name in ("alpha / noise", "drift", "relative error"):
-            choose(it, "#map-tools", name)
-
-
-def test_a_model_without_blocks_has_tiles(tmp_path: Path) -> None:
-    rows = [row(f"conv{i}", p, 2 + i / 50) for i in range(300) for p in ("fp32", "bf16")]
-    with opened(report_html(tmp_path, Table.from_rows(rows, ("fp32", "bf16")))) as it:
-        assert it.page.locator("#heat .cell").count() == 0
-        assert it.page.locator("#strip .cell").count() == 240 and "60 more in the table" in it.page.inner_text("#strip")
-        assert it.page.locator("#strip .outside-name").nth(7).inner_text() == "conv7"
-        it.page.locator("#strip .cell").nth(7).click()
-        assert it.page.inner_text("#panel-title") == "conv7"
-        it.page.locator("#layer-table input").fill("conv299")
-        assert it.page.locator("#layer-table tbody tr").count() == 1
-
-
 def test_colours_end_where_those_of_charts_do(it: Opened) -> None:
     draws = np.random.default_rng(0).normal(3, 2, 200).round(1).tolist()
     cases = ([], [2.0], [2.0, 2.0], draws[:50], draws[:51], draws, [0.0] * 99 + [-3.0], [5.0] * 99 + [7.0])
@@ -426,42 +358,3 @@ def test_colours_end_where_those_of_charts_do(it: Opened) -> None:
             else:
                 assert (found["low"], found["high"]) == (ends.low, ends.high)
                 assert found["remark"].lower() == (f"{remark_on(ends, scale).lower()}." if ends.clipped else "")
-
-
-def test_errors_first_and_an_address_that_keeps_what_is_shown(scan: Scan) -> None:
-    with opened(scan.html) as it:
-        checked = it.page.locator("#map-tools [aria-checked=true]").all_inner_texts()
-        assert checked == ["relative error", "nf4"], "what was scanned below 16 bits"
-        heads = it.page.locator("#layer-table th[aria-sort], #formats-table th[aria-sort]").all_inner_texts()
-        assert [head.split()[0] for head in heads] == ["nf4", "relative"]
-        it.page.locator("#formats-table").get_by_role("radio", name="MB", exact=True).click()
-        line = it.page.locator("#formats-table tr", has_text="lm_head").locator("td").all_inner_texts()
-        lm_head = next(layer for layer in scan.table.layers if layer.first.layer_name == "lm_head")
-        size = lm_head["int8"].effective_bits * lm_head.first.out_features * lm_head.first.in_features / 8e6
-        assert float(line[5]) == pytest.approx(size, rel=5e-3) and line[3].endswith("%")
-        choose(it, "#map-tools", "alpha / noise")
-        choose(it, "#map-tools", "int8")
-        it.page.locator(CELL).click()
-        assert it.page.evaluate("location.hash") == "#cost=mb&v=ratio&p=int8&layer=model.layers.1.self_attn.q_proj"
-        it.page.locator("nav a[href='#layers']").click()
-        it.until("location.hash.startsWith('#layers&cost=mb')")
-    with opened(scan.html, address="map&layer=lm_head&p=int4_g32&v=error") as it:
-        assert it.page.inner_text("#panel-title") == "lm_head"
-        assert it.page.locator("#map-tools [aria-checked=true]").all_inner_texts() == ["relative error", "int4_g32"]
-
-
-def test_on_paper_all_is_there_and_then_as_before(drawn: Opened) -> None:
-    drawn.page.set_viewport_size({"width": 400, "height": 800})
-    wide = "document.documentElement.scrollWidth"
-    drawn.until(f"{wide} === 400")  # a phone shows it without scrolling sideways
-    name = "document.querySelector('#layers .layer-table th').offsetWidth"
-    assert drawn.page.evaluate(name) <= 200, "and more of a table than its names"
-    drawn.page.evaluate("AH.setTheme('dark'); dispatchEvent(new Event('beforeprint'))")
-    rows, folded = drawn.page.locator("#layer-table tbody tr"), drawn.page.locator("details:not([open])")
-    assert (rows.count(), folded.count()) == (36, 0)
-    assert drawn.page.evaluate("[document.documentElement.dataset.theme, document.body.offsetWidth]") == ["light", 960]
-    assert drawn.page.evaluate("document.querySelector('#distribution-plot svg').clientWidth") > 800
-    drawn.page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert rows.count() == 25 and folded.count() > 0
-    drawn.until(f"{wide} === 400")
-    assert drawn.page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -147,6 +147,13 @@ def _aligned(html: str) -> str:
     return "\n" * (_LINE - html.count("\n", 0, longest)) + html
 
 
+def on_disk(html: str) -> str:
+    """Return the address of the page, in the file that all are written to while the browser is open."""
+    path = Path(_Chromium.folder.name) / "page.html"
+    path.write_text(_aligned(html), encoding="utf-8")
+    return path.as_uri()
+
+
 @contextmanager
 def opened(html: str, *, theme: str = "light", address: str = "", charts: bool = True) -> Iterator[Opened]:
     """Open a page from file://, at an address inside it; in the end it has asked for nothing and told no error.
@@ -157,17 +164,16 @@ def opened(html: str, *, theme: str = "light", address: str = "", charts: bool =
         close_browser()  # a starved one may never draw again; the next page is in a new one
     for again in (True, False):
         _page(theme)
-        path = Path(_Chromium.folder.name) / "page.html"
-        path.write_text(_aligned(html), encoding="utf-8")
+        address_of_file = on_disk(html)
         with new_page(theme) as page:
             found = Opened(page)
             listeners = {"request": found.requested, "pageerror": found.failed, "console": found.said}
             for event, listener in listeners.items():
                 page.on(event, listener)
-            page.goto(path.as_uri() + (f"#{address}" if address else ""))
+            page.goto(address_of_file + (f"#{address}" if address else ""))
             if drawn := not charts or found.scroll():
                 yield found
-                assert [url.partition("#")[0] for url in found.requests] == [path.as_uri()]
+                assert [url.partition("#")[0] for url in found.requests] == [address_of_file]
                 assert found.errors == []
                 assert page.evaluate("window.hit") is None
                 assert page.locator("main img, main a[href^=javascript]").count() == 0
