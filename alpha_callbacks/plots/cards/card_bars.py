@@ -27,9 +27,10 @@ from alpha_callbacks.plots.elements.drift_panel import draw_drifts
 from alpha_callbacks.plots.elements.figure_text import fit, joined
 from alpha_callbacks.plots.elements.layer_groups import Group, group_layers
 from alpha_callbacks.plots.elements.legend import add_legend, legend_height, precision_handles
+from alpha_callbacks.plots.elements.light_ticks import LightTicks, set_ticks
 from alpha_callbacks.tables.number_text import bound_text, counted
 from alpha_callbacks.tables.table import LayerRows, Table
-from alpha_callbacks.tables.vocabulary import FAINT, GREY, INK, METRICS, precision_colors
+from alpha_callbacks.tables.vocabulary import GREY, INK, METRICS, precision_colors
 from alpha_callbacks.weights.layer_names import UPDATE
 
 _DRIFT_HEIGHT, _GAP, _LINE = 0.8, 0.25, 0.18
@@ -158,13 +159,12 @@ def _label_groups(panels: Sequence[Axes], groups: Sequence[Group]) -> None:
     """Label the x-axis: every group if there are few, else round numbers of blocks."""
     for axes in panels:
         set_groups(axes, len(groups))
-        axes.tick_params(labelsize=SIZE)
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
-        axes.set_xticks([])
+        LightTicks(axes, "left", size=SIZE, grid=True)
+        axes.xaxis.set_visible(False)
     bottom, blocks = panels[-1], [group.layers[0].first.block for group in groups]
     if len(groups) > CARD_LOOK.most_printed:
         label_blocks(bottom, blocks)
     else:
         labels = [fit(group.label.removesuffix(UPDATE), 0.95 * INNER / max(len(groups), 5), SIZE) for group in groups]
-        bottom.set_xticks(range(len(groups)), labels)
-        bottom.tick_params(axis="x", length=0)
+        set_ticks(bottom, "x", range(len(groups)), labels)
+        LightTicks(bottom, "bottom", size=SIZE, length=0)

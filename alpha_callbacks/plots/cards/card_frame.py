@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import TICKDOWN
 
 from alpha_callbacks.plots.elements.figure_text import fit
+from alpha_callbacks.plots.elements.light_ticks import LightTicks, set_ticks
 from alpha_callbacks.tables.vocabulary import GREY, INK
 
 # TensorBoard 2.21 shows an image 350 pixels wide (IMAGES) or in a box of 395 x 210 (TIME SERIES), and downsamples it
@@ -38,8 +39,9 @@ def label_blocks(axes: Axes, blocks: Sequence[int | None], *, start: float = 0.0
     apart = 2 ** math.ceil(math.log2(max(1.0, _TICKS_APART * len(blocks) / INNER)))
     first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
     shown = [i for i in first if (blocks[i] or 0) % apart == 0]
-    axes.set_xticks([i + start for i in shown], ["outside" if blocks[i] is None else str(blocks[i]) for i in shown])
-    axes.tick_params(axis="x", length=5, width=1, pad=2, labelsize=SIZE)
+    names = ["outside" if blocks[i] is None else str(blocks[i]) for i in shown]
+    set_ticks(axes, "x", [i + start for i in shown], names)
+    LightTicks(axes, "bottom", size=SIZE, length=5, width=1, pad=2)
     if ticks:  # one artist; minor ticks would take more time than the bars
         axes.plot([i + start for i in range(len(blocks))], [0.0] * len(blocks), marker=TICKDOWN, markersize=2.5,
                   linestyle="", color=GREY, clip_on=False, transform=axes.get_xaxis_transform())  # fmt: skip

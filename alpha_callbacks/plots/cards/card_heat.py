@@ -26,6 +26,7 @@ from alpha_callbacks.plots.elements.figure_text import fit, joined, text_width
 from alpha_callbacks.plots.elements.heat_cells import draw_cells, heat_colors
 from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Value, cell_of, make_grid
 from alpha_callbacks.plots.elements.legend import say
+from alpha_callbacks.plots.elements.light_ticks import LightTicks, set_ticks
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import LABELS, METRICS
 from alpha_callbacks.weights.layer_names import UPDATE_CATEGORY
@@ -60,8 +61,8 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     longest = max((text_width(cell.text, _TEXT) for cell in cells.values()), default=0.0)
     axes.set_xlim(0, columns)
     axes.set_ylim(rows, 0)
-    axes.set_yticks([i + 0.5 for i in range(len(names))], names)
-    axes.tick_params(axis="y", length=0, labelsize=SIZE)
+    set_ticks(axes, "y", [i + 0.5 for i in range(len(names))], names)
+    LightTicks(axes, "left", size=SIZE, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     draw_cells(axes, grid, cells, colors, printed=longest < height / rows and inner / columns > 0.1, across=True)
@@ -71,7 +72,7 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     add_color_bar(figure, bar_axes, colors, places=tick_places(6),
                   text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0",
                   clipped=bool(remark))  # fmt: skip
-    bar_axes.tick_params(labelsize=SIZE, length=2, pad=2)
+    LightTicks(bar_axes, "right", size=SIZE, length=2, pad=2)
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, LABELS["no_alpha"])
     of = f"{precision} − {table.reference}" if value == "drift" else precision

@@ -15,6 +15,7 @@ from PIL import Image
 
 from alpha_callbacks.errors import OptionError
 from alpha_callbacks.plots.elements.pdf_fonts import without_layout_tables
+from alpha_callbacks.plots.elements.text_images import TextImageCanvas
 from alpha_callbacks.tables.vocabulary import GREY, INK
 from alpha_callbacks.utils.drafts import draft_of
 
@@ -89,7 +90,7 @@ def styled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def new_figure(width: float, height: float, *, dpi: int = 130) -> Figure:
     """Return a figure of this size in inches with an Agg canvas; it is freed with its last reference."""
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
-    FigureCanvasAgg(figure)
+    TextImageCanvas(figure)
     return figure
 
 

@@ -1,6 +1,6 @@
 """Hundreds of short texts as one artist: laying out each of them took four fifths of the time of a map."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
 from matplotlib.text import Text
@@ -33,41 +34,45 @@ class CellTexts(Artist):
         super().__init__()
         self._size, self._upright = size, upright
         self._home = axes
-        self._texts: list[Text] = []
+        self._texts: dict[str, list[tuple[float, float, str]]] = {}  # color -> places and texts
         self.set_zorder(3)
         axes.add_artist(self)
 
     def add(self, x: float, y: float, text: str, color: str) -> None:
         """Add a text of plain letters."""
-        across = {"va": "center", "rotation": 90} if self._upright else {"va": "center_baseline"}
-        one = Text(x, y, text, size=self._size, ha="center", color=color, **across)
-        one.set_figure(self._home.figure)
-        one.set_transform(self._home.transData)
-        one.axes = self._home
-        self._texts.append(one)
+        self._texts.setdefault(color, []).append((x, y, text))
 
     def get_children(self) -> list[Artist]:
         """Return the texts."""
-        return list(self._texts)
+        return list(self._real_texts())
 
     def draw(self, renderer: Any) -> None:
         """Draw them, in a picture of pixels as one path per colour."""
         if not isinstance(renderer, RendererAgg):
-            for text in self._texts:
+            for text in self._real_texts():
                 text.draw(renderer)
             return
         scale = self._size * renderer.dpi / 72 / _EM
-        for color in dict.fromkeys(str(text.get_color()) for text in self._texts):
-            mine = [text for text in self._texts if text.get_color() == color]
-            self._draw_shape(renderer, mine, color, scale)
+        for color, texts in self._texts.items():
+            self._draw_shape(renderer, texts, color, scale)
 
-    def _draw_shape(self, renderer: RendererAgg, texts: Iterable[Text], color: str, scale: float) -> None:
-        from matplotlib.colors import to_rgba
+    def _real_texts(self) -> Iterator[Text]:
+        across = {"va": "center", "rotation": 90} if self._upright else {"va": "center_baseline"}
+        for color, texts in self._texts.items():
+            for x, y, text in texts:
+                one = Text(x, y, text, size=self._size, ha="center", color=color, **across)
+                one.set_figure(self._home.figure)
+                one.set_transform(self._home.transData)
+                one.axes = self._home
+                yield one
 
+    def _draw_shape(
+        self, renderer: RendererAgg, texts: Sequence[tuple[float, float, str]], color: str, scale: float
+    ) -> None:
         vertices, codes = list[np.ndarray](), list[np.ndarray]()
-        for text in texts:
-            place = self._home.transData.transform(text.get_position())
-            shape, shape_codes = _shape(text.get_text())
+        places = self._home.transData.transform([(x, y) for x, y, _ in texts])
+        for place, (_, _, text) in zip(places, texts, strict=True):
+            shape, shape_codes = _shape(text)
             turned = np.column_stack([-shape[:, 1], shape[:, 0]]) if self._upright else shape
             vertices.append(turned * scale + place)
             codes.append(shape_codes)

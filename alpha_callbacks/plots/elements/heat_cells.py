@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from alpha_callbacks.plots.elements.cell_texts import CellTexts
 from alpha_callbacks.plots.elements.color_scale import color_map, color_scale
 from alpha_callbacks.plots.elements.heat_frame import Cells
-from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Grid, Value, cell_of
+from alpha_callbacks.plots.elements.heat_grid import LOST, Cell, Grid, Place, Value, cell_of
 from alpha_callbacks.tables.table import Table
 from alpha_callbacks.tables.vocabulary import HATCH, HOLE, INK, METRICS, ink_on
 
@@ -44,7 +44,8 @@ def draw_cells(
         across: blocks along x, categories along y, the texts upright.
     """
     squares: list[list[tuple[float, float]]] = []
-    faces: list[Any] = []
+    shown: list[Any] = []
+    faces = _faces(cells, colors)
     texts = CellTexts(axes, size=7, upright=across)
     striped: dict[str, list[list[tuple[float, float]]]] = {}  # ink -> squares
     for row, block in enumerate(grid.rows):
@@ -53,10 +54,9 @@ def draw_cells(
             x, y = (row, column) if across else (column, row)
             empty, ink = cell.text in ("", LOST), INK
             if math.isfinite(cell.value):
-                face = colors.to_rgba(np.array([cell.value]))[0] if colors else color_map("diverging")(0.5)
-                ink = ink_on(*face[:3])
+                ink = ink_on(*faces[block, category][:3])
                 squares.append([(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)])
-                faces.append(face)
+                shown.append(faces[block, category])
                 if cell.unsure:
                     striped.setdefault(ink, []).append(squares[-1])
             else:
@@ -64,10 +64,18 @@ def draw_cells(
             if cell.text and (printed or empty):
                 texts.add(x + 0.5, y + 0.5, cell.text, ink)
     # One artist for all coloured cells: one patch per cell takes ten times as long.
-    axes.add_collection(PolyCollection(squares, facecolors=faces, edgecolors="white", linewidths=0.8), autolim=False)
+    axes.add_collection(PolyCollection(squares, facecolors=shown, edgecolors="white", linewidths=0.8), autolim=False)
     for ink, places in striped.items():
         axes.add_collection(PolyCollection(places, facecolors="none", edgecolors=to_rgba(ink, _STRIPES), linewidths=0,
                                            hatch="//"), autolim=False)  # fmt: skip
+
+
+def _faces(cells: Cells, colors: ScalarMappable | None) -> dict[Place, Any]:
+    """Return the colour of each cell that has one, found for all of them at once."""
+    values = {place: cell.value for place, cell in cells.items() if math.isfinite(cell.value)}
+    if colors is None:
+        return dict.fromkeys(values, color_map("diverging")(0.5))
+    return dict(zip(values, colors.to_rgba(np.array(list(values.values()))), strict=True))
 
 
 def _draw_empty(axes: Axes, x: float, y: float, *, hatched: bool) -> None:

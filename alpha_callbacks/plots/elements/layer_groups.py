@@ -1,11 +1,10 @@
 """What one place on a category's x-axis shows: one layer, or the many experts of one block."""
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from alpha_callbacks.plots.elements.drift import Drift, drift_of, status_text, usable_alpha
 from alpha_callbacks.tables.table import LayerRows
@@ -57,7 +56,7 @@ def group_layers(layers: Sequence[LayerRows]) -> list[Group]:
 def median(values: Iterable[float]) -> float:
     """Return the median of the finite values, nan if there is none."""
     finite = [value for value in values if math.isfinite(value)]
-    return float(np.median(finite)) if finite else math.nan
+    return float(statistics.median(finite)) if finite else math.nan
 
 
 def lost_text(layers: Iterable[LayerRows], precisions: Sequence[str]) -> str:
