@@ -61,7 +61,7 @@ def unique_names(layers: Sequence[LayerRows]) -> list[str]:
     rows = [layer.first for layer in layers]
     width = max((len(str(row.block)) for row in rows if row.block is not None), default=0)
     blocks = ["" if row.block is None else f"{row.block:0{max(width, 2)}d}_" for row in rows]
-    short = [f"{block}{short_name(row.layer_name)}" for block, row in zip(blocks, rows, strict=True)]
+    short = [f"{block}{short_name(row.layer_name) or 'unnamed'}" for block, row in zip(blocks, rows, strict=True)]
     count = Counter(map(_sanitise, short))
     names = [
         name if count[_sanitise(name)] == 1 else f"{block}{row.layer_name}"

@@ -171,10 +171,14 @@ class TensorBoardSink:
                 writer.add_scalar(tag, alpha, step)
 
     def _draw(self, snapshot: Snapshot) -> None:
-        for name, key in distinct(snapshot.images).items():
+        try:
+            images = snapshot.images
+        except Exception:
+            self._charts.lost()
+            raise
+        for name, key in distinct(images).items():
             group, _, what = key.partition("_")
-            pixels = snapshot.images[name]
-            self._writer.add_image(f"alpha_hill_{group}/{what}", pixels, snapshot.step, dataformats="HWC")
+            self._writer.add_image(f"alpha_hill_{group}/{what}", images[name], snapshot.step, dataformats="HWC")
 
 
 def _summary_tags(scalars: Mapping[str, float], table: Table) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Snapshots to Weights & Biases, into the run that the user or the training framework has started."""
 
 import importlib.util
+import math
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -112,11 +113,16 @@ class WandbSink:
         self._find_run()
         layers = layer_scalars(snapshot.shown) if self._host.per_layer_scalars else {}
         row = self._summary_row(snapshot)
-        if self._charts.due(snapshot):
-            row |= self._pictures(snapshot)
-        self._alert(snapshot)
-        self._queue(row, layers, snapshot.step)
-        self._last_step = snapshot.step
+        try:
+            if self._charts.due(snapshot):
+                row |= self._pictures(snapshot)
+        except Exception:
+            self._charts.lost()
+            raise
+        finally:  # the numbers arrive without charts too
+            self._alert(snapshot)
+            self._queue(row, layers, snapshot.step)
+            self._last_step = snapshot.step
 
     def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
         """Add values to the history; raises what `log` raises."""
@@ -221,7 +227,7 @@ class WandbSink:
             self._said_cut = True
         row["alpha_hill/table"] = wandb.Table(columns=list(columns(table)), data=visible_rows(data[:MAX_TABLE_ROWS]))
         for name, key in distinct(snapshot.shown.precisions).items():
-            if alphas := table.alphas(name):
+            if alphas := [alpha for alpha in table.alphas(name) if math.isfinite(alpha)]:
                 row[f"alpha_hill/dist_{key}"] = wandb.Histogram(alphas)
         return row
 

@@ -592,3 +592,29 @@ def test_a_disabled_run_takes_every_state(tmp_path: Path) -> None:
     sink.close()
     run.finish()
     assert not sink._waiting
+
+
+def test_a_state_without_its_charts_has_its_numbers_and_charts_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start()
+    sink = WandbSink(make_host(tmp_path, images=1), run)
+    table = make_table()
+    with monkeypatch.context() as patch:
+        patch.setattr(WandbSink, "_pictures", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sink.log(make_snapshot(10, table))
+    run.log({"train/loss": 1.0})
+    sink.log(make_snapshot(20, table))  # nothing has changed
+    run.finish()
+    first, second = read_offline_run(tmp_path).rows
+    assert first["alpha_hill/step"] == 10 and "alpha_hill/bars_attn_q" not in first
+    assert second["alpha_hill/step"] == 20 and "alpha_hill/bars_attn_q" in second
+
+
+def test_infinite_alphas_and_a_layer_without_a_name(tmp_path: Path) -> None:
+    table = Table.from_rows([make_row("lm_head", alpha=math.inf), make_row("")], ("fp32",))
+    with np.errstate(invalid="ignore"):  # of the quartiles
+        row = log_once(tmp_path, make_snapshot(10, table))
+    assert row["alpha_hill_layers_fp32/unnamed"] == 4.0
+    assert sum(row["alpha_hill/dist_fp32"]["values"]) == 1
