@@ -22,6 +22,7 @@ import torch
 from alpha_callbacks.cli import app
 from tests.fuzz.attack import MEGABYTES, SECONDS
 from tests.fuzz.malformed import all_cases
+from tests.fuzz.malformed.archives import WAS_RUN
 from tests.fuzz.malformed.case import Case
 
 _PATIENCE = 300.0  # seconds of the clock until a command is ended, which then waits for what never comes
@@ -29,14 +30,12 @@ _OPTIONS = {
     "scan": ("-o", "{}/out", "--no-plots", "--no-report", "--threads", "1", "-p", "fp32"),
     "history": ("--no-plots",),
 }
-_WAS_RUN = Path("/tmp/alpha-callbacks-was-run")  # what the code in the pickles would leave
 
 
 def main() -> None:
     """Run the cases and print the table."""
     torch.set_num_threads(1)
     wanted = tuple(sys.argv[1:])
-    _WAS_RUN.unlink(missing_ok=True)
     counts, faults = dict[str, Counter[str]](), list[str]()
     slowest, largest = (0.0, ""), (0.0, "")
     for case in all_cases():
@@ -61,9 +60,9 @@ def main() -> None:
     print(
         f"slowest {slowest[0]:.1f} s ({slowest[1]}), most memory {largest[0]:.0f} MB beyond the process ({largest[1]})"
     )
-    print(f"code of a pickle was run: {_WAS_RUN.exists()}")
+    print(f"code of a pickle was run: {WAS_RUN.exists()}")
     print("\n".join(faults))
-    sys.exit(bool(faults) or _WAS_RUN.exists())
+    sys.exit(bool(faults) or WAS_RUN.exists())
 
 
 def run(case: Case, folder: Path) -> tuple[str, float, float, str]:

@@ -1,5 +1,6 @@
 """Every malformed file is a result, a row with a status, or one line (the commands: `benchmarks.malformed`)."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tests.fuzz.attack import judged
 from tests.fuzz.formats import FORMATS, scan_of
 from tests.fuzz.malformed import all_cases
+from tests.fuzz.malformed.archives import WAS_RUN, Calls
 
 _READERS = {
     "scan": scan_of,
@@ -34,3 +36,9 @@ def test_no_traceback(kind: str, tmp_path: Path) -> None:
         if verdict == "failed":
             fallen.append(f"{case.name}: {why}")
     assert not fallen, "\n".join(fallen)
+    assert not WAS_RUN.exists()
+
+
+def test_code_of_a_pickle_would_be_noticed() -> None:
+    pickle.loads(pickle.dumps(Calls()))
+    WAS_RUN.unlink()  # it was there

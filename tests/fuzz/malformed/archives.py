@@ -3,7 +3,10 @@
 import io
 import os
 import pickle
+import secrets
+import shlex
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,11 +35,17 @@ def _saved(content: object, **options: Any) -> Callable[[Path], object]:
     return lambda folder: torch.save(content, folder / "model.pt", **options)
 
 
+# What code in a pickle would leave behind: another file in each run, since several may be at work on a machine.
+WAS_RUN = Path(tempfile.gettempdir()) / f"alpha-callbacks-was-run-{secrets.token_hex(8)}"
+_COMMAND = f"touch {shlex.quote(str(WAS_RUN))}"
+_TEXT = f"cos\nsystem\n(S{_COMMAND!r}\ntR.".encode()  # pickled by protocol 0
+
+
 class Calls:
     """Would run a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/alpha-callbacks-was-run",)
+        return os.system, (_COMMAND,)
 
 
 def archives() -> Iterator[Case]:
@@ -65,7 +74,7 @@ def archives() -> Iterator[Case]:
             "data.pkl",
             b"\x80\x02}(" + b"".join(b"I%d\nN" % ((2**61 - 1) * i) for i in range(100_000)) + b"u.",
         ),
-        "pickle-global": ("data.pkl", b"cos\nsystem\n(S'touch /tmp/alpha-callbacks-was-run'\ntR."),
+        "pickle-global": ("data.pkl", _TEXT),
     }
     for name, (member, data) in members.items():
         yield Case(f"torch-{name}", _archive(lambda n, d, member=member, data=data: data if n == member else d))  # type: ignore[misc]
@@ -104,7 +113,7 @@ def archives() -> Iterator[Case]:
             yield Case(f"torch-legacy-{name}", _saved(content, _use_new_zipfile_serialization=False))
     yield Case("torch-surrogate", _saved({"a\ud800.weight": matrix}))
     yield Case("torch-plain-pickle", one_file("model.pt", pickle.dumps(Calls())))
-    yield Case("torch-protocol-0", one_file("model.pt", b"cos\nsystem\n(S'touch /tmp/alpha-callbacks-was-run'\ntR."))
+    yield Case("torch-protocol-0", one_file("model.pt", _TEXT))
     within: dict[str, Any] = {}
     within["self"] = within
     yield Case("torch-within-itself", _saved({"state_dict": within, "a": torch.ones(2)}))
