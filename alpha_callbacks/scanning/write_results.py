@@ -114,13 +114,14 @@ def write_all(
     results_csv.write_results(table, directory / results_csv.RESULTS)
     results_csv.write_summary(table, directory / results_csv.SUMMARY)
     write_further(table, directory)
+    shown = results_csv.as_printed(table)
     uncharted, drawn = 0, list[Path]()
     if plots.formats:
         from alpha_callbacks.plots.draw_scan import draw_all, with_own_chart
 
         uncharted = len(table) - len(with_own_chart(table, plots.every_layer))
         drawn = draw_all(
-            table,
+            shown,
             directory / "plots",
             formats=plots.formats,
             max_layers_per_plot=plots.max_layers,
@@ -134,7 +135,7 @@ def write_all(
     if report:
         from alpha_callbacks.report.scan_page import write_report
 
-        write_report(directory, table)
+        write_report(directory, shown)
     coverage = ResultsFolder(directory).coverage
     notes = tuple(record.get("notes", ()))
     return ScanResult(table, directory, coverage.counts if coverage else {}, seconds, uncharted, notes)

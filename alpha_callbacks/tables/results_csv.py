@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ _FEWER_DIGITS = {
     "spectral_error": 4,
     "effective_bits": 8,
 }
+_NUMBERS = tuple(each.name for each in fields(Row) if each.type is float)
 
 
 def results_header(precisions: Sequence[str], *, source_names: bool = False) -> list[str]:
@@ -124,11 +126,22 @@ def _wide(layer: LayerRows, table: Table) -> list[Any]:
     for p in table.precisions:
         row += [cell(layer.drift(p, table.reference), 4), bound_cell(layer.drift_bound(p, table.reference))]
     for name in _PER_PRECISION:
-        if name == "alpha_error_bound":
-            row += [bound_cell(each.alpha_error_bound) for each in rows]
-        else:
-            row += [cell(getattr(each, name), _FEWER_DIGITS.get(name, DIGITS)) for each in rows]
+        row += [_cell_of(name, getattr(each, name)) for each in rows]
     return row
+
+
+def _cell_of(name: str, value: Any) -> Any:
+    return bound_cell(value) if name == "alpha_error_bound" else cell(value, _FEWER_DIGITS.get(name, DIGITS))
+
+
+def as_printed(table: Table) -> Table:
+    """Return a table with the digits of the CSV, so that charts and pages made of the file later are the same."""
+
+    def rounded(row: Row) -> Row:
+        known = {name: value for name in _NUMBERS if not math.isnan(value := getattr(row, name))}
+        return replace(row, **{name: float(_cell_of(name, value)) for name, value in known.items()})
+
+    return Table.from_rows(map(rounded, table), table.precisions, table.model)
 
 
 def bound_cell(bound: float) -> Any:
