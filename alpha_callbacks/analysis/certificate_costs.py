@@ -1,7 +1,8 @@
 """Which precisions are worth a proof from the top vectors, and with how many of them: a model of costs and of bounds.
 
 The unit of cost is a multiplication in an fp64 product. A solve takes `numel n` of them for the Gram matrix and is as
-long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`). With q vectors, on one core of Zen 3:
+long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`), n^3 where NumPy's LAPACK finds them. With q
+vectors, on one core of Zen 3:
 
 - the vectors cost 4 n^2 q, once, and what is proved of the rest 0.7 n^3; from n = 2048 on the reduction that leaves
   vectors is slower than the one that torch uses for values, by 0.8 n^3 at 4096. It waits for memory: of 16 side by side
@@ -22,12 +23,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from alpha_callbacks.utils.machine import cpu_cores
+from alpha_callbacks.solvers.shortest_way import few_cores, values_by_numpy
 from alpha_callbacks.weights.weight import Weight
 
 _CALLS = 1.5e8  # a few milliseconds
 _MANY = 2048  # eigenvalues from which on the reduction is slower
-_FEW = 4  # cores that have memory enough for it (measured: 2 have, 16 have not). All of the machine's: not the workers
 _LEAST = 0.1  # of a solve: what must be spared, since the model may err
 _USUAL, _ROOM = 1.5, 1.4  # q / leading eigenvalues, and by how much the gain must exceed the price before q is known
 _FACTORS = (1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0)  # q / leading eigenvalues
@@ -53,7 +53,7 @@ class Sides:
     @property
     def full(self) -> float:
         """Cost of a solve."""
-        return self.long * self.short**2 + 2.7 * self.short**3
+        return self.long * self.short**2 + (1.0 if values_by_numpy(self.short) else 2.7) * self.short**3
 
     def vectors(self, q: int) -> float:
         """Cost of q eigenvectors, and of the proof about the rest, beside a solve."""
@@ -68,7 +68,7 @@ class Sides:
     @property
     def waits(self) -> bool:
         """True where the reduction that leaves vectors waits for memory, so that none are made."""
-        return self.short >= _MANY and cpu_cores() > _FEW
+        return self.short >= _MANY and not few_cores()
 
     def worth_trying(self, precisions: int, leading: int) -> bool:
         """Return True if proofs of so many precisions would spare more than the vectors cost, with room to fail."""

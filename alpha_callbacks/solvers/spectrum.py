@@ -12,14 +12,13 @@ from alpha_callbacks.errors import SolverError
 from alpha_callbacks.solvers.gram import fp32_products_are_fp32
 from alpha_callbacks.solvers.gram_of_blocks import Blocks, ScaledBlocks, gram_of, safe_shift
 from alpha_callbacks.solvers.proved_single import Enclosure, Proof, solve_in_single
+from alpha_callbacks.solvers.shortest_way import single_and_proof, values_by_numpy
 from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
-from alpha_callbacks.solvers.tridiagonal import available
+from alpha_callbacks.solvers.tridiagonal import Tridiagonal, available
 from alpha_callbacks.utils.one_thread import one_thread
 
 SINGLE = "gram_fp32"  # the name of what fp32 arithmetic has solved
-
-_MANY = 768  # eigenvalues from which on fp32 and its proof take less time than fp64
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def spectrum(
     refusals = []
     if not vectors_possible(device):
         wanted = None
-    if solver == "fast" and proof is not None and n >= _MANY and vectors_possible(device):
+    if solver == "fast" and proof is not None and single_and_proof(n) and _on_cpu(device):
         try:
             if fp32_products_are_fp32(on_cpu=True):
                 evals, frobenius_sq, enclosure = solve_in_single(parts, n, proof, absmax)
@@ -191,6 +190,8 @@ def _with_vectors(solver: TopSpaceSolver, wanted: Wanted) -> tuple[Tensor, TopSp
 
 
 def _evals_gram(gram: Tensor) -> Tensor:
+    if gram.device.type == "cpu" and values_by_numpy(len(gram)):
+        return Tridiagonal(gram).values().flip(0)
     with one_thread():
         evals: Tensor = torch.linalg.eigvalsh(gram, UPLO="L")
     return evals.flip(0)

@@ -13,8 +13,8 @@ from alpha_callbacks.analysis.certificate_costs import Plan, Sides, plan_proofs,
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.estimators.hill_error_bound import hill_range
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.solvers import shortest_way, tridiagonal
 from alpha_callbacks.solvers import spectrum as spectrum_module
-from alpha_callbacks.solvers import tridiagonal
 from alpha_callbacks.solvers.top_space import TopSpaceSolver
 from alpha_callbacks.weights import weight as weight_module
 from tests.conftest import noise, weight_of
@@ -129,11 +129,12 @@ def test_costs_choose_the_precisions_that_pay_and_the_vectors_that_they_need(mon
     assert plan(square, int4=0.1) == plan(square) == Plan()
     bounds = [predicted_bound(evals, square, 1e-3 * norm, q, 201, alpha_range) for q in (210, 260, 400)]
     assert bounds == sorted(bounds, reverse=True) and bounds[-1] > 0
-    assert not Sides(200, 200).worth_trying(2, 21) and Sides(576, 576).worth_trying(2, 58)
-    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: 2)
+    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: 2)
+    assert not Sides(1024, 1024).worth_trying(2, 103) and Sides(4096, 1024).worth_trying(2, 103)
     assert Sides(4096, 4096).worth_trying(2, 410) and not Sides(4096, 4096).worth_trying(1, 410)
-    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: 16)
+    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: 16)
     assert not Sides(4096, 4096).worth_trying(2, 410) and Sides(1024, 1024).worth_trying(2, 103)
+    assert not Sides(200, 200).worth_trying(2, 21) and Sides(576, 576).worth_trying(2, 58)
 
 
 @pytest.mark.usefixtures("at_any_size")

@@ -13,7 +13,7 @@ from alpha_callbacks.analysis.certificate_costs import Sides, plan_proofs
 from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.estimators.hill_error_bound import hill_range
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.solvers import tridiagonal
+from alpha_callbacks.solvers import shortest_way, tridiagonal
 from alpha_callbacks.tables.table import Row
 from tests.conftest import noise, weight_of
 
@@ -227,7 +227,7 @@ def test_free_memory_bounds_what_is_kept() -> None:
 @pytest.mark.parametrize(("cores", "kept"), [(2, True), (16, False)])
 def test_nothing_is_kept_of_large_layers_on_many_cores(cores: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the reduction that leaves vectors takes longer than the solves that it spares."""
-    monkeypatch.setattr(certificate_costs, "cpu_cores", lambda: cores)
+    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: cores)
     large = replace(weight_of(noise(2, 2)), out_features=4096, in_features=2048)
     earlier = EarlierStates(10**9)
     earlier.admit([large, weight_of(uneven(), "small")], OPTIONS.estimator)

@@ -20,9 +20,9 @@ from alpha_callbacks.analysis.result import Result
 from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import Threshold, hill_alpha
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.solvers import spectrum
 from alpha_callbacks.tables.table import Row
 from tests.conftest import REPOSITORY
+from tests.support.fast_solver import fast_from
 
 PRECISIONS = ("fp64", "fp32", "fp16", "bf16")
 GOLDEN = REPOSITORY / "tests" / "golden" / "smollm2_135m_gguf_alpha.csv"
@@ -71,7 +71,7 @@ def solved(smollm2: Path, blocks: tuple[str | None, int], request: pytest.Fixtur
     expected = golden(layers)
     assert len(expected) == 7 * count
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spectrum, "_MANY", 128)  # layers of this model are too small for `fast` to gain
+        fast_from(128, patch)  # layers of this model are too small for `fast` to gain
         return Solved(analysed(smollm2, options), expected, TOLERANCE[request.param])
 
 

@@ -16,11 +16,11 @@ from alpha_callbacks.estimators.hill import hill_alpha
 from alpha_callbacks.estimators.hill_error_bound import hill_error_bound
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
-from alpha_callbacks.solvers import spectrum
 from alpha_callbacks.solvers.perturbation import PerturbationMeter
 from alpha_callbacks.tables.results_csv import DIGITS, bound_cell, cell
 from alpha_callbacks.tables.table import LayerRows
 from tests.conftest import heavy, noise, weight_of
+from tests.support.fast_solver import fast_from
 
 
 @given(
@@ -127,7 +127,7 @@ def test_bound_holds_on_the_trained_llama() -> None:
 
 def test_fast_values_carry_the_error_of_the_fast_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value shared in fp32 arithmetic must say so: it is compared with an exact decomposition here."""
-    monkeypatch.setattr(spectrum, "_MANY", 32)
+    fast_from(32, monkeypatch)
     fast = AnalysisOptions(precisions=("fp32", "fp16"), solver="fast")
     exact = AnalysisOptions(precisions=("fp32", "fp16"), reuse_tol=0)
     weights = open_checkpoint(EMBEDDED).inventory(fast).weights
@@ -151,7 +151,7 @@ def test_a_bound_is_rounded_up_and_covers_the_digits_of_alpha() -> None:
 
 def test_lossless_values_of_the_fast_solver_carry_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bits are those of the stored matrix; alpha of it is not exact."""
-    monkeypatch.setattr(spectrum, "_MANY", 128)
+    fast_from(128, monkeypatch)
     w = weight_of(heavy(200, 160))
     (fast,) = analyze_weight(w, AnalysisOptions(precisions=("fp32",), solver="fast"))
     (exact,) = analyze_weight(w, AnalysisOptions(precisions=("fp32",)))
@@ -162,7 +162,7 @@ def test_lossless_values_of_the_fast_solver_carry_its_error(monkeypatch: pytest.
 @pytest.mark.real
 def test_fast_drifts_have_the_sign_of_exact_ones(minilm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """fp32 weights: what fast still reports as a measured drift is one."""
-    monkeypatch.setattr(spectrum, "_MANY", 128)
+    fast_from(128, monkeypatch)
     fast, exact = (AnalysisOptions(precisions=("fp32", "bf16"), solver=s) for s in ("fast", "exact"))  # type: ignore[arg-type]
     measured = 0
     for weight in open_checkpoint(minilm).inventory(fast).weights:

@@ -8,9 +8,12 @@ from alpha_callbacks.analysis.solve import proof_of
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.estimators.estimator import StoredMatrix
 from alpha_callbacks.estimators.hill import Hill, hill_alpha
+from alpha_callbacks.solvers import shortest_way
 from alpha_callbacks.solvers import spectrum as module
 from alpha_callbacks.solvers.spectrum import spectrum
+from alpha_callbacks.solvers.tridiagonal import available
 from tests.conftest import DEVICE, heavy, noise, with_spectrum
+from tests.support.fast_solver import fast_from
 
 
 def solve(w: Tensor, *, solver: str = "exact", block: int = 100, k: int | None = None) -> module.Spectrum:
@@ -34,7 +37,22 @@ def solve(w: Tensor, *, solver: str = "exact", block: int = 100, k: int | None =
 @pytest.fixture
 def small_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `fast` solve by fp32 arithmetic what is too small to gain."""
-    monkeypatch.setattr(module, "_MANY", 128)
+    fast_from(128, monkeypatch)
+
+
+@pytest.mark.parametrize("cores", [2, 16])
+def test_on_many_cores_fast_is_exact_and_torch_solves(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls into NumPy's LAPACK wait for one another there; on few cores its values are torch's to rounding."""
+    calls = list[int]()
+    real = torch.linalg.eigvalsh
+    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: cores)
+    monkeypatch.setattr(shortest_way, "_MANY", 400)
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda gram, UPLO: calls.append(len(gram)) or real(gram, UPLO=UPLO))
+    w = heavy(500, 390)
+    truth = torch.linalg.svdvals(w.double()) ** 2
+    assert (solve(w).evals - truth).abs().max() < 1e-13 * truth[0]
+    assert solve(heavy(500, 410), solver="fast").solver == ("gram_fp32" if cores == 2 and available() else "gram_fp64")
+    assert calls == ([] if cores == 2 and available() else [390, 410])
 
 
 @pytest.mark.parametrize("shape", [(300, 300), (700, 130), (130, 700), (513, 512), (65, 64), (20, 2)])

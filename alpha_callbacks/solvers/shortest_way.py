@@ -1,0 +1,28 @@
+"""The way to the eigenvalues that takes the least time on this machine; values differ by rounding."""
+
+from alpha_callbacks.solvers.tridiagonal import available
+from alpha_callbacks.utils.machine import cpu_cores
+
+# Of the machine, not of the workers: 16 matrices side by side on 16 cores take 1.5 to 10 times as long by `fast`, whose
+# many small steps wait for one another, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
+_FEW = 4
+_SMALL, _LARGE = 384, 1024  # eigenvalues that NumPy's LAPACK finds sooner than torch's, on few cores
+_MANY = 1025  # from which on fp32 and its proof take less time than fp64, on few cores
+
+
+def few_cores() -> bool:
+    """Return True on a machine where the workers' calls into NumPy's LAPACK do not wait for one another."""
+    return cpu_cores() <= _FEW
+
+
+def values_by_numpy(n: int) -> bool:
+    """Return True if NumPy's LAPACK finds n eigenvalues without vectors sooner than torch's, on the CPU.
+
+    It took 0.57 to 0.68 of the time on 2 cores of Zen 3, 0.87 to 0.95 on one of an Intel processor with AVX-512.
+    """
+    return _SMALL <= n <= _LARGE and few_cores() and available()
+
+
+def single_and_proof(n: int) -> bool:
+    """Return True if `fast` finds n eigenvalues sooner in fp32, with a proof, than in fp64, on the CPU."""
+    return n >= _MANY and few_cores() and available()
