@@ -2,7 +2,8 @@
 
     python -m benchmarks.accuracy      # about a minute
 
-For each kind of matrix: the error of alpha by an fp32 and an fp64 Gram matrix, and that error in the units that
+For each kind of matrix: the error of alpha by an fp32 and an fp64 Gram matrix, whose eigenvalues torch's LAPACK finds,
+and by NumPy's from the fp64 one, as `shortest_way` has it for some sizes; and that error in the units that
 `spectrum._Rung.units` is set in. The constants there must be above what is printed wherever the error matters.
 """
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from alpha_callbacks.estimators.hill import hill_alpha
 from alpha_callbacks.estimators.hill_error_bound import rounding_spread
+from alpha_callbacks.solvers.tridiagonal import Tridiagonal
 
 SHAPES = ((512, 512), (1200, 1200), (2400, 600), (3000, 1000))
 
@@ -34,18 +36,29 @@ def matrices(rows: int, cols: int) -> dict[str, Tensor]:
     return found
 
 
+def by_numpy(gram: Tensor) -> Tensor:
+    """Return all eigenvalues, ascending, by NumPy's LAPACK."""
+    return Tridiagonal(gram).values()
+
+
 def main() -> None:
     """Print a line for each shape and kind."""
     torch.manual_seed(0)
-    print("   shape            kind  alpha  lambda ratio     fp32 error  units     fp64 error  units")
+    print(
+        "   shape            kind  alpha  lambda ratio     fp32 error  units     fp64 error  units   NumPy error  units"
+    )
     for rows, cols in SHAPES:
         for kind, w in matrices(rows, cols).items():
             w, k = w.float().double(), cols // 10  # both routes see the same numbers
             truth = hill_alpha(torch.linalg.svdvals(w) ** 2, k=k).alpha
             line = ""
-            for dtype in (torch.float32, torch.float64):
+            for dtype, solve in (
+                (torch.float32, torch.linalg.eigvalsh),
+                (torch.float64, torch.linalg.eigvalsh),
+                (torch.float64, by_numpy),
+            ):
                 gram = w.to(dtype).T @ w.to(dtype)
-                evals = torch.linalg.eigvalsh(gram).flip(0).double().clamp(min=0)
+                evals = solve(gram).flip(0).double().clamp(min=0)
                 error = abs(hill_alpha(evals, k=k).alpha - truth) / truth
                 log_sum = float(torch.log(evals[:k] / evals[k]).sum())
                 unit = rounding_spread(evals, k, units=1, eps=torch.finfo(dtype).eps) / log_sum

@@ -43,11 +43,15 @@ def small_too(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("cores", [2, 16])
 def test_on_many_cores_fast_is_exact_and_torch_solves(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls into NumPy's LAPACK wait for one another there; on few cores its values are torch's to rounding."""
-    calls = list[int]()
-    real = torch.linalg.eigvalsh
+    calls, real = list[int](), torch.linalg.eigvalsh
+
+    def counted(gram: Tensor, UPLO: str) -> Tensor:
+        calls.append(len(gram))
+        return real(gram, UPLO=UPLO)
+
     monkeypatch.setattr(shortest_way, "cpu_cores", lambda: cores)
     monkeypatch.setattr(shortest_way, "_MANY", 400)
-    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda gram, UPLO: calls.append(len(gram)) or real(gram, UPLO=UPLO))
+    monkeypatch.setattr(torch.linalg, "eigvalsh", counted)
     w = heavy(500, 390)
     truth = torch.linalg.svdvals(w.double()) ** 2
     assert (solve(w).evals - truth).abs().max() < 1e-13 * truth[0]
