@@ -3,11 +3,11 @@
 from alpha_callbacks.solvers.tridiagonal import available
 from alpha_callbacks.utils.machine import cpu_cores
 
-# Of the machine, not of the workers: 16 matrices side by side on 16 cores take 1.5 to 10 times as long by `fast`, whose
-# many small steps wait for one another, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
+# Of the machine, not of the workers: 16 matrices side by side on 16 cores take 1.6 to 11 times as long by `fast`, whose
+# many small steps wait for Python's lock, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
 _FEW = 4
 _SMALL, _LARGE = 384, 1024  # eigenvalues that NumPy's LAPACK finds sooner than torch's, on few cores
-_MANY = 1025  # from which on fp32 and its proof take less time than fp64, on few cores
+_MANY = 1024  # from which on fp32 and its proof take less time than fp64, on few cores
 
 
 def few_cores() -> bool:
@@ -18,7 +18,8 @@ def few_cores() -> bool:
 def values_by_numpy(n: int) -> bool:
     """Return True if NumPy's LAPACK finds n eigenvalues without vectors sooner than torch's, on the CPU.
 
-    It took 0.57 to 0.68 of the time on 2 cores of Zen 3, 0.87 to 0.95 on one of an Intel processor with AVX-512.
+    It took 0.57 to 0.91 of the time on 2 cores of Zen 3, 0.87 to 0.95 on one of an Intel processor with AVX-512; for
+    1280 to 1536 0.78 to 0.90 on the first and 1.3 to 1.9 on the second (`python -m benchmarks.lapacks`).
     """
     return _SMALL <= n <= _LARGE and few_cores() and available()
 
