@@ -179,7 +179,10 @@ def test_what_is_said_of_fast_is_the_committed_table() -> None:
     assert figures(page, r"and ([\d.]+) for 4096, its") == shares[4096]
     assert figures(page, r"without a proof ([\d.]+) would") == [unproved]
     assert figures(page, r"longer than `exact` \(([\d.]+) to ([\d.]+) of it") == [min(small), max(small)]
-    assert figures(faq, r"which takes ([\d.]+)\s+to ([\d.]+) of the time") == [min(middle + shares[4096]), max(middle + shares[4096])]
+    assert figures(faq, r"which takes ([\d.]+)\s+to ([\d.]+) of the time") == [
+        min(middle + shares[4096]),
+        max(middle + shares[4096]),
+    ]
     bound = (REPOSITORY / "docs/fast_bound.md").read_text(encoding="utf-8")
     whole = re.findall(r"(\d+) matrices, (\d+) proved .*, (\d+) eigenvalues\nenclosed, (\d+) violations", text)
     assert re.findall(r"(\d+) matrices, (\d+) proved, (\d+) eigenvalues enclosed, (\d+) violations", bound) == whole
