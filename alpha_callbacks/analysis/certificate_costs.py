@@ -28,6 +28,7 @@ from alpha_callbacks.weights.weight import Weight
 
 _CALLS = 1.5e8  # a few milliseconds
 _MANY = 2048  # eigenvalues from which on the reduction is slower
+_CROWDED = 1024  # eigenvalues below which, on many cores, it takes up to three times as long as torch's solves
 _LEAST = 0.1  # of a solve: what must be spared, since the model may err
 _USUAL, _ROOM = 1.5, 1.4  # q / leading eigenvalues, and by how much the gain must exceed the price before q is known
 _FACTORS = (1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0)  # q / leading eigenvalues
@@ -72,7 +73,7 @@ class Sides:
 
     def worth_trying(self, precisions: int, leading: int) -> bool:
         """Return True if proofs of so many precisions would spare more than the vectors cost, with room to fail."""
-        if self.waits:
+        if self.waits or (self.short < _CROWDED and not few_cores()):
             return False
         q = math.ceil(_USUAL * leading)
         return precisions * (self.full - self.proof(q)) > _ROOM * self.vectors(q)

@@ -27,6 +27,7 @@ EARLIER = certified.SOLVER_EARLIER
 def at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small matrices be proved too, which costs more than it spares."""
     monkeypatch.setattr(certificate_costs, "_CALLS", 0.0)
+    monkeypatch.setattr(shortest_way, "_FEW", 10**6)
 
 
 def uneven(rows: int = 120, cols: int = 100) -> Tensor:

@@ -12,7 +12,7 @@ from alpha_callbacks import AnalysisOptions, hill_alpha, merge, open_spectra, sc
 from alpha_callbacks.analysis import certificate_costs
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.errors import SpectrumError
-from alpha_callbacks.solvers import tridiagonal
+from alpha_callbacks.solvers import shortest_way, tridiagonal
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import heavy
@@ -143,6 +143,7 @@ def test_what_is_proved_has_eigenvalues_only_where_they_are_asked_for(
     tiny_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(certificate_costs, "_CALLS", 0.0)  # a small matrix pays too
+    monkeypatch.setattr(shortest_way, "_FEW", 10**6)
     folder = tiny_checkpoint({"layers.0.fc1.weight": heavy(300, 300)})
     default = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS)
     assert default is not None
