@@ -41,7 +41,8 @@ from alpha_callbacks.tables.spectra_files import (
 )
 from alpha_callbacks.utils.atomic_files import make_folder
 from alpha_callbacks.utils.labels import some_names
-from alpha_callbacks.weights.inventory import FILTERED, Inventory
+from alpha_callbacks.weights.inventory import Inventory
+from alpha_callbacks.weights.skip_reasons import FILTERED
 from alpha_callbacks.weights.stored_tensor import layer_name_of
 from alpha_callbacks.weights.weight import Weight
 

@@ -139,7 +139,8 @@ def as_printed(table: Table) -> Table:
 
     def rounded(row: Row) -> Row:
         known = {name: value for name in _NUMBERS if not math.isnan(value := getattr(row, name))}
-        return replace(row, **{name: float(_cell_of(name, value)) for name, value in known.items()})
+        printed: dict[str, Any] = {name: float(_cell_of(name, value)) for name, value in known.items()}
+        return replace(row, **printed)
 
     return Table.from_rows(map(rounded, table), table.precisions, table.model)
 

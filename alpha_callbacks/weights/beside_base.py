@@ -149,9 +149,15 @@ def adapted_inventory(adapter: Adapter, below: Base, source: str, chosen: Chosen
         weights.append(weight)
         if below.source:
             weights.append(difference(weight, other) if other else without_base(weight))
+    owners = dict[str, str]()
     for update in adapter.updates:
         update = _fitted(update, below)
         for weight in take([update.stored()]):
+            if (first := owners.setdefault(weight.layer_name, update.name)) != update.name:
+                raise CheckpointError(
+                    f"{source}: expected one update of each layer, got two of {weight.layer_name}, under the names "
+                    f"{first} and {update.name}. Take the tensors of one of them out of the file."
+                )
             touched.add(weight.layer_name)
             weights += _pair(weight, update, below, source)
     moving = [

@@ -1,25 +1,18 @@
 """Stored tensors -> weights to analyse, and every other tensor with the reason why not: the same for all sources."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from alpha_callbacks.errors import CheckpointError
-from alpha_callbacks.weights.adapters.names import place_of
 from alpha_callbacks.weights.canonical_names import path_of_gguf
-from alpha_callbacks.weights.categorize import categorize, without_numbers
-from alpha_callbacks.weights.expert_stacks import is_stack, stack_forms
-from alpha_callbacks.weights.families import Family, Known, families_of, known_in, table_of
-from alpha_callbacks.weights.layer_names import clean_name
-from alpha_callbacks.weights.modalities import modality_of
+from alpha_callbacks.weights.examined_tensors import Examined, examine_all
 from alpha_callbacks.weights.normalized_weights import with_computed
-from alpha_callbacks.weights.own_paths import OWN_PATHS, under_own_paths
+from alpha_callbacks.weights.own_paths import OWN_PATHS, clashing_names, with_own_paths
+from alpha_callbacks.weights.skip_reasons import FILTERED, UNKNOWN
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
-from alpha_callbacks.weights.unpack import unpacked
 from alpha_callbacks.weights.weight import Weight
+from alpha_callbacks.weights.wrapper import without_wrapper
 
 Selects = Callable[[str, str], bool]  # (layer name, name in the source or "") -> wanted
 
@@ -110,12 +103,12 @@ def take_inventory(
     inventory, ties, tensors = Inventory(), ties or {}, with_computed(tensors)
     plain = tensors if named else without_wrapper(tensors)
     left_out = {shown.name for shown, tensor in zip(plain, tensors, strict=True) if tensor.name in left_out}
-    entries, keys = _examine_all(plain, config, include_embeddings), _storages(tensors, ties)
-    clashing, clean = _clashing(entries, keys) if own_paths else set[str](), dict[str, str]()
+    entries, keys = examine_all(plain, config, include_embeddings), _storages(tensors, ties)
+    clashing, clean = clashing_names(entries, keys) if own_paths else set[str](), dict[str, str]()
     if clashing:  # before the filter: names do not depend on it, and it may have the paths that a scan lists
-        entries, clean = _under_own_paths(entries, tensors, clashing)
+        entries, clean = with_own_paths(entries, tensors, clashing)
     entries = [_selected(entry, selects, clean) for entry in entries]
-    groups: dict[str, list[_Entry]] = {}
+    groups: dict[str, list[Examined]] = {}
     for key, entry in zip(keys, entries, strict=True):
         groups.setdefault(key, []).append(entry)
     origins = list[tuple[StoredTensor, StoredTensor]]()
@@ -140,18 +133,12 @@ def take_inventory(
     if not own_paths and len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         both = " and ".join(shown.name for name, (shown, _) in zip(names, origins, strict=True) if name == twice)
-        raise CheckpointError(f"{twice}: expected one tensor of this name, got {both}. Remove all but one.")
+        raise CheckpointError(
+            f"{twice}: expected one tensor of this name, got {both}. Remove all but one from the file."
+        )
     if not clean.keys().isdisjoint(names):
         inventory.notes = (OWN_PATHS,)
     return inventory
-
-
-def matrices_of(
-    tensors: Sequence[StoredTensor], config: Mapping[str, Any]
-) -> list[tuple[StoredTensor, tuple[Weight, ...]]]:
-    """Return each tensor, under its name in an inventory of them all, with the matrices in it; embeddings too."""
-    entries = _examine_all(without_wrapper(tensors), config, include_embeddings=True)
-    return [(entry.tensor, entry.weights) for entry in entries]
 
 
 def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[str]:
@@ -167,68 +154,7 @@ def _storages(tensors: Sequence[StoredTensor], ties: Mapping[str, str]) -> list[
     return keys
 
 
-class _Entry(NamedTuple):
-    """A tensor with the weights in it that are wanted, or why there are none."""
-
-    tensor: StoredTensor
-    weights: tuple[Weight, ...]
-    why: str
-
-
-class _Seen(NamedTuple):
-    """What was found in a tensor and holds for its siblings: no weight and why, or one under its own name."""
-
-    weight: Weight | None
-    why: str
-
-
-def _examine_all(
-    tensors: Sequence[StoredTensor],
-    config: Mapping[str, Any],
-    include_embeddings: bool,
-) -> list[_Entry]:
-    forms, families = stack_forms(tensors, config), families_of(config)
-    found, seen = list[_Entry](), dict[tuple[object, ...], _Seen]()
-    for tensor in tensors:
-        layer, kin, weights = layer_name_of(tensor.name), _kin(tensor), tuple[Weight, ...]()
-        if kin is not None and (like := seen.get(kin)) is not None:
-            why = like.why
-            if like.weight is not None:
-                weights = (like.weight.sibling(layer, tensor.read),)
-        else:
-            why, weights = _examine(tensor, layer, forms, families, config, include_embeddings)
-            if kin is not None and (why or weights[0].layer_name == layer and weights[0].rows is tensor.read):
-                seen[kin] = _Seen(None if why else weights[0], why)
-        found.append(_Entry(tensor, weights, why))
-    return found
-
-
-def _clashing(entries: Sequence[_Entry], keys: Sequence[str]) -> set[str]:
-    """Return the names that matrices of several storages have, or several matrices of one tensor."""
-    owners, twice = dict[str, str](), set[str]()
-    for entry, key in zip(entries, keys, strict=True):
-        for weight in entry.weights:
-            if owners.setdefault(weight.layer_name, key) != key:
-                twice.add(weight.layer_name)
-        if len(entry.weights) > 1:
-            times = Counter(weight.layer_name for weight in entry.weights)
-            twice.update(name for name, number in times.items() if number > 1)
-    return twice
-
-
-def _under_own_paths(
-    entries: Sequence[_Entry], tensors: Sequence[StoredTensor], clashing: Collection[str]
-) -> tuple[list[_Entry], dict[str, str]]:
-    """Return the entries with matrices whose names differ, and new name -> the one that others have too."""
-    flat = [weight for entry in entries for weight in entry.weights]
-    origins = [(e.tensor, tensor) for e, tensor in zip(entries, tensors, strict=True) for _ in e.weights]
-    named = under_own_paths(flat, origins, clashing)
-    clean = {new.layer_name: old.layer_name for new, old in zip(named, flat, strict=True) if new is not old}
-    each = iter(named)
-    return [entry._replace(weights=tuple(next(each) for _ in entry.weights)) for entry in entries], clean
-
-
-def _selected(entry: _Entry, selects: Selects, clean: Mapping[str, str]) -> _Entry:
+def _selected(entry: Examined, selects: Selects, clean: Mapping[str, str]) -> Examined:
     """Return an entry with the weights that are wanted, under any of their names."""
     wanted = tuple([
         w for w in entry.weights
@@ -236,41 +162,10 @@ def _selected(entry: _Entry, selects: Selects, clean: Mapping[str, str]) -> _Ent
     ])  # fmt: skip
     if len(wanted) == len(entry.weights) and (wanted or entry.why):
         return entry  # nearly all
-    return _Entry(entry.tensor, wanted, entry.why or ("" if wanted else FILTERED))
+    return Examined(entry.tensor, wanted, entry.why or ("" if wanted else FILTERED))
 
 
-def _kin(tensor: StoredTensor) -> tuple[object, ...] | None:
-    """Return what siblings have in common: the same matrix in other blocks and experts. None for what stands alone."""
-    if len(tensor.shape) != 2 or tensor.packed or tensor.companion or tensor.source or tensor.sharded is not None:
-        return None
-    name = tensor.name
-    if tensor.parts is not None or not name.endswith(".weight") or name[-8:-7].isdigit():  # "mlp.0" and "mlp.2" are two
-        return None
-    return without_numbers(name), tensor.shape, tensor.dtype, tensor.stored_dtype, tensor.kind
-
-
-def _examine(
-    tensor: StoredTensor,
-    layer: str,
-    forms: Mapping[str, Known | None],
-    families: Sequence[Family],
-    config: Mapping[str, Any],
-    include_embeddings: bool,
-) -> tuple[str, tuple[Weight, ...]]:
-    """Return why a tensor is no weight, or the weights in it."""
-    known = forms.get(layer) or (known_in(layer, families) if families else None)
-    if known is None and tensor.kind == "unknown":
-        known = table_of(layer, config)
-    why = _why_not(tensor, known, include_embeddings)
-    weights = () if why else tuple(unpacked(tensor, config, known))
-    if weights and (modality := modality_of(weights[0].layer_name, config)):
-        weights = tuple(replace(weight, modality=modality) for weight in weights)
-    if tensor.sharded is not None:
-        weights = tuple(replace(weight, sharded=tensor.sharded) for weight in weights)
-    return why, weights
-
-
-def _representative(group: Sequence[_Entry], left_out: Collection[str]) -> _Entry | None:
+def _representative(group: Sequence[Examined], left_out: Collection[str]) -> Examined | None:
     """Return the entry that is analysed for all that share its storage."""
     if len(group) == 1:
         return group[0] if group[0].weights else None
@@ -280,98 +175,8 @@ def _representative(group: Sequence[_Entry], left_out: Collection[str]) -> _Entr
     return (heads or usable)[-1] if usable else None
 
 
-def _is_head(entry: _Entry) -> bool:
+def _is_head(entry: Examined) -> bool:
     return entry.weights[0].category == "lm_head"
-
-
-def without_wrapper(tensors: Sequence[StoredTensor]) -> list[StoredTensor]:
-    """Return tensors without the `module` of DistributedDataParallel, which all matrices have in one place or none.
-
-    It comes first, or after the name of the attribute that holds the wrapped model ("model.module."). AveragedModel has
-    it too, and a counter beside it; one may be around the other.
-    """
-    own = {tensor.name: clean_name(tensor.name) for tensor in tensors if not tensor.companion}
-    matrices = [own[t.name] for t in tensors if not t.companion and len(t.shape) > 1]
-    found = re.match(r"((?!module\.)\w+\.)?(module\.)+", min(matrices, default=""))
-    if found is None or not all(name.startswith(found[0]) for name in matrices):
-        return list(tensors)
-    wrapped, whole = found[0], found[1] or ""
-    short = {name: whole + own[name].removeprefix(wrapped) for name in own if own[name].startswith(wrapped)}
-    if len({short.get(name, name) for name in own}) < len(own):
-        return list(tensors)
-
-    def bare(name: str) -> str:
-        return whole + name.removeprefix(wrapped) if name.startswith(wrapped) else name
-
-    def unwrapped(tensor: StoredTensor) -> StoredTensor:
-        source, files = bare(clean_name(tensor.source)), tuple(map(bare, tensor.saved_as))
-        return replace(tensor, name=short.get(tensor.name, tensor.name), source=source, saved_as=files)
-
-    return [t if t.companion else unwrapped(t) for t in tensors]
-
-
-FILTERED = "left out by the layer filter"
-UNKNOWN = "not the weight of a known kind of layer"
-
-
-_OPTIMIZER = re.compile(r"^(optim|optimizers?)\.")  # what the flat names of an optimizer's state begin with
-_NAMED = re.compile(
-    r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
-)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What the name of a tensor says: that it is no weight and why, scales, biases, or the weight of a layer."""
-
-    reason: str
-    scales: bool
-    bias: bool
-    weight: bool
-
-
-def _said_by(parameter: str) -> _Said:
-    return _of_name(without_numbers(parameter))
-
-
-@lru_cache(2**16)
-def _of_name(parameter: str) -> _Said:
-    """Read a name whose blocks and experts all have the number 0: few in a large model."""
-    name, reason = clean_name(parameter), ""
-    if _OPTIMIZER.match(name):
-        reason = "optimizer state, not a weight"
-    elif place_of(name) is not None:
-        reason = "factor of an adapter, not a weight by itself"
-    elif name.endswith(".original_module.weight"):
-        reason = "replaced by a trained copy"
-    bias = re.search(r"(^|[._])bias$", name) is not None
-    return _Said(reason, name.endswith("_scales"), bias, _NAMED.search(name) is not None)
-
-
-def _why_not(tensor: StoredTensor, known: Known | None, include_embeddings: bool) -> str:
-    """Return why this tensor is no weight to analyse, or an empty string."""
-    if tensor.companion:
-        return tensor.companion
-    said, ndim = _said_by(tensor.name), len(tensor.shape)
-    if said.reason:
-        return said.reason
-    if said.scales or tensor.dtype is None and not tensor.packed and not said.weight:
-        return f"{tensor.stored_dtype} codes, scales or indices, not weights"
-    if ndim < 2:
-        return f"{ndim}-D, has no spectrum"
-    if said.bias:
-        return "biases of several matrices"
-    if not said.weight and not (known or is_stack(tensor, None)) and tensor.kind == "unknown":
-        return UNKNOWN
-    if ndim > 5:
-        return f"{ndim}-D, expected 2 to 5"
-    layer = layer_name_of(tensor.name)
-    told = tensor.kind not in ("linear", "transposed", "conv")  # what a live module is counts more than its name
-    named = known.form == "table" if known else ndim == 2 and categorize(layer) == "embedding"
-    table = tensor.kind == "embedding" and ndim == 2 or told and named
-    if table and not include_embeddings:
-        return "embedding (--include-embeddings analyses it)"
-    return ""
 
 
 def _skip(tensor: StoredTensor, reason: str, *, shared: bool = False) -> Skipped:

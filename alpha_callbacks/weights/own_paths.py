@@ -1,17 +1,44 @@
 """Matrices whose names clash, each under the path of its own tensor: which of them the model uses is not known."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import count
 
+from alpha_callbacks.weights.examined_tensors import Examined
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 from alpha_callbacks.weights.weight import Weight
 
 OWN_PATHS = "layers whose name another layer has too are listed under their own path, wrappers and all"
 
 
-def under_own_paths(
+def clashing_names(entries: Sequence[Examined], keys: Sequence[str]) -> set[str]:
+    """Return the names that matrices of several storages have, or several matrices of one tensor."""
+    owners, twice = dict[str, str](), set[str]()
+    for entry, key in zip(entries, keys, strict=True):
+        for weight in entry.weights:
+            if owners.setdefault(weight.layer_name, key) != key:
+                twice.add(weight.layer_name)
+        if len(entry.weights) > 1:
+            times = Counter(weight.layer_name for weight in entry.weights)
+            twice.update(name for name, number in times.items() if number > 1)
+    return twice
+
+
+def with_own_paths(
+    entries: Sequence[Examined], tensors: Sequence[StoredTensor], clashing: Collection[str]
+) -> tuple[list[Examined], dict[str, str]]:
+    """Return the entries with matrices whose names differ, and new name -> the one that others have too."""
+    flat = [weight for entry in entries for weight in entry.weights]
+    origins = [(e.tensor, tensor) for e, tensor in zip(entries, tensors, strict=True) for _ in e.weights]
+    named = _under_own_paths(flat, origins, clashing)
+    clean = {new.layer_name: old.layer_name for new, old in zip(named, flat, strict=True) if new is not old}
+    each = iter(named)
+    return [entry._replace(weights=tuple(next(each) for _ in entry.weights)) for entry in entries], clean
+
+
+def _under_own_paths(
     weights: Sequence[Weight], origins: Sequence[tuple[StoredTensor, StoredTensor]], clashing: Collection[str]
 ) -> list[Weight]:
     """Return matrices of which no two of different storage have one name.

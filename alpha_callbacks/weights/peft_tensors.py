@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from alpha_callbacks.weights.adapters.names import place_of
-from alpha_callbacks.weights.inventory import without_wrapper
 from alpha_callbacks.weights.layer_names import clean_name
 from alpha_callbacks.weights.stored_tensor import StoredTensor
+from alpha_callbacks.weights.wrapper import without_wrapper
 
 _SHARED = ("vera_A", "vera_B")  # matrices that stand in one layer and serve all
 _INSIDE = {"base_layer", "original_module", "token_adapter"}  # what PEFT puts between a layer and its weight

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from alpha_callbacks.weights.computed_weight import is_computed, parts_of_weight
-from alpha_callbacks.weights.inventory import matrices_of
+from alpha_callbacks.weights.examined_tensors import matrices_of
 from alpha_callbacks.weights.module_weights import config_of, kind_of
 from alpha_callbacks.weights.saved_names import SavedNames
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of

@@ -199,6 +199,11 @@ def test_factors_that_are_not_understood(tmp_path: Path) -> None:
     both = {f"{Q}.lora_A.{name}.weight": A for name in ("one", "two")}
     with pytest.raises(CheckpointError, match=r"expected one adapter, found 2 in one file \(one, two\)"):
         found(both, tmp_path, lora_alpha=6)
+    pairs = {f"base_model.model.{m}.lora_A.weight": A for m in ("a.q", "a.module.q")}
+    pairs |= {f"base_model.model.{m}.lora_B.weight": B for m in ("a.q", "a.module.q")}
+    message = r"expected one update of each layer, got two of a.q, under the names \S+ and \S+ Take the tensors of one"
+    with pytest.raises(CheckpointError, match=message):
+        found(pairs, tmp_path, lora_alpha=6)
 
 
 def test_other_spellings_are_never_rows(tmp_path: Path) -> None:
