@@ -1,7 +1,7 @@
 """The way to the eigenvalues that takes the least time on this machine; values differ by rounding."""
 
 from alpha_callbacks.solvers.tridiagonal import available
-from alpha_callbacks.utils.machine import cpu_cores
+from alpha_callbacks.utils.machine import machine_cores
 
 # Of the machine, not of the workers: 16 matrices side by side on 16 cores take 1.6 to 11 times as long by `fast`, whose
 # many small steps wait for Python's lock, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
@@ -12,7 +12,7 @@ _MANY = 1024  # from which on fp32 and its proof take less time than fp64, on fe
 
 def few_cores() -> bool:
     """Return True on a machine where the workers' calls into NumPy's LAPACK do not wait for one another."""
-    return cpu_cores() <= _FEW
+    return machine_cores() <= _FEW
 
 
 def values_by_numpy(n: int) -> bool:

@@ -23,6 +23,14 @@ def cpu_cores() -> int:
     return max(1, int(min(cores, _cgroup_cores())))
 
 
+def machine_cores() -> int:
+    """Return the CPU threads of the machine, whatever this process may use of them.
+
+    For choices that change last digits: a run that is resumed with another affinity writes the same bytes.
+    """
+    return os.cpu_count() or 1
+
+
 def _cgroup_cores() -> float:
     try:
         quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()

@@ -228,7 +228,8 @@ def test_free_memory_bounds_what_is_kept() -> None:
 @pytest.mark.parametrize(("cores", "kept"), [(2, True), (16, False)])
 def test_nothing_is_kept_of_large_layers_on_many_cores(cores: int, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the reduction that leaves vectors takes longer than the solves that it spares."""
-    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: cores)
+    monkeypatch.setattr(shortest_way, "_FEW", 4)
+    monkeypatch.setattr(shortest_way, "machine_cores", lambda: cores)
     large = replace(weight_of(noise(2, 2)), out_features=4096, in_features=2048)
     earlier = EarlierStates(10**9)
     earlier.admit([large, weight_of(uneven(), "small")], OPTIONS.estimator)

@@ -49,7 +49,7 @@ def test_on_many_cores_fast_is_exact_and_torch_solves(cores: int, monkeypatch: p
         calls.append(len(gram))
         return real(gram, UPLO=UPLO)
 
-    monkeypatch.setattr(shortest_way, "cpu_cores", lambda: cores)
+    monkeypatch.setattr(shortest_way, "machine_cores", lambda: cores)
     monkeypatch.setattr(shortest_way, "_MANY", 400)
     monkeypatch.setattr(torch.linalg, "eigvalsh", counted)
     w = heavy(500, 390)
