@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:transformers.*"),
 ]
 PRECISIONS = ("fp32", "bf16")
+FEW: dict[str, Any] = {"precisions": PRECISIONS, "include": "q_proj"}  # where it matters when, not what is measured
 
 
 class Witness(MemorySink):
@@ -71,7 +72,7 @@ def steps(memory: MemorySink) -> list[tuple[int, str]]:
 )  # fmt: skip
 def test_event_matrix(options: dict[str, Any], expected: list[tuple[int, str]], tmp_path: Path) -> None:
     witness = Witness(tmp_path)
-    run = trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[witness])], **options)
+    run = trainer(tmp_path, [AlphaHillTrainerCallback(**FEW, sinks=[witness])], **options)
     witness.net = run.model
     run.train()
     assert steps(witness) == expected
@@ -156,7 +157,7 @@ def test_retries_with_smaller_batches_measure_the_start_once(tmp_path: Path) -> 
         return forward(*args, **kwargs)
 
     net.forward = too_large
-    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=["csv", memory])
+    callback = AlphaHillTrainerCallback(**FEW, sinks=["csv", memory])
     options = {"auto_find_batch_size": True, "per_device_train_batch_size": 8, "max_steps": 4}
     trainer(tmp_path, [callback], net, **options).train()
     assert steps(memory) == [(0, "start"), (2, "checkpoint"), (4, "end")]
@@ -171,7 +172,7 @@ def test_a_file_that_gets_no_rows_is_told_if_it_differs(
     every: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     memory = MemorySink()
-    ours = AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory])
+    ours = AlphaHillTrainerCallback(every=every, **FEW, sinks=[memory])
     trainer(tmp_path, [ours, WritesAverage()], max_steps=3).train()  # saved at step 2
     assert "checkpoint-2 holds other values than the model" in caplog.text and caplog.text.count("holds other") == 1
     assert [step for step, _ in steps(memory)] == [0, 3]
@@ -192,7 +193,7 @@ def test_a_checkpoint_of_the_same_step_is_written_first(every: Any, options: dic
                 missing.append(snapshot.step)
 
     memory = Sink()
-    trainer(tmp_path, [AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory])], **options).train()
+    trainer(tmp_path, [AlphaHillTrainerCallback(every=every, **FEW, sinks=[memory])], **options).train()
     assert memory.snapshots[-1].step == 6 and missing == []
 
 
@@ -246,7 +247,7 @@ def test_the_checkpoint_of_an_adapter_gives_rows_of_its_update(tmp_path: Path) -
 )
 def test_other_schedules(every: Any, expected: list[int], tmp_path: Path) -> None:
     memory = MemorySink()
-    trainer(tmp_path, [AlphaHillTrainerCallback(every=every, precisions=PRECISIONS, sinks=[memory])]).train()
+    trainer(tmp_path, [AlphaHillTrainerCallback(every=every, **FEW, sinks=[memory])]).train()
     assert [s.step for s in memory.snapshots] == expected
 
 
@@ -269,7 +270,7 @@ def test_csv_beside_the_checkpoints_and_nothing_of_ours_in_them(
 def test_a_run_is_resumed_with_the_callback_from_a_checkpoint_made_without(tmp_path: Path, restore: bool) -> None:
     trainer(tmp_path, []).train()
     memory = MemorySink()
-    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=["csv", memory])
+    callback = AlphaHillTrainerCallback(**FEW, sinks=["csv", memory])
     run = trainer(tmp_path, [callback], restore_callback_states_from_checkpoint=restore, num_train_epochs=3)
     run.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert steps(memory) == [(4, "start"), (6, "checkpoint"), (8, "checkpoint"), (9, "end")]
@@ -320,7 +321,7 @@ class SwapsAtTheEnd(transformers.TrainerCallback):
 def test_what_another_callback_puts_into_the_model_at_the_end_is_told(
     after: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours = AlphaHillTrainerCallback(precisions=("fp32",), sinks=[])
+    ours = AlphaHillTrainerCallback(precisions=("fp32",), include="lm_head", sinks=[])
     run = trainer(tmp_path, [ours, SwapsAtTheEnd()] if after else [SwapsAtTheEnd(), ours])
     count = len(run.callback_handler.callbacks)
     run.train()
@@ -344,7 +345,7 @@ def test_training_is_bit_for_bit_the_same(tmp_path: Path) -> None:
 def test_an_error_of_ours_costs_neither_step_nor_checkpoint(
     tmp_path: Path, bug_after_the_start: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = trainer(tmp_path, [AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[])])
+    run = trainer(tmp_path, [AlphaHillTrainerCallback(**FEW, sinks=[])])
     with caplog.at_level(logging.WARNING):
         run.train()
     assert run.state.global_step == 6 and (tmp_path / "checkpoint-6" / "model.safetensors").exists()
@@ -353,7 +354,7 @@ def test_an_error_of_ours_costs_neither_step_nor_checkpoint(
 
 def test_weights_of_the_checkpoint(tmp_path: Path) -> None:
     memory = MemorySink()
-    callback = AlphaHillTrainerCallback(precisions=PRECISIONS, sinks=[memory], weights="checkpoint")
+    callback = AlphaHillTrainerCallback(**FEW, sinks=[memory], weights="checkpoint")
     trainer(tmp_path, [callback]).train()
     assert steps(memory) == [(2, "checkpoint"), (4, "checkpoint"), (6, "end")]
 
@@ -370,7 +371,7 @@ def tensorboard_tags(folder: Path) -> dict[str, list[str]]:
 def test_the_runs_own_tensorboard_writer_is_shared(tmp_path: Path, attached: bool, monkeypatch: Any) -> None:
     """Found on its own, or told by attach(); all states, the last too, are in the run's one file."""
     pytest.importorskip("tensorboard")
-    callback = AlphaHillTrainerCallback(precisions=PRECISIONS)
+    callback = AlphaHillTrainerCallback(**FEW)
     run = trainer(tmp_path, [callback], report_to=["tensorboard"])
     if attached:
         assert callback.attach(run) is callback
