@@ -25,7 +25,7 @@ GROWTH = """
 
 
 def test_a_tall_tensor_is_streamed(tmp_path: Path) -> None:
-    """After a small lm_head, which has everything loaded, one too large to be held: it costs less than half its size."""
+    """After a small lm_head, which has everything loaded, one too large to be held: it costs less than half of it."""
     stripe = torch.randn(10_000, 64).bfloat16()  # few columns: the product of so long a matrix is not what is tested
     few, tall = tmp_path / "few.safetensors", tmp_path / "tall.safetensors"
     save_file({"lm_head.weight": stripe}, few)
