@@ -62,7 +62,7 @@ def fast() -> None:
     for rows, columns, count in SHAPES:
         weights, line = [tailed(rows, columns, seed) for seed in range(count)], []
         for solver in ("exact", "fast", "exact", "fast"):
-            options, start = AnalysisOptions(precisions=("bf16",), solver=solver), time.perf_counter()  # type: ignore[arg-type]
+            options, start = AnalysisOptions(precisions=("bf16",), solver=solver), time.perf_counter()
             results = list(analyze_weights(weights, options, Parallelism(cpu_cores(), 1)))
             line.append(f"{solver} {time.perf_counter() - start:.2f} s ({results[0].rows[0].solver})")
         print(f"{count} of {rows}x{columns}, {cpu_cores()} workers: {', '.join(line)}", flush=True)
