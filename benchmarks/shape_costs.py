@@ -60,7 +60,7 @@ class ShapeCosts:
         phases += [solve, Phase("passes", self.passes, rows)]
         if low_bit:
             phases += [Phase("passes", self.error, rows), Phase("products", self.again, products), solve]
-            tall = max(shape_of(weight)) > 2 * weight.n_eigs  # else by products with vectors, which wait for memory
+            tall = max(shape_of(weight)) > 4 * weight.n_eigs  # else by products with vectors, which wait for memory
             phases += [Phase("products" if tall else "passes", self.norm, norm)]
         return Job(tuple(phases))
 
