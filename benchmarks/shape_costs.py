@@ -155,12 +155,13 @@ def measure_costs(folder: Path, cores: int, low_bit: str) -> Costs:
         if parts == 1:
             passes, whole = seconds(partial(_passes, weight)), seconds(partial(analyze_weight, weight, options))
             found = ShapeCosts(passes, max(whole - solves[n] - passes, 0.0), solves[n])
-            found = _with_low_bit(found, weight.held(), low_bit)
+            found = _with_low_bit(found, weight.held(), low_bit, rows=weight.numel // n)
         else:
             rows, share = _rows_of_part(weight), weight.numel / (_rows_of_part(weight) * n)
             part = replace(weight, out_features=rows)
             one = seconds(partial(_products, part, None))
-            found = _with_low_bit(ShapeCosts(seconds(partial(_passes, part)), one, solves[n], parts), part, low_bit)
+            found = ShapeCosts(seconds(partial(_passes, part)), one, solves[n], parts)
+            found = _with_low_bit(found, part, low_bit, rows=weight.numel // n)
             scaled = {name: share * getattr(found, name) for name in ("passes", "products", "error", "again", "norm")}
             found = replace(found, **scaled)
         costs.of[shape_of(weight)] = found
@@ -182,14 +183,15 @@ def measure_costs(folder: Path, cores: int, low_bit: str) -> Costs:
     return costs
 
 
-def _with_low_bit(found: ShapeCosts, weight: Weight, name: str) -> ShapeCosts:
+def _with_low_bit(found: ShapeCosts, weight: Weight, name: str, *, rows: int) -> ShapeCosts:
+    """Add what a low-bit format costs; `rows` of the whole matrix decide how its norm is found."""
     if not name:
         return found
     precision, largest, n = get_precision(name), measure_sizes(weight).largest, weight.n_eigs
 
     def norm() -> float:
         parts = short_side_parts(weight, error_of(precision, largest))
-        return spectral_norm(parts, n, rows=weight.numel // n, device="cpu")
+        return spectral_norm(parts, n, rows=rows, device="cpu")
 
     return replace(
         found,
