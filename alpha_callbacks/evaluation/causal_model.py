@@ -59,6 +59,11 @@ class CausalModel:
         folder, gguf_file = _folder(path)
         library, checkpoint = _transformers(gguf_file), open_checkpoint(path)
         _require_readable(source, checkpoint)
+        if (folder / "adapter_config.json").is_file() and find_spec("peft") is not None:
+            raise CheckpointError(
+                f"{source}: expected a model alone, got one with adapter_config.json beside it: transformers would "
+                "load the adapter and what it names as its base. Move the adapter to a folder of its own."
+            )
         return cls(str(source), folder, gguf_file, checkpoint, library, revision)
 
     @property

@@ -120,6 +120,15 @@ def test_a_window_of_one_token_predicts_nothing(tiny: LanguageModel) -> None:
         tiny.windows_of(TEXT, tokens=3, context=2)
 
 
+def test_an_adapter_beside_the_model_is_refused(tmp_path: Path) -> None:
+    """With PEFT at hand transformers loads it, and the base that it names, without a word."""
+    pytest.importorskip("peft")
+    folder = copied(tmp_path / "model")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "other"}')
+    with pytest.raises(CheckpointError, match="expected a model alone, got one with adapter_config.json beside it"):
+        load_language_model(folder)
+
+
 def test_quantized_checkpoints_are_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path / "model", quantization_config={"quant_method": "fp8"})
     with pytest.raises(CheckpointError, match="expected float weights, the checkpoint is quantized"):
