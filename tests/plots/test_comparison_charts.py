@@ -86,7 +86,7 @@ def test_rounding_is_not_drawn_as_a_change() -> None:
 
 
 @pytest.mark.parametrize("plot", PLOTS)
-@pytest.mark.parametrize("size", [1, 7, 3000])
+@pytest.mark.parametrize("size", [1, 3000])  # other tests draw a few
 def test_any_number_of_layers_and_any_name(plot: object, size: int, tmp_path: Path) -> None:
     names = [NASTY, *(f"model.layers.{i // 40}.mlp.experts.{i % 40}.up_proj" for i in range(size - 1))]
     a = table(names, ("fp32",))
@@ -214,7 +214,7 @@ def test_history_lines_have_a_panel_a_category(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plot", [plot_history, plot_history_lines])
-@pytest.mark.parametrize("value", ["alpha", "alpha_ratio", "change"])
+@pytest.mark.parametrize("value", ["alpha", "change"])
 def test_histories_with_gaps_one_state_or_no_alpha(plot: object, value: str, tmp_path: Path) -> None:
     half = table(layers=("lm_head", "model.layers.9.mlp.up_proj"))
     for i, tables in enumerate([(table(), half, table()), (table(),), (lost(), lost())]):
