@@ -59,10 +59,10 @@
   const word = (key) => (i, p) => L.word(key, i, p) || "–";
   const percent = (key) => (i, p) => AH.percent(L.number(key, i, p), 4);
   const errorBound = (i, p) => (Number.isNaN(L.number("alpha_error_bound", i, p)) ? "–" : AH.bound(L.number("alpha_error_bound", i, p)));
-  /** Alpha with eight digits, or as many as its error bound says something about. */
+  /** Alpha with eight digits, or with those of the CSV where eight would lose more than an error bound of the layer. */
   function alpha(i, p) {
-    const value = L.number("alpha", i, p), known = L.number("alpha_error_bound", i, p);
-    return L.ok(i, p) ? value.toPrecision(known > 0 && known < 1e-7 * value ? 12 : 8) : "–";
+    const value = L.number("alpha", i, p), bounds = L.precisions.map((_, at) => L.number("alpha_error_bound", i, at));
+    return L.ok(i, p) ? value.toPrecision(bounds.some((known) => known > 0 && known < 1e-7 * value) ? 12 : 8) : "–";
   }
   const FIELDS = [
     ["status", word("status")], ["alpha", alpha],
