@@ -52,6 +52,11 @@ QUOTED = [
         for quoted, line in (("`recommend`", "recommend"), ("`compare` of two", "compare"), ("`history`", "history"),
                              ("`report`", "report"), ("`merge`", "merge"))
     ),
+    (PERFORMANCE, r"per state, mean \| 0.20 \| ([\d.]+) \|", "cards.txt", r"before +30 +100 +([\d.]+)"),
+    (PERFORMANCE, r"per state, mean .* \| ([\d.]+) \|", "cards.txt", r"now +30 +100 +([\d.]+)"),
+    (PERFORMANCE, r"^\| a state with charts .* \| ([\d.]+) \|", "cards.txt", r"now +30 +100 +[\d.]+ +([\d.]+)"),
+    (PERFORMANCE, r"^\| a state without .* \| ([\d.]+) \|", "cards.txt", r"now +30 .* ([\d.]+) +\d+$"),
+    (PERFORMANCE, r"KB per state .* \| (\d+) \|", "cards.txt", r"now +30 .* (\d+)$"),
     (PERFORMANCE, r"16 workers \| ([\d.]+) s", "cores.txt", r"(?s)of 4 blocks.*?^   16 +([\d.]+)"),
     (PERFORMANCE, r"16 workers \| [\d.]+ s \| ([\d.]+) s", "llama_shapes.txt", r"in bf16.*: +([\d.]+) s with 16"),
     (PERFORMANCE, r"bf16: fp32, fp16, bf16 \| \d+ \| ([\d.]+) \| ([\d.]+)", "llama_shapes.txt",
