@@ -80,7 +80,12 @@ def test_rows_are_the_same_bits_whoever_computes_the_parts(
 ) -> None:
     helped: list[int] = []
     real = crew.Crew.called
-    monkeypatch.setattr(crew.Crew, "called", lambda self, task: helped.append(self._size) or real(self, task))
+
+    def called(self: crew.Crew, task: Callable[[], None]) -> None:
+        helped.append(self._size)
+        real(self, task)
+
+    monkeypatch.setattr(crew.Crew, "called", called)
     for precisions in (("fp32", "int4_g8", "fp8"), ("fp32", "fp16", "bf16")):
         options = AnalysisOptions(precisions=precisions)
         rows: list[Any] = []
