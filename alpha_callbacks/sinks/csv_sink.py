@@ -14,6 +14,8 @@ from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables import results_csv
 from alpha_callbacks.tables.further_csv import write_further
 from alpha_callbacks.tables.history_columns import HISTORY
+from alpha_callbacks.tables.table import Table
+from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.own_logger import own_logger
 from alpha_callbacks.utils.whole_numbers import is_index
 
@@ -44,6 +46,8 @@ class CsvSink:
         self._states = 0
         self._waiting: list[Snapshot] = []
         self._lost: list[int] = []  # steps of states that found no place
+        self._table: Table | None = None  # the last one, and its files: those of a state in which nothing changed too
+        self._texts: dict[str, str] = {}
 
     def log(self, snapshot: Snapshot) -> None:
         """Append to the history and write the two files; folders of later steps go where their rows are kept.
@@ -65,11 +69,17 @@ class CsvSink:
         aside = self._history.append(snapshot)
         if aside is not None:
             self._move_later(snapshot.step, aside.with_suffix(""))
-        folder = self._directory / f"step_{snapshot.step:08d}"
+        folder, table = self._directory / f"step_{snapshot.step:08d}", snapshot.table
+        if table != self._table:
+            texts = {
+                results_csv.RESULTS: results_csv.results_text(table),
+                results_csv.SUMMARY: results_csv.summary_text(table),
+            }
+            self._table, self._texts = table, texts
         try:
-            results_csv.write_results(snapshot.table, folder / results_csv.RESULTS)
-            results_csv.write_summary(snapshot.table, folder / results_csv.SUMMARY)
-            write_further(snapshot.table, folder)
+            for name, text in self._texts.items():
+                write_text(folder / name, text)
+            write_further(table, folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # no half of a state
             raise

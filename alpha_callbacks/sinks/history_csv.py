@@ -9,6 +9,7 @@ from alpha_callbacks.sinks.snapshot import Snapshot
 from alpha_callbacks.tables.csv_lines import csv_rows, csv_text
 from alpha_callbacks.tables.history_columns import HEADER, LATER, ROW_COLUMNS
 from alpha_callbacks.tables.results_csv import DIGITS, bound_cell, cell
+from alpha_callbacks.tables.table import Table
 from alpha_callbacks.utils.atomic_files import write_text
 from alpha_callbacks.utils.own_logger import own_logger
 
@@ -31,6 +32,8 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._last: int | None = None  # last step in the file; None: not looked yet
+        self._table: Table | None = None  # the last one, whose cells are those of a state in which nothing changed too
+        self._cells: list[str] = []
 
     def append(self, snapshot: Snapshot) -> Path | None:
         """Write the rows of a snapshot; they are on disk, whole, when this returns.
@@ -38,7 +41,7 @@ class History:
         Returns:
             Where a file with later steps was kept; None where there was none.
         """
-        text, aside = csv_text(_lines(snapshot)), None
+        text, aside = self._text(snapshot), None
         last, self._last = self._last, None  # after an error in mid-write the next call looks at the file again
         gone = last is not None and not self._path.is_file()
         if gone:
@@ -52,6 +55,17 @@ class History:
             _add(self._path, text.encode())
         self._last = snapshot.step
         return aside
+
+    def _text(self, snapshot: Snapshot) -> str:
+        """Return the rows of a snapshot."""
+        if snapshot.table != self._table:
+            self._cells = csv_text(_cells(snapshot.table)).split("\n")[:-1]  # no cell holds the end of a line
+            self._table = snapshot.table
+        state = csv_text([[snapshot.step, cell(snapshot.epoch, 12), snapshot.event]])[:-1]
+        alerts = rules_by_row(snapshot.alerts or ())
+        rules = (alerts.get((row.layer_name, row.precision), "") for row in snapshot.table)
+        ends = (csv_text([[each]]) if each else "\n" for each in rules)
+        return "".join(f"{state},{cells},{end}" for cells, end in zip(self._cells, ends, strict=True))
 
     def _kept(self, snapshot: Snapshot) -> tuple[str, list[list[str]], Path | None]:
         """Return the rows before this step, those of it, and where the file is kept if it has others too.
@@ -158,20 +172,17 @@ def _of_last_step(rows: list[list[str]]) -> list[tuple[str, str]]:
     return [(row[layer], row[precision]) for row in rows if row[0] == rows[-1][0]]
 
 
-def _lines(snapshot: Snapshot) -> list[list[Any]]:
-    table = snapshot.table
-    alerts = rules_by_row(snapshot.alerts or ())
+def _cells(table: Table) -> list[list[Any]]:
+    """Return the cells of each row, without those of the state."""
     lines = []
     for layer in table.layers:
         for row in layer.rows:
-            line = [snapshot.step, cell(snapshot.epoch, 12), snapshot.event]
-            line += [
+            line = [
                 bound_cell(value(row)) if name == "alpha_error_bound" else cell(value(row), DIGITS)
                 for name, value in ROW_COLUMNS.items()
             ]
             line += [cell(layer.drift(row.precision, table.reference), 4)]
             line += [bound_cell(layer.drift_bound(row.precision, table.reference))]
-            line += [alerts.get((row.layer_name, row.precision), "")]
             lines.append(line)
     return lines
 

@@ -84,17 +84,27 @@ def results_header(precisions: Sequence[str], *, source_names: bool = False) -> 
 
 def write_results(table: Table, path: Path) -> None:
     """Write one row per layer; nan is an empty cell."""
+    write_text(path, results_text(table))
+
+
+def results_text(table: Table) -> str:
+    """Return what `write_results` writes."""
     lines = [_wide(layer, table) for layer in table.layers]
     sources = [layer.first.source_name for layer in table.layers]
     if any(sources):
         lines = [[*line, source] for line, source in zip(lines, sources, strict=True)]
-    write_text(path, csv_text([results_header(table.precisions, source_names=any(sources)), *lines]))
+    return csv_text([results_header(table.precisions, source_names=any(sources)), *lines])
 
 
 def write_summary(table: Table, path: Path) -> None:
     """Write how many layers have a usable alpha of each precision, and mean, std (n - 1) and quantiles of these."""
+    write_text(path, summary_text(table))
+
+
+def summary_text(table: Table) -> str:
+    """Return what `write_summary` writes."""
     rows = [[s.precision, *(cell(getattr(s, c), DIGITS) for c in SUMMARY_COLUMNS[1:])] for s in table.summaries()]
-    write_text(path, csv_text([list(SUMMARY_COLUMNS), *rows]))
+    return csv_text([list(SUMMARY_COLUMNS), *rows])
 
 
 def write_coverage(inventory: Inventory, path: Path) -> None:

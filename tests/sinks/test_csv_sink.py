@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from alpha_callbacks.sinks import history_csv
+from alpha_callbacks.sinks import csv_sink, history_csv
+from alpha_callbacks.sinks.alert import Alert
 from alpha_callbacks.sinks.csv_sink import CsvSink
 from alpha_callbacks.sinks.sink import Host
 from alpha_callbacks.tables import results_csv
 from tests.sinks.test_history_csv import steps_of
-from tests.support.rows import snapshot
+from tests.support.rows import LAYERS, snapshot, table
 
 HISTORY = "alpha_hill_history.csv"
 
@@ -22,17 +23,16 @@ def full(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of files that cannot be written; empty it, and there is space again."""
     names: list[str] = []
 
-    def fails(real: Callable[..., None], name: str) -> Callable[..., None]:
-        def write(*args: Any, **options: Any) -> None:
-            if name in names:
+    def fails(real: Callable[..., None]) -> Callable[..., None]:
+        def write(path: Path, content: Any) -> None:
+            if path.name in names:
                 raise OSError(28, "No space left on device")
-            real(*args, **options)
+            real(path, content)
 
         return write
 
-    for function in ("_add", "write_text"):
-        monkeypatch.setattr(history_csv, function, fails(getattr(history_csv, function), HISTORY))
-    monkeypatch.setattr(results_csv, "write_summary", fails(results_csv.write_summary, results_csv.SUMMARY))
+    for module, function in ((history_csv, "_add"), (history_csv, "write_text"), (csv_sink, "write_text")):
+        monkeypatch.setattr(module, function, fails(getattr(module, function)))
     return names
 
 
@@ -83,10 +83,26 @@ def test_what_is_lost_is_said_at_the_end(full: list[str], tmp_path: Path, caplog
     assert steps_of(tmp_path / HISTORY) == [0]
 
 
+def test_a_state_in_which_nothing_changed_has_the_files_that_it_would_have_alone(tmp_path: Path) -> None:
+    first, other = table(), table(shift=1)
+    alerts = (Alert("alpha < 3, or so", LAYERS[0], "fp32", 2.0, 3.0),)
+    states = [snapshot(0, first), snapshot(1, table(), alerts=alerts), snapshot(2, first), snapshot(3, other)]
+    sink, lines = CsvSink(Host(tmp_path / "run")), []
+    for state in states:
+        sink.log(state)
+        alone = tmp_path / f"alone_{state.step}"
+        CsvSink(Host(alone)).log(state)
+        folder = f"step_{state.step:08d}"
+        for name in (results_csv.RESULTS, results_csv.SUMMARY):
+            assert (tmp_path / "run" / folder / name).read_bytes() == (alone / folder / name).read_bytes()
+        lines += (alone / HISTORY).read_text().splitlines()[bool(lines) :]
+    assert (tmp_path / "run" / HISTORY).read_text().splitlines() == lines
+
+
 def test_another_error_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = CsvSink(Host(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(results_csv, "write_summary", lambda *_, **__: 1 / 0)
+        patch.setattr(results_csv, "summary_text", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sink.log(snapshot(0))
     sink.log(snapshot(10))
