@@ -87,7 +87,7 @@ def test_a_state_in_which_nothing_changed_has_the_files_that_it_would_have_alone
     first, other = table(), table(shift=1)
     alerts = (Alert("alpha < 3, or so", LAYERS[0], "fp32", 2.0, 3.0),)
     states = [snapshot(0, first), snapshot(1, table(), alerts=alerts), snapshot(2, first), snapshot(3, other)]
-    sink, lines = CsvSink(Host(tmp_path / "run")), []
+    sink, lines = CsvSink(Host(tmp_path / "run")), list[str]()
     for state in states:
         sink.log(state)
         alone = tmp_path / f"alone_{state.step}"
