@@ -62,7 +62,9 @@ def test_two_precisions_of_one_model() -> None:
     same = compare(table(), table(), precisions=("fp32", "bf16"), labels=("fp32", "bf16"))
     html = compare_page(same, model="tiny")
     assert "<h1>tiny: fp32 and bf16</h1>" in html
-    with opened(html, theme="dark") as it:
+    with opened(html, theme="dark", charts=False) as it:
+        it.page.locator("#scatter-deltas").scroll_into_view_if_needed()
+        it.page.wait_for_selector("#scatter-deltas .points")
         assert "+0.01\nchange of alpha" in it.text() and "too few to speak of a trend" in it.text()
         assert "rank correlation" not in it.text() and "median" not in it.page.inner_text("#scatter-deltas")
 

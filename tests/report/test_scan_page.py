@@ -151,7 +151,9 @@ def test_few_layers_have_points_and_no_box(tmp_path: Path) -> None:
     width = "document.getElementById('distribution-plot').data.map((box) => box.line.width)"
     for count, drawn in ((7, 0), (8, 1.6)):
         names = tuple(f"net.fc{i}" for i in range(count))
-        with opened(report_html(tmp_path, table(names, ("fp32",)))) as it:
+        with opened(report_html(tmp_path, table(names, ("fp32",))), charts=False) as it:
+            it.page.locator("#distribution-plot").scroll_into_view_if_needed()
+            it.page.wait_for_selector("#distribution-plot .trace")
             assert it.page.evaluate(width) == [drawn]
             assert "One tile per layer" in it.page.inner_text("#map")
 
