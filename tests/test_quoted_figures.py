@@ -103,9 +103,10 @@ QUOTED = [
          + "".join(rf" +{step}(?: +[\d.e-]+){{3}} +([\d.]+).*\n" for step in (20, 30)))
         for quoted, title in (("the fourth state", "fp32"), ("rounded to bf16", "rounded"))
     ),
-    (PERFORMANCE, r"nothing changed .*: ([\d.]+) CPU s at least and ([\d.]+)", "states.txt",
+    (PERFORMANCE, r"nothing changed .*: ([\d.]+) CPU s at least and ([\d.]+) in", "states.txt",
      r"a state ([\d.]+) ([\d.]+)"),
-    (PERFORMANCE, r"busy machine, ([\d.]+) and ([\d.]+)", "states.txt", r"its digests ([\d.]+) ([\d.]+)"),
+    (PERFORMANCE, r"in fp32, ([\d.]+) and ([\d.]+) of them", "states.txt", r"its digests ([\d.]+) ([\d.]+)"),
+    (PERFORMANCE, r"busy machine (\d.\d+) and (\d.\d+)", "states.txt", r"(?s)a state .*a state ([\d.]+) ([\d.]+)"),
     (PERFORMANCE, r"same bits takes (\d.\d+) and (\d.\d+)", "states.txt", r"one sum ([\d.]+) ([\d.]+)"),
     (PERFORMANCE, r"from scratch, all states \|.*\| ([\d.]+) ×", "earlier_states.txt", r"together: .* = ([\d.]+)"),
     ("docs/reuse_bound.md", r"Of (\d+) states (\d+) were proved\nfrom an earlier one, with (\d+) violations",
