@@ -1,9 +1,15 @@
 """Texts from kept images, and ticks as one artist, against matplotlib's own drawing."""
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+import io
 
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alpha_callbacks.plots.elements import text_images
 from alpha_callbacks.plots.elements.canvas import add_axes, new_figure, styled
 from alpha_callbacks.plots.elements.light_ticks import LightTicks, set_ticks
 from alpha_callbacks.tables.vocabulary import FAINT
@@ -41,6 +47,52 @@ def test_texts_look_as_matplotlib_draws_them() -> None:
         for x, y, text, angle in TEXTS:
             figure.text(x, y, text, rotation=angle, color="#0072b2", alpha=0.8)
     assert unlike(pixels_of(ours), pixels_of(theirs)) < 0.12
+
+
+@styled
+def test_texts_need_no_ground() -> None:
+    drawn = []
+    for ours in (True, False):
+        figure = new_figure(3, 2)
+        if not ours:
+            FigureCanvasAgg(figure)
+        for x, y, text, angle in TEXTS:
+            figure.text(x, y, text, rotation=angle, color="#0072b2", alpha=0.8)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", transparent=True)
+        drawn.append(np.asarray(Image.open(file)).astype(float))
+    assert drawn[1][..., 3].sum() > 0
+    assert unlike(*(255 - picture[..., 3:].repeat(3, axis=2) for picture in drawn)) < 0.12
+    solid = drawn[0][drawn[0][..., 3] > 190]
+    assert len(solid) and np.abs(solid[:, :3] - (0x00, 0x72, 0xB2)).max() < 4
+
+
+@styled
+def test_the_image_of_a_long_text_is_no_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[tuple[float, float]]()
+
+    class Seen(RendererAgg):
+        def __init__(self, width: float, height: float, dpi: float) -> None:
+            sizes.append((width, height))
+            super().__init__(width, height, dpi)
+
+    monkeypatch.setattr(text_images, "RendererAgg", Seen)
+    for angle, side in ((0, 1), (90, 0)):
+        sizes.clear()
+        figure = new_figure(9, 9, dpi=300)
+        figure.text(0.5, 0.5, "a title of many letters " * 5, rotation=angle)
+        pixels_of(figure)
+        assert max(size[1 - side] for size in sizes) > 1000 and max(size[side] for size in sizes) < 200
+
+
+def test_the_font_of_a_users_text_follows_their_settings() -> None:
+    drawn = []
+    for family in ("DejaVu Sans", "DejaVu Serif"):
+        with matplotlib.rc_context({"font.sans-serif": [family]}):
+            figure = new_figure(3, 2)
+            figure.text(0.2, 0.5, "mine", family="sans-serif")
+            drawn.append(pixels_of(figure))
+    assert unlike(*drawn) > 0.1
 
 
 @styled

@@ -164,11 +164,11 @@ class TensorBoardSink:
             if len(alphas):
                 # Not the writer's own bins: they are a tenth of a value wide, wider than what tells layers apart.
                 writer.add_histogram(f"alpha_hill_dist/{name}", alphas, step, bins=30)
-        if self._charts.due(snapshot):
-            self._draw(snapshot)
         if self._host.per_layer_scalars:
             for tag, alpha in _layer_tags(table):
                 writer.add_scalar(tag, alpha, step)
+        if self._charts.due(snapshot):
+            self._draw(snapshot)  # last: an error in it costs no number
 
     def _draw(self, snapshot: Snapshot) -> None:
         try:

@@ -59,15 +59,20 @@ class TrackerSink:
             OptionError: the run that the framework was expected to start is not there.
         """
         tracker, due, step = self._run(), self._charts.due(snapshot), snapshot.step
-        values = _tagged(snapshot.cards)
-        tracker.values(values, step, snapshot.epoch)  # first: a tracker that takes no pictures still has these
-        for line in alert_lines(snapshot.alerts or ()):
-            tracker.alert(line, step)
-        tracker.table("alpha_hill/table", columns(snapshot.table), table_rows(snapshot.table, step), step)
-        if moves := move_rows(snapshot):
-            tracker.table("alpha_hill/moves", MOVE_COLUMNS, moves, step)
-        if due:
-            self._draw(snapshot)
+        try:
+            values = _tagged(snapshot.cards)
+            tracker.values(values, step, snapshot.epoch)  # first: a tracker that takes no pictures still has these
+            for line in alert_lines(snapshot.alerts or ()):
+                tracker.alert(line, step)
+            tracker.table("alpha_hill/table", columns(snapshot.table), table_rows(snapshot.table, step), step)
+            if moves := move_rows(snapshot):
+                tracker.table("alpha_hill/moves", MOVE_COLUMNS, moves, step)
+            if due:
+                self._draw(snapshot)
+        except Exception:
+            if due:
+                self._charts.lost()
+            raise
 
     def log_values(self, values: Mapping[str, float], layers: Mapping[str, float], step: int) -> None:
         """Log values that belong to no snapshot, without those per layer; raises what `log` raises."""

@@ -158,13 +158,20 @@ class WandbSink:
         step, self._last_step = self._last_step, None
         if step is None and not self._waiting:
             return
+        charts: dict[str, Any] = {}
+        try:
+            if (last := self._charts.left()) is not None:
+                charts = {STEP: last.step, **self._pictures(last)}
+        finally:  # the states that wait, and the files, arrive without charts too
+            self._send_rest(step, charts)
+
+    def _send_rest(self, step: int | None, charts: dict[str, Any]) -> None:
         import wandb
 
         try:
-            if (last := self._charts.left()) is not None:
-                row = {STEP: last.step, **self._pictures(last)}
-                self._define(row, {})
-                self._waiting.append(row)
+            if charts:
+                self._define(charts, {})
+                self._waiting.append(charts)
             self._join_all()
         except wandb.errors.UsageError as error:  # the owner of the run has finished it before us
             states = f"{len(self._waiting)} state{'s' * (len(self._waiting) > 1)} of {self._host.output_dir}"

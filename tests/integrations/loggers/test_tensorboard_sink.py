@@ -218,6 +218,16 @@ def test_charts_of_the_first_the_last_and_every_nth_state(tmp_path: Path) -> Non
         assert [event.step for event in found.Images("alpha_hill_bars/attn_q")] == steps
 
 
+def test_charts_that_cannot_be_drawn_cost_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TensorBoardSink, "_draw", lambda *_: 1 / 0)
+    with writer_in(tmp_path / "run") as writer:
+        sink = TensorBoardSink(Host(tmp_path), writer)
+        with pytest.raises(ZeroDivisionError):
+            sink.log(snapshot(100))
+    tags = read(tmp_path / "run").Tags()["scalars"]
+    assert "alpha_hill/mean_fp32" in tags and any(tag.startswith("alpha_hill.0/") for tag in tags)
+
+
 def test_layers_without_alpha_have_no_points(logged: Callable[..., EventAccumulator]) -> None:
     bad = "model.layers.1.mlp.up_proj"
     rows = [lost(row) if row.layer_name == bad and row.precision == "fp16" else row for row in computed(2)]

@@ -94,6 +94,20 @@ def test_values_tables_alerts_and_charts(tmp_path: Path) -> None:
     assert recorder.alerts == [(1, "alpha < 2: lm_head (1.5).")]
 
 
+def test_charts_that_did_not_arrive_are_logged_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    sink = TrackerSink(Host(tmp_path, images=1), "Recorder", lambda: recorder, recorder)
+    state = states()[0]
+    for broken in ("picture", "table"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, broken, lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                sink.log(state)
+    sink.log(state)  # nothing has changed
+    sink.log(state)
+    assert len(recorder.pictures) == 1
+
+
 def test_a_run_that_starts_later_is_found_and_one_that_never_does_is_named(tmp_path: Path) -> None:
     runs: list[Recorder] = []
     sink = TrackerSink(Host(tmp_path, images=0), "Comet", lambda: runs[0] if runs else None, None)

@@ -618,3 +618,15 @@ def test_infinite_alphas_and_a_layer_without_a_name(tmp_path: Path) -> None:
         row = log_once(tmp_path, make_snapshot(10, table))
     assert row["alpha_hill_layers_fp32/unnamed"] == 4.0
     assert sum(row["alpha_hill/dist_fp32"]["values"]) == 1
+
+
+def test_charts_that_fail_at_the_end_cost_no_state_that_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start()
+    sink = WandbSink(make_host(tmp_path, images=10), run)
+    sink.log(make_snapshot(10))
+    sink.log(make_snapshot(20))
+    monkeypatch.setattr(WandbSink, "_pictures", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sink.close()
+    run.finish()
+    assert [row["alpha_hill/step"] for row in read_offline_run(tmp_path).rows] == [10, 20]
