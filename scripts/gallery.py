@@ -1,7 +1,8 @@
 """Make the pictures of docs/gallery.md: scan, plan, run and comparison, then the pages in a browser and the cards.
 
-What is there already is not computed again, so that one picture can be made anew. Needs chromium, the extra `test`, and
-pypdfium2 for the printed page; about five minutes on two cores::
+What is in WORK already is not computed again, so that one picture can be made anew: remove WORK/scan to have chart
+files of newer code. Needs chromium, the extra `test`, and pypdfium2 for the printed page; about five minutes on two
+cores::
 
     python scripts/fetch_real_weights.py
     python -m scripts.make_smollm2_folder
