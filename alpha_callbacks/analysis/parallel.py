@@ -3,11 +3,10 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from threading import Lock
 
 import torch
 
@@ -24,10 +23,6 @@ from alpha_callbacks.utils.one_thread import same_for_new_threads
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
-_SMALL = (
-    1e6  # of `predicted_cost`, about 60 x 60: the operations themselves take no longer than what Python does around
-)
-_TOGETHER = 32  # of those in one task: a tenth of a second
 _DEVICE_WORKERS = 4  # an accelerator solves one matrix at a time; the others are copied and multiplied meanwhile
 
 
@@ -82,69 +77,37 @@ def analyze_weights(
         enter_stream(options.device, next(numbers))
         Crew(pool, parallelism.workers).enter()
 
-    one = partial(_timed, options=options, spectra_of=spectra_of, of_each=of_each, earlier=earlier)
-    task = partial(_results, one=one, stop=stop, alone=Lock())
+    task = partial(_timed, options=options, stop=stop, spectra_of=spectra_of, of_each=of_each, earlier=earlier)
     pool = ThreadPoolExecutor(parallelism.workers, "alpha-hill", initializer=begin)
     with same_for_new_threads(), ExitStack() as ended:
         ended.callback(pool.shutdown, wait=False, cancel_futures=True)
         order = sorted(weights, key=predicted_cost, reverse=True)
-        todo, lost = _tasks(ahead(order)), list[SourceError]()
+        todo, lost = iter(ahead(order)), list[SourceError]()
         # Never more than the workers need: at exit the interpreter waits for all that was submitted.
-        running = {pool.submit(task, each) for each in islice(todo, parallelism.workers + 1)}
+        running = {pool.submit(task, weight) for weight in islice(todo, parallelism.workers + 1)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            found = [future.result() for future in done]
-            lost += [error for _, error in found if error is not None]
-            running |= {pool.submit(task, each) for each in islice(todo, 0 if lost else len(done))}
-            for results, _ in found:
-                yield from results
+            lost += [error for future in done if isinstance(error := future.exception(), SourceError)]
+            wanted = 0 if lost else len(done)
+            running |= {pool.submit(task, weight) for weight in islice(todo, wanted)}
+            for future in done:
+                if not isinstance(future.exception(), SourceError) and (result := future.result()) is not None:
+                    yield result
         if lost:
             raise lost[0]
-
-
-def _tasks(weights: Iterable[Weight]) -> Iterator[list[Weight]]:
-    """Yield what a worker takes at a time: one weight, or several of those that are small."""
-    small = list[Weight]()
-    for weight in weights:
-        if predicted_cost(weight) > _SMALL:
-            yield [weight]
-            continue
-        small.append(weight)
-        if len(small) == _TOGETHER:
-            yield small
-            small = []
-    if small:
-        yield small
-
-
-def _results(
-    weights: Sequence[Weight], *, one: Callable[[Weight], Result], stop: Callable[[], bool], alone: Lock
-) -> tuple[list[Result], SourceError | None]:
-    """Return the results of a task, and what ended it early.
-
-    Several small weights are analysed by one worker while the others wait: Python's lock goes from thread to thread at
-    each operation of torch, and two workers take twice the time of one.
-    """
-    found = list[Result]()
-    with alone if len(weights) > 1 else nullcontext():
-        for weight in weights:
-            if stop():
-                break
-            try:
-                found.append(one(weight))
-            except SourceError as error:
-                return found, error
-    return found, None
 
 
 def _timed(
     weight: Weight,
     *,
     options: AnalysisOptions,
+    stop: Callable[[], bool],
     spectra_of: Collection[str],
     of_each: bool,
     earlier: EarlierStates | None,
-) -> Result:
+) -> Result | None:
+    if stop():
+        return None
     start = time.perf_counter()
     if weight.layer_name not in spectra_of:
         rows = analyze_weight(weight, options, earlier)

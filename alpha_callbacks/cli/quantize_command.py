@@ -63,7 +63,7 @@ def quantize(
         int,
         typer.Option(
             "--tokens",
-            parser=parsers.whole(at_least=2),
+            parser=parsers.whole(at_least=3),
             metavar="N",
             help="How many tokens of that text; GPTQ wants 8 times as many as the widest layer has columns, or more.",
             rich_help_panel=_ROUNDING,

@@ -12,7 +12,7 @@ from alpha_callbacks.analysis import matrix, parallel, solve
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights, choose_parallelism
 from alpha_callbacks.analysis.processes import ScanShare, share
 from alpha_callbacks.analysis.quantization_error import measure_quantization_error, measure_sizes
-from alpha_callbacks.errors import OptionError, SourceError
+from alpha_callbacks.errors import OptionError
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.precisions.registry import get_precision
 from alpha_callbacks.utils import machine
@@ -143,37 +143,6 @@ def test_stopping_early_leaves_no_work_behind() -> None:
     next(results)
     results.close()  # type: ignore[attr-defined]
     assert sum(t.name.startswith("alpha-hill") for t in set(threading.enumerate()) - earlier) <= 1
-
-
-def test_small_weights_are_analysed_by_one_worker_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    inside, most = list[str](), list[int]()
-
-    def watched(*args: Any, of: Callable[..., Any] = solve.spectrum, **options: Any) -> Any:
-        inside.append("")
-        most.append(len(inside))
-        found = of(*args, **options)
-        inside.pop()
-        return found
-
-    todo = weights(64, *[20] * 70)
-    alone = {r.layer_name: r.rows for r in analyze_weights(todo, OPTIONS, Parallelism(1, 1))}
-    monkeypatch.setattr(solve, "spectrum", watched)
-    results = list(analyze_weights(todo[1:], OPTIONS, Parallelism(3, 1)))
-    assert {r.layer_name: r.rows for r in results} == {name: alone[name] for name in list(alone)[1:]}
-    assert len(most) >= 70 and max(most) == 1
-
-
-def test_of_small_weights_those_before_one_that_cannot_be_read_have_results() -> None:
-    def gone(start: int, stop: int) -> torch.Tensor:
-        raise SourceError("the file is gone")
-
-    todo = weights(*[20] * 40)
-    todo[36] = replace(todo[36], rows=gone)
-    results = list[str]()
-    with pytest.raises(SourceError, match="gone"):
-        for result in analyze_weights(todo, OPTIONS, Parallelism(1, 1)):
-            results.append(result.layer_name)
-    assert results == [weight.layer_name for weight in todo[:36]]
 
 
 def test_told_to_stop_it_begins_no_further_weight() -> None:

@@ -47,7 +47,7 @@ BAD = {
     "--max-layers-per-plot": [("0", WHOLE.format(1, 0))],
     "--workers": [("0", WHOLE.format(1, 0)), ("all", WHOLE.format(1, "all"))],
     "--threads": [("0", WHOLE.format(1, 0))],
-    "--tokens": [("1", WHOLE.format(2, 1))],
+    "--tokens": [("1", WHOLE.format(3, 1))],
     "--context": [("1", WHOLE.format(2, 1))],
     "--random": [("-1", WHOLE.format(0, -1))],
     "--seed": [("x", WHOLE.format(0, "x"))],
