@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start one worker more than there are processors: tests of several processes wait for one another and for limits."""
+    """Start one worker more than there are processors: tests of several processes wait for one another."""
     return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cpu_cores() + 1
 
 

@@ -23,6 +23,7 @@ from alpha_callbacks.utils.one_thread import same_for_new_threads
 from alpha_callbacks.weights.weight import BLOCK_ELEMENTS, HOLD_BYTES, Weight
 
 _MEMORY_SHARE = 0.5  # of what is free when the run starts
+_SMALL = 1e6  # of `predicted_cost`, about 60 x 60: what Python does around the operations takes longer than they do
 _DEVICE_WORKERS = 4  # an accelerator solves one matrix at a time; the others are copied and multiplied meanwhile
 
 
@@ -121,6 +122,8 @@ def choose_parallelism(
 ) -> Parallelism:
     """Divide the CPU threads among workers, as many as fit into half of the free memory.
 
+    There are no more than matrices large enough to gain: small ones side by side wait for Python's lock at each step.
+
     Args:
         weights: to be analysed; the largest decide how many fit side by side.
         workers: matrices at a time; default one per thread, at most four on an accelerator.
@@ -133,15 +136,15 @@ def choose_parallelism(
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
             raise OptionError(f"{name}: expected at least 1, got {value}.")
-    total = threads or cpu_threads()
+    total, large = threads or cpu_threads(), sum(predicted_cost(weight) > _SMALL for weight in weights)
     if workers is None:
         most = total if device == "cpu" else _DEVICE_WORKERS
         budget, fitting = device_memory(device) * _MEMORY_SHARE, 0
         for size in sorted(map(predicted_bytes, weights), reverse=True)[:most]:
             budget -= size
             fitting += budget >= 0
-        workers = max(1, fitting)
-    return Parallelism(workers, max(1, total // workers))
+        workers = max(1, min(fitting, large) if device == "cpu" else fitting)
+    return Parallelism(workers, max(1, total // workers) if large else 1)
 
 
 def predicted_cost(weight: Weight) -> float:

@@ -165,9 +165,15 @@ def test_told_to_stop_it_begins_no_further_weight() -> None:
 
 
 def test_crew_fills_the_threads() -> None:
-    assert choose_parallelism(weights(30, 30), workers=2, threads=8) == Parallelism(2, 4)
-    assert choose_parallelism(weights(30, 30, 30, 30), threads=3) == Parallelism(3, 1)
+    assert choose_parallelism(weights(100, 100), workers=2, threads=8) == Parallelism(2, 4)
+    assert choose_parallelism(weights(100, 100, 100, 100), threads=3) == Parallelism(3, 1)
     assert choose_parallelism([], threads=4).workers == 1
+
+
+def test_small_matrices_get_no_workers_that_wait_for_one_another() -> None:
+    assert choose_parallelism(weights(*[30] * 20), threads=8) == Parallelism(1, 1)
+    assert choose_parallelism(weights(100, 100, *[30] * 20), threads=8) == Parallelism(2, 4)
+    assert choose_parallelism(weights(30, 30), workers=2, threads=8) == Parallelism(2, 1)
 
 
 def test_crew_keeps_the_memory_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +191,7 @@ def test_bad_crew(bad: dict[str, int]) -> None:
 
 
 def test_an_accelerator_gets_at_most_four_that_fit_into_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    todo = weights(*6 * (30,))
+    todo = weights(*6 * (100,))
     monkeypatch.setattr(parallel, "device_memory", lambda device: 2**40 if device == "cuda" else 0)
     assert choose_parallelism(todo, threads=16, device="cuda") == Parallelism(4, 4)
     monkeypatch.setattr(parallel, "device_memory", lambda device: int(2 * 2.5 * parallel.predicted_bytes(todo[0])))
