@@ -25,7 +25,8 @@ _STATE = re.compile(  # of a training run, or of another program
 _BESIDE = re.compile(  # weights that are no whole model
     r"^(adapter_model|pytorch_lora_weights)\b|mmproj|[._-]imatrix\b|^imatrix|^ggml-vocab", re.IGNORECASE
 )
-_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.")
+_PIECE = re.compile(r"\d+[-_]mp[-_]?(?!1\.)\d+\.|[-_.]TP[-_]?(\d+|common)\.|-rank-(?!0-)\d+-part-\d+\.safetensors$")
+_OF_RANK = re.compile(r"^(?:.*-rank-(\d+)-part-\d+|rank(\d+))\.safetensors$")  # vLLM's sharded states; TensorRT-LLM
 _RANK = re.compile(r"^(?P<stem>consolidated)\.(?P<number>\d+)\.(?P<format>pth|pt)$")  # Meta's own: one for each GPU
 _NUMBERED = re.compile(
     r"^(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<variant>(\.[\w-]+)*?)\.(?P<format>\w+)$"
@@ -128,6 +129,21 @@ def is_beside(file: str) -> bool:
 def is_piece(file: str) -> bool:
     """Return True for a file that may hold a part of each matrix (model parallelism), by its name."""
     return _PIECE.search(file) is not None
+
+
+def ranks_beside(file: str, names: Iterable[str]) -> int:
+    """Return how many ranks wrote a folder in which a file is that of one of them; 0 for any other file.
+
+    Ranks count from 0 without a gap: `rank16.safetensors` and `rank32.safetensors` are adapters of these ranks.
+
+    Examples:
+        >>> ranks_beside("rank0.safetensors", ["config.json", "rank0.safetensors", "rank1.safetensors"])
+        2
+    """
+    if _OF_RANK.match(file) is None:
+        return 0
+    ranks = {int(match[1] or match[2]) for name in names if (match := _OF_RANK.match(name))}
+    return len(ranks) if len(ranks) > 1 and ranks == set(range(len(ranks))) else 0
 
 
 def _stem_and_variant(stem: str, suffix: str) -> tuple[str, str]:

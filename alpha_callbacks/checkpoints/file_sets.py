@@ -14,7 +14,16 @@ The rule, which docs/what_can_be_scanned.md explains:
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from alpha_callbacks.checkpoints.file_names import FORMATS, MAIN, NamedSet, SetName, index_of, is_beside, sets_of
+from alpha_callbacks.checkpoints.file_names import (
+    FORMATS,
+    MAIN,
+    NamedSet,
+    SetName,
+    index_of,
+    is_beside,
+    ranks_beside,
+    sets_of,
+)
 from alpha_callbacks.errors import CheckpointError
 
 IndexReader = Callable[[str], Mapping[str, str]]  # name of an index -> tensor to file; raises CheckpointError
@@ -70,7 +79,7 @@ def choose_files(
         formats: suffixes of weights, the preferred ones first.
 
     Raises:
-        CheckpointError: incomplete, or several checkpoints to choose from.
+        CheckpointError: incomplete, several checkpoints to choose from, or pieces of matrices.
     """
     candidates = sorted(_candidates(names, where, read_index, formats), key=lambda c: _place(c, formats))
     if not candidates:
@@ -78,6 +87,7 @@ def choose_files(
     best = candidates[0]
     if best.problem:
         raise CheckpointError(best.problem)
+    _require_whole(best.files[0], names, where)
     rivals = [c.files[0] for c in candidates if _place(c, formats) == _place(best, formats)]
     if len(rivals) > 1:
         shown = ", ".join(sorted(rivals)[:_SHOWN]) + (", …" if len(rivals) > _SHOWN else "")
@@ -92,7 +102,11 @@ def set_around(file: str, names: Collection[str], where: str, read_index: IndexR
     """Return the files that a file forms one checkpoint with: naming one shard means all of them.
 
     Where the others are not there, the set is this file alone, and a note says so.
+
+    Raises:
+        CheckpointError: it holds a piece of each matrix.
     """
+    _require_whole(file, names, where)
     candidates = [c for c in _candidates(names, where, read_index, FORMATS) if file in c.files]
     whole = next((c for c in candidates if not c.problem and len(c.files) > 1), None)
     if whole is not None:
@@ -103,6 +117,15 @@ def set_around(file: str, names: Collection[str], where: str, read_index: IndexR
         note = f"{file} belongs to a set of which other files are not here: the results cover this file only."
         return FileSet((file,), notes=(note,))
     return FileSet((file,))
+
+
+def _require_whole(file: str, names: Collection[str], where: str) -> None:
+    """Check that a file is not what one of several ranks holds of each matrix."""
+    if ranks := ranks_beside(file, names):
+        raise CheckpointError(
+            f"{where}/{file}: expected whole matrices, got what one of {ranks} ranks holds of each (tensor "
+            "parallelism). Scan the checkpoint that these files were made from."
+        )
 
 
 def _place(candidate: _Candidate, formats: Sequence[str]) -> tuple[int, ...]:

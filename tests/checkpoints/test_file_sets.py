@@ -245,3 +245,25 @@ def test_names_say_whether_shards_are_whole_and_which_are_pieces() -> None:
     assert are_whole([*TWO, "mtp.safetensors"]) and not are_whole(["mtp.safetensors", TWO[0]])
     assert all(map(is_piece, ["model0-mp8.safetensors", "pytorch_model-00007-TP-006.safetensors"]))
     assert not any(map(is_piece, ["model0-mp1.safetensors", "model.safetensors", "Qwen-mp3-tuned.safetensors", *TWO]))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["model-rank-0-part-0.safetensors", "model-rank-0-part-1.safetensors", "model-rank-1-part-0.safetensors"],
+        ["rank0.safetensors", "rank1.safetensors"],
+    ],
+)
+def test_what_ranks_of_a_server_hold_is_refused_and_not_recommended(files: list[str]) -> None:
+    message = r"org/model/.*rank-?0.*: expected whole matrices, got what one of 2 ranks holds of each"
+    with pytest.raises(CheckpointError, match=message):
+        choose([*files, "config.json"])
+    with pytest.raises(CheckpointError, match=message):
+        set_around(files[0], files, "org/model", lambda index: {})
+    assert is_piece("model-rank-1-part-0.safetensors") and not is_piece("model-rank-0-part-0.safetensors")
+
+
+def test_one_rank_holds_whole_matrices_and_other_ranks_are_those_of_adapters() -> None:
+    assert choose(["config.json", "rank0.safetensors"]).files == ("rank0.safetensors",)
+    adapters = ["rank16.safetensors", "rank32.safetensors"]
+    assert set_around(adapters[0], adapters, "org/model", lambda index: {}).files == (adapters[0],)
