@@ -7,7 +7,7 @@ from alpha_callbacks.utils.machine import machine_cores
 # many small steps wait for Python's lock, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
 _FEW = 4
 _SMALL, _LARGE = 384, 1024  # eigenvalues that NumPy's LAPACK finds sooner than torch's, on few cores
-_MANY = 1024  # from which on fp32 and its proof take less time than fp64, on few cores
+_MANY = 1025  # from which on fp32 and its proof take less time than fp64, on few cores
 
 
 def few_cores() -> bool:
