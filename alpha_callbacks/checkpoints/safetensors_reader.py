@@ -42,6 +42,11 @@ _CODES = {  # what weights may be coded in or scaled by, by the names of torch, 
     "F8_E8M0": "float8_e8m0fnu",
     "F4": "float4_e2m1fn_x2",  # two in a byte
 }
+_PADDLE = (  # its name in `format`, as safetensors has "pt" of torch
+    "Saved by Paddle, which stores the matrices of linear layers as (in, out): alpha is the same, but shapes are those "
+    "of the transpose, and formats with a scale per row or group are measured along the wrong side. Convert the "
+    "checkpoint to PyTorch's names and layout before you measure such formats."
+)
 _NOT_WEIGHTS = {
     "BOOL": "stored as BOOL, a mask and not weights",
     "C64": "stored as complex numbers, which have no alpha here",
@@ -97,7 +102,8 @@ def join_shards(shards: Iterable[Shard], files: tuple[Path, ...]) -> Checkpoint:
                 )
             home[entry.name] = shard
             tensors.append(_stored(shard, entry))
-    return Checkpoint("", tuple(tensors), {}, files, metadata=metadata)
+    notes = (_PADDLE,) if metadata.get("format") == "pd" else ()
+    return Checkpoint("", tuple(tensors), {}, files, metadata=metadata, notes=notes)
 
 
 def tensor_middles(file: Path) -> list[int]:

@@ -85,6 +85,14 @@ def test_the_texts_of_the_header_are_kept(tmp_path: Path) -> None:
     assert open_checkpoint(tmp_path).metadata == {"format": "pt", "x": "1", "y": "3"}
 
 
+def test_a_file_of_paddle_comes_with_a_note_on_the_order_of_its_sides(tmp_path: Path) -> None:
+    save_file({"layers.0.mlp.up_proj.weight": noise(16, 32)}, tmp_path / "model.safetensors", {"format": "pd"})
+    (note,) = open_checkpoint(tmp_path).notes
+    assert note.startswith("Saved by Paddle, which stores the matrices of linear layers as (in, out)")
+    save_file({"layers.0.mlp.up_proj.weight": noise(16, 32)}, tmp_path / "model.safetensors", {"format": "pt"})
+    assert open_checkpoint(tmp_path).notes == ()
+
+
 DAMAGED: dict[str, tuple[Any, bytes]] = {
     "overlap": ({NAME: entry(), "b": entry()}, bytes(64)),
     "gap": ({NAME: entry(data_offsets=[8, 72])}, bytes(72)),

@@ -46,7 +46,7 @@ def open_remote(
             raise CheckpointError(f"{model.source}: expected tensors, found none.")
         require_names(checkpoint)
         require_no_shells(checkpoint)
-        notes = (*model.files.notes, *against_index(checkpoint, model.source, model.files))
+        notes = (*model.files.notes, *against_index(checkpoint, model.source, model.files), *checkpoint.notes)
     except BaseException:
         link.close()
         raise
