@@ -186,3 +186,8 @@ def test_figures_are_freed() -> None:
     figure = weakref.ref(bar_card(computed(2), "attn_q")[0])
     gc.collect()
     assert figure() is None
+
+
+def test_a_map_without_numbers_has_no_ticks_of_a_scale() -> None:
+    pixels = draw_cards(all_lost())["heat_alpha_ratio"]
+    assert (pixels[:, 620:] == 255).all() and not (draw_cards(computed(1))["heat_alpha_ratio"][:, 620:] == 255).all()

@@ -72,7 +72,8 @@ def heat_card(table: Table, value: Value, precision: str, title: str = "") -> tu
     add_color_bar(figure, bar_axes, colors, places=tick_places(6),
                   text=lambda number, _: f"{number / unit:{sign}g}{percent}" if number else "0",
                   clipped=bool(remark))  # fmt: skip
-    LightTicks(bar_axes, "right", size=SIZE, length=2, pad=2)
+    if colors is not None:
+        LightTicks(bar_axes, "right", size=SIZE, length=2, pad=2)
     if all(cell.text == LOST for cell in cells.values()):
         say(axes, LABELS["no_alpha"])
     of = f"{precision} − {table.reference}" if value == "drift" else precision
