@@ -29,9 +29,12 @@ def merge(
     """
     own: Identity | None = None
     everything: dict[str, Result] = {}
+    spectra: dict[str, list[Path]] = {}
     for directory in map(Path, directories):
         own, results = read_journal(directory / FOLDER, own)
         everything.update(results)
+        for name in results:  # those of the rows that count come first
+            spectra.setdefault(name, []).insert(0, directory / SPECTRA)
     if own is None:
         raise JournalError(f"{', '.join(map(str, directories))}: expected journals of `scan --shard`, found none.")
     target, first = Path(output_dir), Path(directories[0])
@@ -41,7 +44,7 @@ def merge(
             f"{first / results_csv.COVERAGE}: expected the file that `scan --shard` wrote, it is missing."
         )
     write_text(target / results_csv.COVERAGE, coverage.read_text(encoding="utf-8"))
-    copy_spectra([Path(directory) / SPECTRA for directory in directories], target / SPECTRA, own["layers"])
+    copy_spectra(spectra, target / SPECTRA)
     record = {"merged": [str(directory) for directory in directories], "notes": own.get(NOTES, [])}
     on_chart = (observer or Observer()).drawing
     return write_all(own, everything, target, plots or Plots(), record, report=report, on_chart=on_chart)

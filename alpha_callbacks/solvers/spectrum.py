@@ -200,9 +200,9 @@ def _evals_gram(gram: Tensor) -> Tensor:
 def _evals_svd(blocks: Iterable[Tensor], n: int) -> Tensor:
     """Squared singular values through a streamed QR: accurate to eps * sigma_1 where the Gram matrix squares that."""
     r = torch.zeros(0, n, dtype=torch.float64)
-    for block in blocks:
-        r = torch.linalg.qr(torch.cat([r, block]), mode="r").R
     with one_thread():
+        for block in blocks:
+            r = torch.linalg.qr(torch.cat([r, block]), mode="r").R
         sigma: Tensor = torch.linalg.svdvals(r)
     return sigma**2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
@@ -93,12 +93,17 @@ def damaged_spectra(folder: Path, layer_name: str) -> bool:
         return True
 
 
-def copy_spectra(folders: Iterable[Path], target: Path, layer_names: Iterable[str]) -> None:
-    """Bring the files of these layers into one folder; one that is there already stays."""
-    folders = [folder for folder in folders if folder.is_dir() and folder.resolve() != target.resolve()]
-    for name in map(_file_name, layer_names) if folders else ():
+def copy_spectra(sources: Mapping[str, Sequence[Path]], target: Path) -> None:
+    """Bring the files of layers into one folder, in place of what an earlier merge has left there.
+
+    Args:
+        sources: layer -> folders, of which the first that has a file of it counts.
+        target: made if needed.
+    """
+    for layer_name, folders in sources.items():
+        name = _file_name(layer_name)
         source = next((folder / name for folder in folders if (folder / name).exists()), None)
-        if source is not None and not (target / name).exists():
+        if source is not None and source.resolve() != (target / name).resolve():
             with draft_of(target / name) as draft:
                 shutil.copyfile(source, draft)
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,29 @@ def solve(w: Tensor, *, solver: str = "exact", block: int = 100, k: int | None =
 def small_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `fast` solve by fp32 arithmetic what is too small to gain."""
     fast_from(128, monkeypatch)
+
+
+def test_every_step_of_a_singular_value_solve_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bits of a QR factorization depend on the number of threads."""
+    steep = with_spectrum(torch.logspace(0, -15, 40, dtype=torch.float64), 300, 40)
+    threads = list[int]()
+
+    def noted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: Any, **options: Any) -> Any:
+            threads.append(torch.get_num_threads())
+            return real(*given, **options)
+
+        return noting
+
+    monkeypatch.setattr(torch.linalg, "qr", noted(torch.linalg.qr))
+    monkeypatch.setattr(torch.linalg, "svdvals", noted(torch.linalg.svdvals))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = solve(steep, k=30)
+    finally:
+        torch.set_num_threads(before)
+    assert found.solver == "svd_fp64" and set(threads) == {1}
 
 
 @pytest.mark.parametrize("cores", [2, 16])

@@ -152,12 +152,15 @@ def test_what_is_proved_has_eigenvalues_only_where_they_are_asked_for(
     assert set(spectra) == {"fp32"}
     with pytest.raises(KeyError, match="bf16: expected one of fp32.*--save-spectra"):
         spectra["bf16"]
+    merge([tmp_path / "out"], output_dir=tmp_path / "merged", plots=NO_PLOTS, report=False)
     whole = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS, report=False, save_spectra=True)
     assert whole is not None
     assert [row.method for row in whole.table] == ["lossless", "computed", "computed"]
     assert set(open_spectra(tmp_path / "out")["layers.0.fc1"]) == {"fp32", "fp16", "bf16"}
     for row, exact in zip(default.table, whole.table, strict=True):
         assert abs(row.alpha - exact.alpha) <= (row.alpha_error_bound or 1e-12 * row.alpha)
+    merge([tmp_path / "out"], output_dir=tmp_path / "merged", plots=NO_PLOTS, report=False)
+    assert held(tmp_path / "merged") == held(tmp_path / "out"), "not what the merge before has left"
     kept = scan(folder, output_dir=tmp_path / "out", plots=NO_PLOTS, report=False)
     assert kept is not None and [row.method for row in kept.table] == ["lossless", "computed", "computed"], "as it was"
 
