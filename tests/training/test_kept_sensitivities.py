@@ -37,6 +37,7 @@ def test_hugging_face(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*num_workers.*")  # of Lightning, on machines of more than two cores
 def test_lightning_with_an_optimizer_that_keeps_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pl = pytest.importorskip("lightning.pytorch")
     from alpha_callbacks import AlphaHillCallback
