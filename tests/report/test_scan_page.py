@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from alpha_callbacks import Plots, scan
 from alpha_callbacks.cli.app import app
 from alpha_callbacks.errors import ResultsError
 from alpha_callbacks.planning.recommendation_files import read_recommendation
+from alpha_callbacks.report import scan_page
 from alpha_callbacks.report.scan_page import report_html, write_report
 from alpha_callbacks.report.standouts import reasons_of, sentences, standouts, tiles
 from alpha_callbacks.report.thinned import MOST, curve_columns
@@ -183,3 +185,9 @@ def test_a_folder_without_results(tmp_path: Path) -> None:
 def test_a_report_of_a_table_at_hand(tmp_path: Path) -> None:
     path = write_report(tmp_path, table(), output=tmp_path / "x.html")
     assert path.name == "x.html" and json.dumps("lm_head") in path.read_text()
+
+
+def test_the_key_of_striped_cells_has_no_colour_of_its_own() -> None:
+    style = (Path(scan_page.__file__).parent / "assets" / "report.css").read_text(encoding="utf-8")
+    (rule,) = re.findall(r"\.swatch \{[^}]*\}", style)
+    assert "background" not in rule and "color: var(--ink)" in rule
