@@ -118,7 +118,7 @@ AH.panelPlots = () => {
 
   function why(i, p) {
     if (!L.number("k_used", i, p)) return "No spectrum: this layer was not decomposed at this precision.";
-    if (L.word("method", i, p) === "certified") return "No spectrum of its own: alpha is proved from the eigenvectors of the stored matrix, whose spectrum another precision shows. Scan with --save-spectra to decompose each precision.";
+    if (L.word("method", i, p) === "certified" && L.precisions.some((_, q) => AH.curves.get(i, q))) return "No spectrum of its own: alpha is proved from the eigenvectors of the stored matrix, whose spectrum another precision shows. Scan with --save-spectra to decompose each precision.";
     if (AH.curves.problems.length) return `No spectrum: ${AH.curves.problems[0]}`;
     if (!AH.curves.any) return "No spectrum: the scan kept no eigenvalues. Scan again with --save-spectra.";
     return AH.curves.leftOut ? "No spectrum: the page holds only the curves of the first layers and of the experts with the heaviest tails; open_spectra reads all." : "No spectrum: the scan kept none for this layer. Scan again with --save-spectra.";
