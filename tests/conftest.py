@@ -16,7 +16,6 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from alpha_callbacks.utils.machine import cpu_cores
 from alpha_callbacks.weights.weight import Weight
 from scripts.make_smollm2_folder import FOLDER
 from tests.support import warm
@@ -85,12 +84,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(f"tests/{name}")), len(LONGEST))
 
     items.sort(key=place)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start one worker more than there are processors: tests of several processes wait for one another."""
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cpu_cores() + 1
 
 
 @pytest.hookimpl(optionalhook=True)
