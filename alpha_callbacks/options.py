@@ -37,7 +37,8 @@ class AnalysisOptions:
         k_frac: share of the spectrum taken as its tail, 0 < k_frac < 1.
         k_min: smallest tail.
         threshold: "next" divides by eigenvalue k + 1, "last" by eigenvalue k.
-        solver: "exact" (fp64) or "fast" (large matrices in fp32, alpha proved to 2e-4 of itself).
+        solver: "exact" (fp64) or "fast" (large matrices in fp32, alpha proved to 2e-4 of itself; the same as "exact" on
+            more than four cores and on CUDA).
         reuse_tol: a proved bound on the relative change of alpha below this spares a decomposition; 0: never spared.
         include: regex searched in layer names; only matches are analysed.
         exclude: regex searched in layer names; matches are left out.

@@ -52,9 +52,9 @@ def test_texts_look_as_matplotlib_draws_them() -> None:
 @styled
 def test_texts_need_no_ground() -> None:
     drawn = []
-    for ours in (True, False):
+    for light in (True, False):
         figure = new_figure(3, 2)
-        if not ours:
+        if not light:
             FigureCanvasAgg(figure)
         for x, y, text, angle in TEXTS:
             figure.text(x, y, text, rotation=angle, color="#0072b2", alpha=0.8)
