@@ -27,7 +27,7 @@ def hill_curve(evals: np.ndarray, ks: Sequence[int], *, threshold: Threshold = "
     """
     k = np.asarray(ks, dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(evals)
+        logs = np.log(evals / evals[0])  # equal ones are 0 without rounding
         sums = np.cumsum(logs)[k - 1] - k * logs[k if threshold == "next" else k - 1]
         return np.where(np.isfinite(sums) & (sums > 0), 1 + k / sums, np.nan)
 

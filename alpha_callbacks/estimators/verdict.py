@@ -138,7 +138,7 @@ def hill_slope(evals: np.ndarray, k: int) -> float:
     if k - first < 1:
         return 0.0
     sizes, x, square = _tails(first, k)
-    logs = np.log(evals[: k + 1])
+    logs = np.log(evals[: k + 1] / evals[0])  # equal ones are 0 without rounding
     sums = np.cumsum(logs[:k])[first - 1 :] - sizes * logs[first:]
     if sums.min() > 0:  # no tail of equal eigenvalues
         return float(x @ np.log(sizes / sums) / square)
