@@ -1,22 +1,27 @@
-"""Whose LAPACK finds eigenvalues sooner, torch's or NumPy's, by their number and by the solves side by side.
+"""Whose BLAS and LAPACK is faster, torch's or NumPy's, by the size and by the solves side by side.
 
     python -m benchmarks.lapacks          # a minute; what `solvers/shortest_way.py` rests on
+    python -m benchmarks.lapacks --products   # the same of Gram matrices; half a minute
     python -m benchmarks.lapacks --fast   # `exact` and `fast`, as many workers as cores
 
-Milliseconds per solve of all eigenvalues, fp64, one thread each, least of two: `torch.linalg.eigvalsh` (MKL in the
-wheels) and `Tridiagonal` (OpenBLAS in NumPy's).
+Milliseconds per solve of all eigenvalues, or per Gram matrix of a square block whose rows, or columns, are side by side
+in memory, fp64, one thread each, least of two: torch's (MKL in the wheels: `torch.linalg.eigvalsh`, products by
+halving) and NumPy's (OpenBLAS in the wheels: `Tridiagonal`, ?syrk).
 """
 
 import argparse
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.analysis.parallel import Parallelism, analyze_weights
 from alpha_callbacks.options import AnalysisOptions
+from alpha_callbacks.solvers.gram import add_halving
+from alpha_callbacks.solvers.numpy_blas import add_products
 from alpha_callbacks.solvers.tridiagonal import Tridiagonal
 from alpha_callbacks.utils.machine import cpu_cores
 from alpha_callbacks.weights.weight import Weight
@@ -47,14 +52,29 @@ def solves() -> None:
     """Print a line per number of eigenvalues."""
     for n in SIZES:
         gram = torch.randn(n, n, dtype=torch.float64)
-        gram, repeat, line = gram @ gram.T, max(1, min(50, int(3e8 / n**3))), []
-        for threads in sorted({1, 4, 8, 16, cpu_cores()} & set(range(cpu_cores() + 1))):
-            torchs, numpys = (
-                1e3 * min(seconds(solve, gram, threads, repeat) for _ in range(2))
-                for solve in (lambda own: torch.linalg.eigvalsh(own), lambda own: Tridiagonal(own.clone()).values())
-            )
-            line.append(f"{threads} side by side: {torchs:.2f}, {numpys:.2f} = {torchs / numpys:.2f}")
-        print(f"{n:5}  {' | '.join(line)}", flush=True)
+        line = side_by_side(torch.linalg.eigvalsh, lambda own: Tridiagonal(own.clone()).values(), gram @ gram.T)
+        print(f"{n:5}  {line}", flush=True)
+
+
+def products() -> None:
+    """Print two lines per number of columns."""
+    for n in (64, 128, 192, *SIZES):
+        block, gram = torch.randn(n, n, dtype=torch.float64), torch.zeros(n, n, dtype=torch.float64)
+        halving = partial(add_halving, gram=gram.clone())
+        syrk = partial(add_products, gram=gram)
+        for name, own in (("rows", block), ("columns", block.T)):
+            print(f"{n:5} {name:7}  {side_by_side(halving, syrk, own)}", flush=True)
+
+
+def side_by_side(of_torch: Callable[[Tensor], object], of_numpy: Callable[[Tensor], object], given: Tensor) -> str:
+    """Return the milliseconds of both, for one thread and for more."""
+    line, repeat = [], max(1, min(50, int(3e8 / len(given) ** 3)))
+    for threads in sorted({1, 4, 8, 16, cpu_cores()} & set(range(cpu_cores() + 1))):
+        torchs, numpys = (
+            1e3 * min(seconds(solve, given, threads, repeat) for _ in range(2)) for solve in (of_torch, of_numpy)
+        )
+        line.append(f"{threads} side by side: {torchs:.2f}, {numpys:.2f} = {torchs / numpys:.2f}")
+    return " | ".join(line)
 
 
 def fast() -> None:
@@ -78,10 +98,12 @@ def tailed(rows: int, columns: int, seed: int) -> Weight:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Whose LAPACK finds eigenvalues sooner, torch's or NumPy's.")
+    parser = argparse.ArgumentParser(description="Whose BLAS and LAPACK is faster, torch's or NumPy's.")
     parser.add_argument("--fast", action="store_true", help="compare `exact` and `fast` instead")
+    parser.add_argument("--products", action="store_true", help="compare Gram matrices instead")
+    asked = parser.parse_args()
     print(f"{cpu_cores()} cores, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}", flush=True)
-    fast() if parser.parse_args().fast else solves()
+    fast() if asked.fast else products() if asked.products else solves()
 
 
 if __name__ == "__main__":

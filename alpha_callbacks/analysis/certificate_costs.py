@@ -1,8 +1,8 @@
 """Which precisions are worth a proof from the top vectors, and with how many of them: a model of costs and of bounds.
 
-The unit of cost is a multiplication in an fp64 product. A solve takes `numel n` of them for the Gram matrix and is as
-long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`), n^3 where NumPy's LAPACK finds them. With q
-vectors, on one core of Zen 3:
+The unit of cost is a multiplication in an fp64 product. A solve takes `numel n` of them for the Gram matrix, 0.7 of that
+where NumPy's BLAS forms it, and is as long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`), n^3 where
+NumPy's LAPACK finds them. With q vectors, on one core of Zen 3:
 
 - the vectors cost 4 n^2 q, once, and what is proved of the rest 0.7 n^3; from n = 2048 on the reduction that leaves
   vectors is slower than the one that torch uses for values, by 0.8 n^3 at 4096. It waits for memory: of 16 side by side
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from alpha_callbacks.solvers.shortest_way import few_cores, values_by_numpy
+from alpha_callbacks.solvers.shortest_way import few_cores, products_by_numpy, values_by_numpy
 from alpha_callbacks.weights.weight import Weight
 
 _CALLS = 1.5e8  # a few milliseconds
@@ -54,7 +54,9 @@ class Sides:
     @property
     def full(self) -> float:
         """Cost of a solve."""
-        return self.long * self.short**2 + (1.0 if values_by_numpy(self.short) else 2.7) * self.short**3
+        n = self.short
+        products = 0.7 if products_by_numpy(n) else 1.0
+        return products * self.long * n**2 + (1.0 if values_by_numpy(n) else 2.7) * n**3
 
     def vectors(self, q: int) -> float:
         """Cost of q eigenvectors, and of the proof about the rest, beside a solve."""

@@ -5,29 +5,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from alpha_callbacks.solvers.numpy_blas import add_products
+from alpha_callbacks.solvers.shortest_way import products_by_numpy
+
 _LEAF = 256  # below this width the diagonal blocks of the Gram matrix are full products
 
 
 def add_gram(block: Tensor, gram: Tensor) -> None:
-    """Add block^T block to the lower triangle of gram, halving: about half the products of a full one.
+    """Add block^T block to the lower triangle of gram: about half the products of a full one.
 
-    BLAS has this as ?syrk, which torch does not reach; a second BLAS would bring a second pool of spinning threads.
+    By BLAS's ?syrk where NumPy's can be had and is faster; torch does not reach it, and halves.
     """
+    n = gram.shape[0]
+    on_cpu = gram.dtype is torch.float64 and gram.device.type == "cpu"
+    if on_cpu and 1 in block.stride() and products_by_numpy(n):
+        add_products(block, gram)
+        return
+    add_halving(block, gram)
+
+
+def add_halving(block: Tensor, gram: Tensor) -> None:
+    """Add the same by torch's products; what is above the diagonal of diagonal blocks is filled too."""
     n = gram.shape[0]
     if n <= _LEAF:
         gram.addmm_(block.T, block)
         return
     half = _half(n)
     left, right = block[:, :half], block[:, half:]
-    add_gram(left, gram[:half, :half])
+    add_halving(left, gram[:half, :half])
     gram[half:, :half].addmm_(right.T, left)
-    add_gram(right, gram[half:, half:])
+    add_halving(right, gram[half:, half:])
 
 
 def mirror(gram: Tensor) -> None:
     """Copy what `add_gram` has filled to the upper triangle."""
     n = gram.shape[0]
-    if n <= _LEAF:  # a full product
+    if n <= _LEAF:
+        gram.copy_(gram.tril() + gram.tril(-1).T)
         return
     half = _half(n)
     gram[:half, half:] = gram[half:, :half].T

@@ -1,12 +1,13 @@
 """The way to the eigenvalues that takes the least time on this machine; values differ by rounding."""
 
-from alpha_callbacks.solvers.tridiagonal import available
+from alpha_callbacks.solvers.numpy_blas import available
 from alpha_callbacks.utils.machine import machine_cores
 
 # Of the machine, not of the workers: 16 matrices side by side on 16 cores take 1.6 to 11 times as long by `fast`, whose
 # many small steps wait for Python's lock, and 0.9 to 3 times by NumPy's LAPACK up to 1024 eigenvalues.
 _FEW = 4
 _SMALL, _LARGE = 384, 1024  # eigenvalues that NumPy's LAPACK finds sooner than torch's, on few cores
+_NARROW = 128  # columns below which the call takes longer than the products
 _MANY = 1025  # from which on fp32 and its proof take less time than fp64, on few cores
 
 
@@ -22,6 +23,15 @@ def values_by_numpy(n: int) -> bool:
     1280 to 1536 0.78 to 0.90 on the first and 1.3 to 1.9 on the second (`python -m benchmarks.lapacks`).
     """
     return _SMALL <= n <= _LARGE and few_cores() and available()
+
+
+def products_by_numpy(n: int) -> bool:
+    """Return True if NumPy's BLAS forms the Gram matrix of n columns sooner than torch's, on the CPU.
+
+    It has a routine for symmetric products: with one thread it takes 0.59 to 0.82 of the time of halving on 2 cores of
+    Zen 3 (`python -m benchmarks.lapacks --products`).
+    """
+    return n >= _NARROW and few_cores() and available()
 
 
 def single_and_proof(n: int) -> bool:

@@ -11,11 +11,12 @@ from torch import Tensor
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.solvers.gram import fp32_products_are_fp32
 from alpha_callbacks.solvers.gram_of_blocks import Blocks, ScaledBlocks, gram_of, safe_shift
+from alpha_callbacks.solvers.numpy_blas import available
 from alpha_callbacks.solvers.proved_single import Enclosure, Proof, solve_in_single
 from alpha_callbacks.solvers.shortest_way import single_and_proof, values_by_numpy
 from alpha_callbacks.solvers.solver import Solver
 from alpha_callbacks.solvers.top_space import TopSpace, TopSpaceSolver
-from alpha_callbacks.solvers.tridiagonal import Tridiagonal, available
+from alpha_callbacks.solvers.tridiagonal import Tridiagonal
 from alpha_callbacks.utils.one_thread import one_thread
 
 SINGLE = "gram_fp32"  # the name of what fp32 arithmetic has solved

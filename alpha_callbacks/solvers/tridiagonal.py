@@ -1,101 +1,16 @@
 """A symmetric matrix -> tridiagonal form -> all eigenvalues, and the eigenvectors of the largest: NumPy's LAPACK.
 
-torch has all eigenvectors or none, and all cost two to four times what the values do. NumPy's wheels for Linux bring an
-OpenBLAS that exports every LAPACK routine, with 64-bit integers; other builds of NumPy may not, and then there is none.
-It is called with one thread, since its threads spin and change last bits; that number is one for the process, as it is
-for `threadpoolctl`. Nothing that is proved rests on the vectors (docs/reuse_bound.md).
+torch has all eigenvectors or none, and all cost two to four times what the values do. Nothing that is proved rests on
+the vectors (docs/reuse_bound.md).
 """
-
-import ctypes
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
+from alpha_callbacks.solvers.numpy_blas import call
 
 _BLOCK = 64  # columns that LAPACK reduces at a time
-_TURN = threading.Lock()
-_users: list[int] = []  # of the one thread: what was set before the first of them came
-
-
-class _Lapack:
-    """The routines of one library, under the names of its build."""
-
-    def __init__(self, library: ctypes.CDLL, prefix: str) -> None:
-        self.reduce = getattr(library, f"{prefix}dsytrd_64_")
-        self.values = getattr(library, f"{prefix}dsterf_64_")
-        self.vectors = getattr(library, f"{prefix}dstemr_64_")
-        self.rotate = getattr(library, f"{prefix}dormtr_64_")
-        self.reduce_single = getattr(library, f"{prefix}ssytrd_64_")
-        self.counts = getattr(library, f"{prefix}dlaebz_64_")
-        self.get_threads = getattr(library, f"{prefix}openblas_get_num_threads64_")
-        self.set_threads = getattr(library, f"{prefix}openblas_set_num_threads64_")
-
-
-@cache
-def _lapack() -> _Lapack | None:
-    """Return NumPy's LAPACK, None where its build hides it."""
-    try:
-        import numpy.linalg._umath_linalg as linked
-
-        library = ctypes.CDLL(linked.__file__)
-    except (ImportError, OSError):
-        return None
-    for prefix in ("scipy_", ""):  # NumPy 2, NumPy 1
-        try:
-            return _Lapack(library, prefix)
-        except AttributeError:
-            continue
-    return None
-
-
-def available() -> bool:
-    """Return True if `Tridiagonal` can be used."""
-    return _lapack() is not None
-
-
-def _call(name: str, *arguments: str | int | float | Tensor) -> None:
-    """Call a routine; its last argument, `info`, is added here, and the lengths of the texts.
-
-    Raises:
-        SolverError: `info` is not 0.
-    """
-    library, info = _lapack(), ctypes.c_int64(0)
-    assert library is not None
-    passed: list[object] = []
-    for value in arguments:
-        if isinstance(value, Tensor):
-            passed.append(ctypes.c_void_p(value.data_ptr()))
-        elif isinstance(value, str):
-            passed.append(ctypes.c_char_p(value.encode()))
-        else:
-            passed.append(ctypes.byref(ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)))
-    lengths = [ctypes.c_size_t(1) for value in arguments if isinstance(value, str)]
-    with _one_thread(library):
-        getattr(library, name)(*passed, ctypes.byref(info), *lengths)
-    if info.value:
-        raise SolverError(f"LAPACK, {name}: expected info = 0, got {info.value}")
-
-
-@contextmanager
-def _one_thread(library: _Lapack) -> Iterator[None]:
-    """Let OpenBLAS have one thread while any solve is in the body; the last to leave puts the number back."""
-    with _TURN:
-        before = library.get_threads()
-        _users.append(_users[0] if _users else before)
-        if before != 1:
-            library.set_threads(ctypes.c_int(1))
-    try:
-        yield
-    finally:
-        with _TURN:
-            before = _users.pop()
-            if not _users and before != 1:
-                library.set_threads(ctypes.c_int(before))
 
 
 def tridiagonal_eigenvalues(diagonal: Tensor, off: Tensor) -> Tensor:
@@ -106,7 +21,7 @@ def tridiagonal_eigenvalues(diagonal: Tensor, off: Tensor) -> Tensor:
         off: beside it, shape (n - 1,) or longer, float64.
     """
     values, beside = diagonal.clone(), off.clone()
-    _call("values", len(values), values, beside)
+    call("values", len(values), values, beside)
     return values
 
 
@@ -125,7 +40,7 @@ def eigenvalue_counts(diagonal: Tensor, off: Tensor, at: Tensor) -> Tensor:
     middles, wanted = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
     made, places = torch.zeros(1, dtype=torch.int64), torch.empty(count, dtype=torch.int64)
     work = torch.empty(count, dtype=torch.float64)
-    _call(
+    call(
         "counts", 1, 0, n, count, count, 0, 0.0, 0.0, pivot, diagonal, squares, squares, wanted, at, middles, made,
         found, work, places,
     )  # fmt: skip
@@ -146,7 +61,7 @@ def reduce_single(matrix: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     diagonal, off, tau, work = (
         torch.zeros(m, dtype=torch.float32) for m in (count, count - 1, count - 1, _BLOCK * count)
     )
-    _call("reduce_single", "U", count, matrix, len(matrix), diagonal, off, tau, work, len(work))
+    call("reduce_single", "U", count, matrix, len(matrix), diagonal, off, tau, work, len(work))
     return diagonal, off, tau
 
 
@@ -165,7 +80,7 @@ class Tridiagonal:
         self.diagonal, self.off = torch.empty(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
         self._tau, work = torch.empty(n, dtype=torch.float64), torch.empty(_BLOCK * n, dtype=torch.float64)
         # The lower triangle along rows is the upper one along columns, which is how LAPACK reads.
-        _call("reduce", "U", n, gram, n, self.diagonal, self.off, self._tau, work, len(work))
+        call("reduce", "U", n, gram, n, self.diagonal, self.off, self._tau, work, len(work))
 
     def values(self) -> Tensor:
         """Return all eigenvalues, ascending."""
@@ -178,12 +93,12 @@ class Tridiagonal:
         along = torch.empty(count, n, dtype=torch.float64)  # along columns for LAPACK
         support, try_accuracy = torch.empty(2 * n, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
         work, places = torch.empty(18 * n, dtype=torch.float64), torch.empty(10 * n, dtype=torch.int64)
-        _call(
+        call(
             "vectors", "V", "I", n, self.diagonal.clone(), self.off.clone(), 0.0, 0.0, n - count + 1, n, found, values,
             along, n, count, support, try_accuracy, work, len(work), places, len(places),
         )  # fmt: skip
         if int(found) != count:
             raise SolverError(f"LAPACK, vectors: expected {count} eigenvectors, got {int(found)}")
         work = torch.empty(_BLOCK * max(count, _BLOCK), dtype=torch.float64)
-        _call("rotate", "L", "U", "N", n, count, self._reflectors, n, self._tau, along, n, work, len(work))
+        call("rotate", "L", "U", "N", n, count, self._reflectors, n, self._tau, along, n, work, len(work))
         return along.T.flip(1).contiguous()

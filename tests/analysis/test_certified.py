@@ -13,13 +13,13 @@ from alpha_callbacks.analysis.certificate_costs import Plan, Sides, plan_proofs,
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.estimators.hill_error_bound import hill_range
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.solvers import shortest_way, tridiagonal
+from alpha_callbacks.solvers import numpy_blas, shortest_way
 from alpha_callbacks.solvers import spectrum as spectrum_module
 from alpha_callbacks.solvers.top_space import TopSpaceSolver
 from alpha_callbacks.weights import weight as weight_module
 from tests.conftest import noise, weight_of
 
-pytestmark = pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+pytestmark = pytest.mark.skipif(not numpy_blas.available(), reason="NumPy's build hides its LAPACK")
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from alpha_callbacks.analysis.certificate_costs import Sides, plan_proofs
 from alpha_callbacks.analysis.earlier_states import EarlierStates
 from alpha_callbacks.estimators.hill_error_bound import hill_range
 from alpha_callbacks.options import AnalysisOptions
-from alpha_callbacks.solvers import shortest_way, tridiagonal
+from alpha_callbacks.solvers import numpy_blas, shortest_way
 from alpha_callbacks.tables.table import Row
 from tests.conftest import noise, weight_of
 
-pytestmark = pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+pytestmark = pytest.mark.skipif(not numpy_blas.available(), reason="NumPy's build hides its LAPACK")
 
 OPTIONS = AnalysisOptions(precisions=("fp32", "fp16", "bf16"), reuse_tol=1e-4)
 EARLIER = certified.SOLVER_EARLIER

@@ -20,7 +20,7 @@ from alpha_callbacks.checkpoints.open_checkpoint import open_checkpoint
 from alpha_callbacks.estimators.hill import Threshold, hill_alpha
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.solvers import shortest_way
-from alpha_callbacks.solvers.tridiagonal import available
+from alpha_callbacks.solvers.numpy_blas import available
 from alpha_callbacks.tables.table import Row
 from tests.conftest import REPOSITORY
 from tests.support.fast_solver import fast_from

@@ -4,8 +4,9 @@ from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
 from alpha_callbacks.solvers import single_reduction as module
+from alpha_callbacks.solvers.numpy_blas import available
 from alpha_callbacks.solvers.single_reduction import SingleReduction
-from alpha_callbacks.solvers.tridiagonal import available, tridiagonal_eigenvalues
+from alpha_callbacks.solvers.tridiagonal import tridiagonal_eigenvalues
 from tests.conftest import noise, with_spectrum
 
 pytestmark = pytest.mark.skipif(not available(), reason="NumPy's LAPACK is hidden")

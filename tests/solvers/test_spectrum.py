@@ -11,8 +11,8 @@ from alpha_callbacks.estimators.estimator import StoredMatrix
 from alpha_callbacks.estimators.hill import Hill, hill_alpha
 from alpha_callbacks.solvers import shortest_way
 from alpha_callbacks.solvers import spectrum as module
+from alpha_callbacks.solvers.numpy_blas import available
 from alpha_callbacks.solvers.spectrum import spectrum
-from alpha_callbacks.solvers.tridiagonal import available
 from tests.conftest import DEVICE, heavy, noise, with_spectrum
 from tests.support.fast_solver import fast_from
 

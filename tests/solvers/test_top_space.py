@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.errors import SolverError
-from alpha_callbacks.solvers import tridiagonal
+from alpha_callbacks.solvers import numpy_blas
 from alpha_callbacks.solvers.gram import add_gram
 from alpha_callbacks.solvers.top_space import TopSpaceSolver
+from alpha_callbacks.solvers.tridiagonal import Tridiagonal
 from tests.conftest import heavy, noise
 
-pytestmark = pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+pytestmark = pytest.mark.skipif(not numpy_blas.available(), reason="NumPy's build hides its LAPACK")
 
 
 def solver_of(w: Tensor) -> TopSpaceSolver:
@@ -46,7 +47,7 @@ def test_what_is_outside_is_bounded(columns: int, kind: str) -> None:
 
 def test_vectors_that_miss_an_eigenvector_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrong vectors, orthonormal as they may be, prove nothing."""
-    found = tridiagonal.Tridiagonal.vectors
-    monkeypatch.setattr(tridiagonal.Tridiagonal, "vectors", lambda form, count: found(form, count + 1)[:, 1:])
+    found = Tridiagonal.vectors
+    monkeypatch.setattr(Tridiagonal, "vectors", lambda form, count: found(form, count + 1)[:, 1:])
     with pytest.raises(SolverError, match="nothing is proved of what is outside 20 vectors"):
         solver_of(heavy(400, 300, dtype=torch.float64)).top(20)

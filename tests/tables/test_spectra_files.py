@@ -12,7 +12,7 @@ from alpha_callbacks import AnalysisOptions, hill_alpha, merge, open_spectra, sc
 from alpha_callbacks.analysis import certificate_costs
 from alpha_callbacks.analysis.processes import ScanShare
 from alpha_callbacks.errors import SpectrumError
-from alpha_callbacks.solvers import shortest_way, tridiagonal
+from alpha_callbacks.solvers import numpy_blas, shortest_way
 from alpha_callbacks.tables.spectra_files import kept_layers, predicted_bytes, write_spectra
 from alpha_callbacks.weights.weight import Weight
 from tests.conftest import heavy
@@ -138,7 +138,7 @@ def test_asking_for_spectra_computes_again_only_what_has_none(whole: Path, tmp_p
     assert contents(tmp_path) == contents(whole)
 
 
-@pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+@pytest.mark.skipif(not numpy_blas.available(), reason="NumPy's build hides its LAPACK")
 def test_what_is_proved_has_eigenvalues_only_where_they_are_asked_for(
     tiny_checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

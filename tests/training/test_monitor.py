@@ -24,7 +24,7 @@ from alpha_callbacks.errors import AlphaCallbacksError, MonitorError, OptionErro
 from alpha_callbacks.options import AnalysisOptions
 from alpha_callbacks.sinks.sink import MemorySink
 from alpha_callbacks.sinks.snapshot import Snapshot
-from alpha_callbacks.solvers import tridiagonal
+from alpha_callbacks.solvers import numpy_blas
 from alpha_callbacks.tables.table import Row
 from alpha_callbacks.training import measurer
 from alpha_callbacks.training.monitor import Monitor
@@ -463,7 +463,7 @@ def test_bad_options_raise_in_the_constructor(options: dict[str, Any], message: 
         Monitor(**options)
 
 
-@pytest.mark.skipif(not tridiagonal.available(), reason="NumPy's build hides its LAPACK")
+@pytest.mark.skipif(not numpy_blas.available(), reason="NumPy's build hides its LAPACK")
 @pytest.mark.parametrize("background", [False, True])
 def test_a_layer_that_moves_little_is_proved_from_an_earlier_state(
     make: Any, memory: MemorySink, background: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,116 @@
+"""NumPy's OpenBLAS: what torch does not reach of BLAS and LAPACK, or does more slowly on a machine of few cores.
+
+NumPy's wheels for Linux bring an OpenBLAS that exports every routine, with 64-bit integers; other builds of NumPy may
+not, and then there is none. It is called with one thread, since its threads spin and change last bits; that number is
+one for the process, as it is for `threadpoolctl`.
+"""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from torch import Tensor
+
+from alpha_callbacks.errors import SolverError
+
+_TURN = threading.Lock()
+_users: list[int] = []  # of the one thread: what was set before the first of them came
+
+
+class _OpenBlas:
+    """The routines of one library, under the names of its build."""
+
+    def __init__(self, library: ctypes.CDLL, prefix: str) -> None:
+        self.reduce = getattr(library, f"{prefix}dsytrd_64_")
+        self.values = getattr(library, f"{prefix}dsterf_64_")
+        self.vectors = getattr(library, f"{prefix}dstemr_64_")
+        self.rotate = getattr(library, f"{prefix}dormtr_64_")
+        self.reduce_single = getattr(library, f"{prefix}ssytrd_64_")
+        self.counts = getattr(library, f"{prefix}dlaebz_64_")
+        self.add_products = getattr(library, f"{prefix}dsyrk_64_")
+        self.get_threads = getattr(library, f"{prefix}openblas_get_num_threads64_")
+        self.set_threads = getattr(library, f"{prefix}openblas_set_num_threads64_")
+
+
+@cache
+def _openblas() -> _OpenBlas | None:
+    """Return NumPy's OpenBLAS, None where its build hides it."""
+    try:
+        import numpy.linalg._umath_linalg as linked
+
+        library = ctypes.CDLL(linked.__file__)
+    except (ImportError, OSError):
+        return None
+    for prefix in ("scipy_", ""):  # NumPy 2, NumPy 1
+        try:
+            return _OpenBlas(library, prefix)
+        except AttributeError:
+            continue
+    return None
+
+
+def available() -> bool:
+    """Return True if `call` can be used."""
+    return _openblas() is not None
+
+
+def call(name: str, *arguments: str | int | float | Tensor) -> None:
+    """Call a routine of LAPACK; its last argument, `info`, is added here.
+
+    Raises:
+        SolverError: `info` is not 0.
+    """
+    info = ctypes.c_int64(0)
+    _call(name, arguments, [ctypes.byref(info)])
+    if info.value:
+        raise SolverError(f"LAPACK, {name}: expected info = 0, got {info.value}")
+
+
+def add_products(block: Tensor, gram: Tensor) -> None:
+    """Add block^T block to the lower triangle of gram, with its diagonal; what is above stays.
+
+    Args:
+        block: shape (b, n), float64, on the CPU, its entries side by side along rows or along columns.
+        gram: shape (n, n), float64, on the CPU, likewise.
+    """
+    # BLAS reads along columns: what is along rows is the transpose to it.
+    triangle, line = ("U", gram.stride(0)) if gram.stride(1) == 1 else ("L", gram.stride(1))
+    form, length = ("N", block.stride(0)) if block.stride(1) == 1 else ("T", block.stride(1))
+    sizes = (block.shape[1], block.shape[0])
+    _call("add_products", (triangle, form, *sizes, 1.0, block, max(length, 1), 1.0, gram, max(line, 1)), [])
+
+
+def _call(name: str, arguments: tuple[str | int | float | Tensor, ...], after: list[object]) -> None:
+    """Call a routine with pointers to these arguments and what comes after them; the lengths of texts are added."""
+    library = _openblas()
+    assert library is not None
+    passed: list[object] = []
+    for value in arguments:
+        if isinstance(value, Tensor):
+            passed.append(ctypes.c_void_p(value.data_ptr()))
+        elif isinstance(value, str):
+            passed.append(ctypes.c_char_p(value.encode()))
+        else:
+            passed.append(ctypes.byref(ctypes.c_int64(value) if isinstance(value, int) else ctypes.c_double(value)))
+    lengths = [ctypes.c_size_t(1) for value in arguments if isinstance(value, str)]
+    with _one_thread(library):
+        getattr(library, name)(*passed, *after, *lengths)
+
+
+@contextmanager
+def _one_thread(library: _OpenBlas) -> Iterator[None]:
+    """Let OpenBLAS have one thread while any solve is in the body; the last to leave puts the number back."""
+    with _TURN:
+        before = library.get_threads()
+        _users.append(_users[0] if _users else before)
+        if before != 1:
+            library.set_threads(ctypes.c_int(1))
+    try:
+        yield
+    finally:
+        with _TURN:
+            before = _users.pop()
+            if not _users and before != 1:
+                library.set_threads(ctypes.c_int(before))
