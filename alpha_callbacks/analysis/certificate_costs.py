@@ -1,8 +1,8 @@
 """Which precisions are worth a proof from the top vectors, and with how many of them: a model of costs and of bounds.
 
-The unit of cost is a multiplication in an fp64 product. A solve takes `numel n` of them for the Gram matrix, 0.7 of that
-where NumPy's BLAS forms it, and is as long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`), n^3 where
-NumPy's LAPACK finds them. With q vectors, on one core of Zen 3:
+The unit of cost is a multiplication in an fp64 product. A solve takes `numel n` of them for the Gram matrix, 0.7 of
+that where NumPy's BLAS forms it, and is as long as 2.7 n^3 of them for the eigenvalues (`parallel.predicted_cost`),
+n^3 where NumPy's LAPACK finds them. With q vectors, on one core of Zen 3:
 
 - the vectors cost 4 n^2 q, once, and what is proved of the rest 0.7 n^3; from n = 2048 on the reduction that leaves
   vectors is slower than the one that torch uses for values, by 0.8 n^3 at 4096. It waits for memory: of 16 side by side

@@ -131,7 +131,7 @@ def test_costs_choose_the_precisions_that_pay_and_the_vectors_that_they_need(mon
     bounds = [predicted_bound(evals, square, 1e-3 * norm, q, 201, alpha_range) for q in (210, 260, 400)]
     assert bounds == sorted(bounds, reverse=True) and bounds[-1] > 0
     monkeypatch.setattr(shortest_way, "machine_cores", lambda: 2)
-    assert not Sides(1024, 1024).worth_trying(2, 103) and Sides(4096, 1024).worth_trying(2, 103)
+    assert not Sides(4096, 1024).worth_trying(2, 103) and Sides(7168, 2048).worth_trying(2, 205)
     assert Sides(4096, 4096).worth_trying(2, 410) and not Sides(4096, 4096).worth_trying(1, 410)
     monkeypatch.setattr(shortest_way, "machine_cores", lambda: 16)
     assert not Sides(4096, 4096).worth_trying(2, 410) and Sides(1024, 1024).worth_trying(2, 103)
