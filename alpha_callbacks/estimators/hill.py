@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.hill_error_bound import hill_error_bound, hill_range, rounding_spread
@@ -249,5 +251,6 @@ def _check(evals: Tensor, k: int) -> None:
         raise SpectrumError(f"hill_alpha: expected a 1-D float64 tensor, got {tuple(evals.shape)} {evals.dtype}.")
     if not 1 <= k <= len(evals) - 1:
         raise SpectrumError(f"hill_alpha: expected 1 <= k <= {len(evals) - 1}, got k={k}. Use tail_size().")
-    if not bool(torch.isfinite(evals).all()) or float(evals[-1]) < 0 or bool((evals[1:] > evals[:-1]).any()):
+    values = evals.detach().cpu().numpy()  # by torch each step would wait for Python's lock where other workers hold it
+    if not np.isfinite(values).all() or values[-1] < 0 or (values[1:] > values[:-1]).any():
         raise SpectrumError("hill_alpha: expected finite eigenvalues >= 0 in descending order.")

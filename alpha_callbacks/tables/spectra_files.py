@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
@@ -72,8 +73,10 @@ def write_spectra(folder: Path, layer_name: str, spectra: Mapping[str, Tensor]) 
     index = {"layer": layer_name, "precisions": {name: places[id(evals)] for name, evals in spectra.items()}}
     arrays: dict[str, Any] = {places[key]: evals.numpy() for key, evals in distinct.items()}
     arrays[_INDEX] = np.array(json.dumps(index))
-    with draft_of(path) as draft, draft.open("wb") as file:
-        np.savez(file, **arrays)
+    whole = BytesIO()  # an archive is written back and forth: on disk that takes longer than a small matrix's analysis
+    np.savez(whole, **arrays)
+    with draft_of(path) as draft:
+        draft.write_bytes(whole.getbuffer())
 
 
 def has_spectra(folder: Path, layer_name: str) -> bool:

@@ -40,7 +40,8 @@ def draft_of(target: Path) -> Iterator[Path]:
 def draft_beside(target: Path) -> Iterator[Path]:
     """Yield a free name beside a file or folder; whatever has that name after the block is removed."""
     folder = target.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if not os.path.isdir(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if (os.getpid(), folder) not in _swept:
         _swept.add((os.getpid(), folder))
         remove_dead_drafts(folder)
@@ -79,11 +80,13 @@ def _is_dead(folder: Path, name: re.Match[str]) -> bool:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()
+    try:
+        os.unlink(path)
+    except FileNotFoundError:  # it has become its target: the rule
+        return
+    except OSError:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @cache
