@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alpha_callbacks.solvers.numpy_blas import add_products
+from alpha_callbacks.solvers.numpy_blas import add_products, lines
 from alpha_callbacks.solvers.shortest_way import products_by_numpy
 
 _LEAF = 256  # below this width the diagonal blocks of the Gram matrix are full products
@@ -18,7 +18,7 @@ def add_gram(block: Tensor, gram: Tensor) -> None:
     """
     n = gram.shape[0]
     on_cpu = gram.dtype is torch.float64 and gram.device.type == "cpu"
-    if on_cpu and 1 in block.stride() and products_by_numpy(n):
+    if on_cpu and products_by_numpy(n) and lines(block) is not None:
         add_products(block, gram)
         return
     add_halving(block, gram)

@@ -9,6 +9,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 
 from torch import Tensor
@@ -68,18 +69,41 @@ def call(name: str, *arguments: str | int | float | Tensor) -> None:
         raise SolverError(f"LAPACK, {name}: expected info = 0, got {info.value}")
 
 
+@dataclass(frozen=True)
+class Lines:
+    """How the entries of a matrix lie in memory: side by side in lines, which begin `step` entries apart."""
+
+    along_columns: bool
+    step: int
+
+
+def lines(matrix: Tensor) -> Lines | None:
+    """Return how a matrix lies in memory; None where BLAS cannot read it.
+
+    BLAS prints a line and does nothing where lines overlap, as by their strides those of one row may: (1, 1).
+    """
+    rows, columns = matrix.shape
+    if matrix.stride(1) == 1 and matrix.stride(0) >= max(columns, 1):
+        return Lines(False, matrix.stride(0))
+    if matrix.stride(0) == 1 and matrix.stride(1) >= max(rows, 1):
+        return Lines(True, matrix.stride(1))
+    return None
+
+
 def add_products(block: Tensor, gram: Tensor) -> None:
     """Add block^T block to the lower triangle of gram, with its diagonal; what is above stays.
 
     Args:
-        block: shape (b, n), float64, on the CPU, its entries side by side along rows or along columns.
-        gram: shape (n, n), float64, on the CPU, likewise.
+        block: shape (b, n), float64, on the CPU, in `lines`.
+        gram: shape (n, n), float64, on the CPU, in `lines`.
     """
     # BLAS reads along columns: what is along rows is the transpose to it.
-    triangle, line = ("U", gram.stride(0)) if gram.stride(1) == 1 else ("L", gram.stride(1))
-    form, length = ("N", block.stride(0)) if block.stride(1) == 1 else ("T", block.stride(1))
+    block_lines, gram_lines = lines(block), lines(gram)
+    assert block_lines is not None and gram_lines is not None
+    triangle = "L" if gram_lines.along_columns else "U"
+    form = "T" if block_lines.along_columns else "N"
     sizes = (block.shape[1], block.shape[0])
-    _call("add_products", (triangle, form, *sizes, 1.0, block, max(length, 1), 1.0, gram, max(line, 1)), [])
+    _call("add_products", (triangle, form, *sizes, 1.0, block, block_lines.step, 1.0, gram, gram_lines.step), [])
 
 
 def _call(name: str, arguments: tuple[str | int | float | Tensor, ...], after: list[object]) -> None:

@@ -61,6 +61,19 @@ def test_of_a_wide_matrix_no_more_is_held_than_may_be(long_weight: Weight) -> No
         assert max(held) <= 24 * 4 * 300
 
 
+@pytest.mark.parametrize(("shape", "turned"), [((130, 24 * 10 + 1), False), ((128 * 2 + 1, 130), True)])
+def test_a_last_block_of_one_line_needs_no_slower_solver(
+    shape: tuple[int, int], turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weight_module, "BLOCK_ELEMENTS", 130 * 24)
+    w = noise(shape[1], shape[0]).T if turned else noise(*shape)
+    assert [len(block) for block in short_side_blocks(weight_of(w), None)][-1] == 1
+    (row,) = analyze_weight(weight_of(w), AnalysisOptions(precisions=("fp32",)))
+    evals = torch.linalg.svdvals(w.double()) ** 2
+    assert row.solver == "gram_fp64"
+    assert row.alpha == pytest.approx(1 + 13 / float((evals[:13] / evals[13]).log().sum()), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     "shape", [(4096, 14336), (14336, 4096), (4096, 4096), (28672, 8192), (1, 10**6), (576, 49152), (0, 7)]
 )

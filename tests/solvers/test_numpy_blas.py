@@ -41,8 +41,13 @@ def test_any_machine_fills_the_lower_triangle_and_mirrors_it(
     n: int, cores: int, dtype: torch.dtype, eps: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alpha_callbacks.solvers.shortest_way.machine_cores", lambda: cores)
-    called = []
-    monkeypatch.setattr(gram, "add_products", lambda *given: called.append(1) or numpy_blas.add_products(*given))
+    called = list[int]()
+
+    def noted(block: torch.Tensor, onto: torch.Tensor) -> None:
+        called.append(1)
+        numpy_blas.add_products(block, onto)
+
+    monkeypatch.setattr(gram, "add_products", noted)
     first, second = noise(40, n, seed=1, dtype=dtype), noise(60, n, seed=2, dtype=dtype).T.contiguous().T
     found = torch.zeros(n, n, dtype=dtype)
     add_gram(first, found)
@@ -55,6 +60,29 @@ def test_any_machine_fills_the_lower_triangle_and_mirrors_it(
         == (cores == 2 and n >= 128 and dtype is torch.float64)
         == (dtype is torch.float64 and products_by_numpy(n))
     )
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 129])
+@pytest.mark.parametrize(
+    "kind", ["a row cut from columns", "equal rows", "equal columns", "rows that overlap", "empty"]
+)
+def test_blocks_whose_lines_overlap_are_multiplied_too(
+    n: int, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """BLAS prints a line and does nothing where a line is said to be shorter than it is."""
+    monkeypatch.setattr("alpha_callbacks.solvers.shortest_way.machine_cores", lambda: 2)
+    block = {
+        "a row cut from columns": noise(n, 1, dtype=torch.float64).T,
+        "equal rows": noise(1, n, dtype=torch.float64).expand(5, n),
+        "equal columns": noise(5, 1, dtype=torch.float64).expand(5, n),
+        "rows that overlap": noise(1, n + 20, dtype=torch.float64)[0].unfold(0, n, 1),
+        "empty": torch.zeros(n, 0, dtype=torch.float64).T,
+    }[kind]
+    found = torch.zeros(n, n, dtype=torch.float64)
+    add_gram(block, found)
+    expected = np.tril(block.numpy().T @ block.numpy())
+    np.testing.assert_allclose(found.tril().numpy(), expected, rtol=0, atol=1e-13)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_routine_that_fails_says_so() -> None:
