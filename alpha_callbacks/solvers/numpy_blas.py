@@ -6,6 +6,7 @@ one for the process, as it is for `threadpoolctl`.
 """
 
 import ctypes
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,3 +139,15 @@ def _one_thread(library: _OpenBlas) -> Iterator[None]:
             before = _users.pop()
             if not _users and before != 1:
                 library.set_threads(ctypes.c_int(before))
+
+
+def _in_forked_process() -> None:
+    """Put back what threads of the parent process would have put back: a forked process does not have them."""
+    if _users and (library := _openblas()) is not None:
+        library.set_threads(ctypes.c_int(_users[0]))
+    _users.clear()
+    _TURN.release()
+
+
+if hasattr(os, "register_at_fork"):  # a lock that another thread holds at a fork would never be free in the new process
+    os.register_at_fork(before=_TURN.acquire, after_in_parent=_TURN.release, after_in_child=_in_forked_process)

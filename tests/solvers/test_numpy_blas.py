@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -112,3 +113,33 @@ def test_other_threads_run_while_it_solves_and_the_threads_of_blas_are_put_back(
         time.sleep(0.0005)
     assert turns > 5
     assert library.get_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("where", ["as a thread comes or goes", "while a thread solves"])
+def test_a_process_forked_beside_a_solve_can_solve_with_the_threads_it_had(where: str) -> None:
+    library = numpy_blas._openblas()
+    assert library is not None
+    before = library.get_threads()
+    library.set_threads(2)
+    inside, leave = threading.Event(), threading.Event()
+
+    def solve() -> None:
+        with numpy_blas._TURN if where == "as a thread comes or goes" else numpy_blas._one_thread(library):
+            inside.set()
+            leave.wait(0.2)
+
+    worker = threading.Thread(target=solve)
+    worker.start()
+    inside.wait()
+    child = os.fork()
+    if child == 0:
+        free = numpy_blas._TURN.acquire(blocking=False)
+        os._exit(0 if free and not numpy_blas._users and library.get_threads() == 2 else 1)
+    leave.set()
+    worker.join()
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert library.get_threads() == 2
+    finally:
+        library.set_threads(before)
