@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alpha_callbacks.estimators.tail_estimate import TailEstimate, estimate_above, resolved
+from alpha_callbacks.estimators.tail_estimate import TailEstimate, estimate_above, resolved, spread_of_equal
 
 _FEWEST = 8  # eigenvalues; below, every x_min is a guess
 _LOOK = 48  # places of each tail that a first look takes
@@ -64,8 +64,8 @@ def best_start(ascending: np.ndarray) -> int:
     sizes = count - starts
     sums = np.cumsum(logs[::-1])[::-1][:-1] - sizes * logs[:-1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        rates = np.where(sums > 0, sizes / sums, np.nan)  # alpha - 1
-    rates[1:][ascending[1:-1] == ascending[:-2]] = np.nan  # of equal x_min the first counts them all
+        rates = np.where(-logs[:-1] > spread_of_equal(count), sizes / sums, np.nan)  # alpha - 1
+    rates[1:][np.diff(logs[:-1]) <= spread_of_equal(count)] = np.nan  # of equal x_min the first counts them all
     if np.isnan(rates).all():
         return 0
     ranks = np.floor(np.linspace(0, 1, _LOOK)[None] * (sizes[:, None] - 1)).astype(np.int64)

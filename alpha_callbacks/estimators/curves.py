@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from alpha_callbacks.estimators.hill import Threshold
+from alpha_callbacks.estimators.tail_estimate import spread_of_equal
 
 
 def hill_curve(evals: np.ndarray, ks: Sequence[int], *, threshold: Threshold = "next") -> np.ndarray:
@@ -27,9 +28,10 @@ def hill_curve(evals: np.ndarray, ks: Sequence[int], *, threshold: Threshold = "
     """
     k = np.asarray(ks, dtype=np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(evals / evals[0])  # equal ones are 0 without rounding
-        sums = np.cumsum(logs)[k - 1] - k * logs[k if threshold == "next" else k - 1]
-        return np.where(np.isfinite(sums) & (sums > 0), 1 + k / sums, np.nan)
+        logs = np.log(evals / evals[0])
+        least = logs[k if threshold == "next" else k - 1]
+        sums = np.cumsum(logs)[k - 1] - k * least
+        return np.where(np.isfinite(sums) & (-least > spread_of_equal(len(evals))), 1 + k / sums, np.nan)
 
 
 @lru_cache(maxsize=64)  # the experts of a model all have the same

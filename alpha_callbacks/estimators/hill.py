@@ -12,6 +12,7 @@ from alpha_callbacks.errors import SpectrumError
 from alpha_callbacks.estimators.estimator import StoredMatrix, TailFit
 from alpha_callbacks.estimators.hill_error_bound import hill_error_bound, hill_range, rounding_spread
 from alpha_callbacks.estimators.marchenko_pastur import alpha_null
+from alpha_callbacks.estimators.tail_estimate import spread_of_equal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,7 +172,7 @@ def tail_of(
     return Tail(
         tail_size(small, k_frac=k_frac, k_min=k_min),
         threshold,
-        spread_floor=max(eps * math.sqrt(small / large), _FINE * small),
+        spread_floor=max(eps * math.sqrt(small / large), spread_of_equal(small)),
         noise=2 * eps * typical * (math.sqrt(small) + math.sqrt(large)),
     )
 

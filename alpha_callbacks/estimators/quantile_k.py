@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from alpha_callbacks.estimators.tail_estimate import TailEstimate, estimate_above, resolved
+from alpha_callbacks.estimators.tail_estimate import TailEstimate, estimate_above, resolved, spread_of_equal
 
 _SHARE = 0.15  # of the spectrum: quantiles up to here are matched
 _SMALLEST = 5
@@ -36,11 +36,12 @@ def quantile_k(evals: np.ndarray) -> TailEstimate:
     logs = np.log(down / down[0])
     ks = np.arange(_SMALLEST, last + 1)
     gammas = np.cumsum(logs)[ks - 1] / ks - logs[ks]  # 1 / (alpha - 1), x_{k+1} not counted
-    if not (gammas > 0).any():
+    flat = -logs[ks] <= spread_of_equal(count)
+    if flat.all():
         return TailEstimate("quantile_k", reason="all eigenvalues of the tail are equal")
     ranks = np.log(np.arange(1, last + 1))
     predicted = np.exp(logs[ks][:, None] + gammas[:, None] * (np.log(ks)[:, None] - ranks[None]))
     worst = np.abs(predicted - np.exp(logs[None, :last])).max(axis=1)
-    worst[gammas <= 0] = math.inf
+    worst[flat] = math.inf
     k = int(ks[worst.argmin()])
     return estimate_above("quantile_k", data, count - k)

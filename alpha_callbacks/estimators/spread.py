@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from alpha_callbacks.estimators.tail_estimate import spread_of_equal
+
 TWO_SIDED = 1.96  # of a normal law: 95 %
 REPELLING, INDEPENDENT = 0.531, 0.386  # mean ratio of neighbouring spacings (Atas et al. 2013)
 
@@ -42,14 +44,14 @@ def spacing_ratio(evals: np.ndarray, k: int) -> float:
 
     Args:
         evals: shape (n,), descending; unit: weight squared.
-        k: tail size; nan below 3, where spacings are 0, and where evals[k] is.
+        k: tail size; nan below 3, where spacings are 0 but for rounding, and where evals[k] is 0.
 
     Source: Oganesyan and Huse 2007; Atas et al. 2013.
     """
     if k < 3 or evals[: k + 1].min() <= 0:
         return math.nan
     gaps = -np.diff(np.log(evals[: k + 1]))
-    if gaps.min() <= 0:
+    if gaps.min() <= spread_of_equal(len(evals)):
         return math.nan
     return float((np.minimum(gaps[1:], gaps[:-1]) / np.maximum(gaps[1:], gaps[:-1])).mean())
 

@@ -42,6 +42,11 @@ def resolved(evals: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(evals[evals > top * len(evals) * np.finfo(np.float64).eps][::-1])
 
 
+def spread_of_equal(n: int) -> float:
+    """Return the ln(largest / smallest) that equal eigenvalues among n may have by the rounding of an fp64 solve."""
+    return 8 * n * float(np.finfo(np.float64).eps)
+
+
 def fit_above(ascending: np.ndarray, first: int) -> tuple[float, float]:
     """Return (alpha, KS distance) of the power law from eigenvalue `first` on, which is x_min and counts.
 
@@ -50,7 +55,7 @@ def fit_above(ascending: np.ndarray, first: int) -> tuple[float, float]:
     """
     logs = np.log(ascending[first:] / ascending[first])
     n, total = len(logs), float(logs.sum())
-    if total <= 0:
+    if logs[-1] <= spread_of_equal(len(ascending)):
         return math.nan, math.nan
     gaps = 1 - np.exp(-n / total * logs) - np.arange(n) / n
     return 1 + n / total, float(np.abs(gaps).max())

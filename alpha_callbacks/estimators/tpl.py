@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alpha_callbacks.estimators.csn import best_start
-from alpha_callbacks.estimators.tail_estimate import TailEstimate, resolved
+from alpha_callbacks.estimators.tail_estimate import TailEstimate, resolved, spread_of_equal
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _NEGLIGIBLE = 45.0  # in logs: exp(-45) of the peak is nothing to fp64
@@ -56,7 +56,7 @@ def tpl(evals: np.ndarray) -> TailEstimate:
     x_min = float(data[start])
     u = np.log(data[start:] / x_min)
     n, mean = len(u), float(u.mean())
-    if mean <= 0:
+    if u[-1] <= spread_of_equal(len(data)):
         return TailEstimate("tpl", reason="all eigenvalues of the tail are equal")
     power = math.log(1 / mean) - (1 + 1 / mean) * u
     cut = truncated(u)

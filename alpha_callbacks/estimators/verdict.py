@@ -8,6 +8,7 @@ import numpy as np
 
 from alpha_callbacks.estimators.marchenko_pastur import median_eigenvalue, upper_edge
 from alpha_callbacks.estimators.spread import alpha_spread
+from alpha_callbacks.estimators.tail_estimate import spread_of_equal
 
 Tail = Literal["clear", "doubtful", "none", ""]
 
@@ -138,11 +139,11 @@ def hill_slope(evals: np.ndarray, k: int) -> float:
     if k - first < 1:
         return 0.0
     sizes, x, square = _tails(first, k)
-    logs = np.log(evals[: k + 1] / evals[0])  # equal ones are 0 without rounding
+    logs = np.log(evals[: k + 1] / evals[0])
     sums = np.cumsum(logs[:k])[first - 1 :] - sizes * logs[first:]
-    if sums.min() > 0:  # no tail of equal eigenvalues
+    known = -logs[first:] > spread_of_equal(len(evals))
+    if known[0]:  # no tail of equal eigenvalues
         return float(x @ np.log(sizes / sums) / square)
-    known = sums > 0
     if known.sum() < 2:
         return 0.0
     x = np.log(sizes[known])

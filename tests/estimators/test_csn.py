@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from alpha_callbacks.estimators.all_estimators import OF_SPECTRA
 from alpha_callbacks.estimators.csn import best_start, csn
 
 
@@ -53,3 +54,16 @@ def test_too_few_or_equal_eigenvalues_have_a_reason_and_no_alpha():
         fit = csn(evals)
         assert np.isnan(fit.alpha) and why in fit.reason
     assert best_start(np.ones(5)) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["csn", "tpl", "half", "quantile_k"])
+@pytest.mark.parametrize("counts", [(15, 185), (40, 160), (120, 80), (8, 100, 92)])
+def test_equal_eigenvalues_that_a_solve_has_moved_apart_change_no_estimate(name, counts, seed):
+    """Their spread is rounding; a power law fitted to it has an alpha of 1e15."""
+    equal = np.concatenate([np.full(count, level) for count, level in zip(counts, (7.3, 3.1, 1.0), strict=False)])
+    units = np.random.default_rng(seed).integers(-3, 4, 200)
+    moved = np.sort(equal * (1 + units * 2.0**-52))[::-1]
+    expected, found = OF_SPECTRA[name](equal), OF_SPECTRA[name](moved)
+    assert (found.n_tail, found.reason) == (expected.n_tail, expected.reason)
+    np.testing.assert_allclose([found.alpha, found.low, found.high], [expected.alpha, expected.low, expected.high])

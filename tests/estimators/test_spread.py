@@ -42,3 +42,10 @@ def test_without_spacings_there_is_no_interval() -> None:
 
 def test_a_gap_to_zero_is_no_spacing(recwarn: pytest.WarningsRecorder) -> None:
     assert np.isnan(spacing_ratio(np.array([9.0, 5.0, 3.0, 2.0, 0.0, 0.0]), 4)) and not recwarn.list
+
+
+@pytest.mark.parametrize("apart", [0, 1, 3])
+def test_equal_eigenvalues_have_no_spacing_whichever_way_a_solve_rounds_them(apart):
+    evals = np.geomspace(100, 1, 60)
+    evals[4] = evals[5] * (1 + apart * 2.0**-52)
+    assert np.isnan(spacing_ratio(evals, 20))

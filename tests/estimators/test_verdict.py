@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from alpha_callbacks.estimators.curves import hill_curve
 from alpha_callbacks.estimators.hill import Hill
 from alpha_callbacks.estimators.marchenko_pastur import median_eigenvalue, upper_edge
 from alpha_callbacks.estimators.spread import alpha_spread
@@ -95,6 +96,17 @@ def test_the_slope_of_the_hill_plot():
     assert hill_slope(evals, 30) == pytest.approx(np.polyfit(np.log(ks), np.log(alphas), 1)[0])
     for equal in (2.0, 0.3, 1e-30, 7e200):  # whose running sums of logarithms round either way
         assert hill_slope(np.full(40, equal), 30) == 0
+
+
+def test_tails_that_are_equal_but_for_the_rounding_of_a_solve_take_no_part_either():
+    evals = np.arange(1.0, 301.0)[::-1] ** -2
+    evals = np.sort(np.append(np.full(15, 2.0), evals[:-15]))[::-1]
+    (left, _), (right, _) = (np.linalg.qr(np.random.default_rng(seed).standard_normal((300, 300))) for seed in (0, 1))
+    solved = np.linalg.svd(left * np.sqrt(evals) @ right, compute_uv=False) ** 2
+    assert 0 < np.ptp(solved[:15]) < 1e-12
+    assert hill_slope(solved, 40) == pytest.approx(hill_slope(evals, 40))
+    np.testing.assert_allclose(hill_curve(solved, [5, 14, 15, 40]), hill_curve(evals, [5, 14, 15, 40]))
+    assert np.isnan(hill_curve(solved, [5, 14])).all()
 
 
 @pytest.mark.parametrize("shape", [(200, 200), (100, 700)])
