@@ -14,9 +14,12 @@ from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of
 FILTERED = "left out by the layer filter"
 UNKNOWN = "not the weight of a known kind of layer"
 
+_GAIN = re.compile(  # of a normalization; some have a row for each head (Command R+) or, stacked, for each layer
+    r"(^|\.)(\w+_)?((layer|rms|group|batch)_?norm|norm|ln)(_?\d+|_f)?\.weight$", re.IGNORECASE
+)
 _OPTIMIZER = re.compile(r"^(optim|optimizers?)\.")  # what the flat names of an optimizer's state begin with
 _NAMED = re.compile(
-    r"\.(weight|qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
+    r"(^|\.)weight$|\.(qweight|weight_packed)$|(^|[._])(in|q|k|v)_proj_weight$|(^|[._])weight_(ih|hh|hr)(_l\d+)?(_reverse)?$|_blocks$"
 )
 
 
@@ -33,6 +36,8 @@ def why_skipped(tensor: StoredTensor, known: Known | None, include_embeddings: b
         return f"{ndim}-D, has no spectrum"
     if said.bias:
         return "biases of several matrices"
+    if said.gain and known is None and tensor.kind == "unknown":
+        return "gains of a normalization, not a matrix"
     if not said.weight and not (known or is_stack(tensor, None)) and tensor.kind == "unknown":
         return UNKNOWN
     if ndim > 5:
@@ -48,11 +53,12 @@ def why_skipped(tensor: StoredTensor, known: Known | None, include_embeddings: b
 
 @dataclass(frozen=True)
 class _Said:
-    """What the name of a tensor says: that it is no weight and why, scales, biases, or the weight of a layer."""
+    """What the name of a tensor says: that it is no weight and why, scales, biases, gains, or the weight of a layer."""
 
     reason: str
     scales: bool
     bias: bool
+    gain: bool
     weight: bool
 
 
@@ -71,4 +77,5 @@ def _of_name(parameter: str) -> _Said:
     elif name.endswith(".original_module.weight"):
         reason = "replaced by a trained copy"
     bias = re.search(r"(^|[._])bias$", name) is not None
-    return _Said(reason, name.endswith("_scales"), bias, _NAMED.search(name) is not None)
+    gain, weight = _GAIN.search(name) is not None, _NAMED.search(name) is not None
+    return _Said(reason, name.endswith("_scales"), bias, gain, weight)

@@ -24,6 +24,10 @@ from alpha_callbacks.weights.fused_layouts import (
 from alpha_callbacks.weights.stored_tensor import StoredTensor, layer_name_of, numbered
 from alpha_callbacks.weights.weight import RowReader, Weight
 
+_WIDEST_KERNEL = 32  # of the convolutions that are called attn or mlp; most are 1 to 9 wide
+_PROJECTIONS = ("attn_", "cross_attn_", "mlp_", "moe_")
+_SEVERAL = "a linear layer by its name, several matrices or heads by its shape: which way they lie, nothing says"
+
 
 def weights_of(tensor: StoredTensor, config: Mapping[str, Any]) -> Iterable[Weight]:
     """Yield the matrices inside one tensor, of which no more is known than its family and its own shape tell.
@@ -55,6 +59,9 @@ def unpacked(tensor: StoredTensor, config: Mapping[str, Any], known: Known | Non
     form = known.form if known and tensor.kind == "unknown" else "in_out" if tensor.kind == "transposed" else "out_in"
     if known and form.startswith("rows"):
         yield from _rows_stack(tensor, layer, known, config)
+        return
+    if known is None and _is_several(tensor, layer):
+        yield _unsupported(tensor, layer, _SEVERAL)
         return
     rows, out_features, in_features = _matrix(tensor, form)
     category = (known.category if known else "") or categorize(layer, ndim=2 if "heads" in form else len(shape))
@@ -96,6 +103,13 @@ def _matrix(tensor: StoredTensor, form: Form) -> tuple[RowReader, int, int]:
     if form == "in_heads":
         return partial(_transposed_rows, partial(_flat_rows, tensor.read), shape[0]), math.prod(shape[1:]), shape[0]
     return partial(_flat_rows, tensor.read) if len(shape) > 2 else tensor.read, shape[0], math.prod(shape[1:])
+
+
+def _is_several(tensor: StoredTensor, layer: str) -> bool:
+    """Return True for a projection in more dimensions than a matrix has that cannot be a kernel either."""
+    if tensor.kind != "unknown" or max(tensor.shape[2:], default=0) <= _WIDEST_KERNEL:
+        return False
+    return categorize(layer).startswith(_PROJECTIONS)
 
 
 def _parts(category: str, out_features: int, config: Mapping[str, Any]) -> tuple[Part, ...]:

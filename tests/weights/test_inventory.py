@@ -66,3 +66,55 @@ def test_what_is_told_of_one_sibling_is_what_each_says_alone() -> None:
         other = found[weight.layer_name]
         assert replace(other, rows=weight.rows) == weight
         assert other.rows(0, 4).equal(weight.rows(0, 4))
+
+
+def outcomes(**shapes: tuple[int, ...]) -> dict[str, str]:
+    """Return name -> shape of the matrix, or why there is none; `__` stands for a dot."""
+    tensors = []
+    for name, shape in shapes.items():
+        values = torch.randn(shape)
+        read = partial(lambda values, start, stop: values[start:stop], values)
+        tensors.append(StoredTensor(name.replace("__", "."), shape, torch.float32, "float32", read))
+    taken = take_inventory(tensors, {})
+    found = {w.layer_name: w.unsupported or f"{w.out_features}x{w.in_features}" for w in taken.weights}
+    return found | {skipped.name: skipped.reason for skipped in taken.skipped}
+
+
+def test_gains_of_a_normalization_are_no_matrix() -> None:
+    """Command R+ has one row of them for each head; a mean over them and the matrices would say nothing."""
+    why = "gains of a normalization, not a matrix"
+    assert outcomes(
+        model__layers__0__self_attn__q_norm__weight=(32, 128),
+        decoder__layers__input_layernorm__weight=(4, 64),
+        h__0__ln_1__weight=(8, 64),
+        b__GroupNorm_0__weight=(8, 64),
+        b__norm1__linear__weight=(64, 32),
+        b__norm_proj__weight=(64, 32),
+    ) == {
+        "model.layers.0.self_attn.q_norm.weight": why,
+        "decoder.layers.input_layernorm.weight": why,
+        "h.0.ln_1.weight": why,
+        "b.GroupNorm_0.weight": why,
+        "b.norm1.linear": "64x32",
+        "b.norm_proj": "64x32",
+    }
+
+
+def test_layers_or_heads_in_a_third_dimension_are_not_taken_for_a_kernel() -> None:
+    """Layers stacked for a scan, and heads beside the width: flattened, their alpha is that of another matrix."""
+    found = outcomes(
+        decoder__layers__self_attn__q_proj__weight=(4, 48, 64),
+        layers__0__attn__o_proj__weight=(4, 16, 64),
+        a__attn__qkv__weight=(96, 32, 1, 1),
+        b__ffn__w_1__weight=(64, 32, 9),
+        pos_conv_embed__conv__weight=(64, 4, 128),
+    )
+    stacks = {"decoder.layers.self_attn.q_proj", "layers.0.attn.o_proj"}
+    assert {name for name, said in found.items() if "several matrices or heads" in said} == stacks
+    assert found["a.attn.qkv"] == "96x32"
+    assert found["b.ffn.w_1"] == "64x288"
+    assert found["pos_conv_embed.conv"] == "64x512"
+
+
+def test_the_state_dict_of_one_layer_has_its_weight() -> None:
+    assert outcomes(weight=(40, 50), bias=(40,)) == {"weight": "40x50", "bias": "1-D, has no spectrum"}
