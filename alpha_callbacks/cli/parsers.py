@@ -228,3 +228,8 @@ def model(text: str) -> str:
     from alpha_callbacks.checkpoints.locate import EMBEDDED
 
     return str(EMBEDDED)
+
+
+def typed_model(name: str) -> str:
+    """Return what to type for a model that `model` has returned."""
+    return EXAMPLE_MODEL if model(EXAMPLE_MODEL) == name else name

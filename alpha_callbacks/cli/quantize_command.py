@@ -132,8 +132,8 @@ def quantize(
         return
     print_notes(write_model(path, wanted, output_dir, target, rounding=way))
     say(f"Checkpoint written to {output_dir}")
-    told = f"alpha-hill evaluate {quote(model)} --against {quote(str(output_dir))} --text heldout.txt"
-    say(f"How far it is from its source: {told}")
+    source, written = quote(parsers.typed_model(model)), quote(str(output_dir))
+    say(f"How far it is from its source: alpha-hill evaluate {source} --against {written} --text heldout.txt")
 
 
 def _foreseen(plan: "Plan", target: str) -> tuple[str, ...]:

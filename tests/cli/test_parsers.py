@@ -130,5 +130,7 @@ def test_the_example_model_has_a_name_unless_a_path_has_it(tmp_path: Path, monke
 
     monkeypatch.chdir(tmp_path)
     assert parsers.model("tiny_llama") == str(EMBEDDED) and parsers.model("org/name") == "org/name"
+    assert parsers.typed_model(str(EMBEDDED)) == "tiny_llama" and parsers.typed_model("org/name") == "org/name"
     (tmp_path / "tiny_llama").mkdir()
     assert parsers.model("tiny_llama") == "tiny_llama"
+    assert parsers.typed_model(str(EMBEDDED)) == str(EMBEDDED)
