@@ -176,7 +176,7 @@ def test_quantize_expands_patterns_and_writes_a_checkpoint(tmp_path: Path, monke
     output = run("quantize", EMBEDDED, "--plan", saved, "-o", tmp_path / "an out", *by_inputs)
     assert "note: GPTQ rounded 2" in output and "layers by their inputs on 128 tokens of " in output
     assert json.loads((tmp_path / "an out" / "config.json").read_text())["quantization_config"]["ignore"]
-    assert f"alpha-hill evaluate {EMBEDDED} --against '{tmp_path / 'an out'}' --text " in output.replace("\n", "")
+    assert f"alpha-hill evaluate tiny_llama --against '{tmp_path / 'an out'}' --text " in output.replace("\n", "")
     judged = ("--against", tmp_path / "an out", "--plan", saved, "--random", 0, "--tokens", 64)
     output = run("evaluate", EMBEDDED, *judged, "--text", REPOSITORY / "LICENSE", "-o", tmp_path / "scores.csv")
     assert "KL of plan minus checkpoint an out: " in output
