@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from alpha_callbacks.solvers.numpy_blas import add_products, lines
+from alpha_callbacks.solvers.rounding import symmetric
 from alpha_callbacks.solvers.shortest_way import products_by_numpy
 
 _LEAF = 256  # below this width the diagonal blocks of the Gram matrix are full products
@@ -41,7 +42,7 @@ def mirror(gram: Tensor) -> None:
     """Copy what `add_gram` has filled to the upper triangle."""
     n = gram.shape[0]
     if n <= _LEAF:
-        gram.copy_(gram.tril() + gram.tril(-1).T)
+        gram.copy_(symmetric(gram))
         return
     half = _half(n)
     gram[:half, half:] = gram[half:, :half].T

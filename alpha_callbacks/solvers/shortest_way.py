@@ -28,8 +28,8 @@ def values_by_numpy(n: int) -> bool:
 def products_by_numpy(n: int) -> bool:
     """Return True if NumPy's BLAS forms the Gram matrix of n columns sooner than torch's, on the CPU.
 
-    It has a routine for symmetric products: with one thread it takes 0.59 to 0.82 of the time of halving on 2 cores of
-    Zen 3 (`python -m benchmarks.lapacks --products`).
+    It has a routine for symmetric products, which took 0.47 to 0.86 of the time of halving on 2 cores of an AMD EPYC
+    with AVX-512 (`python -m benchmarks.lapacks --products`); not measured on more than four cores.
     """
     return n >= _NARROW and few_cores() and available()
 
